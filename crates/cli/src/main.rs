@@ -1,0 +1,3 @@
+//! `posterize`: the command line over the library.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! f32 kernels over NHWC activations.

@@ -1,0 +1,1 @@
+//! Scalar definitions of every integer kernel: the meaning of correct.

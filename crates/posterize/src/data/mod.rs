@@ -1,0 +1,1 @@
+//! Pictures on disk: image folders, transforms, and the parallel loader.

@@ -1,0 +1,137 @@
+//! The one error type of the library.
+//!
+//! Every message names the file, layer or tensor concerned, what was expected
+//! and what was found; where the reader can do something about it, it says what.
+
+use std::path::{Path, PathBuf};
+
+/// A result with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in the library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{path}: cannot {action}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb phrase: `read`, `create the folder`.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A checkpoint file that cannot be understood or is not trusted.
+    #[error("{path}: {problem}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A state dict that does not fit the model. Lists every difference at once.
+    #[error("{0}")]
+    StateDict(StateDictMismatch),
+    /// A tensor or layer with a shape it cannot have.
+    #[error("{layer}: {problem}")]
+    Shape {
+        /// The layer's dotted module path, or what the tensor is for.
+        layer: String,
+        /// What was expected, and what was found.
+        problem: String,
+    },
+    /// A layer that cannot be built, found, fused or converted.
+    #[error("{layer}: {problem}")]
+    Layer {
+        /// The layer's dotted module path.
+        layer: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A picture that cannot be decoded.
+    #[error("{path}: {problem}", path = path.display())]
+    Image {
+        /// The picture.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A folder of pictures that is no data set.
+    #[error("{path}: {problem}", path = path.display())]
+    Dataset {
+        /// The folder, or the file of class names.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A saved model that is damaged, of a newer version, or not one of ours.
+    #[error("{path}: {problem}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// An argument outside its range.
+    #[error("{0}")]
+    Argument(String),
+}
+
+/// All differences between a state dict and the model it should fill, as
+/// PyTorch's `load_state_dict(strict=True)` lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateDictMismatch {
+    /// The model's name: `MobileNetV2`.
+    pub model: String,
+    /// Keys that the model needs and the state dict lacks.
+    pub missing: Vec<String>,
+    /// Keys that the state dict has and the model does not know.
+    pub unexpected: Vec<String>,
+    /// Key, the shape that the model needs, the shape found.
+    pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl StateDictMismatch {
+    /// Whether there is no difference.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
+    }
+}
+
+impl std::fmt::Display for StateDictMismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the weights do not fit {}:", self.model)?;
+        if !self.missing.is_empty() {
+            write!(f, "\n  {} missing: {}", self.missing.len(), self.missing.join(", "))?;
+        }
+        if !self.unexpected.is_empty() {
+            write!(f, "\n  {} unexpected: {}", self.unexpected.len(), self.unexpected.join(", "))?;
+        }
+        if !self.mis_shaped.is_empty() {
+            write!(f, "\n  {} of another shape:", self.mis_shaped.len())?;
+            for (key, expected, found) in &self.mis_shaped {
+                write!(f, "\n    {key}: the model needs {expected:?}, the file has {found:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// An [`Error::Io`]; for `map_err(Error::io(path, "read"))`.
+    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { path, action, source }
+    }
+
+    /// An [`Error::Shape`] of `layer`.
+    pub fn shape(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Shape { layer: layer.into(), problem: problem.into() }
+    }
+
+    /// An [`Error::Layer`] of `layer`.
+    pub fn layer(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Layer { layer: layer.into(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The saved int8 model: one safetensors file that describes itself.

@@ -1,0 +1,21 @@
+//! posterize turns a trained float image classifier into a small, fast int8
+//! one, and proves that it is still as accurate.
+//!
+//! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
+//! [`models`] → [`quantization`] → [`executor`] → [`format`].
+
+pub mod checkpoint;
+pub mod data;
+pub mod error;
+pub mod executor;
+pub mod format;
+pub mod graph;
+pub mod metrics;
+pub mod models;
+pub mod nn;
+pub mod quantization;
+pub mod tensor;
+
+pub use checkpoint::StateDict;
+pub use error::{Error, Result};
+pub use tensor::{MemoryFormat, Tensor};

@@ -1,0 +1,1 @@
+//! Accuracy, loss and running averages.

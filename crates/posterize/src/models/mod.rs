@@ -1,0 +1,1 @@
+//! Architectures with the names and shapes of their published checkpoints.

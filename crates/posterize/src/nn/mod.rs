@@ -1,0 +1,1 @@
+//! Layers, and the tracing that turns a struct with a `forward` into a graph.

@@ -1,0 +1,1 @@
+//! From float to int8: qparams, observers, qconfigs, fusion, prepare and convert.
