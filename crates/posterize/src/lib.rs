@@ -11,6 +11,7 @@ pub mod executor;
 pub mod format;
 pub mod graph;
 pub mod metrics;
+pub mod model;
 pub mod models;
 pub mod nn;
 pub mod quantization;
@@ -18,4 +19,5 @@ pub mod tensor;
 
 pub use checkpoint::StateDict;
 pub use error::{Error, Result};
+pub use model::{Architecture, FloatModel};
 pub use tensor::{MemoryFormat, Tensor};

@@ -1,0 +1,241 @@
+//! The module tree, printed as PyTorch prints it.
+
+use std::fmt;
+
+use super::{Activation, Graph, Node, Op};
+use crate::error::{Error, Result};
+
+/// How a layer prints: `kind(detail)`, or with children below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaf {
+    /// The class name: `ConvReLU2d`.
+    pub kind: String,
+    /// What stands between the brackets.
+    pub detail: String,
+    /// Parts that print on lines of their own, by name: the members of a fused layer, an observer.
+    pub children: Vec<(String, Leaf)>,
+}
+
+impl Leaf {
+    /// A layer without parts.
+    pub fn new(kind: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind: kind.into(), detail: detail.into(), children: Vec::new() }
+    }
+
+    fn write(&self, f: &mut dyn fmt::Write, indent: usize) -> fmt::Result {
+        if self.children.is_empty() {
+            return write!(f, "{}({})", self.kind, self.detail);
+        }
+        writeln!(f, "{}(", self.kind)?;
+        if !self.detail.is_empty() {
+            writeln!(f, "{:1$}{2}", "", indent + 2, self.detail)?;
+        }
+        for (name, child) in &self.children {
+            write!(f, "{:1$}({name}): ", "", indent + 2)?;
+            child.write(f, indent + 2)?;
+            f.write_char('\n')?;
+        }
+        write!(f, "{:1$})", "", indent)
+    }
+}
+
+/// How a node of a float graph prints. `None` for function calls, which PyTorch does not show.
+pub fn float_leaf(node: &Node) -> Option<Leaf> {
+    if !node.is_module {
+        return None;
+    }
+    let leaf = Leaf::new(node.op.kind(), node.op.python());
+    Some(match (&node.op, node.op.fused_activation()) {
+        (Op::Add(_) | Op::Mul | Op::Cat, _) => Leaf {
+            kind: "FloatFunctional".into(),
+            detail: String::new(),
+            children: vec![("activation_post_process".into(), Leaf::new("Identity", ""))],
+        },
+        (Op::Conv2d(conv, _), Some(activation)) => {
+            fused(leaf.kind, Leaf::new("Conv2d", conv.python("", conv.bias)), activation)
+        }
+        (Op::Linear(..), Some(activation)) => {
+            fused(leaf.kind, Leaf::new("Linear", leaf.detail), activation)
+        }
+        (Op::Flatten, _) => Leaf::new("Flatten", "start_dim=1, end_dim=-1"),
+        _ => leaf,
+    })
+}
+
+fn fused(kind: String, first: Leaf, activation: Activation) -> Leaf {
+    let second = Leaf::new(activation.kind(), "");
+    Leaf { kind, detail: String::new(), children: vec![("0".into(), first), ("1".into(), second)] }
+}
+
+/// A module and all below it; `Display` prints it as PyTorch does.
+#[derive(Debug)]
+pub struct ModuleTree {
+    name: String,
+    kind: String,
+    leaf: Option<Leaf>,
+    children: Vec<ModuleTree>,
+}
+
+impl ModuleTree {
+    /// The tree of `graph` below `path` (empty for all of it). `leaf` says how a node prints, and
+    /// which do not.
+    ///
+    /// # Errors
+    /// There is no module of that path; the error lists the names there are beside it.
+    pub fn new(
+        graph: &Graph,
+        path: &str,
+        leaf: &dyn Fn(super::NodeId, &Node) -> Option<Leaf>,
+    ) -> Result<Self> {
+        let mut root = Self {
+            name: String::new(),
+            kind: graph.kind().to_owned(),
+            leaf: None,
+            children: Vec::new(),
+        };
+        for module in graph.modules().iter().filter(|module| !module.path.is_empty()) {
+            root.insert(&module.path).kind.clone_from(&module.kind);
+        }
+        for (id, node) in graph.iter() {
+            if let Some(leaf) = leaf(id, node) {
+                root.insert(&node.name).leaf = Some(leaf);
+            }
+        }
+        root.prune();
+        root.descend(path)
+    }
+
+    fn insert(&mut self, path: &str) -> &mut Self {
+        let mut at = self;
+        for name in path.split('.') {
+            let place = at.children.iter().position(|child| child.name == name);
+            let place = place.unwrap_or_else(|| {
+                at.children.push(Self {
+                    name: name.to_owned(),
+                    kind: "Module".into(),
+                    leaf: None,
+                    children: Vec::new(),
+                });
+                at.children.len() - 1
+            });
+            at = &mut at.children[place];
+        }
+        at
+    }
+
+    /// Layers that no node has any more (fused away) do not print.
+    fn prune(&mut self) {
+        self.children.retain_mut(|child| {
+            child.prune();
+            child.leaf.is_some() || !child.children.is_empty()
+        });
+    }
+
+    fn descend(mut self, path: &str) -> Result<Self> {
+        if path.is_empty() {
+            return Ok(self);
+        }
+        let mut walked = String::new();
+        for name in path.split('.') {
+            let Some(place) = self.children.iter().position(|child| child.name == name) else {
+                let names: Vec<&str> =
+                    self.children.iter().map(|child| child.name.as_str()).collect();
+                let within = if walked.is_empty() { "the model" } else { &walked };
+                let choice = if names.is_empty() {
+                    "is a layer without parts".to_owned()
+                } else {
+                    format!("has {}", names.join(", "))
+                };
+                return Err(Error::layer(path, format!("no such module: {within} {choice}")));
+            };
+            walked = if walked.is_empty() { name.to_owned() } else { format!("{walked}.{name}") };
+            self = self.children.swap_remove(place);
+        }
+        Ok(self)
+    }
+
+    fn write(&self, f: &mut dyn fmt::Write, indent: usize) -> fmt::Result {
+        if let Some(leaf) = &self.leaf {
+            return leaf.write(f, indent);
+        }
+        writeln!(f, "{}(", self.kind)?;
+        for child in &self.children {
+            write!(f, "{:1$}({2}): ", "", indent + 2, child.name)?;
+            child.write(f, indent + 2)?;
+            f.write_char('\n')?;
+        }
+        write!(f, "{:1$})", "", indent)
+    }
+}
+
+impl fmt::Display for ModuleTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
+    use crate::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
+
+    struct Net {
+        features: Sequential,
+        classifier: Sequential,
+    }
+
+    impl Module for Net {
+        fn kind(&self) -> &'static str {
+            "Net"
+        }
+
+        fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+            let y = cx.call("features", &self.features, x);
+            let y = cx.functional("skip_add", FloatFunctional::Add, &[y, y]);
+            let y = cx.mean(y);
+            cx.call("classifier", &self.classifier, y)
+        }
+    }
+
+    #[test]
+    fn the_tree_prints_as_pytorch_prints_it() {
+        let net = Net {
+            features: Sequential::new().then(
+                Sequential::of_kind("ConvBNReLU")
+                    .then(Conv2d::new(3, 8, 3).stride(2).padding(Padding::all(1)).bias(false))
+                    .then(BatchNorm::two_d(8))
+                    .then(Activation::ReLU),
+            ),
+            classifier: Sequential::new().then(Dropout { p: 0.2 }).then(Linear::new(8, 10)),
+        };
+        let model = crate::Architecture::trace(&net).unwrap();
+        let expected = "\
+Net(
+  (features): Sequential(
+    (0): ConvBNReLU(
+      (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), bias=False)
+      (1): BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+      (2): ReLU(inplace=True)
+    )
+  )
+  (skip_add): FloatFunctional(
+    (activation_post_process): Identity()
+  )
+  (classifier): Sequential(
+    (0): Dropout(p=0.2, inplace=False)
+    (1): Linear(in_features=8, out_features=10, bias=True)
+  )
+)";
+        assert_eq!(model.module("").unwrap().to_string(), expected);
+        assert_eq!(
+            model.module("classifier.1").unwrap().to_string(),
+            "Linear(in_features=8, out_features=10, bias=True)"
+        );
+        let error = model.module("features.3").unwrap_err().to_string();
+        assert_eq!(error, "features.3: no such module: features has 0");
+        let shapes = model.graph().infer(&[2, 3, 32, 32]).unwrap();
+        assert_eq!(shapes.last().unwrap().shape, [2, 10]);
+        let error = model.graph().infer(&[2, 4, 32, 32]).unwrap_err().to_string();
+        assert!(error.starts_with("features.0.0: expected 3 channels, found 4"), "{error}");
+    }
+}
