@@ -175,14 +175,13 @@ impl Conv2d {
             pair(self.kernel_size),
             pair(self.stride)
         );
-        if let Some(padding) = self.padding.python() {
-            text += &format!(", {padding}");
-        }
-        if self.dilation != [1, 1] {
-            text += &format!(", dilation={}", pair(self.dilation));
-        }
-        if self.groups != 1 {
-            text += &format!(", groups={}", self.groups);
+        let padding = self.padding.python();
+        let dilation =
+            (self.dilation != [1, 1]).then(|| format!("dilation={}", pair(self.dilation)));
+        let groups = (self.groups != 1).then(|| format!("groups={}", self.groups));
+        for part in [padding, dilation, groups].into_iter().flatten() {
+            text += ", ";
+            text += &part;
         }
         if !bias {
             text += ", bias=False";

@@ -141,11 +141,12 @@ impl Tracer {
     fn record(&mut self, name: String, op: Op, inputs: &[Value], is_module: bool) -> Value {
         let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
         let repeated = taken(&name);
-        let unique = if repeated {
-            (1..).map(|call| format!("{name}_{call}")).find(|name| !taken(name)).unwrap_or(name)
-        } else {
-            name
-        };
+        let mut unique = name.clone();
+        let mut call = 0;
+        while taken(&unique) {
+            call += 1;
+            unique = format!("{name}_{call}");
+        }
         let inputs = inputs.iter().map(|value| value.0).collect();
         self.nodes.push(Node { name: unique, op, inputs, is_module: is_module && !repeated });
         Value(NodeId(self.nodes.len() - 1))
