@@ -1,1 +1,0 @@
-//! Scalar definitions of every integer kernel: the meaning of correct.

@@ -1,0 +1,43 @@
+//! The definition of an int8 linear layer.
+
+use crate::int8::Requantize;
+
+/// An int8 matrix product with bias: `y[n, o] = requantize(Σ (x[n, i] − zero_point) · w[o, i] + bias[o])`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// Values in a row of the input.
+    pub in_features: usize,
+    /// Values in a row of the output.
+    pub out_features: usize,
+    /// `[out_features, in_features]`, symmetric.
+    pub weight: &'a [i8],
+    /// `[out_features]`, at the scale of the accumulators.
+    pub bias: &'a [i32],
+    /// The zero point of the input.
+    pub input_zero_point: u8,
+    /// How accumulators become outputs.
+    pub requantize: &'a Requantize,
+}
+
+impl Linear<'_> {
+    /// Multiplies `input`, `[batch, in_features]`, into `[batch, out_features]`.
+    pub fn run(&self, batch: usize, input: &[u8]) -> Vec<u8> {
+        assert_eq!(input.len(), batch * self.in_features, "input is [batch, in_features]");
+        assert_eq!(self.weight.len(), self.out_features * self.in_features, "weight is [out, in]");
+        assert_eq!(self.bias.len(), self.out_features, "one bias an output");
+        let mut output = Vec::with_capacity(batch * self.out_features);
+        for row in 0..batch {
+            let row = &input[row * self.in_features..][..self.in_features];
+            for o in 0..self.out_features {
+                let weight = &self.weight[o * self.in_features..][..self.in_features];
+                let mut sum = i64::from(self.bias[o]);
+                for (&x, &w) in row.iter().zip(weight) {
+                    sum += (i64::from(x) - i64::from(self.input_zero_point)) * i64::from(w);
+                }
+                let sum = i32::try_from(sum).expect("the accumulator fits into an i32");
+                output.push(self.requantize.apply(o, sum));
+            }
+        }
+        output
+    }
+}
