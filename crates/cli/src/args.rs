@@ -1,0 +1,33 @@
+//! The arguments, and the groups of them that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::commands::Command;
+
+/// Turns a trained float image classifier into a small, fast int8 one, and proves that it is still
+/// as accurate.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print one JSON object on stdout instead of text and tables
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// Where fetched files lie, and whether the network may be used to bring more.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CacheArgs {
+    /// Folder of fetched files [default: $POSTERIZE_CACHE, else $XDG_CACHE_HOME/posterize, else
+    /// ~/.cache/posterize]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Use only what has been fetched before
+    #[arg(long)]
+    pub(crate) offline: bool,
+}

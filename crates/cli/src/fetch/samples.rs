@@ -1,0 +1,179 @@
+//! The sample pictures, laid out as an ImageFolder whose class numbers are ImageNet's.
+//!
+//! A folder of pictures numbers its classes in the order of its subfolders; 20 pictures have 19
+//! classes, and these would be 0 to 18. So a `classes.txt` beside the subfolders names all 1,000.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use crate::ui::Ui;
+
+use super::{FetchError, Result, cache::Cache, digest, wheel};
+
+/// How many classes ImageNet has.
+const CLASSES: u32 = 1000;
+
+/// The file that names all classes in order, one on a line.
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
+
+/// An unpacked set that has yet to be verified and named.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Holds the set in a folder of its own.
+    folder: TempDir,
+    origin: String,
+}
+
+/// Takes the pictures `foolbox/data/imagenet_NN_LABEL.jpg` out of `wheel`, each into the folder of
+/// its class.
+pub(super) fn unpack(wheel: &Path, cache: &Cache) -> Result<Draft> {
+    let mut archive = wheel::open(wheel)?;
+    let pictures: Vec<(String, u32)> = archive
+        .file_names()
+        .filter_map(Result::ok)
+        .filter_map(|name| Some((name.to_string(), label(&name)?)))
+        .collect();
+    if pictures.is_empty() {
+        let problem = "it holds no pictures called foolbox/data/imagenet_NN_LABEL.jpg";
+        return Err(wheel::refused(wheel, problem.into()));
+    }
+    let folder = cache.temporary_folder()?;
+    let root = root(&folder);
+    for (name, label) in pictures {
+        let class = root.join(class_name(label));
+        let path = class.join(name.rsplit('/').next().unwrap_or(&name));
+        let bytes = wheel::read(&mut archive, wheel, &name)?;
+        fs::create_dir_all(&class).map_err(FetchError::io(&class, "create the folder"))?;
+        fs::write(&path, bytes).map_err(FetchError::io(&path, "write"))?;
+    }
+    let classes = root.join(CLASSES_FILE);
+    let names = (0..CLASSES).fold(String::new(), |text, class| text + &class_name(class) + "\n");
+    fs::write(&classes, names).map_err(FetchError::io(&classes, "write"))?;
+    Ok(Draft { folder, origin: wheel.display().to_string() })
+}
+
+fn root(folder: &TempDir) -> PathBuf {
+    folder.path().join("samples")
+}
+
+/// Zero-padded, so that the order of names is that of numbers.
+fn class_name(class: u32) -> String {
+    format!("{class:04}")
+}
+
+/// The class in the name of a picture: 243 of `foolbox/data/imagenet_00_243.jpg`.
+fn label(name: &str) -> Option<u32> {
+    let stem = name.strip_prefix("foolbox/data/imagenet_")?.strip_suffix(".jpg")?;
+    let (number, label) = stem.split_once('_')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let label = Some(label).filter(|label| digits(number) && digits(label))?;
+    label.parse().ok().filter(|&label| label < CLASSES)
+}
+
+impl Draft {
+    /// Gives the folder its name, in place of what may have had it, if its digest is `expected`.
+    pub(super) fn place(self, path: &Path, expected: &str) -> Result<Listing> {
+        let root = root(&self.folder);
+        let listing = Listing::of(&root).map_err(FetchError::io(&root, "read"))?;
+        if listing.sha256 != expected {
+            return Err(FetchError::Digest {
+                origin: self.origin,
+                expected: expected.into(),
+                found: listing.sha256,
+            });
+        }
+        // A folder cannot be renamed over another that has files in it.
+        match fs::rename(path, self.folder.path().join("replaced")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FetchError::io(path, "replace")(error));
+            }
+            _ => {}
+        }
+        fs::rename(&root, path).map_err(FetchError::io(path, "create"))?;
+        Ok(listing)
+    }
+}
+
+/// The files of a folder and its subfolders, each with its digest, in the form that `sha256sum`
+/// prints; two folders with the same listing hold the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// The size of all files together.
+    pub(super) bytes: u64,
+    /// The digest of the listing.
+    pub(super) sha256: String,
+}
+
+impl Listing {
+    /// Of a folder that is there and has the digest expected. A folder that is not there has none;
+    /// one that is damaged is said to be, and has none.
+    pub(super) fn of_present(path: &Path, expected: &str, ui: &Ui) -> Result<Option<Self>> {
+        match Self::of(path) {
+            Ok(listing) if listing.sha256 == expected => return Ok(Some(listing)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FetchError::io(path, "read")(error)),
+        }
+        ui.note(format_args!(
+            "{}: files changed, missing or added; fetching it anew",
+            path.display()
+        ));
+        Ok(None)
+    }
+
+    fn of(root: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(root)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                for entry in fs::read_dir(&path)? {
+                    files.push(entry?.path());
+                }
+            } else {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let (mut bytes, mut lines) = (0, String::new());
+        for path in files {
+            let content = fs::read(&path)?;
+            bytes += content.len() as u64;
+            let name =
+                path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            let _ = writeln!(lines, "{}  {name}", digest::of_bytes(&content));
+        }
+        Ok(Self { bytes, sha256: digest::of_bytes(lines.as_bytes()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_in_the_names_of_pictures_and_nowhere_else() {
+        assert_eq!(label("foolbox/data/imagenet_00_243.jpg"), Some(243));
+        assert_eq!(label("foolbox/data/imagenet_17_22.jpg"), Some(22));
+        for other in [
+            "foolbox/data/imagenet_00_1000.jpg",
+            "foolbox/data/imagenet_00_+24.jpg",
+            "foolbox/data/imagenet_../../x_1.jpg",
+            "foolbox/data/imagenet_00_243.png",
+            "foolbox/data/cifar10_00_3.png",
+            "elsewhere/imagenet_00_243.jpg",
+        ] {
+            assert_eq!(label(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_classes_sort_as_their_numbers() {
+        let names: Vec<String> = (0..CLASSES).map(class_name).collect();
+        assert!(names.is_sorted());
+    }
+}

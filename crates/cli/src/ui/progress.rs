@@ -1,0 +1,38 @@
+//! The looks of progress bars.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over bytes, or a counter of them while the total is unknown.
+pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
+    match total {
+        Some(total) => ProgressBar::new(total).with_style(style(
+            "{msg} {bar:30.cyan/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+        )),
+        None => ProgressBar::new_spinner()
+            .with_style(style("{spinner:.cyan} {msg} {binary_bytes} {binary_bytes_per_sec}")),
+    }
+    .with_message(what)
+}
+
+/// A turning wheel and the time that has passed.
+pub(super) fn spinner(what: String) -> ProgressBar {
+    ProgressBar::new_spinner()
+        .with_style(style("{spinner:.cyan} {msg} {elapsed}"))
+        .with_message(what)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates of this file parse, as its test shows")
+        .progress_chars("━╸━")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_template_parses() {
+        super::bytes("x".into(), Some(1));
+        super::bytes("x".into(), None);
+        super::spinner("x".into());
+    }
+}
