@@ -4,6 +4,19 @@
 //! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
 //! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
 
+mod elementwise;
+mod pad;
+mod pixels;
+mod pooling;
+mod qparams;
 mod requantize;
+#[cfg(test)]
+mod testing;
+mod vectorize;
 
+pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_u8};
+pub use pad::pad;
+pub use pixels::PixelTable;
+pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};
+pub use qparams::QParams8;
 pub use requantize::{Requantize, requantize};

@@ -5,7 +5,13 @@
 //! `testdata/int8_ops`.
 
 mod conv;
+mod elementwise;
 mod linear;
+mod pooling;
+mod quantize;
 
 pub use conv::Conv2d;
+pub use elementwise::{add, mul, requantize_u8};
 pub use linear::Linear;
+pub use pooling::{adaptive_avg_pool2d, max_pool2d};
+pub use quantize::{dequantize, quantize};

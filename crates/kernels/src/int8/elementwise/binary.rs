@@ -1,0 +1,168 @@
+//! Sums and products of two activations of one shape.
+
+use super::{Target, for_each_chunk};
+use crate::int8::QParams8;
+use crate::int8::vectorize::{Loop, vectorize};
+use crate::isa::Isa;
+use crate::pool::{Pool, SharedMut};
+
+/// The sum of two quantized activations, `torch.ops.quantized.add` (and `add_relu`, where `min` is
+/// the output's zero point).
+///
+/// As PyTorch's vectorized loop has it, in f32: both sides are dequantized with one fused
+/// multiply-add, `x = fma(q, scale, −zero_point · scale)`, added, multiplied by the inverse of the
+/// output's scale, and rounded half to even.
+///
+/// ```
+/// use posterize_kernels::int8::{Add, QParams8};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let a = QParams8 { scale: 0.5, zero_point: 0 };
+/// let b = QParams8 { scale: 0.25, zero_point: 128 };
+/// let out = QParams8 { scale: 1.0, zero_point: 3 };
+/// let add = Add::new(Isa::detect(), a, b, out, 0, 255);
+/// let mut sum = [0; 2];
+/// add.run(&Pool::new(1), &[10, 20], &[132, 0], &mut sum); // 5 + 1, 10 − 32
+/// assert_eq!(sum, [9, 0]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Add {
+    isa: Isa,
+    formula: AddFormula,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AddFormula {
+    scale: [f32; 2],
+    /// `−zero_point · scale` of each side.
+    offset: [f32; 2],
+    inverse: f32,
+    target: Target,
+}
+
+impl Add {
+    /// Prepares `output = a + b` with outputs in `min..=max`.
+    ///
+    /// # Panics
+    /// When `min > max` or a scale is not positive and finite.
+    pub fn new(isa: Isa, a: QParams8, b: QParams8, output: QParams8, min: u8, max: u8) -> Self {
+        for qparams in [a, b, output] {
+            qparams.assert_valid();
+        }
+        let offset = |q: QParams8| q.scale * -f32::from(q.zero_point);
+        let formula = AddFormula {
+            scale: [a.scale, b.scale],
+            offset: [offset(a), offset(b)],
+            inverse: 1.0 / output.scale,
+            target: Target::new(output.zero_point, min, max),
+        };
+        Self { isa, formula }
+    }
+
+    /// Adds `a` and `b` element by element.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn run(&self, pool: &Pool, a: &[u8], b: &[u8], output: &mut [u8]) {
+        run(self.isa, pool, self.formula, a, b, output);
+    }
+}
+
+impl Formula for AddFormula {
+    #[inline(always)]
+    fn apply(self, a: u8, b: u8) -> u8 {
+        let a = f32::from(a).mul_add(self.scale[0], self.offset[0]);
+        let b = f32::from(b).mul_add(self.scale[1], self.offset[1]);
+        self.target.round((a + b) * self.inverse)
+    }
+}
+
+/// The product of two quantized activations, `torch.ops.quantized.mul` (and `mul_relu`, where
+/// `min` is the output's zero point).
+///
+/// The product of the integers without their zero points is exact; one f32 multiplication by
+/// `scale_a · scale_b · (1 / scale_output)` and one rounding, half to even, follow.
+#[derive(Clone, Debug)]
+pub struct Mul {
+    isa: Isa,
+    formula: MulFormula,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MulFormula {
+    zero_point: [i32; 2],
+    multiplier: f32,
+    target: Target,
+}
+
+impl Mul {
+    /// Prepares `output = a · b` with outputs in `min..=max`.
+    ///
+    /// # Panics
+    /// When `min > max` or a scale is not positive and finite.
+    pub fn new(isa: Isa, a: QParams8, b: QParams8, output: QParams8, min: u8, max: u8) -> Self {
+        for qparams in [a, b, output] {
+            qparams.assert_valid();
+        }
+        let formula = MulFormula {
+            zero_point: [i32::from(a.zero_point), i32::from(b.zero_point)],
+            multiplier: a.scale * b.scale * (1.0 / output.scale),
+            target: Target::new(output.zero_point, min, max),
+        };
+        Self { isa, formula }
+    }
+
+    /// Multiplies `a` and `b` element by element.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn run(&self, pool: &Pool, a: &[u8], b: &[u8], output: &mut [u8]) {
+        run(self.isa, pool, self.formula, a, b, output);
+    }
+}
+
+impl Formula for MulFormula {
+    #[inline(always)]
+    fn apply(self, a: u8, b: u8) -> u8 {
+        let product = (i32::from(a) - self.zero_point[0]) * (i32::from(b) - self.zero_point[1]);
+        self.target.round(product as f32 * self.multiplier)
+    }
+}
+
+/// A function of two elements; `apply` must be `#[inline(always)]`.
+trait Formula: Copy + Sync {
+    fn apply(self, a: u8, b: u8) -> u8;
+}
+
+struct Binary<'a, F> {
+    formula: F,
+    a: &'a [u8],
+    b: &'a [u8],
+    output: &'a mut [u8],
+}
+
+impl<F: Formula> Loop for Binary<'_, F> {
+    #[inline(always)]
+    fn run(self) {
+        for ((q, &a), &b) in self.output.iter_mut().zip(self.a).zip(self.b) {
+            *q = self.formula.apply(a, b);
+        }
+    }
+}
+
+fn run(isa: Isa, pool: &Pool, formula: impl Formula, a: &[u8], b: &[u8], output: &mut [u8]) {
+    assert!(
+        a.len() == b.len() && a.len() == output.len(),
+        "sides of {} and {} elements for an output of {}",
+        a.len(),
+        b.len(),
+        output.len()
+    );
+    let output = SharedMut::new(output);
+    for_each_chunk(pool, a.len(), |range| {
+        // SAFETY: the ranges of the chunks are disjoint.
+        let output = unsafe { output.slice(range.clone()) };
+        let (a, b) = (&a[range.clone()], &b[range]);
+        vectorize(isa, Binary { formula, a, b, output });
+    });
+}

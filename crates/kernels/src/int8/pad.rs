@@ -1,0 +1,75 @@
+//! Padding as an operator of its own. Convolutions and poolings pad by themselves.
+
+use crate::geometry::Padding;
+
+/// Surrounds each image of `input`, `[batch, size, channels]`, with pixels of `value`, which is the
+/// zero point where zeros are meant (`torch.nn.functional.pad` in constant mode).
+///
+/// # Panics
+/// When a length does not fit the sizes.
+///
+/// ```
+/// use posterize_kernels::{Padding, int8::pad};
+///
+/// let mut output = [0; 9];
+/// pad(1, [1, 1], 1, Padding::symmetric(1, 1), 7, &[200], &mut output);
+/// assert_eq!(output, [7, 7, 7, 7, 200, 7, 7, 7, 7]);
+/// ```
+pub fn pad(
+    batch: usize,
+    [h, w]: [usize; 2],
+    channels: usize,
+    padding: Padding,
+    value: u8,
+    input: &[u8],
+    output: &mut [u8],
+) {
+    let Padding { top, bottom, left, right } = padding;
+    let [padded_h, padded_w] = [top + h + bottom, left + w + right];
+    assert_eq!(input.len(), batch * h * w * channels, "pad: input of {batch}x{h}x{w}x{channels}");
+    assert_eq!(
+        output.len(),
+        batch * padded_h * padded_w * channels,
+        "pad: output of {batch}x{padded_h}x{padded_w}x{channels}"
+    );
+    if output.is_empty() {
+        return;
+    }
+    for (row, output) in output.chunks_exact_mut(padded_w * channels).enumerate() {
+        let (n, y) = (row / padded_h, row % padded_h);
+        match y.checked_sub(top).filter(|&y| y < h) {
+            Some(y) => {
+                let (before, rest) = output.split_at_mut(left * channels);
+                let (inside, after) = rest.split_at_mut(w * channels);
+                before.fill(value);
+                inside.copy_from_slice(&input[(n * h + y) * w * channels..][..w * channels]);
+                after.fill(value);
+            }
+            None => output.fill(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_gets_its_own_padding() {
+        let padding = Padding { top: 1, bottom: 0, left: 2, right: 1 };
+        let input: Vec<u8> = (1..=8).collect();
+        let mut output = vec![9; 2 * 2 * 5 * 2];
+        pad(2, [1, 2], 2, padding, 0, &input, &mut output);
+        let mut expected = vec![0; output.len()];
+        expected[14..18].copy_from_slice(&[1, 2, 3, 4]);
+        expected[34..38].copy_from_slice(&[5, 6, 7, 8]);
+        assert_eq!(output, expected);
+    }
+
+    #[test]
+    fn an_image_of_nothing_but_padding() {
+        let mut output = [9; 4];
+        pad(1, [0, 0], 1, Padding::symmetric(1, 1), 3, &[], &mut output);
+        assert_eq!(output, [3; 4]);
+    }
+}

@@ -1,0 +1,118 @@
+//! From the pixels of a decoded picture straight to a quantized input.
+
+use super::QParams8;
+use super::elementwise::{CHUNK, Target};
+use crate::pool::{Pool, SharedMut};
+
+/// What normalization and quantization make of each value of each colour: 256 entries a channel.
+///
+/// The entries are computed as torchvision and PyTorch would: `v / 255` (`ToTensor`), minus the
+/// mean, divided by the standard deviation (`Normalize`), then quantized, all in f32.
+///
+/// ```
+/// use posterize_kernels::int8::{PixelTable, QParams8};
+/// use posterize_kernels::Pool;
+///
+/// let to = QParams8 { scale: 2.0 / 255.0, zero_point: 128 };
+/// let table = PixelTable::new([0.5; 3], [0.5; 3], to, 0, 255);
+/// let mut input = [0; 3];
+/// table.run(&Pool::new(1), &[0, 128, 255], &mut input);
+/// assert_eq!(input, [0, 129, 255]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct PixelTable {
+    tables: Box<[[u8; 256]; 3]>,
+}
+
+impl PixelTable {
+    /// Tables for red, green and blue with the means and standard deviations of `Normalize`.
+    ///
+    /// # Panics
+    /// When `qmin > qmax`, the scale is not positive and finite, or a standard deviation is zero
+    /// or not finite.
+    pub fn new(mean: [f32; 3], std: [f32; 3], to: QParams8, qmin: u8, qmax: u8) -> Self {
+        to.assert_valid();
+        assert!(
+            std.iter().all(|s| s.is_finite() && *s != 0.0) && mean.iter().all(|m| m.is_finite()),
+            "normalization with mean {mean:?} and standard deviation {std:?}"
+        );
+        let target = Target::new(to.zero_point, qmin, qmax);
+        let inverse = 1.0 / to.scale;
+        let entry = |channel: usize, v: usize| {
+            let normalized = (v as f32 / 255.0 - mean[channel]) / std[channel];
+            target.round(normalized * inverse)
+        };
+        let table = |channel| std::array::from_fn(|v| entry(channel, v));
+        Self { tables: Box::new(std::array::from_fn(table)) }
+    }
+
+    /// Maps pixels `[…, 3]` in RGB order to the input of a network in the same order.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 3.
+    pub fn run(&self, pool: &Pool, rgb: &[u8], output: &mut [u8]) {
+        assert_eq!(rgb.len(), output.len(), "pixels: one output for each value");
+        assert_eq!(rgb.len() % 3, 0, "pixels have three channels, {} values do not", rgb.len());
+        let output = SharedMut::new(output);
+        // A multiple of eight pixels.
+        let chunk = CHUNK / 24 * 24;
+        pool.run(rgb.len().div_ceil(chunk), &|task, _| {
+            let range = task * chunk..rgb.len().min((task + 1) * chunk);
+            // SAFETY: the ranges of the tasks are disjoint.
+            let output = unsafe { output.slice(range.clone()) };
+            self.map(&rgb[range], output);
+        });
+    }
+
+    fn map(&self, rgb: &[u8], output: &mut [u8]) {
+        let (pixels, rest) = rgb.as_chunks::<24>();
+        let (mapped, mapped_rest) = output.as_chunks_mut::<24>();
+        for (to, from) in mapped.iter_mut().zip(pixels) {
+            // Eight values a load and a store: the lookups are the work, not the bytes.
+            for (word, to) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let from = from[word * 8..word * 8 + 8].try_into().map_or(0, u64::from_le_bytes);
+                let mut mapped = 0;
+                for i in 0..8 {
+                    let table = &self.tables[(word * 8 + i) % 3];
+                    mapped |= u64::from(table[(from >> (8 * i) & 0xFF) as usize]) << (8 * i);
+                }
+                *to = mapped.to_le_bytes();
+            }
+        }
+        for (i, (to, &from)) in mapped_rest.iter_mut().zip(rest).enumerate() {
+            *to = self.tables[i % 3][usize::from(from)];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::int8::quantize;
+
+    #[test]
+    fn equals_normalizing_and_quantizing_in_f32() {
+        let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        let to = QParams8 { scale: 0.018_658_4, zero_point: 114 };
+        let table = PixelTable::new(mean, std, to, 0, 255);
+        for pixels in [0usize, 1, 7, 8, 9, 100, 6000] {
+            let rgb = crate::int8::testing::bytes(pixels * 3, 5);
+            let normalized: Vec<f32> = (0..rgb.len())
+                .map(|i| (f32::from(rgb[i]) / 255.0 - mean[i % 3]) / std[i % 3])
+                .collect();
+            let mut expected = vec![0; rgb.len()];
+            quantize(Isa::Scalar, &Pool::new(1), to, 0, 255, &normalized, &mut expected);
+            let mut output = vec![0; rgb.len()];
+            table.run(&Pool::new(2), &rgb, &mut output);
+            assert_eq!(output, expected, "{pixels} pixels");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "three channels")]
+    fn half_a_pixel_is_refused() {
+        let to = QParams8 { scale: 1.0, zero_point: 0 };
+        PixelTable::new([0.0; 3], [1.0; 3], to, 0, 255).run(&Pool::new(1), &[1, 2], &mut [0, 0]);
+    }
+}

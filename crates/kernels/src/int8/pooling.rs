@@ -1,0 +1,281 @@
+//! Pooling over windows of pixels. Scale and zero point pass through unchanged.
+
+#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+
+use std::ops::Range;
+
+use super::elementwise::Target;
+use super::vectorize::{Loop, vectorize};
+use crate::geometry::Pool2dGeometry;
+use crate::isa::Isa;
+use crate::pool::{Pool, SharedMut};
+
+/// Channels of one task of an average, and of its accumulators on the stack.
+const BLOCK: usize = 128;
+
+/// The mean of each of `output_size` windows of pixels, as PyTorch's
+/// `adaptive_avg_pool2d` on quantized tensors in channels-last memory; `[1, 1]` is the global one.
+///
+/// Window `i` of `o` over `n` pixels is `floor(i · n / o)..ceil((i + 1) · n / o)`. The sum of
+/// `q − zero_point` is exact; one f32 multiplication by `1 / pixels` and one rounding, half to
+/// even, follow. `mean` over both axes is the same, but for PyTorch's, which sums in f32 and so
+/// rounds exact ties either way.
+///
+/// ```
+/// use posterize_kernels::int8::AdaptiveAvgPool2d;
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let mean = AdaptiveAvgPool2d::new(Isa::detect(), 2, [1, 1], 0);
+/// let mut output = [0; 2];
+/// mean.run(&Pool::new(1), 1, [1, 2], &[10, 200, 20, 203], &mut output);
+/// assert_eq!(output, [15, 202]); // 201.5 rounds to the even 202
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdaptiveAvgPool2d {
+    isa: Isa,
+    channels: usize,
+    output_size: [usize; 2],
+    zero_point: u8,
+}
+
+impl AdaptiveAvgPool2d {
+    /// Averages of `[N, H, W, channels]` to `[N, output_size, channels]`.
+    ///
+    /// # Panics
+    /// When `channels` or the output is empty.
+    pub fn new(isa: Isa, channels: usize, output_size: [usize; 2], zero_point: u8) -> Self {
+        assert!(channels > 0 && !output_size.contains(&0), "an average needs channels and outputs");
+        Self { isa, channels, output_size, zero_point }
+    }
+
+    /// Averages `input`, `[batch, size, channels]`.
+    ///
+    /// # Panics
+    /// When a length does not fit the sizes, `size` is empty, or has 2^23 pixels or more.
+    pub fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+    ) {
+        let [h, w] = size;
+        let [oh, ow] = self.output_size;
+        let c = self.channels;
+        assert!(h > 0 && w > 0 && h * w < 1 << 23, "an average over {h}x{w} pixels");
+        assert_eq!(input.len(), batch * h * w * c, "average: input of {batch}x{h}x{w}x{c}");
+        assert_eq!(output.len(), batch * oh * ow * c, "average: output of {batch}x{oh}x{ow}x{c}");
+        let output = SharedMut::new(output);
+        let blocks = c.div_ceil(BLOCK);
+        pool.run(batch * oh * ow * blocks, &|task, _| {
+            let (pixel, first) = (task / blocks, task % blocks * BLOCK);
+            let (n, y, x) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+            let channels = first..c.min(first + BLOCK);
+            let at = pixel * c;
+            vectorize(
+                self.isa,
+                Average {
+                    image: &input[n * h * w * c..][..h * w * c],
+                    row_pixels: w,
+                    pixel_channels: c,
+                    rows: window(y, oh, h),
+                    columns: window(x, ow, w),
+                    zero_point: self.zero_point,
+                    // SAFETY: each task writes the channels of its own block of its own pixel.
+                    output: unsafe { output.slice(at + channels.start..at + channels.end) },
+                    channels,
+                },
+            );
+        });
+    }
+}
+
+/// The pixels that window `index` of `windows` averages, along an axis of `size` pixels.
+pub(crate) fn window(index: usize, windows: usize, size: usize) -> Range<usize> {
+    index * size / windows..((index + 1) * size).div_ceil(windows)
+}
+
+/// One block of channels of one output pixel.
+struct Average<'a> {
+    image: &'a [u8],
+    row_pixels: usize,
+    pixel_channels: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    channels: Range<usize>,
+    zero_point: u8,
+    output: &'a mut [u8],
+}
+
+impl Loop for Average<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let pixels = self.rows.len() * self.columns.len();
+        let mut sums = [-(pixels as i32 * i32::from(self.zero_point)); BLOCK];
+        let sums = &mut sums[..self.channels.len()];
+        for y in self.rows {
+            for x in self.columns.clone() {
+                let pixel = &self.image[(y * self.row_pixels + x) * self.pixel_channels..];
+                for (sum, &q) in sums.iter_mut().zip(&pixel[self.channels.clone()]) {
+                    *sum += i32::from(q);
+                }
+            }
+        }
+        let multiplier = 1.0 / pixels as f32;
+        let target = Target::new(self.zero_point, 0, 255);
+        for (q, &sum) in self.output.iter_mut().zip(&*sums) {
+            *q = target.round(sum as f32 * multiplier);
+        }
+    }
+}
+
+/// The maximum of each window, as `torch.nn.MaxPool2d` (`ceil_mode` off). Padding never wins; a
+/// window of nothing but padding gives 0.
+#[derive(Clone, Debug)]
+pub struct MaxPool2d {
+    isa: Isa,
+    geometry: Pool2dGeometry,
+    channels: usize,
+}
+
+impl MaxPool2d {
+    /// Maxima over windows of `[N, H, W, channels]`.
+    ///
+    /// # Panics
+    /// When `channels`, or a kernel size, stride or dilation is zero.
+    pub fn new(isa: Isa, geometry: Pool2dGeometry, channels: usize) -> Self {
+        let Pool2dGeometry { kernel, stride, dilation, .. } = geometry;
+        assert!(
+            channels > 0 && [kernel, stride, dilation].iter().all(|size| !size.contains(&0)),
+            "max pooling of {channels} channels with {geometry:?}"
+        );
+        Self { isa, geometry, channels }
+    }
+
+    /// Pools `input`, `[batch, size, channels]`, into `[batch, output size, channels]`.
+    ///
+    /// # Panics
+    /// When the window does not fit, or a length does not fit the sizes.
+    pub fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+    ) {
+        let [h, w] = size;
+        let c = self.channels;
+        let [oh, ow] = self.geometry.output_size(size).expect("the window fits the input");
+        assert_eq!(input.len(), batch * h * w * c, "max pool: input of {batch}x{h}x{w}x{c}");
+        assert_eq!(output.len(), batch * oh * ow * c, "max pool: output of {batch}x{oh}x{ow}x{c}");
+        let output = SharedMut::new(output);
+        pool.run(batch * oh, &|row, _| {
+            let (n, y) = (row / oh, row % oh);
+            vectorize(
+                self.isa,
+                Maximum {
+                    image: &input[n * h * w * c..][..h * w * c],
+                    size,
+                    geometry: &self.geometry,
+                    channels: c,
+                    y,
+                    // SAFETY: each task writes its own row of the output.
+                    output: unsafe { output.slice(row * ow * c..(row + 1) * ow * c) },
+                },
+            );
+        });
+    }
+}
+
+/// One row of the output.
+struct Maximum<'a> {
+    image: &'a [u8],
+    size: [usize; 2],
+    geometry: &'a Pool2dGeometry,
+    channels: usize,
+    y: usize,
+    output: &'a mut [u8],
+}
+
+impl Loop for Maximum<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let [h, w] = self.size;
+        let Pool2dGeometry { kernel, stride, dilation, padding } = *self.geometry;
+        let inside =
+            |at: usize, before: usize, size: usize| at.checked_sub(before).filter(|&at| at < size);
+        for (x, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
+            output.fill(0);
+            for ky in 0..kernel[0] {
+                let y = self.y * stride[0] + ky * dilation[0];
+                let Some(y) = inside(y, padding.top, h) else { continue };
+                for kx in 0..kernel[1] {
+                    let x = x * stride[1] + kx * dilation[1];
+                    let Some(x) = inside(x, padding.left, w) else { continue };
+                    let pixel = &self.image[(y * w + x) * self.channels..];
+                    for (q, &candidate) in output.iter_mut().zip(pixel) {
+                        *q = candidate.max(*q);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::geometry::Padding;
+    use crate::reference;
+
+    /// Values with many extremes, from a seed, so that shrinking works on shapes.
+    fn values(len: usize, seed: u64) -> Vec<u8> {
+        crate::int8::testing::bytes(len, seed)
+    }
+
+    proptest! {
+        #[test]
+        fn averages_equal_the_reference(
+            batch in 1usize..3, h in 1usize..10, w in 1usize..10, channels in 1usize..300,
+            oh in 1usize..5, ow in 1usize..5, zero_point: u8, threads in 1usize..4, seed: u64,
+        ) {
+            let input = values(batch * h * w * channels, seed);
+            let mut expected = vec![0; batch * oh * ow * channels];
+            reference::adaptive_avg_pool2d(
+                batch, [h, w], channels, [oh, ow], zero_point, &input, &mut expected,
+            );
+            for isa in Isa::supported() {
+                let mut output = vec![1; expected.len()];
+                AdaptiveAvgPool2d::new(isa, channels, [oh, ow], zero_point)
+                    .run(&Pool::new(threads), batch, [h, w], &input, &mut output);
+                prop_assert_eq!(&output, &expected, "{}", isa);
+            }
+        }
+
+        #[test]
+        fn maxima_equal_the_reference(
+            batch in 1usize..3, size in [1usize..10, 1usize..10], channels in 1usize..100,
+            kernel in [1usize..4, 1usize..4], stride in [1usize..3, 1usize..3],
+            dilation in [1usize..3, 1usize..3], padding in [0usize..3, 0usize..3, 0usize..3, 0usize..3],
+            threads in 1usize..4, seed: u64,
+        ) {
+            let [top, bottom, left, right] = padding;
+            let padding = Padding { top, bottom, left, right };
+            let geometry = Pool2dGeometry { kernel, stride, dilation, padding };
+            let Some([oh, ow]) = geometry.output_size(size) else { return Ok(()) };
+            let input = values(batch * size[0] * size[1] * channels, seed);
+            let mut expected = vec![0; batch * oh * ow * channels];
+            reference::max_pool2d(&geometry, batch, size, channels, &input, &mut expected);
+            for isa in Isa::supported() {
+                let mut output = vec![1; expected.len()];
+                MaxPool2d::new(isa, geometry, channels)
+                    .run(&Pool::new(threads), batch, size, &input, &mut output);
+                prop_assert_eq!(&output, &expected, "{}", isa);
+            }
+        }
+    }
+}
