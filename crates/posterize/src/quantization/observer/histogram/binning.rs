@@ -1,0 +1,192 @@
+//! Counting values into equal bins, as `torch.histc` does.
+
+use rayon::prelude::*;
+
+use super::super::range::{Extremes, PARALLEL};
+use super::{ObserveError, Range};
+
+/// Values are read twice, for their extremes and for their bins; the second time from the cache.
+const CHUNK: usize = 2048;
+
+/// What one pass over a batch finds.
+pub(super) struct Scan {
+    /// The smallest and largest value.
+    pub(super) range: Range,
+    /// The counts over the bins of the range that was expected, if no value lies outside of it.
+    pub(super) counts: Option<Vec<u32>>,
+}
+
+/// Finds the range of `values` (not empty) and, on the way, counts them into the bins of the
+/// `expected` range as long as they lie within.
+pub(super) fn scan(
+    values: &[f32],
+    expected: Option<Range>,
+    bins: usize,
+) -> Result<Scan, ObserveError> {
+    let scan_part = |part: &[f32]| {
+        let mut extremes = Extremes::none();
+        let mut binning = expected.map(|range| Binning::new(range, bins));
+        for chunk in part.chunks(CHUNK) {
+            let found = Extremes::of(chunk);
+            extremes = extremes.join(found);
+            if let Some(counting) = &mut binning {
+                if found.lie_within(counting.range) {
+                    counting.add(chunk);
+                } else {
+                    binning = None;
+                }
+            }
+        }
+        (extremes, binning.map(Binning::finish))
+    };
+    let (extremes, counts) = in_parts(values, scan_part, |(e1, c1), (e2, c2)| {
+        (e1.join(e2), c1.zip(c2).map(|(c1, c2)| add(c1, &c2)))
+    });
+    Ok(Scan { range: extremes.range(values)?, counts })
+}
+
+/// Counts `values`, all within `range`, into equal bins.
+pub(super) fn count(values: &[f32], range: Range, bins: usize) -> Vec<u32> {
+    let count_part = |part: &[f32]| {
+        let mut binning = Binning::new(range, bins);
+        for chunk in part.chunks(CHUNK) {
+            binning.add(chunk);
+        }
+        binning.finish()
+    };
+    in_parts(values, count_part, |sum, counts| add(sum, &counts))
+}
+
+/// The bin of one value within `range`.
+pub(super) fn bin_of(value: f32, range: Range, bins: usize) -> usize {
+    Binning::new(range, bins).bin(value)
+}
+
+/// Maps parts of a slice, in parallel where it is long, and reduces what comes of them. Counts are
+/// integers, so that the parts do not show in the result.
+fn in_parts<T: Send>(
+    values: &[f32],
+    map: impl Fn(&[f32]) -> T + Sync,
+    reduce: impl Fn(T, T) -> T + Sync + Send,
+) -> T {
+    if values.len() > PARALLEL {
+        let part = values.len().div_ceil(4 * rayon::current_num_threads()).max(PARALLEL / 2);
+        if let Some(all) = values.par_chunks(part).map(&map).reduce_with(reduce) {
+            return all;
+        }
+    }
+    map(values)
+}
+
+fn add(mut sum: Vec<u32>, counts: &[u32]) -> Vec<u32> {
+    for (sum, count) in sum.iter_mut().zip(counts) {
+        *sum += count;
+    }
+    sum
+}
+
+/// A histogram under construction.
+struct Binning {
+    range: Range,
+    width: f32,
+    bins: usize,
+    /// Where `(value − min) · bins` could overflow, the division comes first.
+    divide_first: bool,
+    /// Several tables, taken in turn: a bin that is hit over and over, as zero is after a ReLU, would
+    /// have each increment wait for the one before.
+    tables: [Vec<u32>; TABLES],
+}
+
+const TABLES: usize = 4;
+
+impl Binning {
+    fn new(range: Range, bins: usize) -> Self {
+        let width = range.width();
+        let divide_first = !(width * bins as f32).is_finite();
+        let tables = std::array::from_fn(|_| vec![0; bins]);
+        Self { range, width, bins, divide_first, tables }
+    }
+
+    /// `torch.histc`'s bin, in f32 and in its order of operations: `(value − min) · bins / width`,
+    /// truncated; the largest value belongs to the last bin. The only value of a range without width
+    /// belongs to the middle bin, since `torch.histc` widens such a range by 1 both ways.
+    #[inline]
+    fn bin(&self, value: f32) -> usize {
+        let bins = self.bins as f32;
+        let offset = value - self.range.min;
+        let position =
+            if self.divide_first { offset / self.width * bins } else { offset * bins / self.width };
+        if self.width == 0.0 { self.bins / 2 } else { (position as usize).min(self.bins - 1) }
+    }
+
+    fn add(&mut self, values: &[f32]) {
+        if self.width == 0.0 {
+            self.tables[0][self.bins / 2] += values.len() as u32;
+            return;
+        }
+        let mut positions = [0u32; CHUNK];
+        let positions = &mut positions[..values.len()];
+        let (min, width, bins) = (self.range.min, self.width, self.bins as f32);
+        let last = self.bins as i32 - 1;
+        if self.divide_first {
+            for (position, &x) in positions.iter_mut().zip(values) {
+                *position = (((x - min) / width * bins) as i32).min(last) as u32;
+            }
+        } else {
+            for (position, &x) in positions.iter_mut().zip(values) {
+                *position = (((x - min) * bins / width) as i32).min(last) as u32;
+            }
+        }
+        let [a, b, c, d] = &mut self.tables;
+        let (quads, rest) = positions.as_chunks::<TABLES>();
+        for &[p, q, r, s] in quads {
+            a[p as usize] += 1;
+            b[q as usize] += 1;
+            c[r as usize] += 1;
+            d[s as usize] += 1;
+        }
+        for &position in rest {
+            a[position as usize] += 1;
+        }
+    }
+
+    fn finish(self) -> Vec<u32> {
+        let [first, rest @ ..] = self.tables;
+        rest.iter().fold(first, |sum, counts| add(sum, counts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn many_values_are_counted_as_one_by_one(
+            values in prop::collection::vec(-100.0f32..100.0, 1..5000),
+            bins in 8usize..3000,
+            scale in prop::sample::select(vec![1e-42f32, 1e-10, 1.0, 1e10, 1.6e36]),
+        ) {
+            let values: Vec<f32> = values.iter().map(|x| x * scale).collect();
+            let range = Range::of(&values).unwrap().unwrap();
+            let mut expected = vec![0; bins];
+            for &x in &values {
+                expected[bin_of(x, range, bins)] += 1;
+            }
+            prop_assert_eq!(&count(&values, range, bins), &expected);
+            let scanned = scan(&values, Some(range), bins).unwrap();
+            prop_assert_eq!(scanned.range, range);
+            prop_assert_eq!(scanned.counts, Some(expected));
+        }
+    }
+
+    #[test]
+    fn values_outside_the_expected_range_leave_it_uncounted() {
+        let values = [vec![0.5; 10_000], vec![1.5]].concat();
+        let scanned = scan(&values, Some(Range { min: 0.0, max: 1.0 }), 16).unwrap();
+        assert_eq!(scanned.range, Range { min: 0.5, max: 1.5 });
+        assert_eq!(scanned.counts, None);
+    }
+}

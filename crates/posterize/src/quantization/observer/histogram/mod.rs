@@ -1,0 +1,180 @@
+//! A histogram of all values, over bins that widen as the range of the values grows.
+//!
+//! The arithmetic is that of PyTorch's `HistogramObserver`, down to the roundings that decide which
+//! bin a value falls into. Counts are f64 where PyTorch's are f32, so that they stay exact beyond
+//! 2²⁴ values.
+
+mod binning;
+mod search;
+
+use serde::{Deserialize, Serialize};
+
+use self::binning::{bin_of, scan};
+use super::{ObserveError, Range};
+
+/// Bins are cut into this many parts before they are mapped onto the bins of a wider range.
+const UPSAMPLE_RATE: usize = 16;
+
+/// Counts over equal bins from the smallest to the largest value seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Histogram {
+    /// The smallest and largest value; none before data.
+    pub(super) range: Option<Range>,
+    /// How many values fell into each bin. A one-valued range counts in its middle bin. Counts have
+    /// fractions once the range has grown.
+    pub(super) counts: Vec<f64>,
+}
+
+impl Histogram {
+    pub(super) fn new(bins: usize) -> Self {
+        Self { range: None, counts: vec![0.0; bins] }
+    }
+
+    /// Whether it is one that [`Self::update`] makes: for histograms that come from a file.
+    pub(super) fn is_valid(&self) -> bool {
+        self.counts.iter().all(|&count| count >= 0.0 && count.is_finite())
+            && self.range.is_some() == self.counts.iter().any(|&count| count > 0.0)
+    }
+
+    /// Takes in the values of a batch, which are not none.
+    pub(super) fn update(&mut self, values: &[f32]) -> Result<(), ObserveError> {
+        let found = scan(values, self.range, self.counts.len())?;
+        let range = self.range.map_or(Ok(found.range), |old| old.union(found.range).checked())?;
+        self.widen(range);
+        let counts =
+            found.counts.unwrap_or_else(|| binning::count(values, range, self.counts.len()));
+        for (sum, count) in self.counts.iter_mut().zip(counts) {
+            *sum += f64::from(count);
+        }
+        Ok(())
+    }
+
+    /// Takes in the counts of another histogram with as many bins.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), ObserveError> {
+        let Some(range) = other.range else { return Ok(()) };
+        let range = self.range.map_or(Ok(range), |old| old.union(range).checked())?;
+        self.widen(range);
+        let mut other = other.clone();
+        other.widen(range);
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        Ok(())
+    }
+
+    /// Maps the counts onto the bins of a range that holds the present one, as PyTorch's
+    /// `_combine_histograms` and `_upscale_histogram` do: each bin is cut into 16 parts, and a part
+    /// goes whole into the bin in which its middle lies.
+    fn widen(&mut self, to: Range) {
+        let Some(from) = self.range.replace(to) else { return };
+        if from == to {
+            return;
+        }
+        let bins = self.counts.len();
+        let mut widened = vec![0.0; bins];
+        if from.min == from.max {
+            widened[bin_of(from.min, to, bins)] = self.counts.iter().sum();
+        } else {
+            let parts = bins * UPSAMPLE_RATE;
+            let half_part = 0.5 * (from.width() / parts as f32);
+            let edges: Vec<f32> = (0..=bins).map(|edge| linspace(to, bins, edge)).collect();
+            for part in 0..parts {
+                let middle = linspace(from, parts, part) + half_part;
+                let bin = upper_bound(&edges, middle).saturating_sub(1).min(bins - 1);
+                widened[bin] += self.counts[part / UPSAMPLE_RATE] / UPSAMPLE_RATE as f64;
+            }
+        }
+        self.counts = widened;
+    }
+
+    /// The range to quantize with: [`search::search`].
+    pub(super) fn search(&self) -> Option<Range> {
+        self.range.map(|range| search::search(&self.counts, range))
+    }
+}
+
+/// The `index`-th of the `parts + 1` edges of `parts` equal parts of `range`, as `torch.linspace`
+/// computes it: from the nearer end, with one rounding after multiplying and adding.
+fn linspace(range: Range, parts: usize, index: usize) -> f32 {
+    let step = range.width() / parts as f32;
+    if index < parts.div_ceil(2) {
+        step.mul_add(index as f32, range.min)
+    } else {
+        (-step).mul_add((parts - index) as f32, range.max)
+    }
+}
+
+/// The number of edges up to `value`, by the bisection of `torch.bucketize(right=True)`. Edges are
+/// not quite ascending where `linspace` changes ends, so the way of searching matters.
+fn upper_bound(edges: &[f32], value: f32) -> usize {
+    let (mut start, mut end) = (0, edges.len());
+    while start < end {
+        let middle = start + (end - start) / 2;
+        if edges[middle] > value {
+            end = middle;
+        } else {
+            start = middle + 1;
+        }
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(batches: &[&[f32]]) -> Histogram {
+        let mut histogram = Histogram::new(2048);
+        for batch in batches {
+            histogram.update(batch).unwrap();
+        }
+        histogram
+    }
+
+    #[test]
+    fn growing_keeps_every_count() {
+        let ramp: Vec<f32> = (0..1000u16).map(|i| f32::from(i) / 1000.0).collect();
+        let all = histogram(&[&[0.25; 10], &ramp, &[-3.0], &[40.0, 0.0], &ramp]);
+        assert_eq!(all.range, Some(Range { min: -3.0, max: 40.0 }));
+        assert_eq!(all.counts.iter().sum::<f64>(), 2013.0);
+    }
+
+    #[test]
+    fn counts_move_to_the_bins_of_their_values() {
+        let first = histogram(&[&[0.0, 0.25, 0.5, 0.75, 1.0]]);
+        let mut grown = first.clone();
+        grown.widen(Range { min: -1.0, max: 3.0 });
+        for value in [0.0, 0.25, 0.5, 0.75, 1.0f32] {
+            let bin = bin_of(value, Range { min: -1.0, max: 3.0 }, 2048);
+            let near: f64 = grown.counts[bin - 1..=bin + 1].iter().sum();
+            assert_eq!(near, 1.0, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_later_batch_within_the_range_is_counted_as_at_once() {
+        let values: Vec<f32> =
+            (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32).collect();
+        let (min, max) = (0.0, (1u32 << 24) as f32);
+        let at_once = histogram(&[&[&[min, max], &values[..]].concat()]);
+        let in_pieces =
+            histogram(&[&[min, max], &values[..7], &values[7..290_000], &values[290_000..]]);
+        assert_eq!(at_once, in_pieces);
+    }
+
+    #[test]
+    fn a_batch_in_error_changes_nothing() {
+        let mut all = histogram(&[&[0.0, 1.0]]);
+        let before = all.clone();
+        for bad in [&[0.5, f32::NAN][..], &[2.0, f32::INFINITY], &[-3e38, 3e38], &[-3.4e38, 0.0]] {
+            let outcome = all.update(bad);
+            if bad == [-3.4e38, 0.0] {
+                assert_eq!(outcome, Ok(()));
+            } else {
+                assert!(outcome.is_err(), "{bad:?}");
+                assert_eq!(all, before);
+            }
+        }
+        assert!(all.update(&[3e38]).is_err());
+    }
+}

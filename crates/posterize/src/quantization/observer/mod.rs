@@ -1,0 +1,319 @@
+//! Observers watch the values that flow past during calibration and say with which scale and zero
+//! point to quantize them.
+
+mod histogram;
+mod min_max;
+mod moving_average;
+mod range;
+mod spec;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::range::Range;
+pub use self::spec::{ObserverKind, ObserverSpec};
+
+use self::histogram::Histogram;
+use self::min_max::MinMax;
+use self::moving_average::MovingAverage;
+use super::qparams::{ChannelLayout, QuantizationParams, QuantizationTarget};
+use crate::error::{Error, Result};
+
+/// A batch that cannot be observed. The observer is as it was before.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// A value is NaN or infinite.
+    #[error(
+        "value {index} is {value}: activations must be finite; check the weights and the \
+         preprocessing of the pictures"
+    )]
+    NonFinite {
+        /// Where in memory order.
+        index: usize,
+        /// NaN, or an infinity.
+        value: f32,
+    },
+    /// The values lie further apart than an f32 can say.
+    #[error("values from {} to {} are too far apart to quantize", .0.min, .0.max)]
+    TooWide(Range),
+    /// The shape does not fit the values or has no channel axis.
+    #[error("{0}")]
+    Shape(String),
+    /// A batch has another number of channels than those before.
+    #[error("expected {expected} channels, as observed before, found {found}")]
+    Channels {
+        /// As in the batches before.
+        expected: usize,
+        /// In this one.
+        found: usize,
+    },
+}
+
+impl ObserveError {
+    /// The library's error, naming the layer whose values were observed.
+    pub fn in_layer(self, layer: impl Into<String>) -> Error {
+        Error::layer(layer, self.to_string())
+    }
+}
+
+fn same_channels(expected: usize, found: usize) -> Result<(), ObserveError> {
+    if expected == found { Ok(()) } else { Err(ObserveError::Channels { expected, found }) }
+}
+
+/// Collects the statistics of values and derives their scale and zero point.
+///
+/// Built from an [`ObserverSpec`], or read with serde; printed as PyTorch prints its observers.
+///
+/// ```
+/// use posterize::quantization::ObserverSpec;
+/// let mut observer = ObserverSpec::histogram().build()?;
+/// observer.observe(&[-1.0, 0.5, 2.0, 2.0], &[1, 4]).unwrap();
+/// assert!(observer.has_data());
+/// assert_eq!(observer.to_string(), "HistogramObserver(min_val=-1, max_val=2)");
+/// let qparams = observer.calculate_qparams().unwrap();
+/// assert_eq!(qparams.per_tensor().unwrap().zero_point, 85);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "SavedObserver", try_from = "SavedObserver")]
+pub struct Observer {
+    spec: ObserverSpec,
+    target: QuantizationTarget,
+    statistics: Statistics,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Statistics {
+    MinMax(MinMax),
+    MovingAverage(MovingAverage),
+    Histogram(Histogram),
+}
+
+impl Statistics {
+    fn new(spec: &ObserverSpec) -> Self {
+        match spec.kind {
+            ObserverKind::MinMax | ObserverKind::PerChannelMinMax => {
+                Self::MinMax(MinMax::default())
+            }
+            ObserverKind::MovingAverageMinMax | ObserverKind::MovingAveragePerChannelMinMax => {
+                Self::MovingAverage(MovingAverage::default())
+            }
+            ObserverKind::Histogram => Self::Histogram(Histogram::new(spec.bins)),
+        }
+    }
+
+    /// The extremes, for each channel where there are several; empty before data.
+    fn ranges(&self) -> &[Range] {
+        match self {
+            Self::MinMax(min_max) => &min_max.ranges,
+            Self::MovingAverage(moving) => &moving.average,
+            Self::Histogram(histogram) => histogram.range.as_slice(),
+        }
+    }
+}
+
+impl Observer {
+    pub(super) fn new(spec: ObserverSpec) -> Result<Self> {
+        let target = spec.target()?;
+        let statistics = Statistics::new(&spec);
+        Ok(Self { spec, target, statistics })
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &ObserverSpec {
+        &self.spec
+    }
+
+    /// What it quantizes to.
+    pub fn target(&self) -> &QuantizationTarget {
+        &self.target
+    }
+
+    /// Takes in a batch: the values of a tensor in memory order, and its shape as it lies in memory.
+    ///
+    /// A batch without values changes nothing. Large batches are read by all of rayon's threads; the
+    /// result does not depend on how many there are.
+    ///
+    /// # Errors
+    /// A value is NaN or infinite, or the range is beyond f32; the shape does not hold the values; the
+    /// number of channels differs from before. The observer is then as it was.
+    pub fn observe(&mut self, values: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
+        let axis = if self.spec.kind.is_per_channel() { self.spec.ch_axis } else { 0 };
+        let shape = if shape.is_empty() { &[1][..] } else { shape };
+        let layout = ChannelLayout::of(shape, axis, values.len()).map_err(ObserveError::Shape)?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let ranges = || {
+            if self.spec.kind.is_per_channel() {
+                range::channel_ranges(values, layout)
+            } else {
+                Range::of(values).map(Vec::from_iter)
+            }
+        };
+        match &mut self.statistics {
+            Statistics::MinMax(min_max) => min_max.update(&ranges()?),
+            Statistics::MovingAverage(moving) => {
+                moving.update(&ranges()?, self.spec.averaging_constant)
+            }
+            Statistics::Histogram(histogram) => histogram.update(values),
+        }
+    }
+
+    /// Whether it has seen any value.
+    pub fn has_data(&self) -> bool {
+        !self.statistics.ranges().is_empty()
+    }
+
+    /// The smallest and largest value over all channels (of moving averages, the extremes of those);
+    /// none before data.
+    pub fn range(&self) -> Option<Range> {
+        self.statistics.ranges().iter().copied().reduce(Range::union)
+    }
+
+    /// The scale and zero point for what was seen; none before data.
+    ///
+    /// PyTorch returns a scale of 1 and a zero point of 0 before data, and warns.
+    pub fn calculate_qparams(&self) -> Option<QuantizationParams> {
+        let of = |range: &Range| self.target.calculate_qparams(range.min, range.max);
+        match &self.statistics {
+            Statistics::Histogram(histogram) => {
+                histogram.search().map(|range| QuantizationParams::PerTensor(of(&range)))
+            }
+            statistics => {
+                let ranges = statistics.ranges();
+                if self.spec.kind.is_per_channel() && !ranges.is_empty() {
+                    let channels = ranges.iter().map(of).collect();
+                    Some(QuantizationParams::PerChannel { axis: self.spec.ch_axis, channels })
+                } else {
+                    ranges.first().map(|range| QuantizationParams::PerTensor(of(range)))
+                }
+            }
+        }
+    }
+
+    /// Forgets all data.
+    pub fn reset(&mut self) {
+        self.statistics = Statistics::new(&self.spec);
+    }
+
+    /// Takes in what `later` has seen, as though this observer had seen it after its own data.
+    ///
+    /// Exact for minimum and maximum. Moving averages are continued, equal up to rounding. Histograms
+    /// add up exactly where their ranges are equal; else a count can land in the bin beside its own,
+    /// as it does when one observer's range grows.
+    ///
+    /// # Errors
+    /// The observers are built from different specs, have different numbers of channels, or their
+    /// common range is beyond f32.
+    pub fn merge(&mut self, later: &Self) -> Result<()> {
+        if self.spec != later.spec {
+            return Err(Error::Argument(format!(
+                "observers of different specs cannot be merged: {:?} and {:?}",
+                self.spec, later.spec
+            )));
+        }
+        match (&mut self.statistics, &later.statistics) {
+            (Statistics::MinMax(this), Statistics::MinMax(later)) => {
+                if later.ranges.is_empty() {
+                    Ok(())
+                } else {
+                    this.update(&later.ranges)
+                }
+            }
+            (Statistics::MovingAverage(this), Statistics::MovingAverage(later)) => {
+                this.merge(later, self.spec.averaging_constant)
+            }
+            (Statistics::Histogram(this), Statistics::Histogram(later)) => this.merge(later),
+            _ => unreachable!("equal specs have equal statistics"),
+        }
+        .map_err(|error| Error::Argument(format!("observers cannot be merged: {error}")))
+    }
+}
+
+impl fmt::Display for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.spec.kind)?;
+        let ranges = self.statistics.ranges();
+        if self.spec.kind.is_per_channel() {
+            write!(f, "min_val={}, ", Channels(ranges.iter().map(|range| range.min).collect()))?;
+            write!(f, "max_val={})", Channels(ranges.iter().map(|range| range.max).collect()))
+        } else {
+            let (min, max) = ranges
+                .first()
+                .map_or((f32::INFINITY, f32::NEG_INFINITY), |range| (range.min, range.max));
+            write!(f, "min_val={min}, max_val={max})")
+        }
+    }
+}
+
+/// Prints a value for each channel, the middle left out where there are many.
+struct Channels(Vec<f32>);
+
+impl fmt::Display for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const EDGE: usize = 3;
+        f.write_str("tensor([")?;
+        let skipped = if self.0.len() > 2 * EDGE + 2 { EDGE..self.0.len() - EDGE } else { 0..0 };
+        for (index, value) in self.0.iter().enumerate() {
+            if skipped.contains(&index) {
+                if index == skipped.start {
+                    f.write_str(", ...")?;
+                }
+                continue;
+            }
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{value:.4}")?;
+        }
+        f.write_str("])")
+    }
+}
+
+/// What serde sees: the target follows from the spec, and the statistics are checked against it.
+#[derive(Serialize, Deserialize)]
+struct SavedObserver {
+    spec: ObserverSpec,
+    statistics: Statistics,
+}
+
+impl From<Observer> for SavedObserver {
+    fn from(observer: Observer) -> Self {
+        Self { spec: observer.spec, statistics: observer.statistics }
+    }
+}
+
+impl TryFrom<SavedObserver> for Observer {
+    type Error = Error;
+
+    fn try_from(SavedObserver { spec, statistics }: SavedObserver) -> Result<Self> {
+        let mut observer = Self::new(spec)?;
+        let channels_fit = |ranges: usize| observer.spec.kind.is_per_channel() || ranges <= 1;
+        let consistent = match (&observer.statistics, &statistics) {
+            (Statistics::MinMax(_), Statistics::MinMax(saved)) => channels_fit(saved.ranges.len()),
+            (Statistics::MovingAverage(_), Statistics::MovingAverage(saved)) => {
+                channels_fit(saved.average.len())
+                    && saved.first.len() == saved.average.len()
+                    && saved.first.is_empty() == (saved.batches == 0)
+                    && saved.first.iter().all(|range| range.is_valid())
+            }
+            (Statistics::Histogram(new), Statistics::Histogram(saved)) => {
+                saved.is_valid() && new.counts.len() == saved.counts.len()
+            }
+            _ => false,
+        };
+        if !consistent || !statistics.ranges().iter().all(|range| range.is_valid()) {
+            return Err(Error::Argument(format!(
+                "the saved statistics are not those of a {}",
+                observer.spec.kind
+            )));
+        }
+        observer.statistics = statistics;
+        Ok(observer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

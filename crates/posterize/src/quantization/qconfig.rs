@@ -1,0 +1,420 @@
+//! Which observers a layer gets: qconfigs, and their mapping to the layers of a model.
+
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use super::observer::{ObserverKind, ObserverSpec};
+use crate::error::{Error, Result};
+
+/// How to quantize a layer: an observer for its output, and one for its weight. PyTorch's
+/// `torch.ao.quantization.QConfig`.
+///
+/// ```
+/// use posterize::quantization::{ObserverSpec, QConfig};
+/// let per_tensor = QConfig { weight: ObserverSpec::default_weight_observer(), ..QConfig::recommended() };
+/// assert_eq!("fbgemm".parse::<QConfig>()?, QConfig::fbgemm());
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QConfig {
+    /// For the layer's output.
+    pub activation: ObserverSpec,
+    /// For its weight.
+    pub weight: ObserverSpec,
+}
+
+impl QConfig {
+    /// The names that [`FromStr`] knows.
+    pub const PRESETS: [&str; 4] = ["recommended", "default", "fbgemm", "qnnpack"];
+
+    /// PyTorch's `default_qconfig`: minimum and maximum for 7-bit activations, one scale for all of a
+    /// weight.
+    pub const fn default_qconfig() -> Self {
+        Self {
+            activation: ObserverSpec::default_observer(),
+            weight: ObserverSpec::default_weight_observer(),
+        }
+    }
+
+    /// PyTorch's `get_default_qconfig("fbgemm")`: histograms for 7-bit activations, a scale for each
+    /// output channel of a weight.
+    pub const fn fbgemm() -> Self {
+        Self {
+            activation: ObserverSpec { reduce_range: true, ..ObserverSpec::histogram() },
+            weight: ObserverSpec::default_per_channel_weight_observer(),
+        }
+    }
+
+    /// PyTorch's `get_default_qconfig("qnnpack")`: histograms for 8-bit activations, one scale for
+    /// all of a weight.
+    pub const fn qnnpack() -> Self {
+        Self {
+            activation: ObserverSpec::histogram(),
+            weight: ObserverSpec::default_weight_observer(),
+        }
+    }
+
+    /// The one to use here: histograms for activations of all 8 bits, which our kernels multiply
+    /// exactly, and a scale for each output channel of a weight. PyTorch's
+    /// `get_default_qconfig("onednn")` is the same.
+    pub const fn recommended() -> Self {
+        Self {
+            activation: ObserverSpec::histogram(),
+            weight: ObserverSpec::default_per_channel_weight_observer(),
+        }
+    }
+
+    /// The observers of PyTorch's `get_default_qat_qconfig("fbgemm")`: moving averages, 7-bit
+    /// activations, a scale for each output channel of a weight.
+    pub const fn fbgemm_qat() -> Self {
+        Self {
+            activation: ObserverSpec {
+                quant_range: Some((0, 255)),
+                reduce_range: true,
+                ..ObserverSpec::new(ObserverKind::MovingAverageMinMax)
+            },
+            weight: ObserverSpec::default_per_channel_weight_fake_quant(),
+        }
+    }
+
+    /// The observers of PyTorch's `default_qat_qconfig`: moving averages, 7-bit activations, one
+    /// scale for all of a weight.
+    pub const fn default_qat() -> Self {
+        Self { weight: ObserverSpec::default_weight_fake_quant(), ..Self::fbgemm_qat() }
+    }
+
+    /// The observers of PyTorch's `get_default_qat_qconfig("qnnpack")`: moving averages, 8-bit
+    /// activations, one scale for all of a weight.
+    pub const fn qnnpack_qat() -> Self {
+        Self { weight: ObserverSpec::default_weight_fake_quant(), ..Self::recommended_qat() }
+    }
+
+    /// The one to train with here: as [`Self::fbgemm_qat`], with all 8 bits.
+    pub const fn recommended_qat() -> Self {
+        Self {
+            activation: ObserverSpec::new(ObserverKind::MovingAverageMinMax),
+            weight: ObserverSpec::default_per_channel_weight_fake_quant(),
+        }
+    }
+
+    /// Whether both observers can be built.
+    ///
+    /// # Errors
+    /// As [`ObserverSpec::build`], naming which of the two.
+    pub fn validate(&self) -> Result<()> {
+        for (spec, of) in [(&self.activation, "activation"), (&self.weight, "weight")] {
+            spec.target().map_err(|error| Error::Argument(format!("qconfig, {of}: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for QConfig {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "recommended" => Ok(Self::recommended()),
+            "default" => Ok(Self::default_qconfig()),
+            "fbgemm" => Ok(Self::fbgemm()),
+            "qnnpack" => Ok(Self::qnnpack()),
+            other => Err(Error::Argument(format!(
+                "unknown qconfig {other:?}: expected one of {}",
+                Self::PRESETS.join(", ")
+            ))),
+        }
+    }
+}
+
+/// Which layer gets which [`QConfig`]; PyTorch's `torch.ao.quantization.QConfigMapping`, with globs
+/// where PyTorch has regular expressions.
+///
+/// A layer's qconfig is, in this order: that of its module name or of the nearest module around it;
+/// of the first glob that matches its name or that of a module around it; of its type; the global
+/// one. `None` keeps what it matches in float.
+///
+/// ```
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// let mapping = QConfigMapping::global(QConfig::recommended())
+///     .set_object_type("Linear", QConfig::qnnpack())
+///     .set_module_glob("features.1?", None)?
+///     .set_module_name("features.18", QConfig::fbgemm());
+/// assert_eq!(mapping.get("features.1.conv", "Conv2d"), Some(&QConfig::recommended()));
+/// assert_eq!(mapping.get("classifier.1", "Linear"), Some(&QConfig::qnnpack()));
+/// assert_eq!(mapping.get("features.17.conv.0.0", "Conv2d"), None);
+/// assert_eq!(mapping.get("features.18.0", "Conv2d"), Some(&QConfig::fbgemm()));
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QConfigMapping {
+    global: Option<QConfig>,
+    object_types: Vec<(String, Option<QConfig>)>,
+    module_globs: Vec<(ModuleGlob, Option<QConfig>)>,
+    module_names: Vec<(String, Option<QConfig>)>,
+}
+
+impl QConfigMapping {
+    /// A mapping that keeps everything in float.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A mapping of every layer to one qconfig.
+    pub fn global(qconfig: QConfig) -> Self {
+        Self { global: Some(qconfig), ..Self::default() }
+    }
+
+    /// Sets the qconfig of what nothing else matches.
+    #[must_use]
+    pub fn set_global(mut self, qconfig: impl Into<Option<QConfig>>) -> Self {
+        self.global = qconfig.into();
+        self
+    }
+
+    /// Sets the qconfig of all layers of a type, named as PyTorch's class: `Conv2d`, `Linear`.
+    #[must_use]
+    pub fn set_object_type(
+        mut self,
+        object_type: impl Into<String>,
+        qconfig: impl Into<Option<QConfig>>,
+    ) -> Self {
+        set(&mut self.object_types, object_type.into(), qconfig.into());
+        self
+    }
+
+    /// Sets the qconfig of the modules whose dotted name matches `glob`, and of all within them:
+    /// `features.1?`, `*.conv.0`, `{features.0,classifier}`. An asterisk matches dots too. Of several
+    /// globs that match, the one set first counts.
+    ///
+    /// # Errors
+    /// `glob` is malformed.
+    pub fn set_module_glob(
+        mut self,
+        glob: &str,
+        qconfig: impl Into<Option<QConfig>>,
+    ) -> Result<Self> {
+        set(&mut self.module_globs, glob.parse()?, qconfig.into());
+        Ok(self)
+    }
+
+    /// Sets the qconfig of the module of that dotted name, and of all within it.
+    #[must_use]
+    pub fn set_module_name(
+        mut self,
+        module_name: impl Into<String>,
+        qconfig: impl Into<Option<QConfig>>,
+    ) -> Self {
+        set(&mut self.module_names, module_name.into(), qconfig.into());
+        self
+    }
+
+    /// The qconfig of a layer, from its dotted module name and its type; none keeps it in float.
+    pub fn get(&self, module_name: &str, object_type: &str) -> Option<&QConfig> {
+        let by_name = || {
+            enclosing(module_name).find_map(|module| {
+                self.module_names.iter().find(|(name, _)| name == module).map(|(_, found)| found)
+            })
+        };
+        let by_glob = || {
+            self.module_globs
+                .iter()
+                .find(|(glob, _)| enclosing(module_name).any(|module| glob.matches(module)))
+                .map(|(_, found)| found)
+        };
+        let by_type = || {
+            self.object_types.iter().find(|(name, _)| name == object_type).map(|(_, found)| found)
+        };
+        by_name().or_else(by_glob).or_else(by_type).unwrap_or(&self.global).as_ref()
+    }
+
+    /// The names and globs that match none of `modules`, dotted names of layers: most likely typing
+    /// errors.
+    pub fn unmatched<'a>(&self, modules: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let modules: Vec<&str> = modules.into_iter().flat_map(enclosing).collect();
+        let names = self.module_names.iter().map(|(name, _)| name);
+        let globs = self.module_globs.iter().map(|(glob, _)| glob);
+        names
+            .filter(|name| !modules.contains(&name.as_str()))
+            .cloned()
+            .chain(
+                globs
+                    .filter(|glob| !modules.iter().any(|module| glob.matches(module)))
+                    .map(ToString::to_string),
+            )
+            .collect()
+    }
+
+    /// All qconfigs in it.
+    pub fn qconfigs(&self) -> impl Iterator<Item = &QConfig> {
+        let globs = self.module_globs.iter().map(|(_, qconfig)| qconfig);
+        let names = self.object_types.iter().chain(&self.module_names).map(|(_, qconfig)| qconfig);
+        std::iter::once(&self.global).chain(globs).chain(names).flatten()
+    }
+}
+
+/// The module and those around it, from the inside out: `a.b.c`, `a.b`, `a`.
+fn enclosing(module_name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(module_name), |name| name.rsplit_once('.').map(|(outer, _)| outer))
+}
+
+/// Sets the value of a key, in place where the key is there.
+fn set<K: PartialEq, V>(entries: &mut Vec<(K, V)>, key: K, value: V) {
+    match entries.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, old)) => *old = value,
+        None => entries.push((key, value)),
+    }
+}
+
+/// A glob over dotted module names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct ModuleGlob(GlobMatcher);
+
+impl ModuleGlob {
+    fn matches(&self, module: &str) -> bool {
+        self.0.is_match(module)
+    }
+}
+
+impl PartialEq for ModuleGlob {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.glob() == other.0.glob()
+    }
+}
+
+impl fmt::Display for ModuleGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.glob().glob())
+    }
+}
+
+impl FromStr for ModuleGlob {
+    type Err = Error;
+
+    fn from_str(glob: &str) -> Result<Self> {
+        GlobBuilder::new(glob)
+            .literal_separator(false)
+            .build()
+            .map(|glob| Self(glob.compile_matcher()))
+            .map_err(|error| Error::Argument(format!("module glob {glob:?}: {}", error.kind())))
+    }
+}
+
+impl From<ModuleGlob> for String {
+    fn from(glob: ModuleGlob) -> Self {
+        glob.to_string()
+    }
+}
+
+impl TryFrom<String> for ModuleGlob {
+    type Error = Error;
+
+    fn try_from(glob: String) -> Result<Self> {
+        glob.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_builds() {
+        for name in QConfig::PRESETS {
+            name.parse::<QConfig>().unwrap().validate().unwrap();
+        }
+        for qconfig in [
+            QConfig::fbgemm_qat(),
+            QConfig::default_qat(),
+            QConfig::qnnpack_qat(),
+            QConfig::recommended_qat(),
+        ] {
+            qconfig.validate().unwrap();
+        }
+        assert!("x86".parse::<QConfig>().unwrap_err().to_string().contains("fbgemm"));
+    }
+
+    #[test]
+    fn seven_bit_presets_use_seven_bits() {
+        for (qconfig, bits) in [
+            (QConfig::default_qconfig(), 127),
+            (QConfig::fbgemm(), 127),
+            (QConfig::fbgemm_qat(), 127),
+            (QConfig::qnnpack(), 255),
+            (QConfig::recommended(), 255),
+            (QConfig::recommended_qat(), 255),
+        ] {
+            assert_eq!(qconfig.activation.target().unwrap().quant_range(), (0, bits));
+            assert_eq!(qconfig.weight.target().unwrap().quant_range(), (-128, 127));
+        }
+    }
+
+    #[test]
+    fn names_come_before_globs_before_types() {
+        let mapping = QConfigMapping::global(QConfig::recommended())
+            .set_object_type("Conv2d", None)
+            .set_module_glob("features.*", QConfig::fbgemm())
+            .unwrap()
+            .set_module_glob("features.0", QConfig::qnnpack())
+            .unwrap()
+            .set_module_name("features.0.1", QConfig::default_qconfig())
+            .set_module_name("features.0.1.weird", None);
+        let get = |name, object_type| mapping.get(name, object_type).cloned();
+        assert_eq!(get("stem", "Linear"), Some(QConfig::recommended()));
+        assert_eq!(get("stem", "Conv2d"), None);
+        assert_eq!(get("features.0", "Conv2d"), Some(QConfig::fbgemm()), "the first glob counts");
+        assert_eq!(get("features.0.1", "Conv2d"), Some(QConfig::default_qconfig()));
+        assert_eq!(get("features.0.1.x.y", "Conv2d"), Some(QConfig::default_qconfig()));
+        assert_eq!(get("features.0.1.weird.y", "Conv2d"), None);
+        assert_eq!(get("features.0.10", "Conv2d"), Some(QConfig::fbgemm()));
+    }
+
+    #[test]
+    fn setting_again_replaces_in_place() {
+        let mapping = QConfigMapping::new()
+            .set_module_glob("a*", None)
+            .unwrap()
+            .set_module_glob("*", QConfig::fbgemm())
+            .unwrap()
+            .set_module_glob("a*", QConfig::qnnpack())
+            .unwrap();
+        assert_eq!(mapping.get("ab", "Conv2d"), Some(&QConfig::qnnpack()));
+        assert_eq!(mapping.qconfigs().count(), 2);
+    }
+
+    #[test]
+    fn what_matches_nothing_is_named() {
+        let mapping = QConfigMapping::new()
+            .set_module_name("features.0", None)
+            .set_module_name("faetures", None)
+            .set_module_glob("class*", None)
+            .unwrap()
+            .set_module_glob("x.*", None)
+            .unwrap();
+        let modules = ["features.0.0", "classifier.1"];
+        assert_eq!(mapping.unmatched(modules), ["faetures", "x.*"]);
+    }
+
+    #[test]
+    fn a_malformed_glob_is_an_error_also_when_read() {
+        let error = QConfigMapping::new().set_module_glob("features.[", None).unwrap_err();
+        assert!(error.to_string().contains("features.["), "{error}");
+        let json = r#"{"module_globs": [["features.[", null]]}"#;
+        assert!(serde_json::from_str::<QConfigMapping>(json).is_err());
+    }
+
+    #[test]
+    fn a_mapping_survives_json() {
+        let mapping = QConfigMapping::global(QConfig::fbgemm())
+            .set_module_glob("features.1?", None)
+            .unwrap()
+            .set_object_type("Linear", QConfig::default_qconfig())
+            .set_module_name("classifier", QConfig::qnnpack());
+        let json = serde_json::to_string(&mapping).unwrap();
+        assert_eq!(serde_json::from_str::<QConfigMapping>(&json).unwrap(), mapping);
+    }
+}

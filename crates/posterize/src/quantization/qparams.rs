@@ -1,0 +1,429 @@
+//! Scales and zero points: the affine map between f32 and 8-bit integers, and the one formula that
+//! derives it from a range of values.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The 8-bit integer a value is quantized to; PyTorch's `torch.quint8` and `torch.qint8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Unsigned, 0 to 255: activations.
+    Quint8,
+    /// Signed, −128 to 127: weights.
+    Qint8,
+}
+
+impl Dtype {
+    /// The smallest and the largest value.
+    pub const fn bounds(self) -> (i32, i32) {
+        match self {
+            Self::Quint8 => (0, 255),
+            Self::Qint8 => (-128, 127),
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quint8 => "torch.quint8",
+            Self::Qint8 => "torch.qint8",
+        })
+    }
+}
+
+/// How scales and zero points are shared and chosen; PyTorch's `torch.qscheme`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QScheme {
+    /// One scale and zero point; the range is used in full.
+    PerTensorAffine,
+    /// One scale; the zero point is the middle of the integer range.
+    PerTensorSymmetric,
+    /// A scale and zero point for each channel.
+    PerChannelAffine,
+    /// A scale for each channel; the zero points are the middle of the integer range.
+    PerChannelSymmetric,
+}
+
+impl QScheme {
+    /// Whether every channel has its own scale.
+    pub const fn is_per_channel(self) -> bool {
+        matches!(self, Self::PerChannelAffine | Self::PerChannelSymmetric)
+    }
+
+    /// Whether the zero point is fixed in the middle of the integer range.
+    pub const fn is_symmetric(self) -> bool {
+        matches!(self, Self::PerTensorSymmetric | Self::PerChannelSymmetric)
+    }
+}
+
+impl fmt::Display for QScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerTensorAffine => "torch.per_tensor_affine",
+            Self::PerTensorSymmetric => "torch.per_tensor_symmetric",
+            Self::PerChannelAffine => "torch.per_channel_affine",
+            Self::PerChannelSymmetric => "torch.per_channel_symmetric",
+        })
+    }
+}
+
+/// A scale and a zero point: the real value of an integer `q` is `(q − zero_point) · scale`.
+///
+/// ```
+/// use posterize::quantization::{Dtype, QParams};
+/// let qparams = QParams { scale: 0.5, zero_point: 10 };
+/// assert_eq!(qparams.quantize(1.25, Dtype::Quint8), 12); // 2.5 rounds to even
+/// assert_eq!(qparams.dequantize(12), 1.0);
+/// assert_eq!(qparams.quantize(-100.0, Dtype::Quint8), 0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QParams {
+    /// The distance between the real values of neighbouring integers; positive.
+    pub scale: f32,
+    /// The integer whose real value is 0.
+    pub zero_point: i32,
+}
+
+impl QParams {
+    /// What PyTorch's observers and fake-quantize modules hold before they have seen data.
+    pub const IDENTITY: Self = Self { scale: 1.0, zero_point: 0 };
+
+    /// The integer before clamping, as an f32: `round_half_even(x · (1 / scale)) + zero_point`.
+    ///
+    /// PyTorch multiplies by the reciprocal, in `quantize_per_tensor` and in
+    /// `fake_quantize_per_tensor_affine` alike, and adds the zero point after rounding.
+    #[inline]
+    pub fn unclamped(self, x: f32) -> f32 {
+        (x * (1.0 / self.scale)).round_ties_even() + self.zero_point as f32
+    }
+
+    /// The integer of `dtype` that stands for `x`; NaN becomes the zero point.
+    #[inline]
+    pub fn quantize(self, x: f32, dtype: Dtype) -> i32 {
+        let (quant_min, quant_max) = dtype.bounds();
+        self.quantize_within(x, quant_min, quant_max)
+    }
+
+    /// The integer from `quant_min` to `quant_max` that stands for `x`; NaN becomes the zero point.
+    #[inline]
+    pub fn quantize_within(self, x: f32, quant_min: i32, quant_max: i32) -> i32 {
+        let q = self.unclamped(x);
+        if q.is_nan() {
+            self.zero_point
+        } else {
+            q.clamp(quant_min as f32, quant_max as f32) as i32
+        }
+    }
+
+    /// The real value of `q`.
+    #[inline]
+    pub fn dequantize(self, q: i32) -> f32 {
+        (q - self.zero_point) as f32 * self.scale
+    }
+}
+
+impl fmt::Display for QParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scale={}, zero_point={}", self.scale, self.zero_point)
+    }
+}
+
+/// The scales and zero points of a whole tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuantizationParams {
+    /// One for all values.
+    PerTensor(QParams),
+    /// One for each index along an axis.
+    PerChannel {
+        /// The axis of the shape that counts channels.
+        axis: usize,
+        /// One for each channel.
+        channels: Vec<QParams>,
+    },
+}
+
+impl QuantizationParams {
+    /// The one scale and zero point, where there is only one.
+    pub fn per_tensor(&self) -> Option<QParams> {
+        match self {
+            Self::PerTensor(qparams) => Some(*qparams),
+            Self::PerChannel { .. } => None,
+        }
+    }
+
+    /// The axis that counts channels, where each has its own scale.
+    pub fn axis(&self) -> Option<usize> {
+        match self {
+            Self::PerTensor(_) => None,
+            Self::PerChannel { axis, .. } => Some(*axis),
+        }
+    }
+
+    /// All scales and zero points: one, or one for each channel.
+    pub fn channels(&self) -> &[QParams] {
+        match self {
+            Self::PerTensor(qparams) => std::slice::from_ref(qparams),
+            Self::PerChannel { channels, .. } => channels,
+        }
+    }
+
+    /// Those of one channel; per tensor, the same for each.
+    ///
+    /// # Panics
+    /// There is no such channel.
+    pub fn channel(&self, channel: usize) -> QParams {
+        match self {
+            Self::PerTensor(qparams) => *qparams,
+            Self::PerChannel { channels, .. } => channels[channel],
+        }
+    }
+
+    /// Quantizes the values of a row-major tensor as `torch.quantize_per_tensor` and
+    /// `torch.quantize_per_channel` do. Every result fits `dtype`.
+    ///
+    /// # Errors
+    /// The shape does not hold `values`, or has no such axis or another number of channels.
+    pub fn quantize(&self, values: &[f32], shape: &[usize], dtype: Dtype) -> Result<Vec<i32>> {
+        let mut quantized = Vec::with_capacity(values.len());
+        self.for_each_run(values, shape, |run, qparams| {
+            quantized.extend(run.iter().map(|&x| qparams.quantize(x, dtype)));
+        })?;
+        Ok(quantized)
+    }
+
+    /// Walks over the values in memory order, in runs that share a scale and zero point.
+    pub(crate) fn for_each_run(
+        &self,
+        values: &[f32],
+        shape: &[usize],
+        mut visit: impl FnMut(&[f32], QParams),
+    ) -> Result<()> {
+        let mismatch = |problem: String| Error::shape("tensor to quantize", problem);
+        match self {
+            Self::PerTensor(qparams) => visit(values, *qparams),
+            Self::PerChannel { axis, channels } => {
+                let layout = ChannelLayout::of(shape, *axis, values.len()).map_err(mismatch)?;
+                if layout.channels != channels.len() {
+                    return Err(mismatch(format!(
+                        "{} channels have scales, axis {axis} of {shape:?} has {}",
+                        channels.len(),
+                        layout.channels
+                    )));
+                }
+                if layout.inner > 0 {
+                    for (run, qparams) in
+                        values.chunks_exact(layout.inner).zip(channels.iter().cycle())
+                    {
+                        visit(run, *qparams);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the values of a channel lie in a row-major tensor: value `i` of channel `c` in group `o`
+/// is at `(o · channels + c) · inner + i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChannelLayout {
+    /// How many values of a channel lie together.
+    pub(crate) inner: usize,
+    /// How many channels there are.
+    pub(crate) channels: usize,
+}
+
+impl ChannelLayout {
+    /// The layout of `values` values of `shape` along `axis`; else what does not fit.
+    pub(crate) fn of(shape: &[usize], axis: usize, values: usize) -> Result<Self, String> {
+        let held = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if held != Some(values) {
+            return Err(format!("shape {shape:?} does not hold {values} values"));
+        }
+        let Some(&channels) = shape.get(axis) else {
+            return Err(format!("shape {shape:?} has no axis {axis} to count channels along"));
+        };
+        Ok(Self { inner: shape[axis + 1..].iter().product(), channels })
+    }
+}
+
+/// What a range of real values is mapped onto: integers, and the rules for choosing the map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuantizationTarget {
+    pub(crate) dtype: Dtype,
+    pub(crate) qscheme: QScheme,
+    pub(crate) quant_min: i32,
+    pub(crate) quant_max: i32,
+    /// The range was given instead of following from the dtype. Decides the zero point of
+    /// symmetric quint8.
+    pub(crate) customized: bool,
+    pub(crate) eps: f32,
+}
+
+impl QuantizationTarget {
+    /// Checks and resolves a quantization range as PyTorch's observers do: `quant_range` is the
+    /// whole range of `dtype` unless given, and `reduce_range` drops one bit of it.
+    ///
+    /// # Errors
+    /// The range does not lie within `dtype` or does not hold 0; `eps` is not positive; symmetric
+    /// quint8 is asked to reduce its range, which would leave its zero point outside.
+    pub fn new(
+        dtype: Dtype,
+        qscheme: QScheme,
+        quant_range: Option<(i32, i32)>,
+        reduce_range: bool,
+        eps: f32,
+    ) -> Result<Self> {
+        let (lowest, highest) = dtype.bounds();
+        let (mut quant_min, mut quant_max) = quant_range.unwrap_or((lowest, highest));
+        if !(lowest <= quant_min && quant_min <= 0 && 0 <= quant_max && quant_max <= highest)
+            || quant_max - quant_min < 1 + i32::from(reduce_range)
+        {
+            return Err(Error::Argument(format!(
+                "the quantization range {quant_min} to {quant_max} must hold 0, be wide enough and \
+                 lie within {lowest} to {highest}, the range of {dtype}"
+            )));
+        }
+        if reduce_range {
+            if dtype == Dtype::Quint8 && qscheme.is_symmetric() {
+                return Err(Error::Argument(
+                    "symmetric quint8 cannot reduce its range: use qint8, or an affine scheme"
+                        .into(),
+                ));
+            }
+            quant_min = quant_min.div_euclid(2);
+            quant_max = quant_max.div_euclid(2);
+        }
+        if !(eps > 0.0 && eps.is_finite()) {
+            return Err(Error::Argument(format!("eps must be positive, found {eps}")));
+        }
+        Ok(Self { dtype, qscheme, quant_min, quant_max, customized: quant_range.is_some(), eps })
+    }
+
+    /// The integers that are used.
+    pub fn quant_range(&self) -> (i32, i32) {
+        (self.quant_min, self.quant_max)
+    }
+
+    /// The integer type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// How the scale and zero point are chosen.
+    pub fn qscheme(&self) -> QScheme {
+        self.qscheme
+    }
+
+    /// The scale and zero point for values from `min` to `max` (finite, `min <= max`).
+    ///
+    /// The formula of PyTorch's `UniformQuantizationObserverBase._calculate_qparams`, in f32 and in
+    /// its order. The range is widened to hold 0, so that 0 is represented exactly. Affine:
+    /// `scale = (max − min) / (quant_max − quant_min)` and
+    /// `zero_point = quant_min − round_half_even(min / scale)`. Symmetric:
+    /// `scale = max(−min, max) / ((quant_max − quant_min) / 2)`, the zero point 0 for qint8 and the
+    /// middle for quint8. A scale is at least `eps`.
+    pub fn calculate_qparams(&self, min: f32, max: f32) -> QParams {
+        let steps = (self.quant_max - self.quant_min) as f32;
+        let min = min.min(0.0);
+        let max = max.max(0.0);
+        if self.qscheme.is_symmetric() {
+            let scale = (max.max(-min) / (steps / 2.0)).max(self.eps);
+            let zero_point = match self.dtype {
+                Dtype::Qint8 => 0,
+                Dtype::Quint8 if self.customized => (self.quant_min + self.quant_max).div_euclid(2),
+                Dtype::Quint8 => 128,
+            };
+            QParams { scale, zero_point }
+        } else {
+            let scale = ((max - min) / steps).max(self.eps);
+            let zero_point = self.quant_min - (min / scale).round_ties_even() as i32;
+            QParams { scale, zero_point: zero_point.clamp(self.quant_min, self.quant_max) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn affine(dtype: Dtype) -> QuantizationTarget {
+        QuantizationTarget::new(dtype, QScheme::PerTensorAffine, None, false, f32::EPSILON).unwrap()
+    }
+
+    #[test]
+    fn per_channel_runs_follow_the_axis() {
+        let channels = [1.0, 2.0, 4.0].map(|scale| QParams { scale, zero_point: 0 }).to_vec();
+        let qparams = QuantizationParams::PerChannel { axis: 1, channels };
+        let quantized = qparams.quantize(&[8.0; 12], &[2, 3, 2], Dtype::Qint8).unwrap();
+        assert_eq!(quantized, [8, 8, 4, 4, 2, 2, 8, 8, 4, 4, 2, 2]);
+        for (shape, values) in [(&[2, 3][..], 12), (&[12], 12), (&[2, 6, 1], 12)] {
+            assert!(
+                qparams.quantize(&vec![0.0; values], shape, Dtype::Qint8).is_err(),
+                "{shape:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ranges_that_cannot_be_are_refused() {
+        let new = |dtype, qscheme, range, reduce, eps| {
+            QuantizationTarget::new(dtype, qscheme, range, reduce, eps)
+        };
+        let affine = QScheme::PerTensorAffine;
+        for range in [(1, 5), (-5, -1), (0, 256), (-1, 255), (0, 0), (5, 0)] {
+            assert!(new(Dtype::Quint8, affine, Some(range), false, 1e-7).is_err(), "{range:?}");
+        }
+        for eps in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(new(Dtype::Quint8, affine, None, false, eps).is_err(), "{eps}");
+        }
+        assert!(new(Dtype::Quint8, QScheme::PerTensorSymmetric, None, true, 1e-7).is_err());
+        let reduced = new(Dtype::Qint8, affine, None, true, 1e-7).unwrap();
+        assert_eq!(reduced.quant_range(), (-64, 63));
+    }
+
+    proptest! {
+        #[test]
+        fn a_round_trip_within_the_range_errs_by_at_most_half_a_scale(
+            bounds in (-1e6f32..1e6, -1e6f32..1e6),
+            at in 0.0f32..=1.0,
+            signed: bool,
+        ) {
+            let (min, max) = (bounds.0.min(bounds.1), bounds.0.max(bounds.1));
+            let dtype = if signed { Dtype::Qint8 } else { Dtype::Quint8 };
+            let qparams = affine(dtype).calculate_qparams(min, max);
+            // The representable range starts at a whole number of scales, so an end of the
+            // observed range can lie up to half a scale outside.
+            let x = (min + (max - min) * at).clamp(min, max);
+            let (lowest, highest) = dtype.bounds();
+            let x = x.clamp(qparams.dequantize(lowest), qparams.dequantize(highest));
+            let error = (qparams.dequantize(qparams.quantize(x, dtype)) - x).abs();
+            prop_assert!(error <= qparams.scale * 0.500_05, "{x} errs by {error}, {qparams}");
+        }
+
+        #[test]
+        fn zero_is_exact(min in -1e30f32..1e30, width in 0.0f32..1e30, signed: bool) {
+            let dtype = if signed { Dtype::Qint8 } else { Dtype::Quint8 };
+            let qparams = affine(dtype).calculate_qparams(min, min + width);
+            prop_assert_eq!(qparams.quantize(0.0, dtype), qparams.zero_point);
+            prop_assert_eq!(qparams.dequantize(qparams.zero_point), 0.0);
+        }
+
+        #[test]
+        fn every_integer_survives_a_round_trip(scale in 1e-6f32..1e6, zero_point in 0i32..256) {
+            let qparams = QParams { scale, zero_point };
+            for q in 0..256 {
+                prop_assert_eq!(qparams.quantize(qparams.dequantize(q), Dtype::Quint8), q);
+            }
+        }
+    }
+}
