@@ -1,6 +1,6 @@
-//! What ends a command, and with which exit code.
+//! What ends a command.
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use crate::fetch::FetchError;
 
@@ -25,13 +25,5 @@ impl CliError {
     /// Whether the reader of the output went away (`posterize … | head -1`): no error to report.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
-    /// 2 for arguments that make no sense together, as clap has it for those it cannot parse; else 1.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Fetch(FetchError::UrlOffline) => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
-        }
     }
 }

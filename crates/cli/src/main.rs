@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
-            error.exit_code()
+            ExitCode::FAILURE
         }
     }
 }

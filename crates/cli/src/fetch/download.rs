@@ -51,8 +51,12 @@ pub(super) fn download(
     let agent = agent()?;
     let part = Part::new(part);
     let resumed = part.len() > 0;
+    // An earlier run may have been stopped just before it could give the file its name.
+    let whole = resumed && expected.begins(&digest::of_file(&part.path)?);
     let download = Download { url, item, agent, part, ui };
-    download.run()?;
+    if !whole {
+        download.run()?;
+    }
     // An old part may have been of another version, where the server names none; a whole new
     // download settles it.
     if resumed && !expected.begins(&digest::of_file(&download.part.path)?) {

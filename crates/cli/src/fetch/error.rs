@@ -20,8 +20,6 @@ pub(crate) enum FetchError {
     Io { path: PathBuf, action: &'static str, source: io::Error },
     #[error("{} has not been fetched, and --offline forbids it: {}", item.name(), item.how_to_bring_it())]
     Offline { item: Item },
-    #[error("another address was given to download from, but --offline forbids it")]
-    UrlOffline,
     #[error("{url}: {problem}")]
     Url { url: String, problem: String },
     #[error("cannot download {url}: {reason}; without a network, {}", item.how_to_bring_it())]

@@ -48,7 +48,10 @@ impl Requantize {
             ));
         }
         if self.min > self.max {
-            return Some(format!("the least output {} exceeds the greatest {}", self.min, self.max));
+            return Some(format!(
+                "the least output {} exceeds the greatest {}",
+                self.min, self.max
+            ));
         }
         let wrong = self.multiplier.iter().position(|m| !(m.is_finite() && *m > 0.0))?;
         Some(format!(
