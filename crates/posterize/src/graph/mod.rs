@@ -89,6 +89,9 @@ impl Graph {
                 let found = node.inputs.len();
                 return error(format!("{} takes {least} inputs, found {found}", node.op.kind()));
             }
+            if !node.is_module && !node.op.parameters().is_empty() {
+                return error("a layer with weights may be called only once".into());
+            }
             node.op.validate().map_err(|problem| Error::layer(node.name.clone(), problem))?;
         }
         if self.output.0 >= self.nodes.len() {

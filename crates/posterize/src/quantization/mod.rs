@@ -1,5 +1,6 @@
 //! From float to int8: qparams, observers, qconfigs, fusion, prepare and convert.
 
+mod fuse;
 mod observer;
 mod qconfig;
 mod qparams;
