@@ -4,6 +4,7 @@
 //! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
 //! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
 
+mod depthwise;
 mod elementwise;
 mod pad;
 mod pixels;

@@ -30,6 +30,17 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
+        let bytes = self.apply_in_lanes(acc, multiplier);
+        // Dword `4 * lane + v` belongs to vector `v`.
+        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+    }
+
+    /// As [`Self::apply`], for accumulators in the order that unpacking bytes to dwords leaves: the
+    /// four channels of 128-bit lane `lane` of vector `v` are outputs `16 * lane + 4 * v..` of the
+    /// result. Saves the permutation.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn apply_in_lanes(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
         let [a, b, c, d] = [
             self.scale(acc[0], multiplier[0]),
             self.scale(acc[1], multiplier[1]),
@@ -38,9 +49,7 @@ impl Epilogue {
         ];
         let ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), self.zero_point);
         let cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), self.zero_point);
-        let bytes = _mm256_max_epu8(_mm256_packus_epi16(ab, cd), self.min);
-        // Packs work within 128-bit lanes: dword `4 * lane + v` belongs to vector `v`.
-        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        _mm256_max_epu8(_mm256_packus_epi16(ab, cd), self.min)
     }
 
     #[inline]

@@ -30,6 +30,18 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
+        let bytes = self.apply_in_lanes(acc, multiplier);
+        // Dword `4 * lane + v` belongs to vector `v`.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_epi32(order, bytes)
+    }
+
+    /// As [`Self::apply`], for accumulators in the order that unpacking bytes to dwords leaves: the
+    /// four channels of 128-bit lane `lane` of vector `v` are outputs `16 * lane + 4 * v..` of the
+    /// result. Saves the permutation.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn apply_in_lanes(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
         let [a, b, c, d] = [
             self.scale(acc[0], multiplier[0]),
             self.scale(acc[1], multiplier[1]),
@@ -38,10 +50,7 @@ impl Epilogue {
         ];
         let ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
         let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        let bytes = _mm512_max_epu8(_mm512_packus_epi16(ab, cd), self.min);
-        // Packs work within 128-bit lanes: dword `4 * lane + v` belongs to vector `v`.
-        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        _mm512_permutexvar_epi32(order, bytes)
+        _mm512_max_epu8(_mm512_packus_epi16(ab, cd), self.min)
     }
 
     #[inline]

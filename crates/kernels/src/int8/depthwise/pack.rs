@@ -1,0 +1,128 @@
+//! Weights, biases and multipliers in the order in which a vector kernel reads them.
+
+use crate::geometry::Conv2dGeometry;
+use crate::int8::Requantize;
+
+/// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
+pub(super) const OUTSIDE_SLACK: usize = 64;
+
+/// What a depthwise convolution is made from.
+pub(super) struct Parameters<'a> {
+    pub(super) geometry: Conv2dGeometry,
+    pub(super) weight: &'a [i8],
+    pub(super) bias: &'a [i32],
+    pub(super) input_zero_point: u8,
+    pub(super) requantize: &'a Requantize,
+}
+
+impl Parameters<'_> {
+    pub(super) fn channels(&self) -> usize {
+        self.geometry.out_channels
+    }
+
+    pub(super) fn weight(&self, channel: usize, ky: usize, kx: usize) -> i8 {
+        let [kh, kw] = self.geometry.kernel;
+        self.weight[(channel * kh + ky) * kw + kx]
+    }
+
+    /// `bias − zero_point · Σ w`, so that taps may multiply activations as they are. Wraps like the
+    /// accumulators do, and the sums come out right.
+    pub(super) fn bias(&self, channel: usize) -> i32 {
+        let taps = self.geometry.taps_per_output();
+        let weights = &self.weight[channel * taps..][..taps];
+        let sum = weights.iter().fold(0i32, |sum, &w| sum.wrapping_add(i32::from(w)));
+        self.bias[channel].wrapping_sub(sum.wrapping_mul(i32::from(self.input_zero_point)))
+    }
+}
+
+/// One vector's worth of bytes: `channels` channels of each of `pixels` neighbouring outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) first_channel: usize,
+    /// At most `LANES / pixels`; lanes beyond are unused.
+    pub(super) channels: usize,
+    pub(super) pixels: usize,
+}
+
+/// Begins where a cache line does.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
+
+/// Blocks of `LANES` bytes, whose columns are interleaved in groups of `TAPS` rows of weights `W`.
+#[derive(Clone, Debug)]
+pub(super) struct Packed<W, const LANES: usize, const TAPS: usize> {
+    pub(super) blocks: Vec<Block>,
+    /// For each block, column and group of rows: `TAPS` weights of each lane.
+    pub(super) weights: Vec<Aligned<[[W; TAPS]; LANES]>>,
+    pub(super) bias: Vec<Aligned<[i32; LANES]>>,
+    pub(super) multiplier: Vec<Aligned<[f32; LANES]>>,
+}
+
+impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES, TAPS> {
+    pub(super) fn new(parameters: &Parameters<'_>, blocks: Vec<Block>) -> Self {
+        let [kh, kw] = parameters.geometry.kernel;
+        // The channel in each position of the unpacked order; `None` for an unused lane.
+        let channel = |block: &Block, position: usize| {
+            let lane = in_channel_order::<LANES>(position);
+            let channel = lane % (LANES / block.pixels);
+            (channel < block.channels).then_some(block.first_channel + channel)
+        };
+        let mut weights = Vec::new();
+        for (block, kx) in blocks.iter().flat_map(|b| (0..kw).map(move |kx| (b, kx))) {
+            for group in 0..kh.div_ceil(TAPS) {
+                weights.push(Aligned(std::array::from_fn(|position| {
+                    std::array::from_fn(|tap| {
+                        let ky = group * TAPS + tap;
+                        channel(block, position)
+                            .filter(|_| ky < kh)
+                            .map_or(0, |channel| parameters.weight(channel, ky, kx))
+                            .into()
+                    })
+                })));
+            }
+        }
+        let bias = |block| {
+            Aligned(std::array::from_fn(|position| {
+                channel(block, position).map_or(0, |channel| parameters.bias(channel))
+            }))
+        };
+        let multiplier = |block| {
+            Aligned(std::array::from_fn(|position| {
+                channel(block, position)
+                    .map_or(1.0, |channel| parameters.requantize.multiplier[channel])
+            }))
+        };
+        Self {
+            weights,
+            bias: blocks.iter().map(bias).collect(),
+            multiplier: blocks.iter().map(multiplier).collect(),
+            blocks,
+        }
+    }
+}
+
+/// The byte that ends up in dword `position` of four vectors when `LANES` bytes are unpacked to
+/// words and those to dwords, low halves first, within lanes of 128 bits.
+fn in_channel_order<const LANES: usize>(position: usize) -> usize {
+    let (vector, dword) = (position / (LANES / 4), position % (LANES / 4));
+    16 * (dword / 4) + 4 * vector + dword % 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unpacked_order_holds_every_byte_once() {
+        let mut order: Vec<usize> = (0..64).map(in_channel_order::<64>).collect();
+        assert_eq!(order[..5], [0, 1, 2, 3, 16]);
+        assert_eq!(order[16..18], [4, 5]);
+        order.sort_unstable();
+        assert_eq!(order, (0..64).collect::<Vec<_>>());
+        assert_eq!(
+            (0..10).map(in_channel_order::<32>).collect::<Vec<_>>()[3..],
+            [3, 16, 17, 18, 19, 4, 5]
+        );
+    }
+}
