@@ -13,6 +13,7 @@ pub mod int8;
 pub mod isa;
 pub mod pool;
 pub mod reference;
+pub mod resample;
 
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
