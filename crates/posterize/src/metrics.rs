@@ -1,1 +1,257 @@
 //! Accuracy, loss and running averages.
+
+use std::cmp::Ordering;
+
+use crate::error::{Error, Result};
+use crate::tensor::{MemoryFormat, Tensor};
+
+/// A running average, weighted by how many samples each value stands for; the tutorials'
+/// `AverageMeter`.
+///
+/// ```
+/// use posterize::metrics::AverageMeter;
+/// let mut loss = AverageMeter::default();
+/// loss.update(2.0, 30);
+/// loss.update(1.0, 10);
+/// assert_eq!((loss.val(), loss.avg(), loss.count()), (1.0, 1.75, 40));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AverageMeter {
+    val: f64,
+    sum: f64,
+    count: usize,
+}
+
+impl AverageMeter {
+    /// Adds a value that is the mean over `n` samples.
+    pub fn update(&mut self, val: f64, n: usize) {
+        self.val = val;
+        self.sum += val * n as f64;
+        self.count += n;
+    }
+
+    /// The last value.
+    pub fn val(&self) -> f64 {
+        self.val
+    }
+
+    /// The sum over all samples.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// How many samples there were.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The mean over all samples; 0 where there was none.
+    pub fn avg(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl std::fmt::Display for AverageMeter {
+    /// The last value and the average: `1.0000 (1.7500)`; `{:.2}` sets the decimals.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let decimals = f.precision().unwrap_or(4);
+        write!(f, "{:.decimals$} ({:.decimals$})", self.val, self.avg())
+    }
+}
+
+/// For each `k`, the percentage of samples whose label is among the `k` highest logits; the
+/// tutorials' `accuracy(output, target, topk)`.
+///
+/// `logits` is `[N, C]`. Of equal logits the lower class counts as the higher one. NaN counts as
+/// higher than every number, as in `torch.topk`.
+///
+/// ```
+/// use posterize::{Tensor, metrics::accuracy};
+/// let logits = Tensor::new([2, 3], vec![0.1, 0.7, 0.2, 0.5, 0.3, 0.2])?;
+/// assert_eq!(accuracy(&logits, &[1, 1], [1, 2])?, [50.0, 100.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+///
+/// # Errors
+/// `logits` is not `[N, C]`, there is another number of labels than `N`, a label is not below `C`,
+/// or `N` is zero; a `k` is zero or greater than `C`.
+pub fn accuracy<const K: usize>(
+    logits: &Tensor,
+    labels: &[usize],
+    topk: [usize; K],
+) -> Result<[f64; K]> {
+    let correct = correct(logits, labels, topk)?;
+    Ok(correct.map(|hits| 100.0 * hits as f64 / labels.len() as f64))
+}
+
+/// For each `k`, how many samples have their label among the `k` highest logits; [`accuracy`]
+/// before the division.
+///
+/// # Errors
+/// As [`accuracy`].
+pub fn correct<const K: usize>(
+    logits: &Tensor,
+    labels: &[usize],
+    topk: [usize; K],
+) -> Result<[usize; K]> {
+    let classes = check(logits, labels)?;
+    if let Some(k) = topk.iter().find(|k| !(1..=classes).contains(*k)) {
+        return Err(Error::Argument(format!(
+            "top-{k} of {classes} classes: expected 1 to {classes}"
+        )));
+    }
+    let mut hits = [0; K];
+    for (row, &label) in rows(logits, classes).zip(labels) {
+        let rank = rank(row, label);
+        for (hit, k) in hits.iter_mut().zip(topk) {
+            *hit += usize::from(rank < k);
+        }
+    }
+    Ok(hits)
+}
+
+/// The `k` classes with the highest logits of one sample, highest first, with their logits;
+/// `torch.topk` over one row of `[N, C]`. All of them where there are fewer than `k`.
+pub fn topk(row: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_unstable_by(|&a, &b| key(row[b]).total_cmp(&key(row[a])).then(a.cmp(&b)));
+    order.truncate(k);
+    order.into_iter().map(|class| (class, row[class])).collect()
+}
+
+/// How many classes come before `label`.
+fn rank(row: &[f32], label: usize) -> usize {
+    let mine = key(row[label]);
+    let before = |class: usize, value: f32| match key(value).total_cmp(&mine) {
+        Ordering::Greater => true,
+        Ordering::Equal => class < label,
+        Ordering::Less => false,
+    };
+    row.iter().enumerate().filter(|&(class, &value)| before(class, value)).count()
+}
+
+/// One zero and one NaN, so that the total order is the numbers' own with NaN on top.
+fn key(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
+}
+
+/// The mean over samples of `-log(softmax(logits)[label])`; PyTorch's `CrossEntropyLoss`.
+///
+/// `logits` is `[N, C]`. The highest logit is subtracted before the exponential, so that no
+/// finite logits overflow; the sum is in f64.
+///
+/// # Errors
+/// As [`accuracy`].
+pub fn cross_entropy(logits: &Tensor, labels: &[usize]) -> Result<f64> {
+    let classes = check(logits, labels)?;
+    let total: f64 = rows(logits, classes)
+        .zip(labels)
+        .map(|(row, &label)| {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let distance = |value: f32| f64::from(value) - f64::from(max);
+            let sum: f64 = row.iter().map(|&value| distance(value).exp()).sum();
+            sum.ln() - distance(row[label])
+        })
+        .sum();
+    Ok(total / labels.len() as f64)
+}
+
+fn rows(logits: &Tensor, classes: usize) -> impl Iterator<Item = &[f32]> {
+    debug_assert_eq!(logits.format(), MemoryFormat::Contiguous, "two dimensions are contiguous");
+    logits.data().chunks_exact(classes)
+}
+
+/// Checks `[N, C]` against the labels and returns `C`.
+fn check(logits: &Tensor, labels: &[usize]) -> Result<usize> {
+    let &[n, classes] = logits.shape() else {
+        return Err(Error::shape("logits", format!("expected [N, C], found {:?}", logits.shape())));
+    };
+    if n != labels.len() || n == 0 || classes == 0 {
+        return Err(Error::shape(
+            "logits",
+            format!("[N, C] = [{n}, {classes}] does not fit {} labels", labels.len()),
+        ));
+    }
+    if let Some(label) = labels.iter().find(|label| **label >= classes) {
+        return Err(Error::Argument(format!(
+            "the label {label} is no class of a model with {classes}; do the classes of the data \
+             and of the model differ?"
+        )));
+    }
+    Ok(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(rows: &[&[f32]]) -> Tensor {
+        Tensor::new([rows.len(), rows[0].len()], rows.concat()).unwrap()
+    }
+
+    #[test]
+    fn the_rank_of_a_label_and_topk_agree() {
+        let row = [0.5, f32::NAN, 2.0, 0.5, f32::NEG_INFINITY, -0.0, 0.0, f32::INFINITY];
+        let order: Vec<usize> = topk(&row, 8).iter().map(|(class, _)| *class).collect();
+        assert_eq!(order, [1, 7, 2, 0, 3, 5, 6, 4]);
+        for (place, &class) in order.iter().enumerate() {
+            assert_eq!(rank(&row, class), place, "class {class}");
+        }
+        assert_eq!(topk(&row, 2)[1], (7, f32::INFINITY));
+        assert_eq!(topk(&row[..1], 5), [(0, 0.5)]);
+    }
+
+    #[test]
+    fn accuracies_are_percentages_over_the_batch() {
+        let logits = tensor(&[&[3.0, 2.0, 1.0], &[1.0, 3.0, 2.0], &[1.0, 2.0, 3.0]]);
+        let [top1, top2, top3] = accuracy(&logits, &[0, 2, 0], [1, 2, 3]).unwrap();
+        assert!((top1 - 100.0 / 3.0).abs() < 1e-12);
+        assert!((top2 - 200.0 / 3.0).abs() < 1e-12);
+        assert_eq!(top3, 100.0);
+        assert_eq!(correct(&logits, &[0, 2, 0], [1, 3]).unwrap(), [1, 3]);
+    }
+
+    #[test]
+    fn cross_entropy_equals_pytorchs() {
+        // torch.nn.functional.cross_entropy of the same numbers, in float64.
+        let logits = tensor(&[&[1.0, 2.0, 0.5], &[-1.0, 0.0, 3.0]]);
+        let loss = cross_entropy(&logits, &[1, 0]).unwrap();
+        assert!((loss - CROSS_ENTROPY).abs() < 1e-12, "{loss}");
+        // Exponentials of these overflow f32, and f64 too.
+        let large = tensor(&[&[1e4, 0.0], &[0.0, 1e4], &[-1e30, 1e30]]);
+        assert_eq!(cross_entropy(&large, &[0, 1, 1]).unwrap(), 0.0);
+        assert_eq!(cross_entropy(&tensor(&[&[0.0; 1000]]), &[3]).unwrap(), 1000f64.ln());
+        assert!(cross_entropy(&tensor(&[&[f32::NAN, 0.0]]), &[1]).unwrap().is_nan());
+    }
+
+    const CROSS_ENTROPY: f64 = 2.265_126_343_932_687;
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let logits = tensor(&[&[1.0, 2.0]]);
+        for (labels, k) in [(&[0, 1][..], 1), (&[], 1), (&[2], 1), (&[0], 3), (&[0], 0)] {
+            assert!(accuracy(&logits, labels, [k]).is_err(), "{labels:?} {k}");
+        }
+        let flat = Tensor::new([2], vec![1.0, 2.0]).unwrap();
+        assert!(cross_entropy(&flat, &[0]).is_err());
+        let message = accuracy(&logits, &[7], [1]).unwrap_err().to_string();
+        assert!(message.contains("label 7") && message.contains("with 2"), "{message}");
+    }
+
+    #[test]
+    fn a_meter_shows_its_value_and_average() {
+        let mut meter = AverageMeter::default();
+        assert_eq!(meter.avg(), 0.0);
+        meter.update(4.0, 1);
+        meter.update(1.0, 2);
+        assert_eq!(meter.to_string(), "1.0000 (2.0000)");
+        assert_eq!(format!("{meter:.1}"), "1.0 (2.0)");
+        meter.reset();
+        assert_eq!(meter, AverageMeter::default());
+    }
+}

@@ -1,0 +1,449 @@
+//! Pictures decoded on several threads, handed out in order as batches.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::preprocessing::Normalize;
+use super::{ImageFolder, Picture, Sample, Sampler, SequentialSampler, Transform};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Draws batches from an [`ImageFolder`]; PyTorch's `DataLoader`.
+///
+/// Worker threads decode and transform; batches come in the sampler's order and with the same
+/// content for any number of threads. At most about two batches of cropped pictures, and one
+/// decoded picture a thread, are in memory at a time.
+///
+/// A picture that cannot be read or decoded is left out, the batch filled up with the next one, and
+/// the picture listed in [`Batches::skipped`]; with [`strict`](Loader::strict) it ends the
+/// iteration with an error.
+#[derive(Clone)]
+pub struct Loader {
+    samples: Arc<[Sample]>,
+    transform: Transform,
+    sampler: Arc<dyn Sampler>,
+    batch_size: usize,
+    threads: usize,
+    limit: Option<usize>,
+    epoch: u64,
+    strict: bool,
+    drop_last: bool,
+}
+
+impl Loader {
+    /// Draws every picture of `folder` in order, one a batch, on as many threads as there are CPUs.
+    pub fn new(folder: &ImageFolder, transform: impl Into<Transform>) -> Self {
+        Self {
+            samples: folder.shared_samples(),
+            transform: transform.into(),
+            sampler: Arc::new(SequentialSampler),
+            batch_size: 1,
+            threads: 0,
+            limit: None,
+            epoch: 0,
+            strict: false,
+            drop_last: false,
+        }
+    }
+
+    /// The order of the samples; [`SequentialSampler`] without it.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.sampler = Arc::new(sampler);
+        self
+    }
+
+    /// How many pictures a batch has; the last one may have fewer. At least 1.
+    #[must_use]
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size.max(1);
+        self
+    }
+
+    /// How many threads decode; 0 for as many as there are CPUs.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Draws only the first `limit` samples of the sampler's order (`None` or a great number: all).
+    #[must_use]
+    pub fn limit(mut self, limit: impl Into<Option<usize>>) -> Self {
+        self.limit = limit.into();
+        self
+    }
+
+    /// Which epoch this is: random orders and augmentations differ between epochs.
+    #[must_use]
+    pub fn epoch(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// Whether a picture that cannot be read or decoded is an error.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Whether a last batch with fewer pictures than the others is left out.
+    #[must_use]
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
+    /// How many samples an epoch draws.
+    pub fn len(&self) -> usize {
+        self.limit.map_or(self.samples.len(), |limit| limit.min(self.samples.len()))
+    }
+
+    /// Whether an epoch draws no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The epoch as normalised tensors.
+    pub fn tensors(&self) -> Batches<Tensor> {
+        Batches::start(self)
+    }
+
+    /// The epoch as 8-bit pixels, which an int8 model takes.
+    pub fn pixels(&self) -> Batches<PixelBatch> {
+        Batches::start(self)
+    }
+
+    fn order(&self) -> Vec<usize> {
+        let mut order = self.sampler.indices(self.samples.len(), self.epoch);
+        order.truncate(self.len());
+        order
+    }
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader")
+            .field("samples", &self.samples.len())
+            .field("transform", &self.transform)
+            .field("batch_size", &self.batch_size)
+            .field("threads", &self.threads)
+            .field("limit", &self.limit)
+            .field("epoch", &self.epoch)
+            .field("strict", &self.strict)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Pictures of one size as 8-bit pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PixelBatch {
+    /// `[N, H, W, 3]`.
+    pub shape: [usize; 4],
+    /// Red, green and blue of each pixel, in the order of the shape.
+    pub data: Vec<u8>,
+}
+
+/// Some samples, drawn together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch<T> {
+    /// The pictures: a [`Tensor`] of shape `[N, 3, H, W]`, channels last, or a [`PixelBatch`].
+    pub images: T,
+    /// The class numbers.
+    pub labels: Vec<usize>,
+    /// The numbers of the samples in [`ImageFolder::samples`].
+    pub indices: Vec<usize>,
+}
+
+/// A picture that was left out.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The number of the sample in [`ImageFolder::samples`].
+    pub index: usize,
+    /// The file.
+    pub path: PathBuf,
+    /// Why; the message names the file.
+    pub error: Error,
+}
+
+/// What a batch's pictures can be: [`Tensor`] or [`PixelBatch`].
+pub trait BatchImages: sealed::Images {}
+
+impl BatchImages for Tensor {}
+impl BatchImages for PixelBatch {}
+
+mod sealed {
+    use super::{Normalize, Picture, PixelBatch, Tensor};
+
+    pub trait Images: Sized {
+        type Value: Send + 'static;
+        fn prepare(crop: Picture, normalize: &Normalize) -> Vec<Self::Value>;
+        fn stack(size: usize, count: usize, values: Vec<Self::Value>) -> Self;
+    }
+
+    impl Images for Tensor {
+        type Value = f32;
+
+        fn prepare(crop: Picture, normalize: &Normalize) -> Vec<f32> {
+            let mut values = Vec::with_capacity(crop.data().len());
+            normalize.extend(&mut values, crop.data());
+            values
+        }
+
+        fn stack(size: usize, count: usize, values: Vec<f32>) -> Self {
+            Self::channels_last([count, 3, size, size], values).expect("crops have one size")
+        }
+    }
+
+    impl Images for PixelBatch {
+        type Value = u8;
+
+        fn prepare(crop: Picture, _: &Normalize) -> Vec<u8> {
+            crop.into_data()
+        }
+
+        fn stack(size: usize, count: usize, data: Vec<u8>) -> Self {
+            Self { shape: [count, size, size, 3], data }
+        }
+    }
+}
+
+/// The batches of one epoch. Dropping it stops the worker threads.
+pub struct Batches<T: BatchImages> {
+    shared: Arc<Shared<T::Value>>,
+    workers: Vec<JoinHandle<()>>,
+    crop: usize,
+    batch_size: usize,
+    strict: bool,
+    drop_last: bool,
+    /// How many places of the order have been taken.
+    taken: usize,
+    /// Set when the settings are unusable or no thread could be started: the first batch.
+    failed: Option<Error>,
+    skipped: Vec<Skipped>,
+    finished: bool,
+}
+
+/// What the workers and the consumer share.
+struct Shared<V> {
+    samples: Arc<[Sample]>,
+    order: Vec<usize>,
+    transform: Transform,
+    normalize: Normalize,
+    epoch: u64,
+    /// How far workers may run ahead of the consumer.
+    window: usize,
+    state: Mutex<State<V>>,
+    /// A result was stored.
+    stored: Condvar,
+    /// A result was taken, or all should stop.
+    freed: Condvar,
+}
+
+struct State<V> {
+    /// The place of the order that `results` begins with.
+    first: usize,
+    /// The next place that a worker takes.
+    next: usize,
+    results: VecDeque<Option<Result<Vec<V>>>>,
+    stop: bool,
+}
+
+impl<V> Shared<V> {
+    fn lock(&self) -> MutexGuard<'_, State<V>> {
+        // Nothing panics while it holds the lock; if something did, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn work<T: BatchImages>(shared: &Shared<T::Value>) {
+    loop {
+        let place = {
+            let mut state = shared.lock();
+            while !state.stop
+                && state.next < shared.order.len()
+                && state.next >= state.first + shared.window
+            {
+                state = shared.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stop || state.next >= shared.order.len() {
+                return;
+            }
+            state.next += 1;
+            state.next - 1
+        };
+        let index = shared.order[place];
+        let sample = &shared.samples[index];
+        // A decoder that panics has met a file it cannot decode; that is no reason to hang.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let picture = Picture::open(&sample.path)?;
+            let crop = shared.transform.apply(&picture, shared.epoch, index);
+            Ok(T::prepare(crop, &shared.normalize))
+        }))
+        .unwrap_or_else(|_| {
+            Err(Error::Image {
+                path: sample.path.clone(),
+                problem: "the decoder failed on it; the file is probably corrupt".to_owned(),
+            })
+        });
+        let mut state = shared.lock();
+        let at = place - state.first;
+        if state.results.len() <= at {
+            state.results.resize_with(at + 1, || None);
+        }
+        state.results[at] = Some(result);
+        drop(state);
+        shared.stored.notify_one();
+    }
+}
+
+impl<T: BatchImages + 'static> Batches<T> {
+    fn start(loader: &Loader) -> Self {
+        let threads = match loader.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            some => some,
+        };
+        let order = loader.order();
+        let threads = threads.min(order.len());
+        let shared = Arc::new(Shared {
+            samples: Arc::clone(&loader.samples),
+            order,
+            transform: loader.transform.clone(),
+            normalize: loader.transform.normalize(),
+            epoch: loader.epoch,
+            window: 2 * loader.batch_size + threads,
+            state: Mutex::new(State { first: 0, next: 0, results: VecDeque::new(), stop: false }),
+            stored: Condvar::new(),
+            freed: Condvar::new(),
+        });
+        let mut batches = Self {
+            shared: Arc::clone(&shared),
+            workers: Vec::with_capacity(threads),
+            crop: loader.transform.crop(),
+            batch_size: loader.batch_size,
+            strict: loader.strict,
+            drop_last: loader.drop_last,
+            taken: 0,
+            failed: loader.transform.validate().err(),
+            skipped: Vec::new(),
+            finished: false,
+        };
+        if batches.failed.is_some() {
+            return batches;
+        }
+        for number in 0..threads {
+            let shared = Arc::clone(&shared);
+            let worker = std::thread::Builder::new()
+                .name(format!("decode-{number}"))
+                .spawn(move || work::<T>(&shared));
+            match worker {
+                Ok(worker) => batches.workers.push(worker),
+                Err(_) if !batches.workers.is_empty() => break,
+                Err(error) => {
+                    batches.failed = Some(Error::Argument(format!(
+                        "cannot start a thread to decode pictures: {error}"
+                    )));
+                }
+            }
+        }
+        batches
+    }
+}
+
+impl<T: BatchImages> Batches<T> {
+    /// The pictures left out so far because they could not be read or decoded.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// The pictures left out, at the end.
+    pub fn into_skipped(mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// The next picture in order, waited for.
+    fn take(&mut self) -> Option<(usize, Result<Vec<T::Value>>)> {
+        let index = *self.shared.order.get(self.taken)?;
+        self.taken += 1;
+        let mut state = self.shared.lock();
+        let result = loop {
+            if let Some(result) = state.results.front_mut().and_then(Option::take) {
+                break result;
+            }
+            state = self.shared.stored.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.results.pop_front();
+        state.first += 1;
+        drop(state);
+        self.shared.freed.notify_all();
+        Some((index, result))
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Batch<T>>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let mut values = Vec::new();
+        let (mut labels, mut indices) = (Vec::new(), Vec::new());
+        while indices.len() < self.batch_size {
+            let Some((index, result)) = self.take() else { break };
+            match result {
+                Ok(picture) => {
+                    if values.capacity() == 0 {
+                        values.reserve_exact(picture.len() * self.batch_size);
+                    }
+                    values.extend(picture);
+                    labels.push(self.shared.samples[index].label);
+                    indices.push(index);
+                }
+                Err(error) if self.strict => return Err(error),
+                Err(error) => {
+                    let path = self.shared.samples[index].path.clone();
+                    self.skipped.push(Skipped { index, path, error });
+                }
+            }
+        }
+        if indices.is_empty() || (self.drop_last && indices.len() < self.batch_size) {
+            return Ok(None);
+        }
+        let images = T::stack(self.crop, indices.len(), values);
+        Ok(Some(Batch { images, labels, indices }))
+    }
+
+    fn stop(&mut self) {
+        self.finished = true;
+        self.shared.lock().stop = true;
+        self.shared.freed.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of decoders and has no others.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl<T: BatchImages> Iterator for Batches<T> {
+    type Item = Result<Batch<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        let next = self.next_batch().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.stop();
+        }
+        next
+    }
+}
+
+impl<T: BatchImages> std::iter::FusedIterator for Batches<T> {}
+
+impl<T: BatchImages> Drop for Batches<T> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,89 @@
+//! A decoded picture.
+
+use std::path::Path;
+
+use posterize_kernels::resample::RgbView;
+
+use super::decode;
+use crate::error::{Error, Result};
+
+/// A picture of 8-bit red, green and blue, as Pillow's `Image.open(…).convert("RGB")` gives it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    data: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture of `height` rows of `width` pixels; `data` holds red, green and blue of each.
+    ///
+    /// # Errors
+    /// A side is zero, or `data` is not `height * width * 3` bytes long.
+    pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
+        let expected = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
+        if data.is_empty() || expected != Some(data.len()) {
+            return Err(Error::shape(
+                "picture",
+                format!("{height} x {width} pixels of 3 bytes are not {} bytes", data.len()),
+            ));
+        }
+        Ok(Self { width, height, data })
+    }
+
+    /// Reads and decodes a file. The format is told by the content, not by the name.
+    ///
+    /// JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP are understood. Alpha
+    /// is dropped and the EXIF orientation ignored, as Pillow's `convert("RGB")` does.
+    ///
+    /// # Errors
+    /// The file cannot be read, is none of these formats, is truncated or corrupt, or has more than
+    /// [`MAX_PIXELS`](super::MAX_PIXELS) pixels.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        decode::decode(path, &decode::read(path)?)
+    }
+
+    /// Decodes a file's content, as [`Picture::open`] does; `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`Picture::open`].
+    pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        decode::decode(name.as_ref(), bytes)
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Red, green and blue of each pixel, row by row: `[H, W, 3]`.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The pixels without their size.
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
+    /// The part of `height` by `width` pixels whose upper left corner is at row `top`, column `left`.
+    pub(super) fn part(&self, top: usize, left: usize, height: usize, width: usize) -> RgbView<'_> {
+        let stride = self.width * 3;
+        RgbView::new(&self.data[top * stride + left * 3..], width, height, stride)
+    }
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Picture")
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
+    }
+}
