@@ -127,14 +127,14 @@ impl Binning {
         let mut positions = [0u32; CHUNK];
         let positions = &mut positions[..values.len()];
         let (min, width, bins) = (self.range.min, self.width, self.bins as f32);
-        let last = self.bins as i32 - 1;
+        let last = bins - 1.0;
         if self.divide_first {
             for (position, &x) in positions.iter_mut().zip(values) {
-                *position = (((x - min) / width * bins) as i32).min(last) as u32;
+                *position = truncated_to((x - min) / width * bins, last);
             }
         } else {
             for (position, &x) in positions.iter_mut().zip(values) {
-                *position = (((x - min) * bins / width) as i32).min(last) as u32;
+                *position = truncated_to((x - min) * bins / width, last);
             }
         }
         let [a, b, c, d] = &mut self.tables;
@@ -154,6 +154,19 @@ impl Binning {
         let [first, rest @ ..] = self.tables;
         rest.iter().fold(first, |sum, counts| add(sum, counts))
     }
+}
+
+/// `position` truncated, `last` at most; for positions from 0 and a `last` under 2²².
+///
+/// A cast would saturate, which no vector instruction does. Adding 2²³ leaves the rounded number in
+/// the low bits, and is one too high where rounding went up.
+#[inline]
+fn truncated_to(position: f32, last: f32) -> u32 {
+    const SHIFT: f32 = (1u32 << 23) as f32;
+    let position = if position > last { last } else { position };
+    let shifted = position + SHIFT;
+    let rounded_up = shifted - SHIFT > position;
+    shifted.to_bits() - SHIFT.to_bits() - u32::from(rounded_up)
 }
 
 #[cfg(test)]

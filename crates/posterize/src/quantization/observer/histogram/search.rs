@@ -15,6 +15,9 @@ const GRANULARITY: f64 = 1e-5;
 
 /// The part of `range` to quantize with, for values of which `counts` fell into equal bins.
 pub(super) fn search(counts: &[f64], range: Range) -> Range {
+    if range.min == range.max {
+        return range;
+    }
     let counts: Vec<f32> = counts.iter().map(|&count| count as f32).collect();
     let cumulated: Vec<f32> = counts
         .iter()
@@ -82,6 +85,9 @@ struct Norm {
 impl Norm {
     fn new(counts: &[f32], range: Range) -> Self {
         let bin_width = (f64::from(range.max) - f64::from(range.min)) / counts.len() as f64;
+        // Only comparisons of errors matter, and a power of two changes none of them. With bins about
+        // 1 wide, the cubes of wide and narrow ranges stay within f32; PyTorch's do not.
+        let bin_width = bin_width / 2f64.powi(bin_width.log2().floor() as i32);
         let densities = counts.iter().map(|count| count / bin_width as f32).collect();
         Self { bin_width, densities }
     }
@@ -93,9 +99,6 @@ impl Norm {
     /// covers whole, and over the part of the step that it ends in.
     fn of(&self, start: usize, end: usize) -> f32 {
         let step = self.bin_width * (end - start + 1) as f64 / f64::from(STEPS);
-        if step == 0.0 {
-            return 0.0;
-        }
         let half = (step / 2.0) as f32;
         let bin_width = self.bin_width as f32;
         let step = step as f32;
@@ -175,4 +178,37 @@ fn pairwise_sum(values: &[f32]) -> f32 {
         }
     }
     lanes.iter().fold(scalars.iter().fold(0.0, |sum, x| sum + x), |sum, x| sum + x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_ends_at_the_same_bins_at_every_magnitude() {
+        // A bell with a long tail to the right.
+        let counts: Vec<f64> = (0..2048)
+            .map(|bin| {
+                let x = f64::from(bin) / 300.0 - 2.0;
+                (1e5 * (-x * x).exp() + 3.0 * (-x / 4.0).exp()).floor()
+            })
+            .collect();
+        let at_one = search(&counts, Range { min: -1.0, max: 3.0 });
+        assert!(at_one.max < 2.9, "{at_one:?}");
+        for exponent in [-90, -40, -13, 5, 44, 90, 120] {
+            let factor = 2f32.powi(exponent);
+            let scaled = |range: Range| Range { min: range.min * factor, max: range.max * factor };
+            let found = search(&counts, scaled(Range { min: -1.0, max: 3.0 }));
+            assert_eq!(found, scaled(at_one), "times 2^{exponent}");
+        }
+    }
+
+    #[test]
+    fn sums_of_any_length_are_near_the_exact_sum() {
+        for len in 0..200u16 {
+            let values: Vec<f32> = (0..len).map(|i| 1.0 / (1.0 + f32::from(i))).collect();
+            let exact: f64 = values.iter().map(|&x| f64::from(x)).sum();
+            assert!((f64::from(pairwise_sum(&values)) - exact).abs() < 1e-5, "{len}");
+        }
+    }
 }
