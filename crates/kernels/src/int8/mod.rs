@@ -4,8 +4,12 @@
 //! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
 //! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
 
+mod conv2d;
 mod depthwise;
 mod elementwise;
+mod gemm;
+mod linear;
+pub(crate) mod pack;
 mod pad;
 mod pixels;
 mod pooling;
@@ -15,7 +19,10 @@ mod requantize;
 mod testing;
 mod vectorize;
 
+pub use conv2d::Conv2d;
 pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_u8};
+pub use linear::Linear;
+pub use pack::accumulator_range;
 pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};

@@ -1,7 +1,7 @@
 //! The definition of an int8 convolution.
 
 use crate::geometry::Conv2dGeometry;
-use crate::int8::Requantize;
+use crate::int8::{Requantize, pack};
 
 /// An int8 convolution of any grouping, NHWC.
 ///
@@ -24,6 +24,21 @@ pub struct Conv2d<'a> {
 }
 
 impl Conv2d<'_> {
+    /// What is wrong with its shapes and numbers, in words; `None` where nothing is. No input
+    /// overflows an accumulator of a convolution without defects.
+    pub fn defect(&self) -> Option<String> {
+        let g = &self.geometry;
+        if let Err(error) = g.validate() {
+            return Some(error.to_string());
+        }
+        if self.bias.len() != g.out_channels {
+            let biases = self.bias.len();
+            return Some(format!("{biases} biases for {} output channels", g.out_channels));
+        }
+        let zero_point = self.input_zero_point;
+        pack::defect(self.weight, self.bias, g.taps_per_output(), zero_point, self.requantize)
+    }
+
     /// Convolves `input`, `[batch, h, w, in_channels]`, into `[batch, oh, ow, out_channels]`.
     pub fn run(&self, batch: usize, size: [usize; 2], input: &[u8]) -> Vec<u8> {
         let accumulators = self.accumulate(batch, size, input);

@@ -1,8 +1,9 @@
 //! The definition of an int8 linear layer.
 
-use crate::int8::Requantize;
+use crate::int8::{Requantize, pack};
 
-/// An int8 matrix product with bias: `y[n, o] = requantize(Σ (x[n, i] − zero_point) · w[o, i] + bias[o])`.
+/// An int8 matrix product with bias:
+/// `y[n, o] = requantize(Σ (x[n, i] − zero_point) · w[o, i] + bias[o])`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a> {
     /// Values in a row of the input.
@@ -20,6 +21,22 @@ pub struct Linear<'a> {
 }
 
 impl Linear<'_> {
+    /// What is wrong with its shapes and numbers, in words; `None` where nothing is. No input
+    /// overflows an accumulator of a layer without defects.
+    pub fn defect(&self) -> Option<String> {
+        for (name, features) in [("in", self.in_features), ("out", self.out_features)] {
+            if features == 0 {
+                return Some(format!("{name}_features is zero; it must be at least 1"));
+            }
+        }
+        if self.bias.len() != self.out_features {
+            let biases = self.bias.len();
+            return Some(format!("{biases} biases for {} outputs", self.out_features));
+        }
+        let zero_point = self.input_zero_point;
+        pack::defect(self.weight, self.bias, self.in_features, zero_point, self.requantize)
+    }
+
     /// Multiplies `input`, `[batch, in_features]`, into `[batch, out_features]`.
     pub fn run(&self, batch: usize, input: &[u8]) -> Vec<u8> {
         assert_eq!(input.len(), batch * self.in_features, "input is [batch, in_features]");

@@ -1,0 +1,137 @@
+//! Two-dimensional convolution.
+
+use super::Requantize;
+use super::gemm::Gemm;
+use crate::geometry::Conv2dGeometry;
+use crate::isa::Isa;
+use crate::pool::Pool;
+use crate::reference;
+
+/// A way to compute one convolution, with its weights packed.
+pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
+    /// Bytes of scratch memory that [`ConvKernel::run`] needs.
+    fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize;
+
+    /// Convolves `input`, `[batch, h, w, in_channels]`, into `output`,
+    /// `[batch, oh, ow, out_channels]`; the lengths of all three slices have been checked.
+    fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    );
+
+    /// What profiles call it.
+    fn name(&self) -> &'static str;
+}
+
+/// Makes a kernel for a convolution where it has one, given a convolution without defects.
+type Specialised = fn(Isa, &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>>;
+
+/// Kernels for certain shapes, asked in this order before the general one.
+const SPECIALISED: &[Specialised] = &[];
+
+/// An int8 convolution of any grouping with its weights packed for one instruction set; NHWC.
+///
+/// [`reference::Conv2d`] defines what it computes.
+///
+/// ```
+/// use posterize_kernels::int8::{Conv2d, Requantize};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool};
+///
+/// let geometry = Conv2dGeometry {
+///     in_channels: 2,
+///     out_channels: 1,
+///     groups: 1,
+///     kernel: [1, 1],
+///     stride: [1, 1],
+///     dilation: [1, 1],
+///     padding: Padding::default(),
+/// };
+/// let requantize = Requantize { multiplier: vec![0.5], zero_point: 10, min: 0, max: 255 };
+/// let conv = Conv2d::new(Isa::detect(), geometry, &[3, -1], &[4], 128, &requantize);
+/// let pool = Pool::new(1);
+/// let mut output = [0];
+/// let mut scratch = vec![0; conv.scratch_len(1, 1, [1, 1])];
+/// conv.run(&pool, 1, [1, 1], &[138, 130], &mut output, &mut scratch);
+/// assert_eq!(output, [26]); // (10 · 3 − 2 + 4) / 2 + 10
+/// ```
+#[derive(Debug)]
+pub struct Conv2d {
+    geometry: Conv2dGeometry,
+    kernel: Box<dyn ConvKernel>,
+}
+
+impl Conv2d {
+    /// Packs a convolution: `weight` is `[out_channels, in_channels / groups, kh, kw]`, `bias` has
+    /// one value for each output channel, at the scale of the accumulators.
+    ///
+    /// # Panics
+    /// When [`reference::Conv2d::defect`] finds something; callers with numbers from outside ask
+    /// it first.
+    pub fn new(
+        isa: Isa,
+        geometry: Conv2dGeometry,
+        weight: &[i8],
+        bias: &[i32],
+        input_zero_point: u8,
+        requantize: &Requantize,
+    ) -> Self {
+        let conv = reference::Conv2d { geometry, weight, bias, input_zero_point, requantize };
+        if let Some(defect) = conv.defect() {
+            panic!("invalid convolution: {defect}");
+        }
+        let kernel = SPECIALISED
+            .iter()
+            .find_map(|specialised| specialised(isa, &conv))
+            .unwrap_or_else(|| Box::new(Gemm::new(isa, &conv)));
+        Self { geometry, kernel }
+    }
+
+    /// Channels, window and padding.
+    pub fn geometry(&self) -> &Conv2dGeometry {
+        &self.geometry
+    }
+
+    /// Bytes of scratch memory that [`Conv2d::run`] needs with a pool of `threads` threads.
+    pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
+        self.kernel.scratch_len(threads, batch, size)
+    }
+
+    /// Convolves `input`, `[batch, h, w, in_channels]` with `size = [h, w]`, into `output`,
+    /// `[batch, oh, ow, out_channels]`. Allocates nothing; the bits do not depend on the pool.
+    ///
+    /// # Panics
+    /// When the window does not fit into the padded input, or a slice has another length than
+    /// these shapes (`scratch`: a smaller one than [`Conv2d::scratch_len`]).
+    pub fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        let [h, w] = size;
+        let g = &self.geometry;
+        let Some([oh, ow]) = g.output_size(size) else {
+            panic!("a {:?} window does not fit into a padded input of {size:?}", g.kernel);
+        };
+        assert_eq!(input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
+        assert_eq!(output.len(), batch * oh * ow * g.out_channels, "output is [batch, oh, ow, c]");
+        let needed = self.scratch_len(pool.threads(), batch, size);
+        assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
+        if batch > 0 {
+            self.kernel.run(pool, batch, size, input, output, scratch);
+        }
+    }
+
+    /// Which kernel computes it, for profiles: `pointwise_avx512vnni` and the like.
+    pub fn kernel_name(&self) -> &'static str {
+        self.kernel.name()
+    }
+}

@@ -1,0 +1,258 @@
+//! Exact products with `vpdpbusd`: four u8 times i8 products a lane, summed into i32 without
+//! saturating on the way.
+
+#[expect(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::{MOST_ROWS, Output, Packed, Panel, Rows, last_step, part, position};
+use crate::int8::Requantize;
+use crate::int8::pack::{Lines, Operand};
+use crate::int8::requantize::avx512::Epilogue;
+use crate::isa::Avx512Vnni;
+
+/// Columns of a vector of accumulators.
+const VECTOR: usize = 16;
+/// Rows of the largest micro-kernel for panels of 1, 2, 3 and 4 vectors: accumulators, the step's
+/// weights and one activation fill at most 32 registers.
+const ROWS: [usize; 4] = [14, 14, 9, 6];
+/// Input bytes that a block of rows takes at most, about.
+const BLOCK_BYTES: usize = 32 * 1024;
+
+/// Panels of `bias[n] multiplier[n] weight[taps][steps][n][4]` with `n` = 16 times their vectors.
+#[derive(Debug)]
+pub(super) struct Weights {
+    requantize: Requantize,
+    panels: Vec<Panel>,
+    packed: Lines,
+    taps: usize,
+    channels: usize,
+    block_rows: usize,
+}
+
+impl Weights {
+    pub(super) fn new(_: Avx512Vnni, operand: &Operand<'_>, requantize: &Requantize) -> Self {
+        let &Operand { columns, channels, taps, .. } = operand;
+        let steps = channels.div_ceil(4);
+        let mut panels = Vec::new();
+        let (mut first, mut offset) = (0, 0);
+        for vectors in panel_vectors(columns.div_ceil(VECTOR)) {
+            let width = vectors * VECTOR;
+            panels.push(Panel { vectors, first, columns: width.min(columns - first), offset });
+            first += width;
+            offset += width * (8 + taps * steps * 4);
+        }
+        let mut packed = Lines::zeroed(offset / Lines::LEN);
+        for panel in &panels {
+            let width = panel.vectors * VECTOR;
+            let (header, weights) =
+                packed.bytes_mut()[panel.offset..].split_at_mut(width * 2 * size_of::<i32>());
+            for c in 0..panel.columns {
+                let column = panel.first + c;
+                header[c * 4..][..4].copy_from_slice(&operand.folded_bias(column).to_ne_bytes());
+                header[(width + c) * 4..][..4]
+                    .copy_from_slice(&operand.multiplier[column].to_ne_bytes());
+                for tap in 0..taps {
+                    for channel in 0..channels {
+                        let (step, byte) = position(channel, channels);
+                        weights[((tap * steps + step) * width + c) * 4 + byte] =
+                            operand.at(column, tap, channel) as u8;
+                    }
+                }
+            }
+        }
+        // A multiple of the largest tile, so that only a task's last block has others.
+        let rows = ROWS[panels[0].vectors - 1];
+        let block_rows = (BLOCK_BYTES / channels).clamp(4 * rows, MOST_ROWS) / rows * rows;
+        Self { requantize: requantize.clone(), panels, packed, taps, channels, block_rows }
+    }
+}
+
+/// Divides vectors of columns into panels of three and four, which need the fewest loads for each
+/// product; fewer where there are not enough.
+fn panel_vectors(vectors: usize) -> impl Iterator<Item = usize> {
+    let (fours, rest): (usize, &[usize]) = match (vectors / 4, vectors % 4) {
+        (fours, 0) => (fours, &[]),
+        (0, 1) => (0, &[1]),
+        (1, 1) => (0, &[3, 2]),
+        (fours, 1) => (fours - 2, &[3, 3, 3]),
+        (0, 2) => (0, &[2]),
+        (fours, 2) => (fours - 1, &[3, 3]),
+        (fours, _) => (fours, &[3]),
+    };
+    std::iter::repeat_n(4, fours).chain(rest.iter().copied())
+}
+
+impl Packed for Weights {
+    fn panels(&self) -> usize {
+        self.panels.len()
+    }
+
+    fn block_rows(&self) -> usize {
+        self.block_rows
+    }
+
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+        for panel in &self.panels[panels] {
+            let tiles = rows.len.div_ceil(ROWS[panel.vectors - 1]);
+            for tile in 0..tiles {
+                let tile = part(rows.len, tiles, tile);
+                let call = Tile {
+                    rows: rows.taps[tile.start..].as_ptr(),
+                    capacity: rows.capacity,
+                    taps: self.taps,
+                    channels: self.channels,
+                    panel: self.packed.bytes()[panel.offset..].as_ptr(),
+                    requantize: &self.requantize,
+                    output: Output { start: output.at(tile.start, panel.first), ..output },
+                    columns: panel.columns,
+                };
+                // SAFETY: the token given to `new` proves the instructions; the panel was packed
+                // for these taps and channels; rows and outputs are as the caller promised.
+                unsafe { TILES[panel.vectors - 1][tile.len() - 1](&call) };
+            }
+        }
+    }
+}
+
+/// The arguments of a micro-kernel.
+struct Tile<'a> {
+    /// For each tap, `capacity` pointers to rows of `channels` values.
+    rows: *const *const u8,
+    capacity: usize,
+    taps: usize,
+    channels: usize,
+    panel: *const u8,
+    requantize: &'a Requantize,
+    output: Output,
+    columns: usize,
+}
+
+type TileFn = unsafe fn(&Tile<'_>);
+
+macro_rules! tiles {
+    ($vectors:literal: $($rows:literal)*) => { &[$(u8i8_gemm_avx512vnni::<$rows, $vectors>),*] };
+}
+
+/// Micro-kernels by vectors and rows, each less one.
+static TILES: [&[TileFn]; 4] = [
+    tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    tiles!(3: 1 2 3 4 5 6 7 8 9),
+    tiles!(4: 1 2 3 4 5 6),
+];
+
+/// `R` rows times `V` vectors of 16 columns.
+///
+/// # Safety
+/// Needs AVX-512 VNNI. `rows` must hold, at each tap, `R` pointers to `channels` readable bytes;
+/// `panel` must have been packed for these taps and channels with `V` vectors; `output` must be
+/// writable at `columns ≤ 16 * V` bytes of each row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) {
+    let header = tile.panel;
+    let zero = _mm512_setzero_si512();
+    // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
+    // of multipliers; for each tap and each step of four channels `V` vectors of weights follow.
+    // Rows are read within their `channels` bytes. Outputs are as the caller promised.
+    unsafe {
+        let mut acc = [[zero; V]; R];
+        for acc in &mut acc {
+            for (v, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm512_load_si512(header.add(v * 64).cast());
+            }
+        }
+        let mut weights = header.add(V * 128);
+        for tap in 0..tile.taps {
+            let mut rows = [std::ptr::null::<u8>(); R];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = *tile.rows.add(tap * tile.capacity + i);
+            }
+            macro_rules! step {
+                (|$row:ident| $value:expr) => {
+                    let mut w = [zero; V];
+                    for (v, w) in w.iter_mut().enumerate() {
+                        *w = _mm512_load_si512(weights.add(v * 64).cast());
+                    }
+                    weights = weights.add(V * 64);
+                    for (&$row, acc) in rows.iter().zip(&mut acc) {
+                        let x = _mm512_set1_epi32($value);
+                        for (acc, &w) in acc.iter_mut().zip(&w) {
+                            *acc = _mm512_dpbusd_epi32(*acc, x, w);
+                        }
+                    }
+                };
+            }
+            let mut k = 0;
+            while k + 16 <= tile.channels {
+                step!(|row| row.add(k).cast::<i32>().read_unaligned());
+                step!(|row| row.add(k + 4).cast::<i32>().read_unaligned());
+                step!(|row| row.add(k + 8).cast::<i32>().read_unaligned());
+                step!(|row| row.add(k + 12).cast::<i32>().read_unaligned());
+                k += 16;
+            }
+            while k + 4 <= tile.channels {
+                step!(|row| row.add(k).cast::<i32>().read_unaligned());
+                k += 4;
+            }
+            if k < tile.channels {
+                step!(|row| last_step(row, tile.channels));
+            }
+        }
+
+        let epilogue = Epilogue::new(tile.requantize);
+        let mut m = [_mm512_setzero_ps(); V];
+        for (v, m) in m.iter_mut().enumerate() {
+            *m = _mm512_load_ps(header.add((V + v) * 64).cast());
+        }
+        let mask = u64::MAX >> (64 - tile.columns);
+        let output = |row: usize| tile.output.at(row, 0).cast::<i8>();
+        // Four vectors of accumulators become 64 bytes: one row of four vectors, or up to four
+        // rows of one.
+        match V {
+            1 => {
+                for i in (0..R).step_by(4) {
+                    let at = |j: usize| acc[(i + j).min(R - 1)][0];
+                    let bytes = epilogue.apply([at(0), at(1), at(2), at(3)], [m[0]; 4]);
+                    let mask = mask as __mmask16;
+                    _mm_mask_storeu_epi8(output(i), mask, _mm512_castsi512_si128(bytes));
+                    if i + 1 < R {
+                        let bytes = _mm512_extracti32x4_epi32::<1>(bytes);
+                        _mm_mask_storeu_epi8(output(i + 1), mask, bytes);
+                    }
+                    if i + 2 < R {
+                        let bytes = _mm512_extracti32x4_epi32::<2>(bytes);
+                        _mm_mask_storeu_epi8(output(i + 2), mask, bytes);
+                    }
+                    if i + 3 < R {
+                        let bytes = _mm512_extracti32x4_epi32::<3>(bytes);
+                        _mm_mask_storeu_epi8(output(i + 3), mask, bytes);
+                    }
+                }
+            }
+            2 => {
+                let last = V - 1;
+                let m = [m[0], m[last], m[0], m[last]];
+                for i in (0..R).step_by(2) {
+                    let (a, b) = (&acc[i], &acc[(i + 1).min(R - 1)]);
+                    let bytes = epilogue.apply([a[0], a[last], b[0], b[last]], m);
+                    let mask = mask as __mmask32;
+                    _mm256_mask_storeu_epi8(output(i), mask, _mm512_castsi512_si256(bytes));
+                    if i + 1 < R {
+                        let bytes = _mm512_extracti64x4_epi64::<1>(bytes);
+                        _mm256_mask_storeu_epi8(output(i + 1), mask, bytes);
+                    }
+                }
+            }
+            _ => {
+                // With three vectors the fourth repeats the third, behind the mask.
+                let (second, third, last) = (1.min(V - 1), 2.min(V - 1), V - 1);
+                let m = [m[0], m[second], m[third], m[last]];
+                for (i, a) in acc.iter().enumerate() {
+                    let bytes = epilogue.apply([a[0], a[second], a[third], a[last]], m);
+                    _mm512_mask_storeu_epi8(output(i), mask, bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Convolutions of any grouping, and linear layers, as products of gathered rows (one for each
+//! output pixel) with packed weights (one column for each output channel).
+//!
+//! A call splits into tasks: some output pixels times some panels of columns. A task walks over
+//! blocks of rows that stay in the L1 or L2 cache while its panels pass by once. What a block
+//! gathers are pointers, one for each row and tap; the matrix that they describe is never written.
+
+mod partition;
+mod scalar;
+mod windows;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use self::partition::Partition;
+use self::windows::{Rows, Windows};
+use super::Requantize;
+use super::conv2d::ConvKernel;
+use super::pack::Operand;
+use crate::geometry::Conv2dGeometry;
+use crate::isa::Isa;
+use crate::pool::{Pool, SharedMut};
+use crate::reference;
+
+/// The most rows a block may have.
+const MOST_ROWS: usize = 128;
+
+/// One group's packed weights, and the kernels that multiply blocks of rows with them.
+trait Packed: Send + Sync + std::fmt::Debug {
+    /// How many panels the columns are divided into.
+    fn panels(&self) -> usize;
+
+    /// How many rows a block should have; at most [`MOST_ROWS`].
+    fn block_rows(&self) -> usize;
+
+    /// Multiplies `rows` with `panels`.
+    ///
+    /// # Safety
+    /// `rows` must point to values of as many taps and channels as were packed. For each row `i`
+    /// and each column of `panels`, the byte `output.at(i, column)` must be part of the allocation
+    /// that `output` points to, and nobody else may access it meanwhile.
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output);
+}
+
+/// Where the outputs of a block lie.
+#[derive(Clone, Copy)]
+struct Output {
+    /// The first column of the first row.
+    start: *mut u8,
+    /// From one row to the next.
+    stride: usize,
+}
+
+impl Output {
+    fn at(self, row: usize, column: usize) -> *mut u8 {
+        self.start.wrapping_add(row * self.stride + column)
+    }
+}
+
+/// A convolution of any grouping as matrix products.
+#[derive(Debug)]
+pub(super) struct Gemm {
+    geometry: Conv2dGeometry,
+    groups: Vec<Box<dyn Packed>>,
+    /// Zero points for the taps outside the input.
+    padding: Vec<u8>,
+    name: &'static str,
+}
+
+impl Gemm {
+    /// Packs the weights of a convolution without defects.
+    pub(super) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
+        let geometry = conv.geometry;
+        let columns = geometry.out_channels / geometry.groups;
+        let channels = geometry.in_channels / geometry.groups;
+        let taps = geometry.kernel[0] * geometry.kernel[1];
+        let groups = (0..geometry.groups)
+            .map(|group| {
+                let weights = columns * channels * taps;
+                let operand = Operand {
+                    weight: &conv.weight[group * weights..][..weights],
+                    bias: &conv.bias[group * columns..][..columns],
+                    multiplier: &conv.requantize.multiplier[group * columns..][..columns],
+                    columns,
+                    channels,
+                    taps,
+                    input_zero_point: conv.input_zero_point,
+                };
+                pack(isa, &operand, conv.requantize)
+            })
+            .collect();
+        let name = match (isa, taps) {
+            (Isa::Scalar, 1) => "pointwise_scalar",
+            (Isa::Avx2(_), 1) => "pointwise_avx2",
+            (Isa::Avx512Vnni(_), 1) => "pointwise_avx512vnni",
+            (Isa::Scalar, _) => "general_scalar",
+            (Isa::Avx2(_), _) => "general_avx2",
+            (Isa::Avx512Vnni(_), _) => "general_avx512vnni",
+        };
+        Self { geometry, groups, padding: vec![conv.input_zero_point; channels], name }
+    }
+
+    fn taps(&self) -> usize {
+        self.geometry.kernel[0] * self.geometry.kernel[1]
+    }
+
+    /// Pointers of a block's rows: none of the scratch memory's where one tap's fit onto the stack.
+    fn scratch_pointers(&self) -> usize {
+        if self.taps() == 1 { 0 } else { self.taps() * self.groups[0].block_rows() }
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        match self.scratch_pointers() {
+            0 => 0,
+            // One more, since the bytes handed in need not be aligned.
+            pointers => (pointers + 1) * size_of::<*const u8>(),
+        }
+    }
+
+    /// One task: `panels` of a group over all `pixels`.
+    ///
+    /// # Safety
+    /// Nobody else may access the outputs of these pixels and panels meanwhile; `output` starts at
+    /// the group's first channel and has all pixels.
+    unsafe fn multiply(
+        &self,
+        group: usize,
+        windows: &Windows<'_>,
+        (pixels, panels): (Range<usize>, Range<usize>),
+        output: Output,
+        scratch: &mut [u8],
+    ) {
+        let packed = &self.groups[group];
+        let block_rows = packed.block_rows();
+        let mut stack = [std::ptr::null(); MOST_ROWS];
+        let taps = match self.scratch_pointers() {
+            0 => &mut stack[..block_rows],
+            pointers => {
+                // SAFETY: every bit pattern is a pointer; they are written before they are used.
+                let (_, taps, _) = unsafe { scratch.align_to_mut::<*const u8>() };
+                &mut taps[..pointers]
+            }
+        };
+        for start in pixels.clone().step_by(block_rows) {
+            let block = start..(start + block_rows).min(pixels.end);
+            let rows = windows.gather(block, taps);
+            let output = Output { start: output.at(start, 0), ..output };
+            // SAFETY: the rows were gathered from this group's channels and taps; the caller's
+            // promise about the outputs.
+            unsafe { packed.multiply(&rows, panels.clone(), output) };
+        }
+    }
+}
+
+impl ConvKernel for Gemm {
+    fn scratch_len(&self, threads: usize, _batch: usize, _size: [usize; 2]) -> usize {
+        self.scratch_bytes() * threads
+    }
+
+    fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        let g = &self.geometry;
+        let output_size = g.output_size(size).expect("the window fits into the padded input");
+        let pixels = batch * output_size[0] * output_size[1];
+        assert_eq!(output.len(), pixels * g.out_channels, "output is [batch, oh, ow, c]");
+        let columns = g.out_channels / g.groups;
+        let output = SharedMut::new(output);
+        let scratch = SharedMut::new(scratch);
+        let partition = Partition::new(pool.threads(), pixels, self.groups[0].panels(), g.groups);
+        pool.run(partition.tasks(), &|task, worker| {
+            let (group, pixels, panels) = partition.task(task);
+            let windows = Windows {
+                input,
+                padding: &self.padding,
+                geometry: g,
+                size,
+                output_size,
+                first_channel: group * self.padding.len(),
+            };
+            let output = Output {
+                start: output.as_mut_ptr().wrapping_add(group * columns),
+                stride: g.out_channels,
+            };
+            let own = worker * self.scratch_bytes()..(worker + 1) * self.scratch_bytes();
+            // SAFETY: a worker runs one task at a time, and this part is its own.
+            let scratch = unsafe { scratch.slice(own) };
+            // SAFETY: tasks differ in group, pixels or panels, so no other one accesses these
+            // outputs; they lie within `output`, whose length was checked above.
+            unsafe { self.multiply(group, &windows, (pixels, panels), output, scratch) };
+        });
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+fn pack(isa: Isa, operand: &Operand<'_>, requantize: &Requantize) -> Box<dyn Packed> {
+    match isa {
+        Isa::Scalar => Box::new(scalar::Weights::new(operand, requantize)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => Box::new(avx2::Weights::new(avx2, operand, requantize)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(vnni) => Box::new(avx512vnni::Weights::new(vnni, operand, requantize)),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
+    }
+}
+
+/// A panel of packed columns.
+#[derive(Clone, Copy, Debug)]
+#[cfg(target_arch = "x86_64")]
+struct Panel {
+    /// Vectors of columns.
+    vectors: usize,
+    /// The first column.
+    first: usize,
+    /// How many of the vectors' columns exist.
+    columns: usize,
+    /// Where it begins in the packed bytes.
+    offset: usize,
+}
+
+/// The step of four channels that multiplies a channel, and the channel's place in the step.
+///
+/// Where the channels are no multiple of four, the last step reads the last four channels again, so
+/// that nothing behind them is read; weights of zero stand where an earlier step has been.
+#[cfg(target_arch = "x86_64")]
+fn position(channel: usize, channels: usize) -> (usize, usize) {
+    let whole = channels / 4 * 4;
+    if channel < whole || channels < 4 {
+        (channel / 4, channel % 4)
+    } else {
+        (whole / 4, channel + 4 - channels)
+    }
+}
+
+/// The four channels of a row that the step at `channel` multiplies; see [`position`].
+///
+/// # Safety
+/// `row` must have `channels` readable bytes, and `channel < channels`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn last_step(row: *const u8, channels: usize) -> i32 {
+    let mut bytes = [0; 4];
+    // SAFETY: the bytes read are the row's last four, or all of it.
+    unsafe {
+        if channels >= 4 {
+            return row.add(channels - 4).cast::<i32>().read_unaligned();
+        }
+        bytes.as_mut_ptr().copy_from_nonoverlapping(row, channels);
+    }
+    i32::from_le_bytes(bytes)
+}
+
+/// Part `index` of `parts` of `len` items; their lengths differ by at most one.
+fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
+    len * index / parts..len * (index + 1) / parts
+}

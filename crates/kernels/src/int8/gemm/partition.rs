@@ -1,0 +1,93 @@
+//! How the work of one product is split into tasks.
+
+use std::ops::Range;
+
+use super::part;
+
+/// Tasks a thread gets where there is enough work, so that one thread's delay is made up by others.
+const TASKS_PER_THREAD: usize = 4;
+
+/// Fewer pixels than this a task waste the larger micro-kernels and reread the weights too often.
+const LEAST_PIXELS: usize = 24;
+
+/// Tasks: every group, times parts of the pixels, times parts of the panels of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Partition {
+    pixels: usize,
+    panels: usize,
+    groups: usize,
+    pixel_parts: usize,
+    panel_parts: usize,
+}
+
+impl Partition {
+    pub(super) fn new(threads: usize, pixels: usize, panels: usize, groups: usize) -> Self {
+        let mut partition = Self { pixels, panels, groups, pixel_parts: 1, panel_parts: 1 };
+        if threads > 1 && groups < threads * TASKS_PER_THREAD {
+            let wanted = (threads * TASKS_PER_THREAD).div_ceil(groups);
+            let most = (pixels / LEAST_PIXELS).clamp(1, wanted);
+            if most * 2 >= wanted {
+                partition.pixel_parts = most;
+            } else {
+                // Few pixels, as in 7x7 layers: their weights are large, and no two threads
+                // should read the same.
+                partition.panel_parts = panels.min(wanted);
+                let remaining = wanted.div_ceil(partition.panel_parts);
+                partition.pixel_parts = (pixels / LEAST_PIXELS).clamp(1, remaining);
+            }
+        }
+        partition
+    }
+
+    /// How many tasks there are.
+    pub(super) fn tasks(&self) -> usize {
+        self.groups * self.pixel_parts * self.panel_parts
+    }
+
+    /// Group, pixels and panels of a task.
+    pub(super) fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
+        let (rest, panel_part) = (task / self.panel_parts, task % self.panel_parts);
+        let (group, pixel_part) = (rest / self.pixel_parts, rest % self.pixel_parts);
+        (
+            group,
+            part(self.pixels, self.pixel_parts, pixel_part),
+            part(self.panels, self.panel_parts, panel_part),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_cover_everything_once() {
+        for threads in [1, 2, 3, 8] {
+            for pixels in [0, 1, 7, 49, 196, 12_544] {
+                for panels in [1, 2, 5, 20] {
+                    for groups in [1, 3, 32] {
+                        let partition = Partition::new(threads, pixels, panels, groups);
+                        let mut seen = vec![0; groups * pixels * panels];
+                        for task in 0..partition.tasks() {
+                            let (group, own_pixels, own_panels) = partition.task(task);
+                            for pixel in own_pixels {
+                                for panel in own_panels.clone() {
+                                    seen[(group * pixels + pixel) * panels + panel] += 1;
+                                }
+                            }
+                        }
+                        assert!(seen.iter().all(|&n| n == 1), "{partition:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_get_several_tasks_each() {
+        assert_eq!(Partition::new(1, 12_544, 2, 1).tasks(), 1);
+        assert_eq!(Partition::new(2, 12_544, 2, 1).tasks(), 8);
+        assert!(Partition::new(2, 49, 3, 1).tasks() >= 4);
+        assert_eq!(Partition::new(2, 1, 16, 1).tasks(), 8);
+    }
+}

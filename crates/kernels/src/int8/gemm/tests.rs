@@ -1,0 +1,279 @@
+//! Products, as convolutions and linear layers, against their definitions.
+
+use proptest::prelude::*;
+
+use crate::geometry::{Conv2dGeometry, Padding};
+use crate::int8::conv2d::ConvKernel;
+use crate::int8::testing::bytes;
+use crate::int8::{Linear, Requantize};
+use crate::isa::Isa;
+use crate::pool::Pool;
+use crate::reference;
+
+/// A layer's numbers.
+#[derive(Clone, Debug)]
+struct Numbers {
+    weight: Vec<i8>,
+    bias: Vec<i32>,
+    requantize: Requantize,
+}
+
+impl Numbers {
+    /// Weights of the full range; multipliers that spread the outputs over `0..=255`, with an
+    /// overflow among them.
+    fn new(columns: usize, depth: usize, zero_point: u8, [min, max]: [u8; 2], seed: u64) -> Self {
+        let weight = bytes(columns * depth, seed).iter().map(|&b| (b ^ 0x80) as i8).collect();
+        let random = bytes(columns * 4, seed ^ 1);
+        let bias = random
+            .chunks_exact(4)
+            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) >> 16)
+            .collect();
+        let typical = 1.0 / (90.0 * (depth as f32).sqrt());
+        let multiplier = random
+            .chunks_exact(4)
+            .map(|b| if b[3] == 77 { 1e30 } else { typical * (0.5 + f32::from(b[2]) / 100.0) })
+            .collect();
+        let requantize =
+            Requantize { multiplier, zero_point, min: min.min(max), max: max.max(min) };
+        Self { weight, bias, requantize }
+    }
+}
+
+/// Runs the general kernel on every instruction set, between canaries, and compares.
+fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usize; 2], seed: u64) {
+    assert_eq!(conv.defect(), None);
+    let input = bytes(batch * size[0] * size[1] * conv.geometry.in_channels, seed);
+    let expected = conv.run(batch, size, &input);
+    let pool = Pool::new(threads);
+    for isa in Isa::supported() {
+        let gemm = super::Gemm::new(isa, conv);
+        let mut scratch = vec![0xAA; gemm.scratch_len(threads, batch, size)];
+        let mut output = vec![0xC3; expected.len() + 128];
+        gemm.run(&pool, batch, size, &input, &mut output[64..][..expected.len()], &mut scratch);
+        assert_eq!(output[64..][..expected.len()], expected, "{}", gemm.name());
+        let (before, after) = (&output[..64], &output[expected.len() + 64..]);
+        assert!(before.iter().chain(after).all(|&b| b == 0xC3), "{} strayed", gemm.name());
+    }
+}
+
+fn pointwise(in_channels: usize, out_channels: usize) -> Conv2dGeometry {
+    Conv2dGeometry {
+        in_channels,
+        out_channels,
+        groups: 1,
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: Padding::default(),
+    }
+}
+
+fn zero_point() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(0), Just(255), Just(128), any::<u8>()]
+}
+
+prop_compose! {
+    fn geometry()(
+        groups in prop_oneof![4 => Just(1usize), 1 => 2..5usize],
+        (group_in, group_out) in (1..40usize, 1..40usize),
+        kernel in [1..4usize, 1..4usize],
+        stride in [1..3usize, 1..3usize],
+        dilation in [1..3usize, 1..3usize],
+        (top, bottom, left, right) in (0..4usize, 0..4usize, 0..4usize, 0..4usize),
+    ) -> Conv2dGeometry {
+        Conv2dGeometry {
+            in_channels: groups * group_in,
+            out_channels: groups * group_out,
+            groups,
+            kernel,
+            stride,
+            dilation,
+            padding: Padding { top, bottom, left, right },
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn convolutions_equal_their_definition(
+        geometry in geometry(),
+        (batch, size) in (1..4usize, [1..10usize, 1..10usize]),
+        (input_zero_point, output_zero_point) in (zero_point(), zero_point()),
+        range: [u8; 2],
+        threads in 1..4usize,
+        seed: u64,
+    ) {
+        prop_assume!(geometry.output_size(size).is_some());
+        let (columns, depth) = (geometry.out_channels, geometry.taps_per_output());
+        let numbers = Numbers::new(columns, depth, output_zero_point, range, seed);
+        let Numbers { weight, bias, requantize } = &numbers;
+        let conv = reference::Conv2d { geometry, weight, bias, input_zero_point, requantize };
+        check(&conv, threads, batch, size, seed);
+    }
+
+    #[test]
+    fn linear_layers_equal_their_definition(
+        (batch, in_features, out_features) in (0..40usize, 1..200usize, 1..200usize),
+        (input_zero_point, output_zero_point) in (zero_point(), zero_point()),
+        threads in 1..4usize,
+        seed: u64,
+    ) {
+        let numbers =
+            Numbers::new(out_features, in_features, output_zero_point, [0, 255], seed);
+        let Numbers { weight, bias, requantize } = &numbers;
+        let linear = reference::Linear {
+            in_features, out_features, weight, bias, input_zero_point, requantize,
+        };
+        prop_assert_eq!(linear.defect(), None);
+        let input = bytes(batch * in_features, seed);
+        let expected = linear.run(batch, &input);
+        let pool = Pool::new(threads);
+        for isa in Isa::supported() {
+            let packed = Linear::new(
+                isa, in_features, out_features, weight, bias, input_zero_point, requantize,
+            );
+            let mut output = vec![0; expected.len()];
+            packed.run(&pool, batch, &input, &mut output);
+            prop_assert_eq!(&output, &expected, "{}", isa);
+        }
+    }
+}
+
+/// Every micro-kernel, by its rows and vectors of columns, with every kind of last step.
+#[test]
+fn every_tile_equals_the_definition() {
+    for columns in [1, 16, 17, 32, 47, 48, 50, 64, 65, 96, 144] {
+        for rows in 1..=16 {
+            for channels in [1, 2, 3, 4, 5, 7, 8, 16, 19, 23] {
+                let seed = (columns * 1000 + rows * 100 + channels) as u64;
+                let numbers = Numbers::new(columns, channels, 30, [10, 240], seed);
+                let conv = reference::Conv2d {
+                    geometry: pointwise(channels, columns),
+                    weight: &numbers.weight,
+                    bias: &numbers.bias,
+                    input_zero_point: 120,
+                    requantize: &numbers.requantize,
+                };
+                check(&conv, 1, 1, [rows, 1], seed);
+            }
+        }
+    }
+}
+
+/// Blocks, tasks and panels of layers as networks have them.
+#[test]
+fn whole_layers_equal_the_definition() {
+    let three_by_three =
+        Conv2dGeometry { kernel: [3, 3], padding: Padding::symmetric(1, 1), ..pointwise(64, 80) };
+    let first = Conv2dGeometry {
+        kernel: [7, 7],
+        stride: [2, 2],
+        padding: Padding::symmetric(3, 3),
+        ..pointwise(3, 24)
+    };
+    for (geometry, size) in [
+        (pointwise(24, 144), [28, 28]),
+        (pointwise(960, 160), [7, 7]),
+        (three_by_three, [14, 14]),
+        (first, [31, 33]),
+    ] {
+        let (columns, depth) = (geometry.out_channels, geometry.taps_per_output());
+        let numbers = Numbers::new(columns, depth, 7, [7, 255], 3);
+        let conv = reference::Conv2d {
+            geometry,
+            weight: &numbers.weight,
+            bias: &numbers.bias,
+            input_zero_point: 101,
+            requantize: &numbers.requantize,
+        };
+        for threads in [1, 2] {
+            check(&conv, threads, 1, size, 9);
+        }
+    }
+}
+
+/// Two products of neighbours, summed as `vpmaddubsw` does: into an i16 that saturates.
+fn maddubs(x: &[u8], w: &[i8]) -> i32 {
+    let pairs = x.chunks(2).zip(w.chunks(2));
+    pairs
+        .map(|(x, w)| {
+            let sum: i32 = x.iter().zip(w).map(|(&x, &w)| i32::from(x) * i32::from(w)).sum();
+            sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX))
+        })
+        .sum()
+}
+
+#[test]
+fn extremes_are_exact_where_vpmaddubsw_saturates() {
+    for (channels, columns) in [(1280, 20), (6, 16), (3, 5)] {
+        for w in [-128, 127] {
+            for input_zero_point in [0, 255] {
+                let weight = vec![w; channels * columns];
+                let bias = vec![0; columns];
+                // Scaled to where one unit of the output is one product out of all of them.
+                let multiplier = vec![1.0 / (128.0 * channels as f32); columns];
+                let zero_point = if (w < 0) == (input_zero_point == 0) { 255 } else { 0 };
+                let requantize = Requantize { multiplier, zero_point, min: 0, max: 255 };
+                let geometry = pointwise(channels, columns);
+                let conv = reference::Conv2d {
+                    geometry,
+                    weight: &weight,
+                    bias: &bias,
+                    input_zero_point,
+                    requantize: &requantize,
+                };
+                let extreme = 255 - input_zero_point;
+                let input = vec![extreme; channels * 9];
+                let exact = (i32::from(extreme) - i32::from(input_zero_point)) * i32::from(w);
+                let exact = exact * channels as i32;
+                assert_eq!(conv.accumulate(1, [9, 1], &input), vec![exact; 9 * columns]);
+
+                let folded = -i32::from(input_zero_point) * i32::from(w) * channels as i32;
+                let saturated =
+                    maddubs(&input[..channels], &weight[..channels]).wrapping_add(folded);
+                if extreme == 255 && channels > 1 {
+                    assert_ne!(
+                        requantize.apply(0, saturated),
+                        requantize.apply(0, exact),
+                        "the test must show the difference"
+                    );
+                }
+                let expected = conv.run(1, [9, 1], &input);
+                for isa in Isa::supported() {
+                    let gemm = super::Gemm::new(isa, &conv);
+                    let mut output = vec![0; expected.len()];
+                    gemm.run(&Pool::new(1), 1, [9, 1], &input, &mut output, &mut []);
+                    assert_eq!(output, expected, "{isa}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn defects_are_named() {
+    let numbers = Numbers::new(4, 6, 0, [0, 255], 0);
+    let good = reference::Conv2d {
+        geometry: pointwise(6, 4),
+        weight: &numbers.weight,
+        bias: &numbers.bias,
+        input_zero_point: 0,
+        requantize: &numbers.requantize,
+    };
+    assert_eq!(good.defect(), None);
+    let defect = |conv: reference::Conv2d<'_>| conv.defect().unwrap();
+    let bias = &numbers.bias[..3];
+    assert_eq!(defect(reference::Conv2d { bias, ..good }), "3 biases for 4 output channels");
+    let weight = &numbers.weight[1..];
+    assert_eq!(
+        defect(reference::Conv2d { weight, ..good }),
+        "23 weights where 4 output channels of 6 need 24"
+    );
+    let geometry = Conv2dGeometry { groups: 4, ..good.geometry };
+    assert_eq!(
+        defect(reference::Conv2d { geometry, ..good }),
+        "6 input channels do not divide into 4 groups"
+    );
+}
