@@ -1,0 +1,105 @@
+//! Vectors of sixteen floats with AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::simd::{Kernel, Simd};
+use crate::isa::Avx512Vnni;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn with_avx512<K: Kernel<Avx512Vnni>>(simd: Avx512Vnni, kernel: K) {
+    kernel.call(simd);
+}
+
+impl Simd for Avx512Vnni {
+    type F = __m512;
+    type M = __mmask16;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn run<K: Kernel<Self>>(self, kernel: K) {
+        // SAFETY: `self` proves these parts of AVX-512, AVX2 and FMA.
+        unsafe { with_avx512(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn mask(self, lanes: usize) -> __mmask16 {
+        ((1_u32 << lanes.min(16)) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m512) {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, mask: __mmask16) -> __m512 {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory of the lanes.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked(self, to: *mut f32, x: __m512, mask: __mmask16) {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory of the lanes.
+        unsafe { _mm512_mask_storeu_ps(to, mask, x) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    // `vmaxps` and `vminps` return their second operand when either is NaN.
+
+    #[inline(always)]
+    fn at_least(self, x: __m512, bound: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_max_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: __m512, bound: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_min_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            _mm512_mask_blend_ps(nan, _mm512_max_ps(a, b), a)
+        }
+    }
+}

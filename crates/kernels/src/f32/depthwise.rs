@@ -1,0 +1,342 @@
+//! Depthwise convolutions: each channel with its own window.
+//!
+//! A tile computes some neighbouring output pixels of a vector of channels, with the sums in
+//! registers, and moves over the channels, which lie one after the other in memory. Windows of 3
+//! and 5 columns have tiles of [`TILE`] pixels in which each input is loaded once for all the
+//! outputs it adds to; any other window is computed pixel by pixel. Taps in the padding are left
+//! out. Sums start from the bias and add the taps row by row in every case, so the same bits come
+//! out of all.
+
+use std::ops::Range;
+
+use super::Clamp;
+use super::aligned::Aligned;
+use super::simd::{Bounds, Kernel, Simd};
+use super::split::{part, tasks};
+use crate::geometry::Conv2dGeometry;
+use crate::pool::{Pool, SharedMut};
+
+/// Output pixels of a tile: a divisor of the layers' widths of 7 to 112 for pictures of 224.
+const TILE: usize = 7;
+
+/// Packed weights: for each vector of channels the bias, then the taps row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Depthwise {
+    packed: Aligned,
+    lanes: usize,
+    family: Family,
+}
+
+/// Windows with kernels of their own: columns, and the step between outputs.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    K3S1,
+    K3S2,
+    K5S1,
+    K5S2,
+    General,
+}
+
+impl Depthwise {
+    /// Packs `weight`, `[channels, 1, kh, kw]`.
+    pub(super) fn pack<S: Simd>(
+        _: S,
+        geometry: &Conv2dGeometry,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let taps = geometry.taps_per_output();
+        let channels = geometry.out_channels;
+        let mut packed = Aligned::zeros(channels.div_ceil(S::LANES) * (taps + 1) * S::LANES);
+        for (vector, packed) in
+            packed.as_mut_slice().chunks_exact_mut((taps + 1) * S::LANES).enumerate()
+        {
+            for lane in 0..S::LANES.min(channels - vector * S::LANES) {
+                let channel = vector * S::LANES + lane;
+                packed[lane] = bias.map_or(0.0, |bias| bias[channel]);
+                for tap in 0..taps {
+                    packed[(tap + 1) * S::LANES + lane] = weight[channel * taps + tap];
+                }
+            }
+        }
+        let family = match (geometry.kernel[1], geometry.stride[1], geometry.dilation[1]) {
+            (3, 1, 1) => Family::K3S1,
+            (3, 2, 1) => Family::K3S2,
+            (5, 1, 1) => Family::K5S1,
+            (5, 2, 1) => Family::K5S2,
+            _ => Family::General,
+        };
+        Self { packed, lanes: S::LANES, family }
+    }
+
+    pub(super) fn name<S: Simd>(&self) -> &'static str {
+        let names = S::names(1).depthwise;
+        match self.family {
+            Family::K3S1 => names[0],
+            Family::K3S2 => names[1],
+            Family::K5S1 => names[2],
+            Family::K5S2 => names[3],
+            Family::General => names[4],
+        }
+    }
+
+    pub(super) fn run<S: Simd>(
+        &self,
+        simd: S,
+        pool: &Pool,
+        geometry: &Conv2dGeometry,
+        clamp: Clamp,
+        batch: usize,
+        size: [usize; 2],
+        out: [usize; 2],
+        input: &[f32],
+        output: &mut [f32],
+    ) {
+        assert_eq!(self.lanes, S::LANES);
+        let channels = geometry.out_channels;
+        let vectors = channels.div_ceil(S::LANES);
+        let rows = batch * out[0];
+        let work = rows * out[1] * channels * geometry.taps_per_output();
+        // A depthwise layer does less arithmetic for each byte than a matrix product.
+        let tasks = tasks(pool.threads(), 4 * work);
+        let row_parts = tasks.min(rows);
+        let vector_parts = tasks.div_ceil(row_parts.max(1)).clamp(1, vectors);
+        let output = SharedMut::new(output);
+        pool.run(row_parts * vector_parts, &|task, _| {
+            let row = Row {
+                geometry,
+                clamp,
+                size,
+                out,
+                vectors: part(vectors, vector_parts, task % vector_parts),
+                packed: self.packed.as_slice(),
+                input: std::ptr::null(),
+                output: std::ptr::null_mut(),
+                oy: 0,
+            };
+            for r in part(rows, row_parts, task / vector_parts) {
+                let n = r / out[0];
+                let picture = &input[n * size[0] * size[1] * channels..];
+                let row = Row {
+                    input: picture[..size[0] * size[1] * channels].as_ptr(),
+                    // SAFETY: the row is within the output.
+                    output: unsafe { output.as_mut_ptr().add(r * out[1] * channels) },
+                    oy: r % out[0],
+                    vectors: row.vectors.clone(),
+                    ..row
+                };
+                match self.family {
+                    Family::K3S1 => simd.run(Tiled::<3, 1>(&row)),
+                    Family::K3S2 => simd.run(Tiled::<3, 2>(&row)),
+                    Family::K5S1 => simd.run(Tiled::<5, 1>(&row)),
+                    Family::K5S2 => simd.run(Tiled::<5, 2>(&row)),
+                    Family::General => simd.run(General(&row)),
+                }
+            }
+        });
+    }
+}
+
+/// One row of output, of some of the channels, which is the caller's own.
+struct Row<'a> {
+    geometry: &'a Conv2dGeometry,
+    clamp: Clamp,
+    size: [usize; 2],
+    out: [usize; 2],
+    vectors: Range<usize>,
+    packed: &'a [f32],
+    /// The picture.
+    input: *const f32,
+    /// The first pixel of the row, at channel 0.
+    output: *mut f32,
+    oy: usize,
+}
+
+impl Row<'_> {
+    /// The rows of the window that lie within the input.
+    #[inline(always)]
+    fn window_rows(&self) -> Range<usize> {
+        inside(
+            self.oy * self.geometry.stride[0],
+            self.geometry.padding.top,
+            self.geometry.dilation[0],
+            self.geometry.kernel[0],
+            self.size[0],
+        )
+    }
+
+    /// Calls `block(vector, lanes)` for each vector of channels.
+    #[inline(always)]
+    fn for_each_vector(&self, lanes: usize, mut block: impl FnMut(usize, usize)) {
+        let whole = self.geometry.out_channels / lanes;
+        for vector in self.vectors.start..self.vectors.end.min(whole) {
+            block(vector, lanes);
+        }
+        if self.vectors.end > whole {
+            block(whole, self.geometry.out_channels % lanes);
+        }
+    }
+}
+
+/// The taps of `taps` that lie within an input of `size`, for a window that begins at `start`
+/// of the padded input.
+#[inline(always)]
+fn inside(start: usize, padding: usize, dilation: usize, taps: usize, size: usize) -> Range<usize> {
+    let from = padding.saturating_sub(start).div_ceil(dilation).min(taps);
+    let to = (size + padding).saturating_sub(start).div_ceil(dilation).min(taps);
+    from..to.max(from)
+}
+
+/// A row in tiles, for a window `KW` columns wide whose outputs are `STEP` columns apart.
+struct Tiled<'a, const KW: usize, const STEP: usize>(&'a Row<'a>);
+
+impl<S: Simd, const KW: usize, const STEP: usize> Kernel<S> for Tiled<'_, KW, STEP> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let row = self.0;
+        let [ow, width] = [row.out[1], row.size[1]];
+        let left = row.geometry.padding.left;
+        if ow < TILE {
+            for ox in 0..ow {
+                // SAFETY: the pixel is within the row, which is the caller's own.
+                unsafe { pixel(simd, row, ox) };
+            }
+            return;
+        }
+        let mut ox = 0;
+        while ox < ow {
+            // The last tile may compute some pixels again.
+            ox = ox.min(ow - TILE);
+            let columns = (TILE - 1) * STEP + KW;
+            let start = ox * STEP;
+            // SAFETY: the tile is within the row, which is the caller's own; the second kind of
+            // tile is used only where no column is in the padding.
+            unsafe {
+                if start >= left && start - left + columns <= width {
+                    tile::<S, KW, STEP, false>(simd, row, ox);
+                } else {
+                    tile::<S, KW, STEP, true>(simd, row, ox);
+                }
+            }
+            ox += TILE;
+        }
+    }
+}
+
+/// `TILE` output pixels from column `ox` on; `EDGE` where some input columns are in the padding.
+///
+/// # Safety
+/// The pixels must be within the row, and without `EDGE` all input columns within the input.
+#[inline(always)]
+unsafe fn tile<S: Simd, const KW: usize, const STEP: usize, const EDGE: bool>(
+    simd: S,
+    row: &Row<'_>,
+    ox: usize,
+) {
+    let channels = row.geometry.out_channels;
+    let window_rows = row.window_rows();
+    let taps = row.geometry.kernel[0] * KW;
+    let columns = (TILE - 1) * STEP + KW;
+    let valid = if EDGE {
+        inside(ox * STEP, row.geometry.padding.left, 1, columns, row.size[1])
+    } else {
+        0..columns
+    };
+    // The input column under the tile's first; may lie before the picture.
+    let first = (ox * STEP).wrapping_sub(row.geometry.padding.left);
+    let top = (row.oy * row.geometry.stride[0]).wrapping_sub(row.geometry.padding.top);
+    let line_len = row.size[1] * channels;
+    let bounds = Bounds::new(simd, row.clamp);
+    row.for_each_vector(S::LANES, |vector, lanes| {
+        let whole = lanes == S::LANES;
+        let mask = simd.mask(lanes);
+        // SAFETY: rows and columns of the input that are used are within it, by `window_rows`
+        // and `valid`; lanes beyond the channels are masked; the packed weights have `taps + 1`
+        // vectors for each vector of channels.
+        unsafe {
+            let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);
+            let mut sums = [simd.load(packed); TILE];
+            for ky in window_rows.clone() {
+                let y = top.wrapping_add(ky * row.geometry.dilation[0]);
+                let line = row
+                    .input
+                    .add(y * line_len)
+                    .wrapping_add(first.wrapping_mul(channels))
+                    .wrapping_add(vector * S::LANES);
+                let mut weights = [simd.splat(0.0); KW];
+                for (kx, w) in weights.iter_mut().enumerate() {
+                    *w = simd.load(packed.add((1 + ky * KW + kx) * S::LANES));
+                }
+                for column in 0..columns {
+                    if EDGE && !valid.contains(&column) {
+                        continue;
+                    }
+                    let from = line.wrapping_add(column * channels);
+                    let x = if whole { simd.load(from) } else { simd.load_masked(from, mask) };
+                    for (t, sum) in sums.iter_mut().enumerate() {
+                        // Output `t` has this column under tap `column - t * STEP`.
+                        if column >= t * STEP && column - t * STEP < KW {
+                            *sum = simd.mul_add(x, weights[column - t * STEP], *sum);
+                        }
+                    }
+                }
+            }
+            for (t, sum) in sums.iter().enumerate() {
+                let to = row.output.add((ox + t) * channels + vector * S::LANES);
+                let y = bounds.apply(simd, *sum);
+                if whole {
+                    simd.store(to, y);
+                } else {
+                    simd.store_masked(to, y, mask);
+                }
+            }
+        }
+    });
+}
+
+/// A row pixel by pixel, for any window.
+struct General<'a>(&'a Row<'a>);
+
+impl<S: Simd> Kernel<S> for General<'_> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        for ox in 0..self.0.out[1] {
+            // SAFETY: the pixel is within the row, which is the caller's own.
+            unsafe { pixel(simd, self.0, ox) };
+        }
+    }
+}
+
+/// One output pixel.
+///
+/// # Safety
+/// `ox` must be within the row.
+#[inline(always)]
+unsafe fn pixel<S: Simd>(simd: S, row: &Row<'_>, ox: usize) {
+    let &Conv2dGeometry { out_channels: channels, kernel, stride, dilation, padding, .. } =
+        row.geometry;
+    let window_rows = row.window_rows();
+    let window_columns = inside(ox * stride[1], padding.left, dilation[1], kernel[1], row.size[1]);
+    let taps = kernel[0] * kernel[1];
+    let bounds = Bounds::new(simd, row.clamp);
+    row.for_each_vector(S::LANES, |vector, lanes| {
+        let mask = simd.mask(lanes);
+        // SAFETY: the taps used lie within the input; lanes beyond the channels are masked; the
+        // packed weights have `taps + 1` vectors for each vector of channels.
+        unsafe {
+            let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);
+            let mut sum = simd.load(packed);
+            for ky in window_rows.clone() {
+                let y = row.oy * stride[0] + ky * dilation[0] - padding.top;
+                for kx in window_columns.clone() {
+                    let x = ox * stride[1] + kx * dilation[1] - padding.left;
+                    let from = row.input.add((y * row.size[1] + x) * channels + vector * S::LANES);
+                    let w = simd.load(packed.add((1 + ky * kernel[1] + kx) * S::LANES));
+                    sum = simd.mul_add(simd.load_masked(from, mask), w, sum);
+                }
+            }
+            let to = row.output.add(ox * channels + vector * S::LANES);
+            simd.store_masked(to, bounds.apply(simd, sum), mask);
+        }
+    });
+}

@@ -1,0 +1,394 @@
+//! Matrix products: rows of activations by weights packed in panels.
+//!
+//! A panel is a few vectors of output channels wide and holds, for each k in turn, the weights of
+//! those channels, so that a tile reads it from front to back. A tile keeps its sums in registers:
+//! it starts from the bias (or from the sums so far, where k is blocked), adds one product after
+//! the other in the order of k, and clamps what it stores. That order is the same whatever the
+//! tile, so results do not depend on how rows and channels are divided.
+
+use std::ops::Range;
+
+use super::Clamp;
+use super::aligned::Aligned;
+use super::simd::{Bounds, Kernel, Portable, Simd};
+use super::split::part;
+
+/// Where k is longer, it is cut into blocks near this size, so that a block of a panel stays in
+/// the cache while all rows pass by.
+const K_BLOCK: usize = 512;
+
+/// Weights of a matrix product, `k` by `n`, packed.
+#[derive(Clone, Debug)]
+pub(super) struct Panels {
+    k: usize,
+    n: usize,
+    lanes: usize,
+    list: Vec<Panel>,
+    data: Aligned,
+    bias: Aligned,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Panel {
+    /// The first output channel.
+    column: usize,
+    vectors: usize,
+    /// Where its weights begin.
+    offset: usize,
+}
+
+impl Panels {
+    /// Packs `weight(k, n)`.
+    pub(super) fn pack<S: Simd>(
+        _: S,
+        k: usize,
+        n: usize,
+        weight: impl Fn(usize, usize) -> f32,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let vectors = n.div_ceil(S::LANES);
+        let mut data = Aligned::zeros(k * vectors * S::LANES);
+        let mut padded = Aligned::zeros(vectors * S::LANES);
+        if let Some(bias) = bias {
+            padded.as_mut_slice()[..n].copy_from_slice(bias);
+        }
+        let (mut list, mut column, mut offset) = (Vec::new(), 0, 0);
+        for vectors in S::widths(vectors) {
+            list.push(Panel { column, vectors, offset });
+            let width = vectors * S::LANES;
+            let live = width.min(n - column);
+            let packed = &mut data.as_mut_slice()[offset..offset + k * width];
+            for (k, row) in packed.chunks_exact_mut(width).enumerate() {
+                for (j, w) in row[..live].iter_mut().enumerate() {
+                    *w = weight(k, column + j);
+                }
+            }
+            column += width;
+            offset += k * width;
+        }
+        Self { k, n, lanes: S::LANES, list, data, bias: padded }
+    }
+
+    /// The length of a row of activations.
+    pub(super) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Output channels.
+    pub(super) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// How many panels there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Rows of the tiles of the widest panel: heights that are a multiple of it have no ragged end.
+    pub(super) fn tile_rows<S: Simd>(&self) -> usize {
+        S::max_rows(self.widest())
+    }
+
+    /// Vectors of the widest panel.
+    pub(super) fn widest(&self) -> usize {
+        self.list[0].vectors
+    }
+}
+
+/// Rows of activations: `segments` runs of `segment_len` floats, the same for each row but for
+/// the row's `stride`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub(super) first: *const f32,
+    pub(super) stride: usize,
+    pub(super) segments: usize,
+    pub(super) segment_len: usize,
+    pub(super) segment_stride: usize,
+}
+
+impl Rows {
+    /// Rows of one run of `len` floats.
+    pub(super) fn contiguous(first: *const f32, stride: usize, len: usize) -> Self {
+        Self { first, stride, segments: 1, segment_len: len, segment_stride: 0 }
+    }
+}
+
+/// Multiplies `m` rows by the panels `which`, into rows of output that are `out_stride` apart.
+/// `out` is the address of output channel 0 of the first row.
+///
+/// # Safety
+/// All `m` rows can be read; the `n` output channels of `m` rows at `out` can be written and
+/// nobody else touches those of the panels `which` meanwhile.
+pub(super) unsafe fn multiply<S: Simd>(
+    simd: S,
+    panels: &Panels,
+    which: Range<usize>,
+    rows: Rows,
+    m: usize,
+    out: *mut f32,
+    out_stride: usize,
+    clamp: Clamp,
+) {
+    assert_eq!(rows.segments * rows.segment_len, panels.k);
+    assert_eq!(panels.lanes, S::LANES);
+    if m == 0 {
+        return;
+    }
+    let k_blocks = if rows.segments == 1 { panels.k.div_ceil(K_BLOCK).max(1) } else { 1 };
+    for k_block in 0..k_blocks {
+        let k = if rows.segments == 1 { part(panels.k, k_blocks, k_block) } else { 0..0 };
+        let segment_len = if rows.segments == 1 { k.len() } else { rows.segment_len };
+        for panel in &panels.list[which.clone()] {
+            let width = panel.vectors * S::LANES;
+            let blocks = m.div_ceil(S::max_rows(panel.vectors));
+            for block in 0..blocks {
+                let block = part(m, blocks, block);
+                // SAFETY: the first row of the block is within `m`, the panel's column within
+                // `n`, and `k` within the row and the panel, so all addresses stay in the
+                // memory that the caller promises and in the packed weights.
+                unsafe {
+                    let tile = Tile {
+                        rows: Rows {
+                            first: rows.first.add(block.start * rows.stride + k.start),
+                            segment_len,
+                            ..rows
+                        },
+                        weights: panels.data.as_slice()[panel.offset + k.start * width..].as_ptr(),
+                        bias: panels.bias.as_slice()[panel.column..].as_ptr(),
+                        out: out.add(block.start * out_stride + panel.column),
+                        out_stride,
+                        last_lanes: S::LANES
+                            .min(panels.n - panel.column - (panel.vectors - 1) * S::LANES),
+                        first: k_block == 0,
+                        last: k_block + 1 == k_blocks,
+                        clamp,
+                    };
+                    S::tile(panel.vectors, block.len())(simd, &tile);
+                }
+            }
+        }
+    }
+}
+
+/// What a tile reads and writes.
+pub(super) struct Tile {
+    rows: Rows,
+    weights: *const f32,
+    bias: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+    /// Live lanes of the last vector.
+    last_lanes: usize,
+    /// The first block of k: start from the bias.
+    first: bool,
+    /// The last block of k: clamp.
+    last: bool,
+    clamp: Clamp,
+}
+
+/// Computes a tile of a fixed number of rows and vectors. To call it, all that the tile points to
+/// must be there.
+pub(super) type TileFn<S> = unsafe fn(S, &Tile);
+
+/// What the kernels of an instruction set are called, for a tile of some width.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub(super) pointwise: &'static str,
+    pub(super) strip: &'static str,
+    pub(super) gathered: &'static str,
+    /// 3 columns with step 1 and 2, 5 columns with step 1 and 2, any other.
+    pub(super) depthwise: [&'static str; 5],
+}
+
+macro_rules! names {
+    ($isa:literal; $($vectors:literal: $tile:literal;)*) => {
+        fn names(vectors: usize) -> Names {
+            let depthwise = [
+                concat!("f32_depthwise_k3s1_", $isa),
+                concat!("f32_depthwise_k3s2_", $isa),
+                concat!("f32_depthwise_k5s1_", $isa),
+                concat!("f32_depthwise_k5s2_", $isa),
+                concat!("f32_depthwise_general_", $isa),
+            ];
+            match vectors {
+                $($vectors => Names {
+                    pointwise: concat!("f32_gemm_", $tile, "_", $isa),
+                    strip: concat!("f32_strip_gemm_", $tile, "_", $isa),
+                    gathered: concat!("f32_im2row_gemm_", $tile, "_", $isa),
+                    depthwise,
+                },)*
+                _ => unreachable!("no tile of {vectors} vectors"),
+            }
+        }
+    };
+}
+
+/// The tiles of an instruction set, sized for its registers.
+pub(super) trait Tiles: Sized {
+    fn names(vectors: usize) -> Names;
+    /// Divides a matrix of `vectors` vectors into panels, the widest first.
+    fn widths(vectors: usize) -> Vec<usize>;
+    /// The highest tile of `vectors` vectors.
+    fn max_rows(vectors: usize) -> usize;
+    /// The tile of `rows` rows and `vectors` vectors; both at most what the two functions above
+    /// give.
+    fn tile(vectors: usize, rows: usize) -> TileFn<Self>;
+}
+
+/// As few panels as `most` allows, of nearly the same width.
+fn even_widths(vectors: usize, most: usize) -> Vec<usize> {
+    let panels = vectors.div_ceil(most);
+    (0..panels).rev().map(|panel| part(vectors, panels, panel).len()).collect()
+}
+
+macro_rules! tiles {
+    ($($vectors:literal: $($rows:literal)*;)*) => {
+        fn max_rows(vectors: usize) -> usize {
+            match vectors {
+                $($vectors => [$($rows),*].len(),)*
+                _ => unreachable!("no tile of {vectors} vectors"),
+            }
+        }
+
+        fn tile(vectors: usize, rows: usize) -> TileFn<Self> {
+            match (vectors, rows) {
+                $($(($vectors, $rows) => tile::<Self, $rows, $vectors>,)*)*
+                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
+            }
+        }
+    };
+}
+
+impl Tiles for Portable {
+    fn widths(vectors: usize) -> Vec<usize> {
+        even_widths(vectors, 1)
+    }
+
+    tiles! {
+        1: 1 2 3 4;
+    }
+
+    names! { "scalar"; 1: "4x8"; }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tiles for crate::isa::Avx2 {
+    // 16 registers: 12 sums, the weights, and a broadcast.
+    fn widths(vectors: usize) -> Vec<usize> {
+        if vectors % 2 == 1 && vectors > 1 {
+            let mut widths = vec![2; vectors / 2];
+            widths[0] = 3;
+            widths
+        } else {
+            even_widths(vectors, 2)
+        }
+    }
+
+    tiles! {
+        1: 1 2 3 4 5 6 7 8 9 10 11 12;
+        2: 1 2 3 4 5 6;
+        3: 1 2 3 4;
+    }
+
+    names! { "avx2"; 1: "12x8"; 2: "6x16"; 3: "4x24"; }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tiles for crate::isa::Avx512Vnni {
+    // 32 registers: up to 28 sums. Heights are multiples of 7 because pictures of 224 pixels
+    // lead to layers of 7 to 112.
+    fn widths(vectors: usize) -> Vec<usize> {
+        even_widths(vectors, 4)
+    }
+
+    tiles! {
+        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        3: 1 2 3 4 5 6 7;
+        4: 1 2 3 4 5 6 7;
+    }
+
+    names! { "avx512"; 1: "14x16"; 2: "14x32"; 3: "7x48"; 4: "7x64"; }
+}
+
+/// # Safety
+/// See [`TileFn`].
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
+    simd.run(TileKernel::<ROWS, VECTORS>(tile));
+}
+
+struct TileKernel<'a, const ROWS: usize, const VECTORS: usize>(&'a Tile);
+
+#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+impl<S: Simd, const ROWS: usize, const VECTORS: usize> Kernel<S> for TileKernel<'_, ROWS, VECTORS> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let tile = self.0;
+        let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+        // SAFETY: whoever made the tile promises that `ROWS` rows of input, the packed weights
+        // and bias of `VECTORS` vectors, and `ROWS` rows of output can be accessed, the last
+        // vector's output only in its live lanes.
+        unsafe {
+            let last_mask = simd.mask(tile.last_lanes);
+            let whole = tile.last_lanes == S::LANES;
+            let out =
+                |row: usize, vector: usize| tile.out.add(row * tile.out_stride + vector * S::LANES);
+
+            if tile.first {
+                for vector in 0..VECTORS {
+                    let bias = simd.load(tile.bias.add(vector * S::LANES));
+                    for row in &mut sums {
+                        row[vector] = bias;
+                    }
+                }
+            } else {
+                for row in 0..ROWS {
+                    for vector in 0..VECTORS {
+                        sums[row][vector] = if whole || vector + 1 < VECTORS {
+                            simd.load(out(row, vector))
+                        } else {
+                            simd.load_masked(out(row, vector), last_mask)
+                        };
+                    }
+                }
+            }
+
+            let mut weights = tile.weights;
+            for segment in 0..tile.rows.segments {
+                let mut input = tile.rows.first.add(segment * tile.rows.segment_stride);
+                for _ in 0..tile.rows.segment_len {
+                    let mut w = [simd.splat(0.0); VECTORS];
+                    for vector in 0..VECTORS {
+                        w[vector] = simd.load(weights.add(vector * S::LANES));
+                    }
+                    weights = weights.add(VECTORS * S::LANES);
+                    for row in 0..ROWS {
+                        let x = simd.splat(*input.add(row * tile.rows.stride));
+                        for vector in 0..VECTORS {
+                            sums[row][vector] = simd.mul_add(x, w[vector], sums[row][vector]);
+                        }
+                    }
+                    input = input.add(1);
+                }
+            }
+
+            if tile.last {
+                let bounds = Bounds::new(simd, tile.clamp);
+                for row in &mut sums {
+                    for sum in row {
+                        *sum = bounds.apply(simd, *sum);
+                    }
+                }
+            }
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    if whole || vector + 1 < VECTORS {
+                        simd.store(out(row, vector), sums[row][vector]);
+                    } else {
+                        simd.store_masked(out(row, vector), sums[row][vector], last_mask);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Poolings.
+
+use super::simd::{Kernel, Simd, with_simd};
+use super::split::part;
+use crate::Isa;
+use crate::geometry::Pool2dGeometry;
+use crate::pool::{Pool, SharedMut};
+
+/// Inputs that are worth a task.
+const TASK: usize = 16 * 1024;
+
+/// The greatest input under each window, as `torch.nn.MaxPool2d`: padding never wins, and a NaN
+/// always does. A window with nothing but padding under it gives minus infinity.
+///
+/// # Panics
+/// When the window does not fit into the padded input, or a buffer has a wrong size.
+pub fn max_pool2d(
+    isa: Isa,
+    pool: &Pool,
+    geometry: Pool2dGeometry,
+    batch: usize,
+    size: [usize; 2],
+    channels: usize,
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let Pool2dGeometry { kernel, stride, dilation, padding } = geometry;
+    let out = geometry.output_size(size).unwrap_or_else(|| {
+        panic!("a window of {geometry:?} does not fit into an input of {size:?}")
+    });
+    check(batch, size, out, channels, input, output);
+    let area = kernel[0] * kernel[1];
+    pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
+        let (n, oy, ox) = (pixel / (out[0] * out[1]), pixel / out[1] % out[0], pixel % out[1]);
+        let picture = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
+        let taps = Taps {
+            picture,
+            width: size[1],
+            rows: Axis::new(oy * stride[0], padding.top, kernel[0], dilation[0], size[0]),
+            columns: Axis::new(ox * stride[1], padding.left, kernel[1], dilation[1], size[1]),
+        };
+        with_simd!(isa, simd => simd.run(Max { taps, output }));
+    });
+}
+
+/// The mean of each of `output_size` windows that cover the input evenly, as
+/// `torch.nn.AdaptiveAvgPool2d`: output `i` of `o` averages inputs `floor(i * size / o)` to
+/// `ceil((i + 1) * size / o)`. `[1, 1]` is the mean of each channel.
+///
+/// # Panics
+/// When a size is zero, or a buffer has a wrong size.
+pub fn adaptive_avg_pool2d(
+    isa: Isa,
+    pool: &Pool,
+    batch: usize,
+    size: [usize; 2],
+    channels: usize,
+    output_size: [usize; 2],
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let out = output_size;
+    assert!(size[0] > 0 && size[1] > 0, "the mean of an empty picture");
+    assert!(out[0] > 0 && out[1] > 0, "an output without pixels");
+    check(batch, size, out, channels, input, output);
+    let area = size[0].div_ceil(out[0]) * size[1].div_ceil(out[1]);
+    pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
+        let (n, oy, ox) = (pixel / (out[0] * out[1]), pixel / out[1] % out[0], pixel % out[1]);
+        let picture = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
+        let axis = |i: usize, size: usize, out: usize| {
+            let start = i * size / out;
+            Axis { start, step: 1, count: ((i + 1) * size).div_ceil(out) - start }
+        };
+        let taps = Taps {
+            picture,
+            width: size[1],
+            rows: axis(oy, size[0], out[0]),
+            columns: axis(ox, size[1], out[1]),
+        };
+        with_simd!(isa, simd => simd.run(Mean { taps, output }));
+    });
+}
+
+fn check(
+    batch: usize,
+    size: [usize; 2],
+    out: [usize; 2],
+    channels: usize,
+    input: &[f32],
+    output: &[f32],
+) {
+    assert!(channels > 0, "no channels");
+    assert_eq!(input.len(), batch * size[0] * size[1] * channels, "elements of the input");
+    assert_eq!(output.len(), batch * out[0] * out[1] * channels, "elements of the output");
+}
+
+/// Calls `compute(pixel, channels of the pixel)` for each output pixel, on all threads.
+fn pixels(
+    pool: &Pool,
+    count: usize,
+    channels: usize,
+    area: usize,
+    output: &mut [f32],
+    compute: &(dyn Fn(usize, &mut [f32]) + Sync),
+) {
+    let work = count * channels * area;
+    let parts = if pool.threads() == 1 { 1 } else { work.div_ceil(TASK).clamp(1, count.max(1)) };
+    let output = SharedMut::new(output);
+    pool.run(parts, &|task, _| {
+        for pixel in part(count, parts, task) {
+            // SAFETY: each task has pixels of its own.
+            let output = unsafe { output.slice(pixel * channels..(pixel + 1) * channels) };
+            compute(pixel, output);
+        }
+    });
+}
+
+/// The taps of a window along one axis that lie within the input.
+#[derive(Clone, Copy)]
+struct Axis {
+    start: usize,
+    step: usize,
+    count: usize,
+}
+
+impl Axis {
+    fn new(at: usize, padding: usize, taps: usize, step: usize, size: usize) -> Self {
+        let skipped = padding.saturating_sub(at).div_ceil(step).min(taps);
+        let end = (size + padding).saturating_sub(at).div_ceil(step).min(taps);
+        let count = end.saturating_sub(skipped);
+        // Without taps the start does not matter.
+        Self { start: (at + skipped * step).saturating_sub(padding), step, count }
+    }
+}
+
+/// A window over a picture.
+struct Taps<'a> {
+    picture: &'a [f32],
+    width: usize,
+    rows: Axis,
+    columns: Axis,
+}
+
+impl Taps<'_> {
+    /// Folds the inputs of `lanes` channels from `channel` on.
+    #[inline(always)]
+    fn fold<S: Simd>(
+        &self,
+        simd: S,
+        channels: usize,
+        channel: usize,
+        lanes: usize,
+        mut acc: S::F,
+        f: impl Fn(S::F, S::F) -> S::F,
+    ) -> S::F {
+        let mask = simd.mask(lanes);
+        for row in 0..self.rows.count {
+            let y = self.rows.start + row * self.rows.step;
+            for column in 0..self.columns.count {
+                let x = self.columns.start + column * self.columns.step;
+                let from = &self.picture[(y * self.width + x) * channels + channel..][..lanes];
+                // SAFETY: the slice has as many elements as lanes are read.
+                let value = unsafe {
+                    if lanes == S::LANES {
+                        simd.load(from.as_ptr())
+                    } else {
+                        simd.load_masked(from.as_ptr(), mask)
+                    }
+                };
+                acc = f(acc, value);
+            }
+        }
+        acc
+    }
+}
+
+/// Calls `f(channel, lanes)` for each vector of the channels of `output`, and stores its result.
+#[inline(always)]
+fn for_each_vector<S: Simd>(simd: S, output: &mut [f32], f: impl Fn(usize, usize) -> S::F) {
+    for (vector, output) in output.chunks_mut(S::LANES).enumerate() {
+        let y = f(vector * S::LANES, output.len());
+        // SAFETY: the slice has as many elements as lanes are written.
+        unsafe { simd.store_masked(output.as_mut_ptr(), y, simd.mask(output.len())) };
+    }
+}
+
+struct Max<'a> {
+    taps: Taps<'a>,
+    output: &'a mut [f32],
+}
+
+impl<S: Simd> Kernel<S> for Max<'_> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let channels = self.output.len();
+        let lowest = simd.splat(f32::NEG_INFINITY);
+        for_each_vector(simd, self.output, |channel, lanes| {
+            self.taps.fold(simd, channels, channel, lanes, lowest, |a, b| simd.max(a, b))
+        });
+    }
+}
+
+struct Mean<'a> {
+    taps: Taps<'a>,
+    output: &'a mut [f32],
+}
+
+impl<S: Simd> Kernel<S> for Mean<'_> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let channels = self.output.len();
+        let count = simd.splat((self.taps.rows.count * self.taps.columns.count) as f32);
+        for_each_vector(simd, self.output, |channel, lanes| {
+            let zero = simd.splat(0.0);
+            let sum = self.taps.fold(simd, channels, channel, lanes, zero, |a, b| simd.add(a, b));
+            simd.div(sum, count)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::f32::testing::{bits, numbers, paddings, positions};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn maxima(
+            kernel in [1_usize..4, 1_usize..4], stride in [1_usize..4, 1_usize..4],
+            dilation in [1_usize..3, 1_usize..3], padding in paddings(2),
+            extra in [0_usize..9, 0_usize..9], channels in 1_usize..40, batch in 1_usize..3,
+            threads in 1_usize..4, seed in 0_u64..99,
+        ) {
+            let geometry = Pool2dGeometry { kernel, stride, dilation, padding };
+            let size = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1 + extra[axis]);
+            let [oh, ow] = geometry.output_size(size).expect("the window fits");
+            let input = numbers(batch * size[0] * size[1] * channels, seed);
+            let expected: Vec<f32> = positions([batch, oh, ow, channels])
+                .map(|(n, oy, ox, c)| {
+                    positions([kernel[0], kernel[1], 1, 1])
+                        .filter_map(|(ky, kx, ..)| {
+                            let y = (oy * stride[0] + ky * dilation[0]).wrapping_sub(padding.top);
+                            let x = (ox * stride[1] + kx * dilation[1]).wrapping_sub(padding.left);
+                            (y < size[0] && x < size[1])
+                                .then(|| input[((n * size[0] + y) * size[1] + x) * channels + c])
+                        })
+                        .fold(f32::NEG_INFINITY, f32::max)
+                })
+                .collect();
+            for isa in Isa::supported() {
+                let mut output = vec![f32::NAN; expected.len()];
+                let pool = Pool::new(threads);
+                max_pool2d(isa, &pool, geometry, batch, size, channels, &input, &mut output);
+                prop_assert_eq!(bits(&output), bits(&expected));
+            }
+        }
+
+        #[test]
+        fn means(
+            size in [1_usize..20, 1_usize..20], out in [1_usize..9, 1_usize..9],
+            channels in 1_usize..70, batch in 1_usize..3, seed in 0_u64..99,
+        ) {
+            let input = numbers(batch * size[0] * size[1] * channels, seed);
+            let window = |i: usize, axis: usize| {
+                let end = ((i + 1) as f64 * size[axis] as f64 / out[axis] as f64).ceil() as usize;
+                i * size[axis] / out[axis]..end
+            };
+            let expected: Vec<f64> = positions([batch, out[0], out[1], channels])
+                .map(|(n, oy, ox, c)| {
+                    let (rows, columns) = (window(oy, 0), window(ox, 1));
+                    let count = rows.len() * columns.len();
+                    let sum: f64 = rows
+                        .flat_map(|y| columns.clone().map(move |x| (y, x)))
+                        .map(|(y, x)| {
+                            f64::from(input[((n * size[0] + y) * size[1] + x) * channels + c])
+                        })
+                        .sum();
+                    sum / count as f64
+                })
+                .collect();
+            for isa in Isa::supported() {
+                let mut first = None;
+                for threads in 1..4 {
+                    let mut output = vec![f32::NAN; expected.len()];
+                    let pool = Pool::new(threads);
+                    adaptive_avg_pool2d(isa, &pool, batch, size, channels, out, &input, &mut output);
+                    for (e, f) in expected.iter().zip(&output) {
+                        prop_assert!((e - f64::from(*f)).abs() < 2e-6, "{} {}", e, f);
+                    }
+                    prop_assert_eq!(first.get_or_insert_with(|| bits(&output)), &bits(&output));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_nan_wins_wherever_it_is() {
+        let geometry = Pool2dGeometry {
+            kernel: [1, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            padding: crate::Padding::symmetric(0, 1),
+        };
+        for isa in Isa::supported() {
+            for position in 0..3 {
+                let mut input = vec![1.0; 3 * 21];
+                input[position * 21..(position + 1) * 21].fill(f32::NAN);
+                let mut output = vec![0.0; 3 * 21];
+                max_pool2d(isa, &Pool::new(1), geometry, 1, [1, 3], 21, &input, &mut output);
+                assert!(output[21..42].iter().all(|x| x.is_nan()), "{isa} {position}");
+                let clean = if position == 0 { &output[42..] } else { &output[..0] };
+                assert!(clean.iter().all(|&x| x == 1.0), "{isa} {position}");
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Convolutions of few input channels, such as a network's first: the input rows of some output
+//! rows are copied once, with their padding, and a tile reads each window straight from them.
+//! Gathering rows of the matrix would copy each pixel once for each tap.
+
+use super::Clamp;
+use super::gemm::{Panels, Rows, multiply};
+use super::simd::Simd;
+use super::split::{part, tasks};
+use crate::geometry::Conv2dGeometry;
+use crate::pool::{Pool, SharedMut};
+
+/// Input channels up to which this is faster than gathering.
+const MOST_CHANNELS: usize = 8;
+/// Floats of a strip of input that a task works on at once.
+const STRIP_FLOATS: usize = 16 * 1024;
+
+/// Whether these kernels can compute, and suit, the convolution.
+pub(super) fn suits(geometry: &Conv2dGeometry) -> bool {
+    geometry.groups == 1 && geometry.in_channels <= MOST_CHANNELS && geometry.dilation[1] == 1
+}
+
+/// How output rows are cut into strips.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    out: [usize; 2],
+    /// Strips of one picture.
+    strips: usize,
+    /// Floats in an input row with its padding, and a little more that tiles may look at.
+    row_len: usize,
+    /// Input rows of the highest strip.
+    rows: usize,
+}
+
+impl Plan {
+    pub(super) fn new(
+        geometry: &Conv2dGeometry,
+        threads: usize,
+        batch: usize,
+        out: [usize; 2],
+        size: [usize; 2],
+    ) -> Self {
+        let &Conv2dGeometry { in_channels, kernel, stride, dilation, padding, .. } = geometry;
+        let row_len = (size[1] + padding.left + padding.right) * in_channels;
+        let reach = (kernel[0] - 1) * dilation[0] + 1;
+        let fit = (STRIP_FLOATS / row_len).saturating_sub(reach) / stride[0] + 1;
+        let work = batch * out[0] * out[1] * geometry.out_channels * geometry.taps_per_output();
+        let wanted = tasks(threads, work).div_ceil(batch.max(1));
+        let strips = out[0].div_ceil(fit).max(wanted).clamp(1, out[0]);
+        let rows = (out[0].div_ceil(strips) - 1) * stride[0] + reach;
+        Self { out, strips, row_len, rows }
+    }
+
+    /// Floats of scratch memory for each thread.
+    pub(super) fn scratch_len(&self) -> usize {
+        self.rows * self.row_len
+    }
+}
+
+pub(super) fn run<S: Simd>(
+    simd: S,
+    pool: &Pool,
+    geometry: &Conv2dGeometry,
+    panels: &Panels,
+    clamp: Clamp,
+    plan: Plan,
+    batch: usize,
+    size: [usize; 2],
+    input: &[f32],
+    output: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let &Conv2dGeometry { in_channels, out_channels, kernel, stride, dilation, .. } = geometry;
+    let Plan { out: [oh, ow], strips, row_len, .. } = plan;
+    let per_thread = plan.scratch_len();
+    let output = SharedMut::new(output);
+    let scratch = SharedMut::new(scratch);
+    pool.run(batch * strips, &|task, worker| {
+        let n = task / strips;
+        let rows = part(oh, strips, task % strips);
+        // SAFETY: each worker has a part of its own.
+        let strip = unsafe { scratch.slice(worker * per_thread..(worker + 1) * per_thread) };
+        let picture = &input[n * size[0] * size[1] * in_channels..];
+        let needed = (rows.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
+        let strip = &mut strip[..needed * row_len];
+        copy_padded(geometry, size, rows.start * stride[0], row_len, picture, strip);
+        for oy in rows.clone() {
+            let top = (oy - rows.start) * stride[0] * row_len;
+            let a = Rows {
+                first: strip[top..].as_ptr(),
+                stride: stride[1] * in_channels,
+                segments: kernel[0],
+                segment_len: kernel[1] * in_channels,
+                segment_stride: dilation[0] * row_len,
+            };
+            // SAFETY: the windows of this row of outputs lie within the strip; the task's output
+            // rows are its own.
+            unsafe {
+                let out = output.as_mut_ptr().add((n * oh + oy) * ow * out_channels);
+                multiply(simd, panels, 0..panels.len(), a, ow, out, out_channels, clamp);
+            }
+        }
+    });
+}
+
+/// Copies the rows from padded row `top` on, with zeros around.
+fn copy_padded(
+    geometry: &Conv2dGeometry,
+    [h, w]: [usize; 2],
+    top: usize,
+    row_len: usize,
+    picture: &[f32],
+    strip: &mut [f32],
+) {
+    let line_len = w * geometry.in_channels;
+    let left = geometry.padding.left * geometry.in_channels;
+    for (y, row) in strip.chunks_exact_mut(row_len).enumerate() {
+        let y = (top + y).wrapping_sub(geometry.padding.top);
+        if y < h {
+            row[..left].fill(0.0);
+            row[left..left + line_len].copy_from_slice(&picture[y * line_len..][..line_len]);
+            row[left + line_len..].fill(0.0);
+        } else {
+            row.fill(0.0);
+        }
+    }
+}
