@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub use crate::checkpoint::StateDictMismatch;
+
 /// A result with the library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -76,46 +78,6 @@ pub enum Error {
     /// An argument outside its range.
     #[error("{0}")]
     Argument(String),
-}
-
-/// All differences between a state dict and the model it should fill, as
-/// PyTorch's `load_state_dict(strict=True)` lists them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StateDictMismatch {
-    /// The model's name: `MobileNetV2`.
-    pub model: String,
-    /// Keys that the model needs and the state dict lacks.
-    pub missing: Vec<String>,
-    /// Keys that the state dict has and the model does not know.
-    pub unexpected: Vec<String>,
-    /// Key, the shape that the model needs, the shape found.
-    pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-}
-
-impl StateDictMismatch {
-    /// Whether there is no difference.
-    pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
-    }
-}
-
-impl std::fmt::Display for StateDictMismatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the weights do not fit {}:", self.model)?;
-        if !self.missing.is_empty() {
-            write!(f, "\n  {} missing: {}", self.missing.len(), self.missing.join(", "))?;
-        }
-        if !self.unexpected.is_empty() {
-            write!(f, "\n  {} unexpected: {}", self.unexpected.len(), self.unexpected.join(", "))?;
-        }
-        if !self.mis_shaped.is_empty() {
-            write!(f, "\n  {} of another shape:", self.mis_shaped.len())?;
-            for (key, expected, found) in &self.mis_shaped {
-                write!(f, "\n    {key}: the model needs {expected:?}, the file has {found:?}")?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Error {

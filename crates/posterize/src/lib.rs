@@ -2,8 +2,9 @@
 //! one, and proves that it is still as accurate.
 //!
 //! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
-//! [`models`] → [`quantization`] → [`executor`] → [`format`].
+//! [`models`] → [`quantization`] → [`executor`] → [`mod@format`].
 
+pub mod atomic_file;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -1,0 +1,126 @@
+//! The format of PyTorch before 1.6 (`_use_new_zipfile_serialization=False`): pickles of a magic
+//! number, the protocol version, facts about the machine, the object, and the storages' keys in
+//! order; then for each key the number of its elements and their bytes.
+
+use std::collections::HashMap;
+
+use super::element::Element;
+use super::pickle::{self, Object, Pickle, Value};
+use super::select;
+use super::state_dict::StateDict;
+use super::storage::{Budget, Storages, read_tensors};
+use super::{Parsed, printable};
+
+/// 0x1950a86a20f9469cfc6c as a pickle's LONG1.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const PROTOCOL: i64 = 1001;
+
+/// Reads a state_dict out of a file that begins with a pickle.
+pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
+    let mut at = 0;
+    let magic = next_pickle(file, &mut at, "the file's first pickle")?;
+    if !matches!(magic.root, Value::Long(bytes) if bytes == MAGIC) {
+        return Err(format!(
+            "a Python pickle of {}, but not a checkpoint: torch.save did not write it. Save the \
+             weights with torch.save(model.state_dict(), \"weights.pth\")",
+            magic.describe(magic.root)
+        ));
+    }
+    let protocol = next_pickle(file, &mut at, "the protocol version")?;
+    if !matches!(protocol.root, Value::Int(PROTOCOL)) {
+        return Err(format!(
+            "its protocol version is not {PROTOCOL}, the only one that PyTorch has used: the file \
+             is damaged"
+        ));
+    }
+    let system = next_pickle(file, &mut at, "the facts about the machine")?;
+    let little_endian = system.dict(system.root).and_then(|facts| {
+        facts.iter().find_map(|(key, value)| match (key, value) {
+            (Value::Str("little_endian"), Value::Bool(value)) => Some(*value),
+            _ => None,
+        })
+    });
+    match little_endian {
+        Some(true) => {}
+        Some(false) => {
+            return Err("it was written on a big-endian machine; save it again on another".into());
+        }
+        None => return Err("the facts about the machine are missing: the file is damaged".into()),
+    }
+    let object = next_pickle(file, &mut at, "the pickled object")?;
+    let entries = select::state_dict_of(&object)?;
+    let keys = next_pickle(file, &mut at, "the list of storages")?;
+    let mut storages = find_storages(file, at, &object, &keys)?;
+    read_tensors(&object, &entries, &mut storages, &mut Budget::of_file(file.len()))
+}
+
+fn next_pickle<'a>(file: &'a [u8], at: &mut usize, what: &str) -> Parsed<Pickle<'a>> {
+    let rest = &file[*at..];
+    if rest.is_empty() {
+        return Err(format!("the file ends at byte {at}, before {what}: it is truncated"));
+    }
+    let pickle = pickle::read(rest, what, *at)?;
+    *at += pickle.length;
+    Ok(pickle)
+}
+
+struct LegacyStorages<'a>(HashMap<&'a str, &'a [u8]>);
+
+impl Storages for LegacyStorages<'_> {
+    fn bytes(&mut self, key: &str) -> Parsed<&[u8]> {
+        self.0
+            .get(key)
+            .copied()
+            .ok_or_else(|| format!("the file has no storage {}", printable(key.as_bytes())))
+    }
+}
+
+/// The storages after the list of their keys, which ends at byte `at`.
+fn find_storages<'a>(
+    file: &'a [u8],
+    mut at: usize,
+    object: &Pickle<'a>,
+    keys: &Pickle<'a>,
+) -> Parsed<LegacyStorages<'a>> {
+    let declared: HashMap<&str, (Element, usize)> =
+        object.storages().map(|storage| (storage.key, (storage.element, storage.count))).collect();
+    let Some(Object::List(list)) = keys.object(keys.root) else {
+        return Err("the list of storages is no list: the file is damaged".into());
+    };
+    let mut storages = HashMap::new();
+    for &key in list {
+        let Value::Str(key) = key else {
+            return Err("a storage's key is no string: the file is damaged".into());
+        };
+        let shown = printable(key.as_bytes());
+        let &(element, count) = declared
+            .get(key)
+            .ok_or_else(|| format!("storage {shown} belongs to no tensor: the file is damaged"))?;
+        let rest = &file[at..];
+        let Some(written) = rest.first_chunk() else {
+            return Err(format!(
+                "the file ends at byte {}, before storage {shown}: it is truncated",
+                file.len()
+            ));
+        };
+        let written = i64::from_le_bytes(*written);
+        if usize::try_from(written) != Ok(count) {
+            return Err(format!(
+                "storage {shown} at byte {at} has {written} values and the pickle says {count}: \
+                 the file is damaged"
+            ));
+        }
+        // The pickle's reader has checked that this does not overflow.
+        let length = count * element.size();
+        let bytes = rest[size_of::<i64>()..].get(..length).ok_or_else(|| {
+            format!(
+                "storage {shown} at byte {at} needs {length} bytes and the file ends at byte {}: \
+                 it is truncated",
+                file.len()
+            )
+        })?;
+        at += size_of::<i64>() + length;
+        storages.insert(key, bytes);
+    }
+    Ok(LegacyStorages(storages))
+}

@@ -1,0 +1,217 @@
+//! The callables that a checkpoint may name, and what a call of each describes.
+//!
+//! They are those of `torch.save` for dense tensors, and of the containers that training scripts
+//! keep beside them. None is run: a call gives inert data. Any other name is refused, as
+//! `torch.load(weights_only=True)` does.
+
+use super::value::{Object, Storage, TensorView, Value};
+use crate::checkpoint::decode::Layout;
+use crate::checkpoint::element::Element;
+use crate::checkpoint::{Parsed, printable};
+
+/// A callable or class on the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::checkpoint) enum Callable {
+    /// `collections.OrderedDict`, `collections.Counter`: dictionaries.
+    Dict(&'static str),
+    /// `torch.Size`: a tuple.
+    Size,
+    /// `set`, `frozenset`.
+    Set,
+    /// `torch.device`.
+    Device,
+    /// `_codecs.encode`: how protocol 2 writes bytes.
+    Encode,
+    /// `torch._utils._rebuild_tensor` of PyTorch before 0.4, `_rebuild_tensor_v2`.
+    RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v3`: the element type is named apart from the storage.
+    RebuildTensorV3,
+    /// `torch._utils._rebuild_parameter` and `_rebuild_parameter_with_state`.
+    RebuildParameter,
+    /// `torch._tensor._rebuild_from_type_v2`: a tensor with attributes.
+    RebuildFromType,
+    /// `torch.Tensor`, `torch.nn.parameter.Parameter`: as an argument only.
+    TensorClass,
+    /// `torch.FloatStorage` and the like: as part of a persistent id only.
+    Storage(Element),
+    /// `torch.float32` and the like: as an argument only.
+    Dtype(Element),
+}
+
+impl Callable {
+    /// The callable of that name, if it is on the list.
+    pub(super) fn find(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict") => Self::Dict("OrderedDict"),
+            ("collections", "Counter") => Self::Dict("Counter"),
+            ("torch", "Size") => Self::Size,
+            ("torch", "device") => Self::Device,
+            ("builtins" | "__builtin__", "set" | "frozenset") => Self::Set,
+            ("_codecs", "encode") => Self::Encode,
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::RebuildTensor,
+            ("torch._utils", "_rebuild_tensor_v3") => Self::RebuildTensorV3,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Self::RebuildParameter
+            }
+            ("torch._tensor", "_rebuild_from_type_v2") => Self::RebuildFromType,
+            ("torch", "Tensor") | ("torch.nn.parameter", "Parameter") => Self::TensorClass,
+            ("torch" | "torch.cuda" | "torch.storage", _) => {
+                return Element::of_storage_class(name)
+                    .map(Self::Storage)
+                    .or_else(|| Element::of_dtype(name).map(Self::Dtype));
+            }
+            _ => return None,
+        })
+    }
+
+    /// Its name, for messages.
+    pub(in crate::checkpoint) fn name(self) -> &'static str {
+        match self {
+            Self::Dict(name) => name,
+            Self::Size => "torch.Size",
+            Self::Set => "set",
+            Self::Device => "torch.device",
+            Self::Encode => "_codecs.encode",
+            Self::RebuildTensor => "torch._utils._rebuild_tensor_v2",
+            Self::RebuildTensorV3 => "torch._utils._rebuild_tensor_v3",
+            Self::RebuildParameter => "torch._utils._rebuild_parameter",
+            Self::RebuildFromType => "torch._tensor._rebuild_from_type_v2",
+            Self::TensorClass => "torch.Tensor",
+            Self::Storage(_) => "torch.storage",
+            Self::Dtype(_) => "torch.dtype",
+        }
+    }
+}
+
+/// Why `module.name` is refused. `rest` is the pickle after it.
+pub(super) fn refusal(module: &[u8], name: &[u8], rest: &[u8]) -> String {
+    let callable = format!("{}.{}", printable(module), printable(name));
+    let holds = |needle: &[u8]| rest.windows(needle.len()).any(|window| window == needle);
+    if module == b"torch._utils" && name.starts_with(b"_rebuild_") {
+        return format!(
+            "refused, because it calls `{callable}`: only dense tensors are read, no quantized, \
+             sparse, nested or meta ones. Save the float model's weights: \
+             torch.save(model.state_dict(), \"weights.pth\")"
+        );
+    }
+    if (module, name) == (b"torch.storage", b"_load_from_bytes") {
+        return format!(
+            "refused, because it calls `{callable}`: it was written by pickle.dump, which hides \
+             each tensor in a pickle of its own. Write it with torch.save"
+        );
+    }
+    if module.starts_with(b"torch.nn.modules.") || (holds(b"_parameters") && holds(b"_modules")) {
+        return format!(
+            "refused, because it holds a whole pickled model (its class is `{callable}`), as \
+             torch.save(model) writes it, and reading that runs the code of the model's classes. \
+             Save the weights alone, in Python where those classes can be imported: \
+             torch.save(model.state_dict(), \"weights.pth\")"
+        );
+    }
+    format!(
+        "refused, because it would run code: it calls `{callable}`, and a checkpoint may hold \
+         tensors, dictionaries, lists, strings and numbers only. If you trust the file, load it \
+         in PyTorch and save its weights alone: torch.save(model.state_dict(), \"weights.pth\"), \
+         or save them as safetensors"
+    )
+}
+
+/// What a call of `callable` with `arguments` gives. `objects` is the arena.
+pub(super) fn call<'a>(
+    callable: Callable,
+    arguments: &[Value<'a>],
+    objects: &[Object<'a>],
+) -> Parsed<Outcome<'a>> {
+    let sequence = |value: Value<'a>| match value {
+        Value::Object(handle) => match objects.get(handle.0 as usize) {
+            Some(Object::Tuple(items) | Object::List(items)) => Some(items.as_slice()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let new = |object| Ok(Outcome::New(object));
+    let malformed = || format!("a call of {} has arguments that it cannot have", callable.name());
+    match (callable, arguments) {
+        (Callable::Dict(_), []) => new(Object::Dict(Vec::new())),
+        (Callable::Dict(_), &[items]) => {
+            if let Value::Object(handle) = items
+                && let Some(Object::Dict(entries)) = objects.get(handle.0 as usize)
+            {
+                return new(Object::Dict(entries.clone()));
+            }
+            // Python 2 pickled an OrderedDict as the list of its pairs.
+            let pairs = sequence(items).ok_or_else(malformed)?;
+            let entries = pairs.iter().map(|&pair| match sequence(pair) {
+                Some(&[key, value]) => Ok((key, value)),
+                _ => Err(malformed()),
+            });
+            new(Object::Dict(entries.collect::<Parsed<_>>()?))
+        }
+        (Callable::Size, &[items]) => {
+            new(Object::Tuple(sequence(items).ok_or_else(malformed)?.to_vec()))
+        }
+        (Callable::Set, _) => new(Object::Inert("set")),
+        (Callable::Device, _) => new(Object::Inert("device")),
+        (Callable::Encode, _) => new(Object::Inert("bytes object")),
+        (Callable::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
+            let storage = storage_of(storage, objects).ok_or_else(malformed)?;
+            let layout = layout(offset, sequence(shape), sequence(strides))?;
+            let element = storage.element;
+            new(Object::Tensor(Box::new(TensorView { storage, element, layout })))
+        }
+        (
+            Callable::RebuildTensorV3,
+            &[storage, offset, shape, strides, _, _, Value::Callable(Callable::Dtype(element)), ..],
+        ) => {
+            let storage = storage_of(storage, objects).ok_or_else(malformed)?;
+            let layout = layout(offset, sequence(shape), sequence(strides))?;
+            new(Object::Tensor(Box::new(TensorView { storage, element, layout })))
+        }
+        (Callable::RebuildParameter, &[tensor, ..]) => Ok(Outcome::Argument(tensor)),
+        (Callable::RebuildFromType, &[Value::Callable(inner), _, inner_arguments, ..])
+            if matches!(
+                inner,
+                Callable::RebuildTensor | Callable::RebuildTensorV3 | Callable::RebuildParameter
+            ) =>
+        {
+            call(inner, sequence(inner_arguments).ok_or_else(malformed)?, objects)
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// What a call gives: a new object, or one of its arguments.
+pub(super) enum Outcome<'a> {
+    New(Object<'a>),
+    Argument(Value<'a>),
+}
+
+fn storage_of<'a>(value: Value<'a>, objects: &[Object<'a>]) -> Option<Storage<'a>> {
+    match value {
+        Value::Object(handle) => match objects.get(handle.0 as usize)? {
+            Object::Storage(storage) => Some(*storage),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn layout(
+    offset: Value<'_>,
+    shape: Option<&[Value<'_>]>,
+    strides: Option<&[Value<'_>]>,
+) -> Parsed<Layout> {
+    let number = |value: &Value<'_>| match value {
+        Value::Int(value) => usize::try_from(*value).ok(),
+        _ => None,
+    };
+    let numbers = |values: Option<&[Value<'_>]>| -> Option<Vec<usize>> {
+        values?.iter().map(number).collect()
+    };
+    let malformed = || "a tensor's shape, strides or offset are not whole numbers of zero or more";
+    Layout::new(
+        numbers(shape).ok_or_else(malformed)?,
+        numbers(strides).ok_or_else(malformed)?,
+        number(&offset).ok_or_else(malformed)?,
+    )
+}

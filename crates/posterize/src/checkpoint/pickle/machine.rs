@@ -1,0 +1,586 @@
+//! The pickle machine: a stack, its marks, a memo, and one instruction after the other.
+//!
+//! Instructions and their meaning: CPython's `Lib/pickletools.py`.
+
+use std::collections::HashMap;
+
+use super::callable::{self, Callable, Outcome};
+use super::value::{Handle, Object, Pickle, Storage, Value};
+use crate::checkpoint::{Parsed, printable};
+
+/// Values a pickle may make. A checkpoint of a thousand tensors makes some twenty thousand.
+const MAX_VALUES: usize = 2_000_000;
+
+/// Reads the pickle at the beginning of `bytes`; more may follow it. Messages call it `name`
+/// and count from `base`.
+pub(in crate::checkpoint) fn read<'a>(
+    bytes: &'a [u8],
+    name: &str,
+    base: usize,
+) -> Parsed<Pickle<'a>> {
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        objects: Vec::new(),
+        values: 0,
+    };
+    loop {
+        let start = machine.at;
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(root)) => {
+                return Ok(Pickle { root, length: machine.at, objects: machine.objects });
+            }
+            Err(problem) => return Err(format!("{problem} (byte {} of {name})", base + start)),
+        }
+    }
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack where marks stand.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    objects: Vec<Object<'a>>,
+    /// How many values were made.
+    values: usize,
+}
+
+impl<'a> Machine<'a> {
+    /// One instruction; the result after the last.
+    fn step(&mut self) -> Parsed<Option<Value<'a>>> {
+        let [code] = self.array()?;
+        match code {
+            // Framing.
+            0x80 => {
+                let [protocol] = self.array()?;
+                if protocol > 5 {
+                    return Err(format!("a pickle of protocol {protocol}; 0 to 5 are known"));
+                }
+            }
+            0x95 => {
+                self.take(8)?;
+            }
+            b'.' => return self.pop().map(Some),
+            // The stack.
+            b'(' => {
+                self.spend(1)?;
+                self.marks.push(self.stack.len());
+            }
+            b'0' => {
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => {
+                self.pop_to_mark()?;
+            }
+            b'2' => {
+                let top = self.top()?;
+                self.push(top)?;
+            }
+            // The memo.
+            b'g' => {
+                let index = self.decimal_index()?;
+                self.recall(index)?;
+            }
+            b'h' => {
+                let [index] = self.array()?;
+                self.recall(index.into())?;
+            }
+            b'j' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.recall(index)?;
+            }
+            b'p' => {
+                let index = self.decimal_index()?;
+                self.memorize(index)?;
+            }
+            b'q' => {
+                let [index] = self.array()?;
+                self.memorize(index.into())?;
+            }
+            b'r' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.memorize(index)?;
+            }
+            0x94 => {
+                let index = self.memo.len() as u32;
+                self.memorize(index)?;
+            }
+            // Scalars.
+            b'N' => self.push(Value::None)?,
+            0x88 => self.push(Value::Bool(true))?,
+            0x89 => self.push(Value::Bool(false))?,
+            b'J' => {
+                let value = i32::from_le_bytes(self.array()?);
+                self.push(Value::Int(value.into()))?;
+            }
+            b'K' => {
+                let [value] = self.array()?;
+                self.push(Value::Int(value.into()))?;
+            }
+            b'M' => {
+                let value = u16::from_le_bytes(self.array()?);
+                self.push(Value::Int(value.into()))?;
+            }
+            0x8a => {
+                let [length] = self.array()?;
+                self.push_long(length.into())?;
+            }
+            0x8b => {
+                let length = self.length4()?;
+                self.push_long(length)?;
+            }
+            b'G' => {
+                let value = f64::from_be_bytes(self.array()?);
+                self.push(Value::Float(value))?;
+            }
+            b'I' => match self.line()? {
+                b"00" => self.push(Value::Bool(false))?,
+                b"01" => self.push(Value::Bool(true))?,
+                line => {
+                    let value = parse_text(line, "an integer")?;
+                    self.push(Value::Int(value))?;
+                }
+            },
+            b'L' => {
+                let line = self.line()?;
+                let value = parse_text(line.strip_suffix(b"L").unwrap_or(line), "an integer")?;
+                self.push(Value::Int(value))?;
+            }
+            b'F' => {
+                let line = self.line()?;
+                let value = parse_text(line, "a float")?;
+                self.push(Value::Float(value))?;
+            }
+            // Strings. Python 2's may be any bytes.
+            b'S' => {
+                let line = self.line()?;
+                let quoted = line.len() >= 2 && matches!(line[0], b'\'' | b'"');
+                self.push(text(if quoted { &line[1..line.len() - 1] } else { line }))?;
+            }
+            b'V' => {
+                let line = self.line()?;
+                self.push(text(line))?;
+            }
+            b'T' | b'X' => {
+                let length = self.length4()?;
+                let bytes = self.take(length)?;
+                self.push(text(bytes))?;
+            }
+            b'U' | 0x8c => {
+                let [length] = self.array()?;
+                let bytes = self.take(length.into())?;
+                self.push(text(bytes))?;
+            }
+            0x8d => {
+                let length = self.length8()?;
+                let bytes = self.take(length)?;
+                self.push(text(bytes))?;
+            }
+            b'B' => {
+                let length = self.length4()?;
+                self.take(length)?;
+                self.push(Value::Bytes)?;
+            }
+            b'C' => {
+                let [length] = self.array()?;
+                self.take(length.into())?;
+                self.push(Value::Bytes)?;
+            }
+            0x8e | 0x96 => {
+                let length = self.length8()?;
+                self.take(length)?;
+                self.push(Value::Bytes)?;
+            }
+            // Containers.
+            b')' => self.push_object(Object::Tuple(Vec::new()))?,
+            b']' => self.push_object(Object::List(Vec::new()))?,
+            b'}' => self.push_object(Object::Dict(Vec::new()))?,
+            0x8f => self.push_object(Object::Inert("set"))?,
+            b't' => {
+                let items = self.pop_to_mark()?;
+                self.push_object(Object::Tuple(items))?;
+            }
+            0x85..=0x87 => {
+                let count = usize::from(code - 0x84);
+                self.above_mark(count)?;
+                let items = self.stack.split_off(self.stack.len() - count);
+                self.push_object(Object::Tuple(items))?;
+            }
+            b'l' => {
+                let items = self.pop_to_mark()?;
+                self.push_object(Object::List(items))?;
+            }
+            b'd' => {
+                let entries = pairs(&self.pop_to_mark()?)?;
+                self.push_object(Object::Dict(entries))?;
+            }
+            0x91 => {
+                self.pop_to_mark()?;
+                self.push_object(Object::Inert("set"))?;
+            }
+            0x90 => {
+                self.pop_to_mark()?;
+                self.top()?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.extend_list(&[item])?;
+            }
+            b'e' => {
+                let items = self.pop_to_mark()?;
+                self.extend_list(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.extend_dict(&[(key, value)])?;
+            }
+            b'u' => {
+                let entries = pairs(&self.pop_to_mark()?)?;
+                self.extend_dict(&entries)?;
+            }
+            // Names and calls.
+            b'c' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                self.push_callable(module, name)?;
+            }
+            0x93 => {
+                let name = self.pop()?;
+                let module = self.pop()?;
+                match (module, name) {
+                    (Value::Str(module), Value::Str(name)) => {
+                        self.push_callable(module.as_bytes(), name.as_bytes())?;
+                    }
+                    _ => return Err("a callable whose name is no string".into()),
+                }
+            }
+            b'i' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                let callable = self.find_callable(module, name)?;
+                let arguments = self.pop_to_mark()?;
+                self.call(callable, &arguments)?;
+            }
+            b'o' => {
+                let mut arguments = self.pop_to_mark()?.into_iter();
+                let callable = arguments.next().ok_or("a call of nothing")?;
+                self.call_value(callable, arguments.as_slice())?;
+            }
+            b'R' | 0x81 => {
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                let arguments = self.tuple(arguments)?.to_vec();
+                self.call_value(callable, &arguments)?;
+            }
+            0x92 => {
+                let _keywords = self.pop()?;
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                let arguments = self.tuple(arguments)?.to_vec();
+                self.call_value(callable, &arguments)?;
+            }
+            b'b' => {
+                // Attributes: `_metadata` of a state_dict, those of a tensor. None matters.
+                let _state = self.pop()?;
+                let target = self.top()?;
+                if !matches!(
+                    self.object(target),
+                    Some(Object::Dict(_) | Object::Tensor(_) | Object::Inert(_))
+                ) {
+                    return Err("attributes are set on something that has none".into());
+                }
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                let storage = self.storage(id)?;
+                self.push_object(Object::Storage(storage))?;
+            }
+            b'P' => return Err("a persistent id as text, which torch.save does not write".into()),
+            0x82..=0x84 => {
+                return Err("refused: it would call a function of Python's extension registry, \
+                            and a checkpoint may run no code"
+                    .into());
+            }
+            0x97 | 0x98 => return Err("a pickle with buffers outside of it".into()),
+            other => {
+                return Err(format!("0x{other:02x} is no pickle instruction: the file is damaged"));
+            }
+        }
+        Ok(None)
+    }
+
+    // Bytes of the file.
+
+    fn take(&mut self, length: usize) -> Parsed<&'a [u8]> {
+        let taken = self.bytes[self.at..].get(..length).ok_or_else(|| {
+            format!(
+                "the pickle ends in the middle of an instruction: {length} more bytes are needed \
+                 at {} of {}. The file is truncated or damaged",
+                self.at,
+                self.bytes.len()
+            )
+        })?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
+        let taken = self.take(N)?;
+        Ok(std::array::from_fn(|i| taken[i]))
+    }
+
+    fn length4(&mut self) -> Parsed<usize> {
+        Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    fn length8(&mut self) -> Parsed<usize> {
+        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|error| error.to_string())
+    }
+
+    fn line(&mut self) -> Parsed<&'a [u8]> {
+        let rest = &self.bytes[self.at..];
+        let length = rest
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .ok_or("the pickle ends in the middle of a line: the file is truncated or damaged")?;
+        self.at += length + 1;
+        let line = &rest[..length];
+        Ok(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    fn decimal_index(&mut self) -> Parsed<u32> {
+        let line = self.line()?;
+        parse_text(line, "a memo index")
+    }
+
+    // The stack, the memo and the arena.
+
+    fn spend(&mut self, values: usize) -> Parsed<()> {
+        self.values += values;
+        if self.values > MAX_VALUES {
+            return Err(format!(
+                "the pickle makes more than {MAX_VALUES} values, far more than a state_dict does. \
+                 Save the weights alone: torch.save(model.state_dict(), \"weights.pth\")"
+            ));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Parsed<()> {
+        self.spend(1)?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn push_object(&mut self, object: Object<'a>) -> Parsed<()> {
+        let handle = Handle(u32::try_from(self.objects.len()).map_err(|error| error.to_string())?);
+        self.push(Value::Object(handle))?;
+        self.objects.push(object);
+        Ok(())
+    }
+
+    fn push_long(&mut self, length: usize) -> Parsed<()> {
+        let bytes = self.take(length)?;
+        let value = if length <= 8 {
+            let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+            let mut extended = [if negative { 0xff } else { 0 }; 8];
+            extended[..length].copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(extended))
+        } else {
+            Value::Long(bytes)
+        };
+        self.push(value)
+    }
+
+    /// Whether `count` values lie above the last mark.
+    fn above_mark(&self, count: usize) -> Parsed<()> {
+        let bottom = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() < bottom + count {
+            return Err("the pickle takes more values than it has made: the file is damaged".into());
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Parsed<Value<'a>> {
+        self.above_mark(1)?;
+        self.stack.pop().ok_or_else(|| "the pickle's stack is empty".into())
+    }
+
+    fn top(&self) -> Parsed<Value<'a>> {
+        self.above_mark(1)?;
+        self.stack.last().copied().ok_or_else(|| "the pickle's stack is empty".into())
+    }
+
+    fn pop_to_mark(&mut self) -> Parsed<Vec<Value<'a>>> {
+        let mark = self
+            .marks
+            .pop()
+            .filter(|&mark| mark <= self.stack.len())
+            .ok_or("the pickle looks for a mark that it has not set: the file is damaged")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn recall(&mut self, index: u32) -> Parsed<()> {
+        let value = *self.memo.get(&index).ok_or_else(|| {
+            format!("the pickle recalls value {index}, which it has not kept: the file is damaged")
+        })?;
+        self.push(value)
+    }
+
+    fn memorize(&mut self, index: u32) -> Parsed<()> {
+        let top = self.top()?;
+        self.spend(1)?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
+        match value {
+            Value::Object(Handle(index)) => self.objects.get(index as usize),
+            _ => None,
+        }
+    }
+
+    fn top_object(&mut self) -> Parsed<Option<&mut Object<'a>>> {
+        Ok(match self.top()? {
+            Value::Object(Handle(index)) => self.objects.get_mut(index as usize),
+            _ => None,
+        })
+    }
+
+    fn extend_list(&mut self, items: &[Value<'a>]) -> Parsed<()> {
+        self.spend(items.len())?;
+        match self.top_object()? {
+            Some(Object::List(list)) => list.extend_from_slice(items),
+            _ => return Err("items are added to something that is no list".into()),
+        }
+        Ok(())
+    }
+
+    fn extend_dict(&mut self, entries: &[(Value<'a>, Value<'a>)]) -> Parsed<()> {
+        self.spend(2 * entries.len())?;
+        match self.top_object()? {
+            Some(Object::Dict(dict)) => dict.extend_from_slice(entries),
+            _ => return Err("entries are added to something that is no dictionary".into()),
+        }
+        Ok(())
+    }
+
+    fn tuple(&self, value: Value<'a>) -> Parsed<&[Value<'a>]> {
+        match self.object(value) {
+            Some(Object::Tuple(items)) => Ok(items),
+            _ => Err("a call whose arguments are no tuple".into()),
+        }
+    }
+
+    // Names and calls.
+
+    fn find_callable(&self, module: &[u8], name: &[u8]) -> Parsed<Callable> {
+        std::str::from_utf8(module)
+            .ok()
+            .zip(std::str::from_utf8(name).ok())
+            .and_then(|(module, name)| Callable::find(module, name))
+            .ok_or_else(|| callable::refusal(module, name, &self.bytes[self.at..]))
+    }
+
+    fn push_callable(&mut self, module: &[u8], name: &[u8]) -> Parsed<()> {
+        let callable = self.find_callable(module, name)?;
+        self.push(Value::Callable(callable))
+    }
+
+    fn call_value(&mut self, callable: Value<'a>, arguments: &[Value<'a>]) -> Parsed<()> {
+        match callable {
+            Value::Callable(callable) => self.call(callable, arguments),
+            _ => Err("a call of something that is no callable".into()),
+        }
+    }
+
+    fn call(&mut self, callable: Callable, arguments: &[Value<'a>]) -> Parsed<()> {
+        match callable::call(callable, arguments, &self.objects)? {
+            Outcome::Argument(value) => self.push(value),
+            Outcome::New(object) => {
+                // A call may copy a container that the memo recalls cheaply.
+                self.spend(match &object {
+                    Object::Tuple(items) | Object::List(items) => items.len(),
+                    Object::Dict(entries) => 2 * entries.len(),
+                    Object::Tensor(view) => 2 * view.layout.dimensions(),
+                    _ => 0,
+                })?;
+                self.push_object(object)
+            }
+        }
+    }
+
+    /// The storage of a persistent id: `("storage", class, key, location, count, view)`, where
+    /// `view` is `(key, offset, count)` in files older than PyTorch 0.4, then `None`, and since
+    /// the zip format not there.
+    fn storage(&self, id: Value<'a>) -> Parsed<Storage<'a>> {
+        let items = self.tuple(id)?;
+        if let Some(Value::Str("module")) = items.first() {
+            return Err(
+                "refused, because it holds a whole pickled model with its source code, as \
+                        torch.save(model) writes it. Save the weights alone: \
+                        torch.save(model.state_dict(), \"weights.pth\")"
+                    .into(),
+            );
+        }
+        let (class, key, count, view) = match *items {
+            [Value::Str("storage"), class, key, _location, count] => (class, key, count, None),
+            [Value::Str("storage"), class, key, _location, count, view] => {
+                (class, key, count, Some(view))
+            }
+            _ => return Err("a persistent id that names no storage".into()),
+        };
+        let (Value::Callable(Callable::Storage(element)), Value::Str(key), Value::Int(count)) =
+            (class, key, count)
+        else {
+            return Err("a storage without class, key or size".into());
+        };
+        let count =
+            usize::try_from(count).map_err(|_| format!("storage {key} has {count} values"))?;
+        if count.checked_mul(element.size()).is_none() {
+            return Err(format!("storage {} has {count} values", printable(key.as_bytes())));
+        }
+        let view_offset = match view {
+            None | Some(Value::None) => 0,
+            Some(view) => match *self.tuple(view)? {
+                [_key, Value::Int(offset), Value::Int(_)] => {
+                    usize::try_from(offset).map_err(|_| "a storage's view begins before it")?
+                }
+                _ => return Err("a storage with a malformed view".into()),
+            },
+        };
+        Ok(Storage { key, element, count, view_offset })
+    }
+}
+
+/// A string, or bytes where it is no UTF-8.
+fn text(bytes: &[u8]) -> Value<'_> {
+    std::str::from_utf8(bytes).map_or(Value::Bytes, Value::Str)
+}
+
+fn parse_text<T: std::str::FromStr>(line: &[u8], what: &str) -> Parsed<T> {
+    std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.trim().parse().ok())
+        .ok_or_else(|| format!("expected {what}, found `{}`", printable(line)))
+}
+
+fn pairs<'a>(items: &[Value<'a>]) -> Parsed<Vec<(Value<'a>, Value<'a>)>> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err("a dictionary with a key that has no value".into());
+    }
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}

@@ -1,0 +1,283 @@
+//! The zip archives of PyTorch since 1.6: `NAME/data.pkl`, `NAME/byteorder`, `NAME/data/KEY`.
+//!
+//! Only what such files hold is read: entries that are stored or deflated, not encrypted, in one
+//! file, with or without zip64 (APPNOTE 4.3 to 4.5). Sizes are believed only as far as the file
+//! reaches.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Read;
+
+use super::pickle::{self, Pickle};
+use super::select;
+use super::state_dict::StateDict;
+use super::storage::{Budget, Storages, read_tensors};
+use super::{Parsed, printable};
+
+/// A pickle longer than this describes more than weights.
+const MAX_PICKLE: usize = 64 << 20;
+
+const TRUNCATED: &str = "the file is truncated or damaged; copy or download it again";
+
+/// Reads a state_dict out of a zip archive.
+pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
+    let archive = Archive::open(file)?;
+    let root = archive.root()?;
+    let mut budget = Budget::of_file(file.len());
+    if archive.entries.contains_key(format!("{root}constants.pkl").as_bytes()) {
+        return Err("a TorchScript archive (torch.jit.save), which holds a program. Save the \
+                    weights alone: torch.save(model.state_dict(), \"weights.pth\")"
+            .into());
+    }
+    let byteorder = format!("{root}byteorder");
+    if archive.entries.contains_key(byteorder.as_bytes())
+        && archive.bytes(&byteorder, 16, &mut budget)?.as_ref() != b"little"
+    {
+        return Err("it was written on a big-endian machine; save it again on another".into());
+    }
+    let name = format!("{root}data.pkl");
+    let bytes = archive.bytes(&name, MAX_PICKLE, &mut budget)?;
+    let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
+    let entries = select::state_dict_of(&pickle)?;
+    // Inflated storages and finished tensors each have a budget.
+    let mut tensor_budget = Budget::of_file(file.len());
+    let mut storages = ZipStorages { archive, root, budget, read: HashMap::new() };
+    read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)
+}
+
+struct ZipStorages<'a> {
+    archive: Archive<'a>,
+    root: String,
+    budget: Budget,
+    /// Those whose checksum was found right: tied weights share one.
+    read: HashMap<String, Cow<'a, [u8]>>,
+}
+
+impl Storages for ZipStorages<'_> {
+    fn bytes(&mut self, key: &str) -> Parsed<&[u8]> {
+        if !self.read.contains_key(key) {
+            let name = format!("{}data/{key}", self.root);
+            let bytes = self.archive.bytes(&name, usize::MAX, &mut self.budget)?;
+            self.read.insert(key.to_owned(), bytes);
+        }
+        Ok(&self.read[key])
+    }
+}
+
+/// A zip archive's directory.
+struct Archive<'a> {
+    file: &'a [u8],
+    entries: HashMap<&'a [u8], Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    flags: u16,
+    method: u16,
+    checksum: u32,
+    packed: u64,
+    size: u64,
+    header: u64,
+}
+
+impl<'a> Archive<'a> {
+    fn open(file: &'a [u8]) -> Parsed<Self> {
+        let (mut at, count) = find_directory(file)?;
+        let mut entries = HashMap::new();
+        for index in 0..count {
+            let damaged =
+                || format!("entry {index} of {count} in the zip directory is damaged: {TRUNCATED}");
+            let header = Record(file.get(at..).ok_or_else(damaged)?);
+            if header.u32(0) != Some(0x0201_4b50) {
+                return Err(damaged());
+            }
+            let (name, entry, length) = directory_entry(header).ok_or_else(damaged)?;
+            if entries.insert(name, entry).is_some() {
+                return Err(format!("two zip entries are called {}", printable(name)));
+            }
+            at += length;
+        }
+        Ok(Self { file, entries })
+    }
+
+    /// The folder that holds `data.pkl`, with its slash.
+    fn root(&self) -> Parsed<String> {
+        let mut roots = self.entries.keys().filter_map(|name| {
+            let root = name.strip_suffix(b"data.pkl")?;
+            let first_slash = root.iter().position(|&byte| byte == b'/');
+            (root.is_empty() || first_slash == Some(root.len() - 1)).then_some(root)
+        });
+        match (roots.next(), roots.next()) {
+            (Some(root), None) => {
+                String::from_utf8(root.to_vec()).map_err(|error| error.to_string())
+            }
+            (Some(_), Some(_)) => Err("a zip archive with several checkpoints (data.pkl)".into()),
+            (None, _) => Err("a zip archive, but not a checkpoint of PyTorch: it has no entry \
+                              NAME/data.pkl. If the checkpoint is inside of it, unpack it"
+                .into()),
+        }
+    }
+
+    /// The bytes of an entry, checked against its checksum; at most `limit` of them.
+    fn bytes(&self, name: &str, limit: usize, budget: &mut Budget) -> Parsed<Cow<'a, [u8]>> {
+        let entry = *self
+            .entries
+            .get(name.as_bytes())
+            .ok_or_else(|| format!("its zip archive has no entry {}", shown(name)))?;
+        let size =
+            usize::try_from(entry.size).ok().filter(|&size| size <= limit).ok_or_else(|| {
+                format!("zip entry {} claims {} bytes, too many", shown(name), entry.size)
+            })?;
+        let packed = packed_bytes(self.file, entry).ok_or_else(|| {
+            format!("zip entry {} lies outside of the file: {TRUNCATED}", shown(name))
+        })?;
+        let bytes = match entry.method {
+            _ if entry.flags & 1 != 0 => {
+                return Err(format!("zip entry {} is encrypted", shown(name)));
+            }
+            0 if packed.len() == size => Cow::Borrowed(packed),
+            8 => {
+                budget.spend(size)?;
+                Cow::Owned(inflate(packed, size).ok_or_else(|| {
+                    format!("zip entry {} does not inflate to {size} bytes", shown(name))
+                })?)
+            }
+            0 => {
+                return Err(format!("zip entry {} has two sizes: {TRUNCATED}", shown(name)));
+            }
+            method => {
+                return Err(format!(
+                    "zip entry {} is compressed by method {method}; PyTorch stores (0), and \
+                     deflate (8) is read too",
+                    shown(name)
+                ));
+            }
+        };
+        // torch.save writes 0 where it was told not to compute checksums.
+        if entry.checksum != 0 && crc32fast::hash(&bytes) != entry.checksum {
+            return Err(format!("the checksum of zip entry {} is wrong: {TRUNCATED}", shown(name)));
+        }
+        Ok(bytes)
+    }
+}
+
+fn shown(name: &str) -> String {
+    printable(name.as_bytes())
+}
+
+/// Exactly `size` bytes, or nothing. Memory grows with what is really there.
+fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size.min(packed.len().saturating_mul(4)));
+    flate2::read::DeflateDecoder::new(packed)
+        .take(size as u64 + 1)
+        .read_to_end(&mut bytes)
+        .ok()
+        .filter(|&length| length == size)?;
+    Some(bytes)
+}
+
+/// Little-endian numbers at places of a record.
+#[derive(Clone, Copy)]
+struct Record<'a>(&'a [u8]);
+
+impl<'a> Record<'a> {
+    fn u16(self, at: usize) -> Option<u16> {
+        Some(u16::from_le_bytes(*self.0.get(at..)?.first_chunk()?))
+    }
+
+    fn u32(self, at: usize) -> Option<u32> {
+        Some(u32::from_le_bytes(*self.0.get(at..)?.first_chunk()?))
+    }
+
+    fn u64(self, at: usize) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.0.get(at..)?.first_chunk()?))
+    }
+
+    fn bytes(self, at: usize, length: usize) -> Option<&'a [u8]> {
+        self.0.get(at..)?.get(..length)
+    }
+}
+
+/// Where the central directory begins, and how many entries it has.
+fn find_directory(file: &[u8]) -> Parsed<(usize, u64)> {
+    const END: usize = 22;
+    let missing = || format!("the directory at the end of the zip archive is missing: {TRUNCATED}");
+    // The end record is last, but for a comment whose length it states.
+    let last = file.len().checked_sub(END).ok_or_else(missing)?;
+    let end = (last.saturating_sub(u16::MAX.into())..=last)
+        .rev()
+        .find(|&at| {
+            let record = Record(&file[at..]);
+            record.u32(0) == Some(0x0605_4b50) && record.u16(20).map(usize::from) == Some(last - at)
+        })
+        .ok_or_else(missing)?;
+    let directory = || -> Option<(u64, u64, u64)> {
+        let record = Record(file.get(end..)?);
+        // A zip64 locator right before it says where the record with the full numbers is.
+        if let Some(locator) = end.checked_sub(20).map(|at| Record(&file[at..]))
+            && locator.u32(0) == Some(0x0706_4b50)
+        {
+            let wide = Record(file.get(usize::try_from(locator.u64(8)?).ok()?..)?);
+            if wide.u32(0)? != 0x0606_4b50 {
+                return None;
+            }
+            return Some((wide.u64(32)?, wide.u64(40)?, wide.u64(48)?));
+        }
+        Some((record.u16(10)?.into(), record.u32(12)?.into(), record.u32(16)?.into()))
+    };
+    let (count, size, start) = directory().ok_or_else(missing)?;
+    let fits = start.checked_add(size).is_some_and(|stop| stop <= end as u64);
+    // An entry takes 46 bytes at least.
+    if !fits || count > size / 46 {
+        return Err(format!(
+            "the zip archive claims a directory of {count} entries and {size} bytes at {start}, \
+             which the file of {} bytes does not hold: {TRUNCATED}",
+            file.len()
+        ));
+    }
+    Ok((start as usize, count))
+}
+
+/// An entry of the central directory: its name, what it says, its length.
+fn directory_entry(header: Record<'_>) -> Option<(&[u8], Entry, usize)> {
+    let name_length = usize::from(header.u16(28)?);
+    let extra_length = usize::from(header.u16(30)?);
+    let comment_length = usize::from(header.u16(32)?);
+    let mut entry = Entry {
+        flags: header.u16(8)?,
+        method: header.u16(10)?,
+        checksum: header.u32(16)?,
+        packed: header.u32(20)?.into(),
+        size: header.u32(24)?.into(),
+        header: header.u32(42)?.into(),
+    };
+    let name = header.bytes(46, name_length)?;
+    let mut extra = header.bytes(46 + name_length, extra_length)?;
+    // The zip64 field holds, in this order, those numbers that did not fit into 32 bits.
+    while let (Some(id), Some(length)) = (Record(extra).u16(0), Record(extra).u16(2)) {
+        let field = Record(extra).bytes(4, length.into())?;
+        if id == 1 {
+            let mut at = 0;
+            for number in [&mut entry.size, &mut entry.packed, &mut entry.header] {
+                if *number == u64::from(u32::MAX) {
+                    *number = Record(field).u64(at)?;
+                    at += 8;
+                }
+            }
+        }
+        extra = &extra[4 + field.len()..];
+    }
+    let length = 46 + name_length + extra_length + comment_length;
+    header.bytes(0, length)?;
+    Some((name, entry, length))
+}
+
+/// The bytes of an entry as they lie in the file.
+fn packed_bytes(file: &[u8], entry: Entry) -> Option<&[u8]> {
+    let header = Record(file.get(usize::try_from(entry.header).ok()?..)?);
+    if header.u32(0)? != 0x0403_4b50 {
+        return None;
+    }
+    let start = 30 + usize::from(header.u16(26)?) + usize::from(header.u16(28)?);
+    header.bytes(start, usize::try_from(entry.packed).ok()?)
+}
