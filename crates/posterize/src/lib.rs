@@ -8,6 +8,7 @@ pub mod atomic_file;
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+mod evaluate;
 pub mod executor;
 pub mod format;
 pub mod graph;
@@ -20,5 +21,6 @@ pub mod tensor;
 
 pub use checkpoint::StateDict;
 pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};
 pub use tensor::{MemoryFormat, Tensor};

@@ -20,7 +20,7 @@ mod testing;
 mod vectorize;
 
 pub use conv2d::Conv2d;
-pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_u8};
+pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
 pub use linear::Linear;
 pub use pack::accumulator_range;
 pub use pad::pad;

@@ -297,6 +297,14 @@ pub struct ZeroPad2d {
     pub bottom: usize,
 }
 
+impl ZeroPad2d {
+    /// The kernel's padding.
+    pub fn padding(self) -> kernels::Padding {
+        let Self { left, right, top, bottom } = self;
+        kernels::Padding { top, bottom, left, right }
+    }
+}
+
 /// A clamp that can follow another operator inside one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Activation {

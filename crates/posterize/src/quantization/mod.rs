@@ -1,10 +1,15 @@
 //! From float to int8: qparams, observers, qconfigs, fusion, prepare and convert.
 
+mod convert;
 mod fuse;
 mod observer;
+mod prepare;
 mod qconfig;
 mod qparams;
+mod quantized_model;
 
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
+pub use prepare::{FloatLayer, ObservedModel};
 pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
+pub use quantized_model::{QuantizedLayer, QuantizedModel};

@@ -92,8 +92,23 @@ impl Loop for Dequantize<'_> {
     }
 }
 
-/// From one quantization to another: what [`quantize`] makes of [`dequantize`]'s results, by a
-/// table of 256 entries.
+/// From one quantization to another, for each of the 256 integers: what [`quantize`] makes of
+/// [`dequantize`]'s result.
+///
+/// # Panics
+/// When `min > max`, or a scale is not positive and finite.
+pub fn requantize_table(from: QParams8, to: QParams8, [min, max]: [u8; 2]) -> [u8; 256] {
+    from.assert_valid();
+    to.assert_valid();
+    let target = Target::new(to.zero_point, min, max);
+    let inverse = 1.0 / to.scale;
+    std::array::from_fn(|q| {
+        let x = (q as i32 - i32::from(from.zero_point)) as f32 * from.scale;
+        target.round(x * inverse)
+    })
+}
+
+/// From one quantization to another, by [`requantize_table`].
 ///
 /// # Panics
 /// When the lengths differ, `min > max`, or a scale is not positive and finite.
@@ -101,19 +116,12 @@ pub fn requantize_u8(
     pool: &Pool,
     from: QParams8,
     to: QParams8,
-    [min, max]: [u8; 2],
+    range: [u8; 2],
     input: &[u8],
     output: &mut [u8],
 ) {
-    from.assert_valid();
-    to.assert_valid();
     assert_eq!(input.len(), output.len(), "requantize: one output for each input");
-    let target = Target::new(to.zero_point, min, max);
-    let inverse = 1.0 / to.scale;
-    let table: [u8; 256] = std::array::from_fn(|q| {
-        let x = (q as i32 - i32::from(from.zero_point)) as f32 * from.scale;
-        target.round(x * inverse)
-    });
+    let table = requantize_table(from, to, range);
     let output = SharedMut::new(output);
     for_each_chunk(pool, input.len(), |range| {
         // SAFETY: the ranges of the chunks are disjoint.

@@ -6,7 +6,7 @@ mod binary;
 mod convert;
 
 pub use binary::{Add, Mul};
-pub use convert::{clamp, dequantize, quantize, requantize_u8};
+pub use convert::{clamp, dequantize, quantize, requantize_table, requantize_u8};
 
 use std::ops::Range;
 

@@ -1,0 +1,96 @@
+//! Accuracy of a model over labelled pictures.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::executor::Engine;
+use crate::metrics;
+use crate::tensor::Tensor;
+
+/// What an evaluation found so far, or in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Pictures seen.
+    pub images: usize,
+    /// Pictures whose label has the largest logit.
+    pub correct1: usize,
+    /// Pictures whose label is among the five largest logits.
+    pub correct5: usize,
+    /// Sum of the pictures' cross-entropies.
+    pub loss_sum: f64,
+    /// Time spent in the model alone, in seconds.
+    pub model_seconds: f64,
+}
+
+impl Evaluation {
+    /// Top-1 accuracy in percent; 0 before the first picture.
+    pub fn top1(&self) -> f64 {
+        self.percent(self.correct1)
+    }
+
+    /// Top-5 accuracy in percent; 0 before the first picture.
+    pub fn top5(&self) -> f64 {
+        self.percent(self.correct5)
+    }
+
+    /// Mean cross-entropy; 0 before the first picture.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.images.max(1) as f64
+    }
+
+    /// Milliseconds in the model for each picture; 0 before the first.
+    pub fn ms_per_image(&self) -> f64 {
+        1e3 * self.model_seconds / self.images.max(1) as f64
+    }
+
+    fn percent(&self, correct: usize) -> f64 {
+        100.0 * correct as f64 / self.images.max(1) as f64
+    }
+}
+
+/// Runs every batch through `engine` and counts right answers. `seen` gets the figures so far, the
+/// batch and its logits `[N, classes]` after each batch.
+///
+/// ```no_run
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+/// use posterize::executor::{FloatEngine, Options};
+/// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
+/// let folder = ImageFolder::open("val", None)?;
+/// let loader = Loader::new(&folder, Preprocessing::imagenet()).batch_size(30);
+/// let mut engine = FloatEngine::new(model, Options::all_threads()?);
+/// let result = posterize::evaluate(&mut engine, loader.tensors(), &mut |_, _, _| ())?;
+/// println!("{:.2} % of {} pictures", result.top1(), result.images);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// The first batch that cannot be read or run, a label that is no class of the model, or no
+/// pictures at all.
+pub fn evaluate(
+    engine: &mut dyn Engine,
+    batches: impl IntoIterator<Item = Result<Batch<Tensor>>>,
+    seen: &mut dyn FnMut(&Evaluation, &Batch<Tensor>, &Tensor),
+) -> Result<Evaluation> {
+    let mut sum = Evaluation::default();
+    for batch in batches {
+        let batch = batch?;
+        let start = Instant::now();
+        let logits = engine.run(&batch.images)?;
+        sum.model_seconds += start.elapsed().as_secs_f64();
+        let classes = logits.shape().get(1).copied().unwrap_or(0);
+        let [first, fifth] = metrics::correct(&logits, &batch.labels, [1, classes.clamp(1, 5)])?;
+        sum.correct1 += first;
+        sum.correct5 += fifth;
+        sum.loss_sum += metrics::cross_entropy(&logits, &batch.labels)? * batch.labels.len() as f64;
+        sum.images += batch.labels.len();
+        seen(&sum, &batch, &logits);
+    }
+    if sum.images == 0 {
+        return Err(Error::Argument("there was no picture to evaluate on".into()));
+    }
+    Ok(sum)
+}

@@ -1,0 +1,41 @@
+//! Calibration: pictures run through the float model while its observers watch.
+
+use super::{FloatEngine, Options};
+use crate::error::Result;
+use crate::quantization::ObservedModel;
+use crate::tensor::Tensor;
+
+impl ObservedModel {
+    /// Runs a batch `[N, C, H, W]` through the float model on all processors; every observer sees
+    /// its value. For many batches use [`Self::calibrate`], which packs the weights once.
+    ///
+    /// # Errors
+    /// A layer that the input does not fit, or one whose output holds NaN or infinite values.
+    pub fn forward(&mut self, images: &Tensor) -> Result<Tensor> {
+        let mut engine = FloatEngine::new(self.model(), Options::all_threads()?);
+        self.observe_batch(&mut engine, images)
+    }
+
+    /// Runs every batch through the float model; every observer sees its values. The result does
+    /// not depend on the number of threads. Returns the number of pictures.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and the first error among the batches.
+    pub fn calibrate<B>(&mut self, options: Options, batches: B) -> Result<usize>
+    where
+        B: IntoIterator<Item = Result<Tensor>>,
+    {
+        let mut engine = FloatEngine::new(self.model(), options);
+        let mut pictures = 0;
+        for images in batches {
+            let images = images?;
+            self.observe_batch(&mut engine, &images)?;
+            pictures += images.shape()[0];
+        }
+        Ok(pictures)
+    }
+
+    fn observe_batch(&mut self, engine: &mut FloatEngine, images: &Tensor) -> Result<Tensor> {
+        engine.run_observed(images, &mut |id, values| self.observe(id, values))
+    }
+}

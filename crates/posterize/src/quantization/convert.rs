@@ -1,0 +1,239 @@
+//! Convert: the observed float model becomes an int8 one.
+//!
+//! `torch.ao.quantization.convert`: weights are quantized by their qconfig's observer, biases to
+//! int32 at `scale_x · scale_w`, and quantize and dequantize nodes are placed wherever values pass
+//! between float and int8.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::observer::ObserverSpec;
+use super::prepare::{Domain, ObservedModel};
+use super::qparams::{Dtype, QParams, QuantizationParams};
+use super::quantized_model::{QuantizedLayer, QuantizedModel};
+use crate::error::{Error, Result};
+use crate::graph::{Node, NodeId, Op, Rewriter};
+use crate::model::Parameters;
+use crate::tensor::Tensor;
+
+/// Biases stay within this, so that a bias and every sum of products fit an i32 together.
+const LARGEST_BIAS: f64 = (1 << 30) as f64;
+
+impl ObservedModel {
+    /// Converts to int8.
+    ///
+    /// # Errors
+    /// Observers that saw no data, all of them by name; a weight that holds NaN or infinite values.
+    pub fn convert(&self) -> Result<QuantizedModel> {
+        let idle = self.without_data();
+        if !idle.is_empty() {
+            return Err(Error::Argument(format!(
+                "{} of {} observers saw no data (run calibration pictures through the model before \
+                 converting it): {}",
+                idle.len(),
+                self.observers().count(),
+                idle.join(", ")
+            )));
+        }
+        let mut pass = Pass {
+            observed: self,
+            rewriter: Rewriter::new(self.model().graph()),
+            qparams: Vec::new(),
+            quantized: BTreeMap::new(),
+            dequantized: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            parameters: Parameters::new(),
+        };
+        let graph = self.model().graph();
+        for (id, node) in graph.iter() {
+            pass.carry_over(id, node)?;
+        }
+        let output = pass.in_float(graph.output(), "dequant".into())?;
+        pass.rewriter.replace(graph.output(), output);
+        QuantizedModel::new(
+            pass.rewriter.finish(graph)?,
+            pass.qparams,
+            pass.layers,
+            pass.parameters,
+            self.mapping().clone(),
+        )
+    }
+}
+
+struct Pass<'a> {
+    observed: &'a ObservedModel,
+    rewriter: Rewriter,
+    /// For every new node: the scale of its output where that is int8.
+    qparams: Vec<Option<QParams>>,
+    /// The quantize node behind a float node, where one was placed.
+    quantized: BTreeMap<NodeId, NodeId>,
+    /// The dequantize node behind an int8 node, where one was placed.
+    dequantized: BTreeMap<NodeId, NodeId>,
+    layers: BTreeMap<String, QuantizedLayer>,
+    parameters: Parameters,
+}
+
+impl Pass<'_> {
+    fn carry_over(&mut self, id: NodeId, node: &Node) -> Result<()> {
+        let domain = self.observed.domain(id);
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for &input in &node.inputs {
+            inputs.push(match (domain, &node.op) {
+                (Domain::Int8(_), Op::QuantStub) => {
+                    self.in_float(input, self.behind(input, "dequant"))?
+                }
+                (Domain::Int8(_), _) => self.in_int8(input)?,
+                (Domain::Float, Op::DeQuantStub) => self.rewriter.moved(input),
+                (Domain::Float, _) => self.in_float(input, self.behind(input, "dequant"))?,
+            });
+        }
+        let qparams = match domain {
+            Domain::Float => None,
+            Domain::Int8(source) => Some(self.observed_qparams(source)?),
+        };
+        if let (Op::Conv2d(..) | Op::Linear(..), Some(output)) = (&node.op, qparams) {
+            let input = self.qparams[inputs[0].0]
+                .ok_or_else(|| Error::layer(&node.name, "its input has no scale"))?;
+            let layer = self.quantize_weights(id, node, input, output)?;
+            self.layers.insert(node.name.clone(), layer);
+        } else {
+            for parameter in node.op.parameters() {
+                let name = format!("{}.{}", node.name, parameter.name);
+                if let Some(tensor) = self.observed.model().parameters().get(&name) {
+                    self.parameters.insert(name, Arc::clone(tensor));
+                }
+            }
+        }
+        let new = self.push(Node { inputs, ..node.clone() }, qparams);
+        self.rewriter.replace(id, new);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node, qparams: Option<QParams>) -> NodeId {
+        self.qparams.push(qparams);
+        self.rewriter.push(node)
+    }
+
+    fn behind(&self, id: NodeId, what: &str) -> String {
+        format!("{}.{what}", self.observed.model().graph().node(id).name)
+    }
+
+    /// The int8 form of a node's output.
+    fn in_int8(&mut self, id: NodeId) -> Result<NodeId> {
+        let moved = self.rewriter.moved(id);
+        if self.qparams[moved.0].is_some() {
+            return Ok(moved);
+        }
+        if let Some(&known) = self.quantized.get(&id) {
+            return Ok(known);
+        }
+        let node = self.observed.model().graph().node(id);
+        let name =
+            if matches!(node.op, Op::Input) { "quant".into() } else { self.behind(id, "quant") };
+        let qparams = self.observed_qparams(id)?;
+        let stub = Node { name, op: Op::QuantStub, inputs: vec![moved], is_module: true };
+        let new = self.push(stub, Some(qparams));
+        self.quantized.insert(id, new);
+        Ok(new)
+    }
+
+    /// The float form of a node's output.
+    fn in_float(&mut self, id: NodeId, name: String) -> Result<NodeId> {
+        let moved = self.rewriter.moved(id);
+        if self.qparams[moved.0].is_none() {
+            return Ok(moved);
+        }
+        if let Some(&known) = self.dequantized.get(&id) {
+            return Ok(known);
+        }
+        let stub = Node { name, op: Op::DeQuantStub, inputs: vec![moved], is_module: true };
+        let new = self.push(stub, None);
+        self.dequantized.insert(id, new);
+        Ok(new)
+    }
+
+    fn observed_qparams(&self, source: NodeId) -> Result<QParams> {
+        let name = &self.observed.model().graph().node(source).name;
+        self.observed
+            .observer(source)
+            .and_then(super::observer::Observer::calculate_qparams)
+            .and_then(|qparams| qparams.per_tensor())
+            .ok_or_else(|| Error::layer(name, "its output has no observer with data"))
+    }
+
+    fn quantize_weights(
+        &self,
+        id: NodeId,
+        node: &Node,
+        input: QParams,
+        output: QParams,
+    ) -> Result<QuantizedLayer> {
+        let model = self.observed.model();
+        let qconfig = self.observed.qconfig(id).expect("int8 nodes have a qconfig");
+        let weight = model
+            .parameter(&node.name, "weight")
+            .ok_or_else(|| Error::layer(&node.name, "the model has no weight for it"))?;
+        let bias = model.parameter(&node.name, "bias").map(Tensor::data);
+        quantize_layer(&node.name, weight, bias, &qconfig.weight, input, output)
+    }
+}
+
+/// Quantizes a weight `[out, …]` by `spec`, and a bias to i32 at `scale_x · scale_w`.
+///
+/// Where a channel's weights are so small that its bias would not fit, the channel's scale is raised
+/// until it does: such weights contribute next to nothing beside their bias.
+///
+/// # Errors
+/// NaN or infinite values.
+pub(crate) fn quantize_layer(
+    name: &str,
+    weight: &Tensor,
+    bias: Option<&[f32]>,
+    spec: &ObserverSpec,
+    input: QParams,
+    output: QParams,
+) -> Result<QuantizedLayer> {
+    let in_weight = || format!("{name}.weight");
+    let mut observer = spec.build()?;
+    observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
+    let mut qparams = observer
+        .calculate_qparams()
+        .ok_or_else(|| Error::layer(in_weight(), "it holds no values"))?;
+    let channels = weight.shape()[0];
+    let zeros = vec![0.0; channels];
+    let bias = bias.unwrap_or(&zeros);
+    if let Some(channel) = bias.iter().position(|value| !value.is_finite()) {
+        return Err(Error::layer(
+            format!("{name}.bias"),
+            format!("value {channel} is {}: weights must be finite", bias[channel]),
+        ));
+    }
+    let least = |bias: f32| (f64::from(bias.abs()) / LARGEST_BIAS / f64::from(input.scale)) as f32;
+    match &mut qparams {
+        QuantizationParams::PerTensor(all) => {
+            all.scale = bias.iter().fold(all.scale, |scale, &bias| scale.max(least(bias)));
+        }
+        QuantizationParams::PerChannel { channels, .. } => {
+            for (channel, &bias) in channels.iter_mut().zip(bias) {
+                channel.scale = channel.scale.max(least(bias));
+            }
+        }
+    }
+    let values = qparams.quantize(weight.data(), weight.shape(), Dtype::Qint8)?;
+    let bias = bias
+        .iter()
+        .enumerate()
+        .map(|(channel, &bias)| {
+            let scale = f64::from(input.scale) * f64::from(qparams.channel(channel).scale);
+            (f64::from(bias) / scale).round_ties_even() as i32
+        })
+        .collect();
+    let layer = QuantizedLayer {
+        shape: weight.shape().to_vec(),
+        weight: values.into_iter().map(|q| q as i8).collect(),
+        qparams,
+        bias,
+    };
+    layer.multipliers(input, output).map_err(|problem| Error::layer(name, problem))?;
+    Ok(layer)
+}

@@ -1,0 +1,278 @@
+//! Prepare: which layers become int8, and an observer for every value that needs a scale.
+//!
+//! `torch.ao.quantization.prepare`, without its traps: where quantized computation begins and ends
+//! is found from the graph (or from stubs the author placed), an addition is observed like any
+//! layer, and a layer without an int8 form stays in float.
+
+use std::collections::BTreeMap;
+
+use super::observer::Observer;
+use super::qconfig::{QConfig, QConfigMapping};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Leaf, ModuleTree, Node, NodeId, Op, float_leaf};
+use crate::model::FloatModel;
+
+/// Where a node's output gets its scale from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Domain {
+    /// The node computes in float.
+    Float,
+    /// The node computes in int8; the observer of this node gives its output's scale. Pooling, ReLU
+    /// and other layers that only move values name the node whose scale they share.
+    Int8(NodeId),
+}
+
+/// A float model with observers, to run calibration pictures through.
+#[derive(Debug)]
+pub struct ObservedModel {
+    model: FloatModel,
+    mapping: QConfigMapping,
+    domains: Vec<Domain>,
+    qconfigs: Vec<Option<QConfig>>,
+    observers: BTreeMap<NodeId, Observer>,
+}
+
+/// Why a layer stays in float.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FloatLayer {
+    /// The layer's dotted path.
+    pub name: String,
+    /// Its type: `BatchNorm2d`.
+    pub kind: String,
+    /// The reason, as a sentence without a full stop.
+    pub reason: &'static str,
+}
+
+impl FloatModel {
+    /// Inserts observers as `mapping` says.
+    ///
+    /// # Errors
+    /// A qconfig that no kernel can serve (asymmetric weights, signed activations), or a module name
+    /// or glob of the mapping that matches no layer.
+    pub fn prepare(&self, mapping: &QConfigMapping) -> Result<ObservedModel> {
+        let graph = self.graph();
+        let names = graph.modules().iter().map(|module| module.path.as_str());
+        let unmatched =
+            mapping.unmatched(names.chain(graph.nodes().iter().map(|n| n.name.as_str())));
+        if !unmatched.is_empty() {
+            return Err(Error::Argument(format!(
+                "the qconfig mapping names what the model does not have: {}",
+                unmatched.join(", ")
+            )));
+        }
+        let qconfigs: Vec<Option<QConfig>> = graph
+            .nodes()
+            .iter()
+            .map(|node| mapping.get(&node.name, &node.op.kind()).cloned())
+            .collect();
+        for (node, qconfig) in graph.nodes().iter().zip(&qconfigs) {
+            if let Some(qconfig) = qconfig {
+                check_qconfig(node, qconfig)?;
+            }
+        }
+        let domains = choose_domains(graph, &qconfigs);
+        let mut observers = BTreeMap::new();
+        for (id, node) in graph.iter() {
+            let Domain::Int8(source) = domains[id.0] else { continue };
+            let qconfig = qconfigs[id.0].as_ref().expect("int8 nodes have a qconfig");
+            if source == id {
+                observers.insert(id, qconfig.activation.build()?);
+            }
+            if !matches!(node.op, Op::QuantStub) {
+                // A float value on its way into int8 needs a scale of its own.
+                for &input in &node.inputs {
+                    if domains[input.0] == Domain::Float && !observers.contains_key(&input) {
+                        observers.insert(input, qconfig.activation.build()?);
+                    }
+                }
+            }
+        }
+        Ok(ObservedModel {
+            model: self.clone(),
+            mapping: mapping.clone(),
+            domains,
+            qconfigs,
+            observers,
+        })
+    }
+}
+
+fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
+    use super::qparams::Dtype;
+    qconfig.validate()?;
+    let problem = if qconfig.activation.dtype != Dtype::Quint8 {
+        Some("activations must be quint8")
+    } else if qconfig.activation.qscheme.is_per_channel() {
+        Some("activations must be quantized per tensor")
+    } else if qconfig.weight.dtype != Dtype::Qint8 || !qconfig.weight.qscheme.is_symmetric() {
+        Some("weights must be symmetric qint8")
+    } else {
+        None
+    };
+    match problem {
+        Some(problem) => {
+            Err(Error::layer(&node.name, format!("its qconfig has no int8 kernel: {problem}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether int8 kernels compute the operator, and whether its output keeps its input's scale.
+#[derive(PartialEq, Eq)]
+enum Int8Form {
+    None,
+    NewScale,
+    SharedScale,
+}
+
+fn int8_form(op: &Op) -> Int8Form {
+    match op {
+        Op::Conv2d(..) | Op::Linear(..) | Op::Add(_) | Op::Mul | Op::Cat | Op::QuantStub => {
+            Int8Form::NewScale
+        }
+        Op::Activation(_)
+        | Op::MaxPool2d(_)
+        | Op::AdaptiveAvgPool2d(_)
+        | Op::Mean
+        | Op::Flatten
+        | Op::Dropout(_)
+        | Op::ZeroPad2d(_) => Int8Form::SharedScale,
+        Op::Input | Op::BatchNorm(_) | Op::DeQuantStub => Int8Form::None,
+    }
+}
+
+/// Where quantized computation is wanted: everywhere, or where the author's stubs say.
+fn quantized_region(graph: &Graph) -> Vec<bool> {
+    let stubs = graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub | Op::DeQuantStub));
+    let mut region = vec![!stubs; graph.nodes().len()];
+    if stubs {
+        for (id, node) in graph.iter() {
+            region[id.0] = match node.op {
+                Op::QuantStub => true,
+                Op::DeQuantStub => false,
+                _ => node.inputs.iter().any(|input| region[input.0]),
+            };
+        }
+    }
+    region
+}
+
+fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
+    let region = quantized_region(graph);
+    let mut domains: Vec<Domain> = Vec::with_capacity(graph.nodes().len());
+    for (id, node) in graph.iter() {
+        let wanted = region[id.0] && qconfigs[id.0].is_some();
+        domains.push(match int8_form(&node.op) {
+            Int8Form::NewScale if wanted => Domain::Int8(id),
+            Int8Form::SharedScale if wanted => domains[node.inputs[0].0],
+            _ => Domain::Float,
+        });
+    }
+    domains
+}
+
+impl ObservedModel {
+    /// Shows a node's output to its observer, if it has one.
+    pub(crate) fn observe(&mut self, id: NodeId, values: &[f32]) -> Result<()> {
+        match self.observers.get_mut(&id) {
+            Some(observer) => observer
+                .observe(values, &[values.len()])
+                .map_err(|error| error.in_layer(self.model.graph().node(id).name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The float model that is observed.
+    pub fn model(&self) -> &FloatModel {
+        &self.model
+    }
+
+    /// The mapping it was prepared with.
+    pub fn mapping(&self) -> &QConfigMapping {
+        &self.mapping
+    }
+
+    /// The observers, by the name of the node whose output they see.
+    pub fn observers(&self) -> impl Iterator<Item = (&str, &Observer)> {
+        self.observers
+            .iter()
+            .map(|(id, observer)| (self.model.graph().node(*id).name.as_str(), observer))
+    }
+
+    /// The names of the nodes whose observers saw no data.
+    pub fn without_data(&self) -> Vec<&str> {
+        self.observers()
+            .filter(|(_, observer)| !observer.has_data())
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// The layers that stay in float, and why.
+    pub fn float_layers(&self) -> Vec<FloatLayer> {
+        let graph = self.model.graph();
+        let region = quantized_region(graph);
+        graph
+            .iter()
+            .filter(|(id, node)| {
+                self.domains[id.0] == Domain::Float
+                    && !matches!(node.op, Op::Input | Op::DeQuantStub)
+            })
+            .map(|(id, node)| FloatLayer {
+                name: node.name.clone(),
+                kind: node.op.kind(),
+                reason: if !region[id.0] {
+                    "it lies outside the region between QuantStub and DeQuantStub"
+                } else if self.qconfigs[id.0].is_none() {
+                    "its qconfig is none"
+                } else if int8_form(&node.op) == Int8Form::None {
+                    "it has no int8 form; fuse it into the layer before it"
+                } else {
+                    "the layer before it is in float"
+                },
+            })
+            .collect()
+    }
+
+    pub(crate) fn domain(&self, id: NodeId) -> Domain {
+        self.domains[id.0]
+    }
+
+    pub(crate) fn qconfig(&self, id: NodeId) -> Option<&QConfig> {
+        self.qconfigs[id.0].as_ref()
+    }
+
+    pub(crate) fn observer(&self, id: NodeId) -> Option<&Observer> {
+        self.observers.get(&id)
+    }
+
+    /// The module tree with its observers, of the whole network or below a dotted path.
+    ///
+    /// # Errors
+    /// There is no such module.
+    pub fn module(&self, path: &str) -> Result<ModuleTree> {
+        ModuleTree::new(self.model.graph(), path, &|id, node| {
+            let observer =
+                self.observers.get(&id).map(|observer| Leaf::new(observer.to_string(), ""));
+            match (float_leaf(node), observer) {
+                (Some(leaf), Some(observer)) => Some(observed_leaf(leaf, observer)),
+                (Some(leaf), None) => Some(leaf),
+                // Functions show only where there is something to see.
+                (None, Some(observer)) => {
+                    let kind = if matches!(node.op, Op::Input) {
+                        "QuantStub".to_owned()
+                    } else {
+                        node.op.kind()
+                    };
+                    Some(observed_leaf(Leaf::new(kind, ""), observer))
+                }
+                (None, None) => None,
+            }
+        })
+    }
+}
+
+fn observed_leaf(mut leaf: Leaf, observer: Leaf) -> Leaf {
+    leaf.children.retain(|(name, _)| name != "activation_post_process");
+    leaf.children.push(("activation_post_process".into(), observer));
+    leaf
+}
