@@ -4,6 +4,8 @@ Writes beside itself:
 
 - `logits.safetensors`: the first 1,000 logits of each case for weights and pictures that need no
   storing, because both sides make them from a hash; the metadata entry `cases` describes the cases.
+- `genuine.safetensors`: the same picture's 1,000 logits from the checkpoints given as arguments
+  `MODEL=FILE`, which are not part of the project; without arguments it stays as it is.
 - `keys/MODEL.txt`: the state_dict's names and shapes in order, without `num_batches_tracked`.
 - `trees/*.txt`: models and sub-modules as PyTorch prints them.
 
@@ -16,7 +18,8 @@ its top 24 bits make u in [-1, 1), a multiple of 2^-23. Then, all in f32:
     every bias   u / 10
     picture      2 * u, under the name `input`
 
-Run with the environment of bench/peers: python testdata/logits/generate.py
+Run with the environment of bench/peers: python testdata/logits/generate.py \\
+    tf_mobilenet_v2=tf_mobilenet_v2.pth efficientnet_lite0=efficientnet-lite0-57934424.pth
 """
 
 import json
@@ -155,8 +158,19 @@ def write_logits() -> None:
     save_file(tensors, HERE / "logits.safetensors", {"cases": json.dumps(cases)})
 
 
+def write_genuine(arguments: list[str]) -> None:
+    picture = torch.from_numpy(uniform("input", [1, 3, 224, 224]) * np.float32(2))
+    tensors = {}
+    for name, path in (argument.split("=", 1) for argument in arguments):
+        with torch.inference_mode():
+            tensors[name] = networks.build(name, Path(path))(picture).numpy().reshape(-1)
+    if tensors:
+        save_file(tensors, HERE / "genuine.safetensors")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     write_trees()
     write_keys()
     write_logits()
+    write_genuine(sys.argv[1:])

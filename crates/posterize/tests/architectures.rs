@@ -52,6 +52,20 @@ fn models_print_as_torchvision_prints_them() {
 }
 
 #[test]
+fn fused_modules_print_as_the_tutorial_prints_them() {
+    let relu = Config { activation: Some(Activation::ReLU), ..Config::default() };
+    let model = models::mobilenet_v2(&relu).unwrap().init(0).fuse().unwrap();
+    for (path, file) in [
+        ("features.0", "mobilenet_v2_relu_fused_features_0.txt"),
+        ("features.1.conv", "mobilenet_v2_relu_fused_features_1_conv.txt"),
+        ("features.2", "mobilenet_v2_relu_fused_features_2.txt"),
+    ] {
+        let text = model.module(path).unwrap().to_string();
+        assert_same_text(path, &text, &golden(&format!("trees/{file}")));
+    }
+}
+
+#[test]
 fn multiply_adds_are_the_published_ones() {
     // In millions: TensorFlow's README of MobileNet (300 and 59), torchvision's documentation of its
     // ResNets (1.81 and 4.09 billion), d-li14/efficientnet-lite.pytorch (0.385 and 2.553 billion).

@@ -19,7 +19,7 @@ mod resnet;
 
 pub use efficientnet_lite::EfficientNetLite;
 pub use mobilenet_v2::MobileNetV2;
-pub use registry::{Preprocessing, by_name, names, preprocessing};
+pub use registry::{by_name, names, preprocessing};
 pub use resnet::ResNet;
 
 use crate::error::{Error, Result};

@@ -1,47 +1,29 @@
 //! The architectures by name, and how their published checkpoints want their pictures.
 
 use super::{Config, efficientnet_lite};
+use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::Architecture;
 
-/// How a published checkpoint wants its pictures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Preprocessing {
-    /// The short side after resizing, in pixels.
-    pub resize: usize,
-    /// Height and width of the centre crop, in pixels: the network's input.
-    pub crop: usize,
-    /// Subtracted from each channel, of values from 0 to 1.
-    pub mean: [f32; 3],
-    /// What each channel is then divided by.
-    pub std: [f32; 3],
-}
-
-type Build = fn(&Config) -> Result<Architecture>;
-
-const IMAGENET: Preprocessing = Preprocessing {
-    resize: 256,
-    crop: 224,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-};
+/// A name, what builds the architecture, and what its pictures go through.
+type Entry = (&'static str, fn(&Config) -> Result<Architecture>, fn() -> Preprocessing);
 
 /// EfficientNet-Lite resizes to 32 pixels more than it crops.
-const fn lite(variant: usize) -> Preprocessing {
+fn lite(variant: usize) -> Preprocessing {
     let crop = efficientnet_lite::VARIANTS[variant].size;
     Preprocessing { resize: crop + 32, crop, mean: [0.5; 3], std: [0.5; 3] }
 }
 
-const MODELS: [(&str, Build, Preprocessing); 9] = [
-    ("mobilenet_v2", super::mobilenet_v2, IMAGENET),
-    ("tf_mobilenet_v2", super::tf_mobilenet_v2, IMAGENET),
-    ("efficientnet_lite0", |config| super::efficientnet_lite(0, config), lite(0)),
-    ("efficientnet_lite1", |config| super::efficientnet_lite(1, config), lite(1)),
-    ("efficientnet_lite2", |config| super::efficientnet_lite(2, config), lite(2)),
-    ("efficientnet_lite3", |config| super::efficientnet_lite(3, config), lite(3)),
-    ("efficientnet_lite4", |config| super::efficientnet_lite(4, config), lite(4)),
-    ("resnet18", super::resnet18, IMAGENET),
-    ("resnet50", super::resnet50, IMAGENET),
+const MODELS: [Entry; 9] = [
+    ("mobilenet_v2", super::mobilenet_v2, Preprocessing::imagenet),
+    ("tf_mobilenet_v2", super::tf_mobilenet_v2, Preprocessing::imagenet),
+    ("efficientnet_lite0", |config| super::efficientnet_lite(0, config), || lite(0)),
+    ("efficientnet_lite1", |config| super::efficientnet_lite(1, config), || lite(1)),
+    ("efficientnet_lite2", |config| super::efficientnet_lite(2, config), || lite(2)),
+    ("efficientnet_lite3", |config| super::efficientnet_lite(3, config), || lite(3)),
+    ("efficientnet_lite4", |config| super::efficientnet_lite(4, config), || lite(4)),
+    ("resnet18", super::resnet18, Preprocessing::imagenet),
+    ("resnet50", super::resnet50, Preprocessing::imagenet),
 ];
 
 /// The names that [`by_name`] knows.
@@ -49,7 +31,7 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
     MODELS.iter().map(|&(name, ..)| name)
 }
 
-fn find(name: &str) -> Result<&'static (&'static str, Build, Preprocessing)> {
+fn find(name: &str) -> Result<&'static Entry> {
     MODELS.iter().find(|(known, ..)| *known == name).ok_or_else(|| {
         let known: Vec<&str> = names().collect();
         Error::Argument(format!("there is no model `{name}`; the models are {}", known.join(", ")))
@@ -69,7 +51,7 @@ pub fn by_name(name: &str, config: &Config) -> Result<Architecture> {
 /// # Errors
 /// There is none of that name.
 pub fn preprocessing(name: &str) -> Result<Preprocessing> {
-    find(name).map(|&(_, _, preprocessing)| preprocessing)
+    find(name).map(|(_, _, preprocessing)| preprocessing())
 }
 
 #[cfg(test)]
