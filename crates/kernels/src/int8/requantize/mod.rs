@@ -23,7 +23,7 @@ pub(crate) mod avx512;
 /// How the accumulators of each output channel become u8 outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Requantize {
-    /// `scale_input · scale_weight / scale_output`, one for each output channel; finite, positive.
+    /// [`Requantize::multiplier`], one for each output channel; finite and positive.
     pub multiplier: Vec<f32>,
     /// The zero point of the output.
     pub zero_point: u8,
@@ -34,6 +34,12 @@ pub struct Requantize {
 }
 
 impl Requantize {
+    /// `scale_input · scale_weight / scale_output`, with the roundings of PyTorch's fbgemm: the
+    /// product in f32, then the quotient in f32.
+    pub fn multiplier(input_scale: f32, weight_scale: f32, output_scale: f32) -> f32 {
+        input_scale * weight_scale / output_scale
+    }
+
     /// The output of one accumulator of `channel`.
     pub fn apply(&self, channel: usize, accumulator: i32) -> u8 {
         requantize(accumulator, self.multiplier[channel], self.zero_point, self.min, self.max)
