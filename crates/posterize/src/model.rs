@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::checkpoint::{StateDict, StateTensor};
-use crate::error::{Error, Result, StateDictMismatch};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Op, float_leaf};
 use crate::nn::{Module, trace};
 use crate::tensor::Tensor;
@@ -46,35 +46,14 @@ impl Architecture {
     /// [`Error::StateDict`] lists every missing, unexpected and mis-shaped key at once.
     pub fn load(&self, state: &StateDict) -> Result<FloatModel> {
         let expected = self.graph.parameters();
-        let mut mismatch =
-            StateDictMismatch { model: self.graph.kind().to_owned(), ..Default::default() };
-        let mut parameters = Parameters::new();
-        for (name, parameter) in &expected {
-            match state.get(name) {
-                Some(StateTensor::Float(tensor)) if tensor.shape() == parameter.shape => {
-                    parameters.insert(name.clone(), Arc::new(tensor.clone()));
-                }
-                Some(found) => mismatch.mis_shaped.push((
-                    name.clone(),
-                    parameter.shape.clone(),
-                    found.shape().to_vec(),
-                )),
-                None => mismatch.missing.push(name.clone()),
-            }
-        }
-        let known: std::collections::HashSet<&str> =
-            expected.iter().map(|(name, _)| name.as_str()).collect();
-        mismatch.unexpected = state
+        let shapes =
+            expected.iter().map(|(name, parameter)| (name.as_str(), parameter.shape.as_slice()));
+        state.check(self.graph.kind(), shapes)?;
+        let parameters = expected
             .iter()
-            .map(|(name, _)| name)
-            .filter(|name| !known.contains(name) && !name.ends_with(".num_batches_tracked"))
-            .map(str::to_owned)
+            .filter_map(|(name, _)| Some((name.clone(), Arc::new(state.float(name)?.clone()))))
             .collect();
-        if mismatch.is_empty() {
-            FloatModel::new(self.graph.clone(), parameters)
-        } else {
-            Err(Error::StateDict(mismatch))
-        }
+        FloatModel::new(self.graph.clone(), parameters)
     }
 
     /// Fills the network with fresh weights, as the published definitions initialise them: the same

@@ -1,6 +1,6 @@
 //! What differs between a state dict and the model it should fill.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 
 use super::state_dict::{StateDict, StateTensor};
@@ -23,32 +23,30 @@ pub struct StateDictMismatch {
 
 impl StateDictMismatch {
     /// The differences between `found` and the names and shapes that `model` needs.
-    pub(super) fn between(
+    pub(super) fn between<'a>(
         model: &str,
-        expected: &[(String, Vec<usize>)],
+        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
         found: &StateDict,
     ) -> Self {
         let mut mismatch = Self { model: model.to_owned(), ..Self::default() };
-        let known: HashMap<&str, &[usize]> =
-            expected.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
-        for (name, shape) in expected.iter().filter(|(name, _)| !is_counter(name)) {
+        let mut known = HashSet::new();
+        for (name, shape) in expected {
+            known.insert(name);
             match found.get(name) {
-                None => mismatch.missing.push(name.clone()),
-                Some(tensor) if tensor.shape() != shape.as_slice() => {
-                    mismatch.mis_shaped.push((
-                        name.clone(),
-                        shape.clone(),
-                        tensor.shape().to_vec(),
-                    ));
+                _ if is_counter(name) => {}
+                None => mismatch.missing.push(name.to_owned()),
+                Some(tensor) if tensor.shape() != shape => {
+                    let found = tensor.shape().to_vec();
+                    mismatch.mis_shaped.push((name.to_owned(), shape.to_vec(), found));
                 }
-                Some(StateTensor::Int(..)) => mismatch.integers.push(name.clone()),
+                Some(StateTensor::Int(..)) => mismatch.integers.push(name.to_owned()),
                 Some(StateTensor::Float(_)) => {}
             }
         }
         mismatch.unexpected = found
             .iter()
             .map(|(name, _)| name)
-            .filter(|name| !known.contains_key(name) && !is_counter(name))
+            .filter(|name| !known.contains(name) && !is_counter(name))
             .map(str::to_owned)
             .collect();
         mismatch
@@ -145,17 +143,13 @@ mod tests {
         StateTensor::Float(Tensor::zeros(shape))
     }
 
-    fn expected() -> Vec<(String, Vec<usize>)> {
-        [
-            ("features.0.0.weight", vec![16, 3, 3, 3]),
-            ("features.0.1.weight", vec![16]),
-            ("features.0.1.bias", vec![16]),
-            ("features.0.1.num_batches_tracked", vec![]),
-            ("classifier.1.weight", vec![10, 16]),
-        ]
-        .map(|(name, shape)| (name.to_owned(), shape))
-        .to_vec()
-    }
+    const EXPECTED: [(&str, &[usize]); 5] = [
+        ("features.0.0.weight", &[16, 3, 3, 3]),
+        ("features.0.1.weight", &[16]),
+        ("features.0.1.bias", &[16]),
+        ("features.0.1.num_batches_tracked", &[]),
+        ("classifier.1.weight", &[10, 16]),
+    ];
 
     fn of(entries: &[(&str, StateTensor)]) -> StateDict {
         entries.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect()
@@ -164,12 +158,12 @@ mod tests {
     #[test]
     fn what_fits_fits_with_and_without_batch_counters() {
         let mut weights: StateDict =
-            expected().into_iter().map(|(name, shape)| (name, float(&shape))).collect();
-        weights.check("Net", &expected()).unwrap();
+            EXPECTED.iter().map(|&(name, shape)| (name.to_owned(), float(shape))).collect();
+        weights.check("Net", EXPECTED).unwrap();
         weights.remove("features.0.1.num_batches_tracked").unwrap();
-        weights.check("Net", &expected()).unwrap();
+        weights.check("Net", EXPECTED).unwrap();
         weights.insert("classifier.num_batches_tracked", StateTensor::Int(vec![], vec![7]));
-        weights.check("Net", &expected()).unwrap();
+        weights.check("Net", EXPECTED).unwrap();
     }
 
     #[test]
@@ -181,7 +175,7 @@ mod tests {
             ("classifier.1.bias", float(&[10])),
             ("extra", float(&[1])),
         ]);
-        let error = weights.check("Net", &expected()).unwrap_err();
+        let error = weights.check("Net", EXPECTED).unwrap_err();
         let crate::Error::StateDict(mismatch) = &error else { panic!("{error}") };
         assert_eq!(mismatch.missing, ["features.0.1.weight"]);
         assert_eq!(mismatch.unexpected, ["classifier.1.bias", "extra"]);
@@ -214,13 +208,13 @@ mod tests {
             ("features.0.1.bias", float(&[8])),
             ("classifier.1.weight", float(&[10, 8])),
         ]);
-        let error = weights.check("Net", &expected()).unwrap_err().to_string();
+        let error = weights.check("Net", EXPECTED).unwrap_err().to_string();
         assert!(
             error.contains("features.0.1.weight, .bias: the model needs [16], the file has [8]"),
             "{error}"
         );
         assert!(error.ends_with("another width?"), "{error}");
-        let error = StateDict::new().check("Net", &expected()).unwrap_err().to_string();
+        let error = StateDict::new().check("Net", EXPECTED).unwrap_err().to_string();
         assert!(error.contains("4 missing:\n    features.0.0.weight\n"), "{error}");
     }
 }

@@ -100,9 +100,19 @@ impl StateDict {
     /// `load_state_dict(strict=True)` demands. `num_batches_tracked` may be there or not: files
     /// older than PyTorch 0.4.1 lack it, and no inference needs it.
     ///
+    /// ```
+    /// use posterize::StateDict;
+    /// let error = StateDict::new().check("Net", [("fc.weight", [10, 4].as_slice())]).unwrap_err();
+    /// assert!(error.to_string().contains("fc.weight"));
+    /// ```
+    ///
     /// # Errors
     /// [`Error::StateDict`] with every difference.
-    pub fn check(&self, model: &str, expected: &[(String, Vec<usize>)]) -> Result<()> {
+    pub fn check<'a>(
+        &self,
+        model: &str,
+        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<()> {
         let mismatch = StateDictMismatch::between(model, expected, self);
         if mismatch.is_empty() { Ok(()) } else { Err(Error::StateDict(mismatch)) }
     }
