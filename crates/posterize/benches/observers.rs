@@ -1,9 +1,9 @@
-//! How many values a second observers take in.
+//! How many values a second observers and fake quantization take in.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use posterize::quantization::{ObserverKind, ObserverSpec};
+use posterize::quantization::{FakeQuantize, ObserverKind, ObserverSpec, QConfig};
 
 /// A batch of activations: after a ReLU about half of the values are zero.
 fn activations(count: usize, relu: bool) -> Vec<f32> {
@@ -42,5 +42,21 @@ fn observe(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, observe);
+fn fake_quantize(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fake_quantize");
+    let count = 96 * 112 * 112;
+    group.throughput(Throughput::Elements(count as u64)).sample_size(20);
+    let values = activations(count, true);
+    let mut output = vec![0.0; count];
+    let mut module = FakeQuantize::new(&QConfig::recommended_qat().activation).unwrap();
+    group.bench_function("forward", |bencher| {
+        bencher.iter(|| module.forward(black_box(&values), &[count], &mut output).unwrap());
+    });
+    group.bench_function("backward", |bencher| {
+        bencher.iter(|| module.backward(black_box(&values), &[count], &mut output).unwrap());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, observe, fake_quantize);
 criterion_main!(benches);

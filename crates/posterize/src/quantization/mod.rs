@@ -1,6 +1,7 @@
 //! From float to int8: qparams, observers, qconfigs, fusion, prepare and convert.
 
 mod convert;
+mod fake_quantize;
 mod fuse;
 mod observer;
 mod prepare;
@@ -8,6 +9,7 @@ mod qconfig;
 mod qparams;
 mod quantized_model;
 
+pub use fake_quantize::FakeQuantize;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub use prepare::{FloatLayer, ObservedModel};
 pub use qconfig::{QConfig, QConfigMapping};

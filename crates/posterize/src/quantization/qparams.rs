@@ -194,39 +194,74 @@ impl QuantizationParams {
         let mut quantized = Vec::with_capacity(values.len());
         self.for_each_run(values, shape, |run, qparams| {
             quantized.extend(run.iter().map(|&x| qparams.quantize(x, dtype)));
-        })?;
+        })
+        .map_err(|problem| Error::shape("tensor to quantize", problem))?;
         Ok(quantized)
     }
 
-    /// Walks over the values in memory order, in runs that share a scale and zero point.
-    pub(crate) fn for_each_run(
+    /// Walks over the values of a row-major tensor in memory order, in runs that share a scale and
+    /// zero point; or says what does not fit.
+    pub(super) fn for_each_run(
         &self,
         values: &[f32],
         shape: &[usize],
         mut visit: impl FnMut(&[f32], QParams),
-    ) -> Result<()> {
-        let mismatch = |problem: String| Error::shape("tensor to quantize", problem);
+    ) -> Result<(), String> {
         match self {
             Self::PerTensor(qparams) => visit(values, *qparams),
             Self::PerChannel { axis, channels } => {
-                let layout = ChannelLayout::of(shape, *axis, values.len()).map_err(mismatch)?;
+                let layout = ChannelLayout::of(shape, *axis, values.len())?;
                 if layout.channels != channels.len() {
-                    return Err(mismatch(format!(
+                    return Err(format!(
                         "{} channels have scales, axis {axis} of {shape:?} has {}",
                         channels.len(),
                         layout.channels
-                    )));
+                    ));
                 }
-                if layout.inner > 0 {
-                    for (run, qparams) in
-                        values.chunks_exact(layout.inner).zip(channels.iter().cycle())
-                    {
-                        visit(run, *qparams);
-                    }
+                for (run, qparams) in
+                    values.chunks_exact(layout.inner.max(1)).zip(channels.iter().cycle())
+                {
+                    visit(run, *qparams);
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for QuantizationParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerTensor(qparams) => qparams.fmt(f),
+            Self::PerChannel { channels, .. } => {
+                let scales: Vec<f32> = channels.iter().map(|qparams| qparams.scale).collect();
+                let zero_points: Vec<i32> =
+                    channels.iter().map(|qparams| qparams.zero_point).collect();
+                write!(f, "scale={}, zero_point={}", Elided(&scales), Elided(&zero_points))
+            }
+        }
+    }
+}
+
+/// Prints a tensor of a value for each channel, the middle left out where there are many.
+pub(super) struct Elided<'a, T>(pub(super) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Elided<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const EDGE: usize = 3;
+        f.write_str("tensor([")?;
+        let skipped = if self.0.len() > 2 * EDGE + 2 { EDGE..self.0.len() - EDGE } else { 0..0 };
+        for (index, value) in self.0.iter().enumerate() {
+            if skipped.contains(&index) {
+                if index == skipped.start {
+                    f.write_str(", ...")?;
+                }
+                continue;
+            }
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{value}")?;
+        }
+        f.write_str("])")
     }
 }
 
@@ -301,7 +336,7 @@ impl QuantizationTarget {
             quant_min = quant_min.div_euclid(2);
             quant_max = quant_max.div_euclid(2);
         }
-        if !(eps > 0.0 && eps.is_finite()) {
+        if !(eps > 0.0 && eps.is_normal()) {
             return Err(Error::Argument(format!("eps must be positive, found {eps}")));
         }
         Ok(Self { dtype, qscheme, quant_min, quant_max, customized: quant_range.is_some(), eps })
@@ -383,7 +418,7 @@ mod tests {
         for range in [(1, 5), (-5, -1), (0, 256), (-1, 255), (0, 0), (5, 0)] {
             assert!(new(Dtype::Quint8, affine, Some(range), false, 1e-7).is_err(), "{range:?}");
         }
-        for eps in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        for eps in [0.0, -1.0, 1e-40, f32::NAN, f32::INFINITY] {
             assert!(new(Dtype::Quint8, affine, None, false, eps).is_err(), "{eps}");
         }
         assert!(new(Dtype::Quint8, QScheme::PerTensorSymmetric, None, true, 1e-7).is_err());

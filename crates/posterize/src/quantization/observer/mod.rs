@@ -17,7 +17,7 @@ pub use self::spec::{ObserverKind, ObserverSpec};
 use self::histogram::Histogram;
 use self::min_max::MinMax;
 use self::moving_average::MovingAverage;
-use super::qparams::{ChannelLayout, QuantizationParams, QuantizationTarget};
+use super::qparams::{ChannelLayout, Elided, QuantizationParams, QuantizationTarget};
 use crate::error::{Error, Result};
 
 /// A batch that cannot be observed. The observer is as it was before.
@@ -239,36 +239,15 @@ impl fmt::Display for Observer {
         write!(f, "{}(", self.spec.kind)?;
         let ranges = self.statistics.ranges();
         if self.spec.kind.is_per_channel() {
-            write!(f, "min_val={}, ", Channels(ranges.iter().map(|range| range.min).collect()))?;
-            write!(f, "max_val={})", Channels(ranges.iter().map(|range| range.max).collect()))
+            let minima: Vec<f32> = ranges.iter().map(|range| range.min).collect();
+            let maxima: Vec<f32> = ranges.iter().map(|range| range.max).collect();
+            write!(f, "min_val={}, max_val={})", Elided(&minima), Elided(&maxima))
         } else {
             let (min, max) = ranges
                 .first()
                 .map_or((f32::INFINITY, f32::NEG_INFINITY), |range| (range.min, range.max));
             write!(f, "min_val={min}, max_val={max})")
         }
-    }
-}
-
-/// Prints a value for each channel, the middle left out where there are many.
-struct Channels(Vec<f32>);
-
-impl fmt::Display for Channels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const EDGE: usize = 3;
-        f.write_str("tensor([")?;
-        let skipped = if self.0.len() > 2 * EDGE + 2 { EDGE..self.0.len() - EDGE } else { 0..0 };
-        for (index, value) in self.0.iter().enumerate() {
-            if skipped.contains(&index) {
-                if index == skipped.start {
-                    f.write_str(", ...")?;
-                }
-                continue;
-            }
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{value:.4}")?;
-        }
-        f.write_str("])")
     }
 }
 

@@ -1,0 +1,469 @@
+//! Fake quantization: rounding f32 values to what their integers will stand for, so that a network
+//! learns to live with it.
+
+use std::fmt;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::observer::{ObserveError, Observer, ObserverSpec};
+use super::qparams::{QParams, QuantizationParams};
+use crate::error::{Error, Result};
+
+/// Slices longer than this are split over rayon's threads.
+const PARALLEL: usize = 1 << 16;
+
+impl QParams {
+    /// Quantizes and dequantizes: `(clamp(round_half_even(x · (1 / scale)) + zero_point) −
+    /// zero_point) · scale`, the clamp to `quant_min` and `quant_max`.
+    ///
+    /// As `torch.fake_quantize_per_tensor_affine`, bit for bit; but NaN stays NaN, where PyTorch makes
+    /// a number of it.
+    ///
+    /// # Panics
+    /// `x` and `output` have different lengths.
+    pub fn fake_quantize(self, quant_range: (i32, i32), x: &[f32], output: &mut [f32]) {
+        assert_eq!(x.len(), output.len(), "fake quantization writes as many values as it reads");
+        let grid = Grid::new(self, quant_range);
+        in_parallel(x, output, |x, output| {
+            for (output, &x) in output.iter_mut().zip(x) {
+                *output = grid.value(x);
+            }
+        });
+    }
+
+    /// The gradient of [`fake_quantize`](Self::fake_quantize) by the straight-through estimator: sets
+    /// to 0 the gradients of those `x` that round to an integer outside of the range.
+    ///
+    /// # Panics
+    /// `x` and `gradient` have different lengths.
+    pub fn fake_quantize_backward(self, quant_range: (i32, i32), x: &[f32], gradient: &mut [f32]) {
+        assert_eq!(x.len(), gradient.len(), "there is a gradient for each value");
+        let grid = Grid::new(self, quant_range);
+        in_parallel(x, gradient, |x, gradient| {
+            for (gradient, &x) in gradient.iter_mut().zip(x) {
+                *gradient = if grid.holds(x) { *gradient } else { 0.0 };
+            }
+        });
+    }
+}
+
+fn in_parallel(x: &[f32], output: &mut [f32], work: impl Fn(&[f32], &mut [f32]) + Sync) {
+    if x.len() > PARALLEL {
+        x.par_chunks(PARALLEL)
+            .zip_eq(output.par_chunks_mut(PARALLEL))
+            .for_each(|(x, output)| work(x, output));
+    } else {
+        work(x, output);
+    }
+}
+
+/// The values that integers stand for, in steps from the zero point.
+#[derive(Clone, Copy)]
+struct Grid {
+    scale: f32,
+    inverse: f32,
+    lowest: f32,
+    highest: f32,
+}
+
+impl Grid {
+    fn new(qparams: QParams, (quant_min, quant_max): (i32, i32)) -> Self {
+        Self {
+            scale: qparams.scale,
+            inverse: 1.0 / qparams.scale,
+            lowest: (quant_min - qparams.zero_point) as f32,
+            highest: (quant_max - qparams.zero_point) as f32,
+        }
+    }
+
+    /// How many steps `x` is from the zero point, rounded half to even; outside of the grid, one
+    /// more than its end.
+    #[inline]
+    fn step(self, x: f32) -> f32 {
+        // At this magnitude neighbouring f32 are 1 apart, so that adding rounds: vector
+        // instructions on every CPU, which rounding by name is not.
+        const ROUND: f32 = 1.5 * (1u32 << 23) as f32;
+        let (below, above) = (self.lowest - 1.0, self.highest + 1.0);
+        let step = clamp(x * self.inverse, below, above);
+        (step + ROUND) - ROUND
+    }
+
+    #[inline]
+    fn value(self, x: f32) -> f32 {
+        clamp(self.step(x), self.lowest, self.highest) * self.scale
+    }
+
+    #[inline]
+    fn holds(self, x: f32) -> bool {
+        let step = self.step(x);
+        self.lowest <= step && step <= self.highest
+    }
+}
+
+/// `x` within bounds. NaN stays; compiles to two vector instructions.
+#[inline]
+fn clamp(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// Observes values and rounds them to what their integers will stand for; PyTorch's
+/// `torch.ao.quantization.FakeQuantize`.
+///
+/// Observing and rounding are switched separately. While observing, each batch updates the scale and
+/// zero point before it is rounded with them.
+///
+/// ```
+/// use posterize::quantization::{FakeQuantize, QConfig};
+/// let mut fake_quantize = FakeQuantize::new(&QConfig::fbgemm_qat().activation)?;
+/// let x = [0.0, 0.04, 12.7];
+/// let mut y = [0.0; 3];
+/// fake_quantize.forward(&x, &[3], &mut y).unwrap();
+/// assert_eq!(y, [0.0, 0.0, 12.7]); // the scale is 0.1
+///
+/// fake_quantize.enable_observer(false);
+/// fake_quantize.forward(&[1.26, 99.0, -1.0], &[3], &mut y).unwrap();
+/// assert_eq!(y, [1.3000001, 12.7, 0.0]);
+///
+/// let mut gradient = [1.0; 3];
+/// fake_quantize.backward(&[1.26, 99.0, -1.0], &[3], &mut gradient).unwrap();
+/// assert_eq!(gradient, [1.0, 0.0, 0.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SavedFakeQuantize", into = "SavedFakeQuantize")]
+pub struct FakeQuantize {
+    observer: Observer,
+    qparams: QuantizationParams,
+    observer_enabled: bool,
+    fake_quant_enabled: bool,
+}
+
+impl FakeQuantize {
+    /// One that has seen nothing yet, with both switches on, a scale of 1 and a zero point of 0.
+    ///
+    /// # Errors
+    /// As [`ObserverSpec::build`].
+    pub fn new(spec: &ObserverSpec) -> Result<Self> {
+        Ok(Self {
+            observer: spec.build()?,
+            qparams: QuantizationParams::PerTensor(QParams::IDENTITY),
+            observer_enabled: true,
+            fake_quant_enabled: true,
+        })
+    }
+
+    /// What observes, and what it has seen.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// The scale and zero point that it rounds with.
+    pub fn qparams(&self) -> &QuantizationParams {
+        &self.qparams
+    }
+
+    /// Whether [`forward`](Self::forward) observes.
+    pub fn observer_enabled(&self) -> bool {
+        self.observer_enabled
+    }
+
+    /// Whether [`forward`](Self::forward) rounds.
+    pub fn fake_quant_enabled(&self) -> bool {
+        self.fake_quant_enabled
+    }
+
+    /// Switches observing on or off.
+    pub fn enable_observer(&mut self, enabled: bool) {
+        self.observer_enabled = enabled;
+    }
+
+    /// Switches observing off: the scale and zero point stay as they are.
+    pub fn disable_observer(&mut self) {
+        self.enable_observer(false);
+    }
+
+    /// Switches rounding on or off.
+    pub fn enable_fake_quant(&mut self, enabled: bool) {
+        self.fake_quant_enabled = enabled;
+    }
+
+    /// Switches rounding off: values pass unchanged.
+    pub fn disable_fake_quant(&mut self) {
+        self.enable_fake_quant(false);
+    }
+
+    /// Observes a batch and updates the scale and zero point, if observing is on.
+    ///
+    /// # Errors
+    /// As [`Observer::observe`].
+    pub fn observe(&mut self, x: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
+        if self.observer_enabled {
+            self.observer.observe(x, shape)?;
+            if let Some(qparams) = self.observer.calculate_qparams() {
+                self.qparams = qparams;
+            }
+        }
+        Ok(())
+    }
+
+    /// [Observes](Self::observe) a batch and [rounds](Self::apply) it, as far as each is on.
+    ///
+    /// # Errors
+    /// As [`Observer::observe`]; the shape does not go with the scales.
+    ///
+    /// # Panics
+    /// `x` and `output` have different lengths.
+    pub fn forward(
+        &mut self,
+        x: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+    ) -> Result<(), ObserveError> {
+        self.observe(x, shape)?;
+        self.apply(x, shape, output)
+    }
+
+    /// Rounds the values of a row-major tensor without observing them, if rounding is on; else copies
+    /// them.
+    ///
+    /// # Errors
+    /// The shape does not go with the scales.
+    ///
+    /// # Panics
+    /// `x` and `output` have different lengths.
+    pub fn apply(
+        &self,
+        x: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+    ) -> Result<(), ObserveError> {
+        if !self.fake_quant_enabled {
+            output.copy_from_slice(x);
+            return Ok(());
+        }
+        self.for_each_run(x, shape, output, QParams::fake_quantize)
+    }
+
+    /// The gradient of [`apply`](Self::apply) at `x`: sets `gradient` to 0 where `x` lies outside of
+    /// the range, if rounding is on.
+    ///
+    /// To be called before the next [`forward`](Self::forward) moves the scale.
+    ///
+    /// # Errors
+    /// The shape does not go with the scales.
+    ///
+    /// # Panics
+    /// `x` and `gradient` have different lengths.
+    pub fn backward(
+        &self,
+        x: &[f32],
+        shape: &[usize],
+        gradient: &mut [f32],
+    ) -> Result<(), ObserveError> {
+        if !self.fake_quant_enabled {
+            return Ok(());
+        }
+        self.for_each_run(x, shape, gradient, QParams::fake_quantize_backward)
+    }
+
+    fn for_each_run(
+        &self,
+        x: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+        work: impl Fn(QParams, (i32, i32), &[f32], &mut [f32]),
+    ) -> Result<(), ObserveError> {
+        assert_eq!(x.len(), output.len(), "as many values out as in");
+        let quant_range = self.observer.target().quant_range();
+        let mut output = output;
+        self.qparams
+            .for_each_run(x, shape, |run, qparams| {
+                let (part, rest) = std::mem::take(&mut output).split_at_mut(run.len());
+                work(qparams, quant_range, run, part);
+                output = rest;
+            })
+            .map_err(ObserveError::Shape)
+    }
+}
+
+impl fmt::Display for FakeQuantize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.observer.target();
+        let (quant_min, quant_max) = target.quant_range();
+        let spec = self.observer.spec();
+        write!(
+            f,
+            "FakeQuantize(fake_quant_enabled={}, observer_enabled={}, quant_min={quant_min}, \
+             quant_max={quant_max}, dtype={}, qscheme={}",
+            self.fake_quant_enabled,
+            self.observer_enabled,
+            target.dtype(),
+            target.qscheme(),
+        )?;
+        if spec.kind.is_per_channel() {
+            write!(f, ", ch_axis={}", spec.ch_axis)?;
+        }
+        write!(f, ", {})", self.qparams)
+    }
+}
+
+/// What serde sees; the parts are checked against each other.
+#[derive(Serialize, Deserialize)]
+struct SavedFakeQuantize {
+    observer: Observer,
+    qparams: QuantizationParams,
+    observer_enabled: bool,
+    fake_quant_enabled: bool,
+}
+
+impl From<FakeQuantize> for SavedFakeQuantize {
+    fn from(this: FakeQuantize) -> Self {
+        let FakeQuantize { observer, qparams, observer_enabled, fake_quant_enabled } = this;
+        Self { observer, qparams, observer_enabled, fake_quant_enabled }
+    }
+}
+
+impl TryFrom<SavedFakeQuantize> for FakeQuantize {
+    type Error = Error;
+
+    fn try_from(saved: SavedFakeQuantize) -> Result<Self> {
+        let SavedFakeQuantize { observer, qparams, observer_enabled, fake_quant_enabled } = saved;
+        let (quant_min, quant_max) = observer.target().quant_range();
+        let (lowest, highest) = observer.target().dtype().bounds();
+        let usable = |q: &QParams| {
+            q.scale.is_normal() && q.scale > 0.0 && (lowest..=highest).contains(&q.zero_point)
+        };
+        let axis = observer.spec().kind.is_per_channel().then_some(observer.spec().ch_axis);
+        let fits = qparams.axis().is_none_or(|found| axis == Some(found));
+        if !fits || !qparams.channels().iter().all(usable) {
+            return Err(Error::Argument(format!(
+                "saved scales and zero points do not go with a {} for {quant_min} to {quant_max}",
+                observer.spec().kind
+            )));
+        }
+        Ok(Self { observer, qparams, observer_enabled, fake_quant_enabled })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::quantization::QConfig;
+
+    proptest! {
+        #[test]
+        fn it_is_quantizing_and_dequantizing(
+            scale in 1e-6f32..1e6,
+            range in prop::sample::select(vec![(0, 255), (0, 127), (-128, 127), (-127, 127), (-64, 63)]),
+            at in 0.0f32..=1.0,
+            steps in prop::collection::vec(-600.0f32..600.0, 1..100),
+            far in prop::sample::select(vec![0.0f32, 1e9, -1e9, f32::MAX, f32::MIN]),
+        ) {
+            let (min, max) = range;
+            let zero_point = min + (at * (max - min) as f32) as i32;
+            let qparams = QParams { scale, zero_point };
+            let halves = steps.iter().map(|step| (step * 2.0).round() / 2.0 * scale);
+            let x: Vec<f32> = steps.iter().map(|step| step * scale).chain(halves).chain([far]).collect();
+            let mut output = vec![0.0; x.len()];
+            let mut gradient = vec![2.5; x.len()];
+            qparams.fake_quantize(range, &x, &mut output);
+            qparams.fake_quantize_backward(range, &x, &mut gradient);
+            for ((&x, output), gradient) in x.iter().zip(output).zip(gradient) {
+                prop_assert_eq!(output, qparams.dequantize(qparams.quantize_within(x, min, max)));
+                let q = qparams.unclamped(x);
+                let inside = min as f32 <= q && q <= max as f32;
+                prop_assert_eq!(gradient, if inside { 2.5 } else { 0.0 });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_shows() {
+        let qparams = QParams { scale: 0.5, zero_point: 3 };
+        let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        let mut output = [0.0; 3];
+        qparams.fake_quantize((0, 255), &x, &mut output);
+        assert!(output[0].is_nan());
+        assert_eq!(output[1..], [126.0, -1.5]);
+        let mut gradient = [1.0; 3];
+        qparams.fake_quantize_backward((0, 255), &x, &mut gradient);
+        assert_eq!(gradient, [0.0; 3]);
+    }
+
+    #[test]
+    fn long_slices_are_as_short_ones() {
+        let qparams = QParams { scale: 0.01, zero_point: 40 };
+        let x: Vec<f32> =
+            (0..PARALLEL as i32 * 2 + 77).map(|i| (i % 1999 - 999) as f32 / 200.0).collect();
+        let mut at_once = vec![0.0; x.len()];
+        qparams.fake_quantize((0, 127), &x, &mut at_once);
+        let mut in_pieces = vec![0.0; x.len()];
+        for (x, output) in x.chunks(1000).zip(in_pieces.chunks_mut(1000)) {
+            qparams.fake_quantize((0, 127), x, output);
+        }
+        assert_eq!(at_once, in_pieces);
+    }
+
+    #[test]
+    fn switched_off_it_passes_values_and_gradients() {
+        let mut fake_quantize = FakeQuantize::new(&ObserverSpec::min_max()).unwrap();
+        fake_quantize.disable_fake_quant();
+        let x = [-7.3, 0.2, 1e9];
+        let mut output = [0.0; 3];
+        fake_quantize.forward(&x, &[3], &mut output).unwrap();
+        assert_eq!(output, x);
+        fake_quantize.backward(&x, &[3], &mut output).unwrap();
+        assert_eq!(output, x);
+        assert!(fake_quantize.observer().has_data(), "observing is another switch");
+    }
+
+    #[test]
+    fn a_batch_in_error_changes_nothing() {
+        let mut fake_quantize = FakeQuantize::new(&QConfig::recommended_qat().weight).unwrap();
+        let mut output = [0.0; 4];
+        fake_quantize.forward(&[1.0, 2.0, 3.0, 4.0], &[2, 2], &mut output).unwrap();
+        let before = fake_quantize.clone();
+        for (x, shape) in
+            [([f32::NAN, 0.0, 0.0, 0.0], [2, 2]), ([0.0; 4], [4, 1]), ([0.0; 4], [3, 1])]
+        {
+            assert!(fake_quantize.forward(&x, &shape, &mut output).is_err());
+            assert_eq!(fake_quantize, before);
+        }
+        fake_quantize.disable_observer();
+        assert!(fake_quantize.forward(&[0.0; 4], &[4, 1], &mut output).is_err());
+    }
+
+    #[test]
+    fn it_prints_its_state() {
+        let mut fake_quantize = FakeQuantize::new(&QConfig::fbgemm_qat().activation).unwrap();
+        fake_quantize.disable_observer();
+        assert_eq!(
+            fake_quantize.to_string(),
+            "FakeQuantize(fake_quant_enabled=true, observer_enabled=false, quant_min=0, \
+             quant_max=127, dtype=torch.quint8, qscheme=torch.per_tensor_affine, scale=1, \
+             zero_point=0)"
+        );
+    }
+
+    #[test]
+    fn saved_state_is_checked() {
+        let mut fake_quantize = FakeQuantize::new(&QConfig::recommended_qat().weight).unwrap();
+        fake_quantize.observe(&[1.0, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
+        fake_quantize.disable_observer();
+        let text = serde_json::to_string(&fake_quantize).unwrap();
+        assert_eq!(serde_json::from_str::<FakeQuantize>(&text).unwrap(), fake_quantize);
+        for (good, bad) in [
+            ("\"scale\":", "\"scale\":-"),
+            ("\"zero_point\":0", "\"zero_point\":1000"),
+            ("\"axis\":0", "\"axis\":1"),
+        ] {
+            let damaged = text.replace(good, bad);
+            assert_ne!(damaged, text);
+            assert!(serde_json::from_str::<FakeQuantize>(&damaged).is_err(), "{good} → {bad}");
+        }
+    }
+}
