@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
+use posterize::executor::Options;
 
-use crate::commands::Command;
+use crate::{commands::Command, error::Result};
 
 /// Turns a trained float image classifier into a small, fast int8 one, and proves that it is still
 /// as accurate.
@@ -30,4 +31,22 @@ pub(crate) struct CacheArgs {
     /// Use only what has been fetched before
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// How much of the machine to use.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ThreadArgs {
+    /// Threads [default: as many as there are processors]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// That many threads, on the best instruction set or the one that `POSTERIZE_ISA` names.
+    pub(crate) fn options(&self) -> Result<Options> {
+        Ok(match self.threads {
+            Some(threads) => Options::new(usize::from(threads))?,
+            None => Options::all_threads()?,
+        })
+    }
 }

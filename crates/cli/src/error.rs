@@ -1,6 +1,6 @@
 //! What ends a command.
 
-use std::io;
+use std::{io, path::PathBuf, process::ExitCode};
 
 use crate::fetch::FetchError;
 
@@ -16,12 +16,32 @@ pub(crate) enum CliError {
     /// A file could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// Arguments that make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// A checkpoint that does not fit the network.
+    #[error("{path}: {source}", path = path.display())]
+    Weights { path: PathBuf, source: Box<posterize::Error> },
+    /// Class numbers that cannot be right.
+    #[error("{0}")]
+    Classes(String),
+    /// No picture was left to evaluate.
+    #[error("{data}: none of its pictures could be decoded ({skipped} tried)", data = data.display())]
+    NoPictures { data: PathBuf, skipped: usize },
     /// The result could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
 }
 
 impl CliError {
+    /// 2 for arguments that make no sense, as clap has it for those it cannot parse; else 1.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Library(posterize::Error::Argument(_)) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     /// Whether the reader of the output went away (`posterize … | head -1`): no error to report.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod error;
 mod fetch;
+mod model;
 mod ui;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The commands, one file each.
 
+mod bench;
+mod evaluate;
 mod fetch;
+mod inspect;
 
 use clap::Subcommand;
 
@@ -11,11 +14,20 @@ use crate::{error::Result, ui::Ui};
 pub(crate) enum Command {
     /// Download weights or sample pictures, once
     Fetch(fetch::Fetch),
+    /// Measure a network's accuracy over a folder of pictures
+    Evaluate(evaluate::Evaluate),
+    /// Print a network's modules, shapes, parameters and cost
+    Inspect(inspect::Inspect),
+    /// Time a network alone
+    Bench(bench::Bench),
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
     match command {
         Command::Fetch(command) => command.run(ui),
+        Command::Evaluate(command) => command.run(ui),
+        Command::Inspect(command) => command.run(ui),
+        Command::Bench(command) => command.run(ui),
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{args::CacheArgs, ui::Ui};
+use crate::{args::CacheArgs, ui, ui::Ui};
 
 use cache::Cache;
 use catalogue::Source;
@@ -26,6 +26,7 @@ use digest::Sha256Prefix;
 
 pub(crate) use catalogue::Item;
 pub(crate) use error::FetchError;
+pub(crate) use samples::CLASSES_FILE;
 
 type Result<T, E = FetchError> = std::result::Result<T, E>;
 
@@ -96,6 +97,20 @@ impl Fetcher {
                 })
             }
         }
+    }
+
+    /// The same, for a command that is about something else: says on stderr what is being fetched.
+    pub(crate) fn fetch_noted(&self, item: Item, ui: &Ui) -> Result<Fetched> {
+        let fetched = self.fetch(item, ui)?;
+        if fetched.new {
+            ui.note(format_args!(
+                "fetched {}: {} ({})",
+                fetched.name,
+                fetched.path.display(),
+                ui::bytes(fetched.bytes)
+            ));
+        }
+        Ok(fetched)
     }
 
     /// The file at `path` if its digest is right, else what `bring` brings.

@@ -5,6 +5,7 @@
 
 mod number;
 mod progress;
+mod table;
 
 use std::{
     fmt::Display,
@@ -18,9 +19,11 @@ use serde::Serialize;
 
 use crate::error::{CliError, Result};
 
-pub(crate) use number::bytes;
+pub(crate) use number::{bytes, count, percent, si};
+pub(crate) use table::{Align, Table};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = Style::new().dimmed();
 
 /// The output of one run of the program.
@@ -58,6 +61,21 @@ impl Ui {
     /// Why the command failed.
     pub(crate) fn error(&self, error: &impl Display) {
         self.stderr(format_args!("{ERROR}error:{ERROR:#} {error}"));
+    }
+
+    /// Something that is not as it should be, but no reason to end.
+    pub(crate) fn warn(&self, text: impl Display) {
+        self.stderr(format_args!("{WARNING}warning:{WARNING:#} {text}"));
+    }
+
+    /// A bar over `total` pictures, with a message behind it.
+    pub(crate) fn pictures_bar(&self, total: u64) -> ProgressBar {
+        self.bars.add(progress::pictures(total))
+    }
+
+    /// A bar over `total` steps.
+    pub(crate) fn steps_bar(&self, what: impl Into<String>, total: u64) -> ProgressBar {
+        self.bars.add(progress::steps(what.into(), total))
     }
 
     /// A bar over `total` bytes.

@@ -16,8 +16,73 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A whole number with commas between thousands: `3,504,872`.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number to three significant digits: `3.50 M`.
+pub(crate) fn si(value: u64) -> String {
+    const UNITS: [&str; 4] = ["k", "M", "G", "T"];
+    if value < 1000 {
+        return value.to_string();
+    }
+    let mut value = value as f64 / 1e3;
+    let mut unit = 0;
+    // 999.5 would be printed as 1000.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1e3;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// Two decimals: `88.67 %`.
+pub(crate) fn percent(value: f64) -> String {
+    format!("{value:.2} %")
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn three_digits_say_enough() {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.00 k"),
+            (9_994, "9.99 k"),
+            (9_996, "10.0 k"),
+            (99_960, "100 k"),
+            (999_600, "1.00 M"),
+            (3_504_872, "3.50 M"),
+            (300_774_272, "301 M"),
+        ] {
+            assert_eq!(super::si(value), text);
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (3_504_872, "3,504,872"),
+            (100_000, "100,000"),
+        ] {
+            assert_eq!(super::count(value), text);
+        }
+    }
+
     #[test]
     fn bytes_have_one_decimal_and_never_four_digits() {
         assert_eq!(super::bytes(0), "0 B");

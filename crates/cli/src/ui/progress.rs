@@ -14,6 +14,19 @@ pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
     .with_message(what)
 }
 
+/// A bar over pictures, with their rate and a message behind it.
+pub(super) fn pictures(total: u64) -> ProgressBar {
+    ProgressBar::new(total)
+        .with_style(style("{bar:30.cyan/dim} {human_pos}/{human_len} {per_sec:>10} {eta:>4} {msg}"))
+}
+
+/// A bar over steps.
+pub(super) fn steps(what: String, total: u64) -> ProgressBar {
+    ProgressBar::new(total)
+        .with_style(style("{msg} {bar:30.cyan/dim} {human_pos}/{human_len} {eta}"))
+        .with_message(what)
+}
+
 /// A turning wheel and the time that has passed.
 pub(super) fn spinner(what: String) -> ProgressBar {
     ProgressBar::new_spinner()
@@ -33,6 +46,8 @@ mod tests {
     fn every_template_parses() {
         super::bytes("x".into(), Some(1));
         super::bytes("x".into(), None);
+        super::pictures(1);
+        super::steps("x".into(), 1);
         super::spinner("x".into());
     }
 }

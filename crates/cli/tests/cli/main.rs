@@ -1,6 +1,10 @@
 //! The program from outside: what it prints, what it leaves on the disk, how it ends.
 
+mod checkpoints;
+mod evaluate;
 mod fetch_https;
 mod fetch_wheel;
+mod inspect;
+mod scene;
 mod server;
 mod support;

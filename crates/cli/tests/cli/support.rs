@@ -1,6 +1,7 @@
 //! What the tests of the binary share.
 
 use std::{
+    ffi::OsString,
     io::Write,
     path::Path,
     process::{Command, Output},
@@ -11,7 +12,13 @@ use std::{
 pub(crate) fn posterize(cache: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posterize"));
     command.env("POSTERIZE_CACHE", cache);
-    for name in ["POSTERIZE_DOWNLOAD_URL", "POSTERIZE_PYTHON", "SSL_CERT_FILE", "XDG_CACHE_HOME"] {
+    for name in [
+        "POSTERIZE_DOWNLOAD_URL",
+        "POSTERIZE_PYTHON",
+        "POSTERIZE_ISA",
+        "SSL_CERT_FILE",
+        "XDG_CACHE_HOME",
+    ] {
         command.env_remove(name);
     }
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
@@ -20,10 +27,27 @@ pub(crate) fn posterize(cache: &Path) -> Command {
     command
 }
 
+/// Real inputs beside the project, for the tests that compare with measured figures.
+pub(crate) const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/assets");
+
+/// What this machine needs to reach package registries.
+pub(crate) fn network() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy().to_uppercase();
+        name.ends_with("_PROXY") || name == "SSL_CERT_FILE"
+    })
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.output().expect("the program starts")
+}
+
 /// What the program prints on stdout when it does its work.
 #[track_caller]
 pub(crate) fn succeeds(command: &mut Command) -> String {
-    let output = command.output().expect("the program starts");
+    let output = run(command);
     let (stdout, stderr) = text(&output);
     assert!(output.status.success(), "{:?}: {stdout}{stderr}", output.status);
     stdout
@@ -33,9 +57,20 @@ pub(crate) fn succeeds(command: &mut Command) -> String {
 /// line, and nothing may be on stdout.
 #[track_caller]
 pub(crate) fn fails(command: &mut Command) -> String {
-    let output = command.output().expect("the program starts");
+    ends_with(command, 1)
+}
+
+/// The same for exit code 2: arguments that make no sense.
+#[track_caller]
+pub(crate) fn misused(command: &mut Command) -> String {
+    ends_with(command, 2)
+}
+
+#[track_caller]
+fn ends_with(command: &mut Command, code: i32) -> String {
+    let output = run(command);
     let (stdout, stderr) = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stdout}{stderr}");
     assert_eq!(stdout, "");
     let last = stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("error: "), "{stderr}");

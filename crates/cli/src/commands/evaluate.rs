@@ -1,0 +1,240 @@
+//! `posterize evaluate MODEL`.
+
+mod predictions;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use posterize::{
+    Evaluation, Tensor,
+    data::{ImageFolder, Loader, Preprocessing},
+    executor::{Engine, FloatEngine, Options},
+};
+use serde::Serialize;
+
+use crate::{
+    args::{CacheArgs, ThreadArgs},
+    error::{CliError, Result},
+    fetch::{CLASSES_FILE, Fetcher, Item},
+    model::ModelArgs,
+    ui::{Align, Table, Ui, count, percent},
+};
+
+use predictions::Predictions;
+
+/// Runs a network over a folder of labelled pictures and prints its top-1 and top-5 accuracy.
+///
+/// Without --weights and --data, the published weights and 20 ImageNet photographs are fetched.
+#[derive(Args, Debug)]
+pub(crate) struct Evaluate {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Pictures, in one folder for each class [default: the fetched samples]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// A line for each class in the order of their numbers; its first word is the name of the
+    /// class's folder [default: DIR/classes.txt where there is one, else the sorted folders]
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+
+    /// Only the first N pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+
+    /// Pictures that go through the network together
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+
+    /// Leave batch norms and activations layers of their own
+    #[arg(long)]
+    no_fuse: bool,
+
+    /// End with an error at the first picture that cannot be decoded, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
+
+    /// Write the five likeliest classes of every picture, with their logits, to this CSV file
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    weights: PathBuf,
+    data: PathBuf,
+    /// Pictures evaluated.
+    images: usize,
+    /// Pictures left out because they could not be decoded.
+    skipped: usize,
+    /// Percent.
+    top1: f64,
+    /// Percent.
+    top5: f64,
+    /// Mean cross-entropy.
+    loss: f64,
+    /// The network alone.
+    ms_per_image: f64,
+    /// Reading and decoding included, without fetching and loading the weights.
+    seconds: f64,
+    batch_size: u16,
+    threads: usize,
+    isa: String,
+    fused: bool,
+}
+
+impl Evaluate {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        let preprocessing = self.model.preprocessing()?;
+        let options = self.threads.options()?;
+        let loaded = self.model.with_trained_weights(&self.cache, ui)?;
+        let model = if self.no_fuse { loaded.model } else { loaded.model.fuse()? };
+        let (data, classes) = self.data(ui)?;
+        let folder = ImageFolder::open(&data, classes.as_deref())?;
+        let mut engine = FloatEngine::new(&model, options);
+        // Packs the weights, so that the first batch takes no longer than the others.
+        let size = preprocessing.crop;
+        let outputs = engine.run(&Tensor::zeros([1, 3, size, size]))?.shape().iter().product();
+        check_classes(&folder, classes.as_deref(), outputs)?;
+
+        let start = Instant::now();
+        let (evaluation, skipped) =
+            self.evaluate(&folder, preprocessing, options, &mut engine, ui)?;
+        let report = Report {
+            model: self.model.name.clone(),
+            weights: loaded.weights,
+            data,
+            images: evaluation.images,
+            skipped,
+            top1: evaluation.top1(),
+            top5: evaluation.top5(),
+            loss: evaluation.loss(),
+            ms_per_image: evaluation.ms_per_image(),
+            seconds: start.elapsed().as_secs_f64(),
+            batch_size: self.batch_size,
+            threads: options.threads,
+            isa: options.isa.to_string(),
+            fused: !self.no_fuse,
+        };
+        ui.result(&report, &report)
+    }
+
+    /// The folder of pictures, and the file of classes.
+    fn data(&self, ui: &Ui) -> Result<(PathBuf, Option<PathBuf>)> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
+        };
+        let classes = self.classes.clone().or_else(|| {
+            let beside = data.join(CLASSES_FILE);
+            beside.is_file().then_some(beside)
+        });
+        Ok((data, classes))
+    }
+
+    /// Runs the network over all pictures, and returns how many were left out besides. Other threads
+    /// decode the next batches meanwhile.
+    fn evaluate(
+        &self,
+        folder: &ImageFolder,
+        preprocessing: Preprocessing,
+        options: Options,
+        engine: &mut dyn Engine,
+        ui: &Ui,
+    ) -> Result<(Evaluation, usize)> {
+        let mut predictions = self.predictions.as_deref().map(Predictions::new).transpose()?;
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let loader = Loader::new(folder, preprocessing)
+            .batch_size(usize::from(self.batch_size))
+            .threads(options.threads)
+            .limit(limit)
+            .strict(self.strict);
+        let bar = ui.pictures_bar(loader.len() as u64);
+        let mut batches = loader.tensors();
+        let mut skipped = 0;
+        let next = || {
+            let batch = batches.next();
+            for picture in &batches.skipped()[skipped..] {
+                ui.warn(format_args!("{} (left out)", picture.error));
+                bar.inc(1);
+            }
+            skipped = batches.skipped().len();
+            batch
+        };
+        let result =
+            posterize::evaluate(engine, std::iter::from_fn(next), &mut |so_far, batch, logits| {
+                bar.inc(batch.labels.len() as u64);
+                let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
+                bar.set_message(format!("top-1 {top1} top-5 {top5}"));
+                if let Some(predictions) = &mut predictions {
+                    let paths = batch.indices.iter().map(|&index| &*folder.samples()[index].path);
+                    predictions.add(paths.zip(batch.labels.iter().copied()), logits);
+                }
+            });
+        bar.finish_and_clear();
+        if skipped == loader.len() {
+            return Err(CliError::NoPictures { data: folder.root().to_path_buf(), skipped });
+        }
+        let evaluation = result?;
+        predictions.map_or(Ok(()), Predictions::write)?;
+        Ok((evaluation, skipped))
+    }
+}
+
+/// Class numbers are right only if data and network have the same classes.
+fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> Result<()> {
+    let found = folder.classes().len();
+    if found == outputs {
+        return Ok(());
+    }
+    let root = folder.root().display();
+    Err(CliError::Classes(match file {
+        Some(file) => {
+            format!("{}: it names {found} classes, but the network has {outputs}", file.display())
+        }
+        None => format!(
+            "{root}: it has {found} class folders, but the network has {outputs} classes, so their \
+             order does not give the right class numbers; pass --classes FILE, with a line for each \
+             class that begins with the name of its folder"
+        ),
+    }))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            ("model", Align::Left),
+            ("pictures", Align::Right),
+            ("top-1", Align::Right),
+            ("top-5", Align::Right),
+            ("ms/picture", Align::Right),
+            ("pictures/s", Align::Right),
+        ]);
+        table.row([
+            self.model.clone(),
+            count(self.images as u64),
+            percent(self.top1),
+            percent(self.top5),
+            format!("{:.2}", self.ms_per_image),
+            format!("{:.1}", self.images as f64 / self.seconds),
+        ]);
+        write!(f, "{table}\n\n{} in {:.1} s", self.data.display(), self.seconds)?;
+        match self.skipped {
+            0 => Ok(()),
+            1 => write!(f, ", 1 picture left out"),
+            skipped => write!(f, ", {} pictures left out", count(skipped as u64)),
+        }
+    }
+}

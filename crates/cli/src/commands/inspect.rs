@@ -1,0 +1,173 @@
+//! `posterize inspect MODEL [PATH]`.
+
+use std::fmt;
+
+use clap::Args;
+use posterize::{
+    Architecture,
+    graph::{Graph, LayerShape, Node, Op},
+};
+use serde::Serialize;
+
+use crate::{
+    error::Result,
+    model::ModelArgs,
+    ui::{Align, Table, Ui, count, si},
+};
+
+/// Prints a network as PyTorch prints it, then what each layer puts out, holds and costs.
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Only this module and what is below it: features.1.conv
+    path: Option<String>,
+
+    /// After fusion: batch norms in the weights, activations in the layers before them
+    #[arg(long)]
+    fused: bool,
+
+    /// Height and width of the pictures, in pixels [default: the model's own]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    size: Option<u16>,
+}
+
+/// One call of a layer or function.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    r#type: String,
+    output_shape: Vec<usize>,
+    /// Trained values: weights and biases, without running estimates.
+    parameters: u64,
+    multiply_adds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    path: String,
+    fused: bool,
+    input_shape: [usize; 4],
+    parameters: u64,
+    multiply_adds: u64,
+    layers: Vec<Layer>,
+    tree: String,
+}
+
+impl Inspect {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        let size = match self.size {
+            Some(size) => usize::from(size),
+            None => self.model.preprocessing()?.crop,
+        };
+        let path = self.path.as_deref().unwrap_or_default();
+        let report = if self.fused || self.model.weights.is_some() {
+            let model = self.model.with_given_weights(ui)?;
+            let model = if self.fused { model.fuse()? } else { model };
+            self.report(path, size, model.graph(), model.module(path)?)?
+        } else {
+            let model: Architecture = self.model.architecture()?;
+            self.report(path, size, model.graph(), model.module(path)?)?
+        };
+        ui.result(&report, &report)
+    }
+
+    fn report(
+        &self,
+        path: &str,
+        size: usize,
+        graph: &Graph,
+        tree: impl fmt::Display,
+    ) -> Result<Report> {
+        let input_shape = [1, 3, size, size];
+        let shapes = graph.infer(&input_shape)?;
+        let layers: Vec<Layer> = graph
+            .nodes()
+            .iter()
+            .zip(shapes)
+            .filter(|(node, _)| !matches!(node.op, Op::Input) && is_below(path, &node.name))
+            .map(|(node, shape)| layer(node, shape))
+            .collect();
+        Ok(Report {
+            model: self.model.name.clone(),
+            path: path.to_owned(),
+            fused: self.fused,
+            input_shape,
+            parameters: layers.iter().map(|layer| layer.parameters).sum(),
+            multiply_adds: layers.iter().map(|layer| layer.multiply_adds).sum(),
+            layers,
+            tree: tree.to_string(),
+        })
+    }
+}
+
+/// Whether the layer `name` is the module `path`, or a part of it.
+fn is_below(path: &str, name: &str) -> bool {
+    path.is_empty()
+        || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn layer(node: &Node, shape: LayerShape) -> Layer {
+    let trained = node.op.parameters().into_iter().filter(|parameter| parameter.trained);
+    Layer {
+        name: node.name.clone(),
+        r#type: node.op.kind(),
+        output_shape: shape.shape,
+        parameters: trained.map(|p| p.shape.iter().product::<usize>() as u64).sum(),
+        multiply_adds: shape.multiply_adds,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            ("layer", Align::Left),
+            ("type", Align::Left),
+            ("output shape", Align::Left),
+            ("parameters", Align::Right),
+            ("multiply-adds", Align::Right),
+        ]);
+        // Most operators hold and cost nothing; a column of zeros would hide those that do.
+        let number = |value| if value == 0 { String::new() } else { count(value) };
+        for layer in &self.layers {
+            table.row([
+                layer.name.clone(),
+                layer.r#type.clone(),
+                format!("{:?}", layer.output_shape),
+                number(layer.parameters),
+                number(layer.multiply_adds),
+            ]);
+        }
+        table.totals([
+            "total".into(),
+            String::new(),
+            String::new(),
+            count(self.parameters),
+            count(self.multiply_adds),
+        ]);
+        let [_, _, height, width] = self.input_shape;
+        writeln!(f, "{}\n\n{table}\n", self.tree)?;
+        write!(
+            f,
+            "{} parameters, {} multiply-adds for a picture of {height} x {width}",
+            si(self.parameters),
+            si(self.multiply_adds),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_path_holds_whole_names_only() {
+        assert!(is_below("", "features.1"));
+        assert!(is_below("features.1", "features.1"));
+        assert!(is_below("features.1", "features.1.conv"));
+        assert!(!is_below("features.1", "features.10"));
+        assert!(!is_below("features.1", "features"));
+    }
+}

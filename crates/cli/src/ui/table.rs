@@ -1,0 +1,107 @@
+//! Tables: a bold header, one rule below it, numbers to the right.
+
+use std::fmt;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, TableStyle, presets,
+};
+
+/// How a column's cells are aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+const STYLE: TableStyle =
+    presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// A table for people. Styled always: the stream that it is printed to strips what it cannot show.
+#[derive(Debug)]
+pub(crate) struct Table<const COLUMNS: usize> {
+    columns: [Align; COLUMNS],
+    inner: comfy_table::Table,
+    totals: bool,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// An empty one with these column heads.
+    pub(crate) fn new(columns: [(&str, Align); COLUMNS]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table
+            .load_style(STYLE)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .enforce_styling()
+            .set_header(
+                columns.map(|(head, align)| cell(head.into(), align, Some(Attribute::Bold))),
+            );
+        // Not the spaces around it, so that they can be trimmed.
+        table.style_text_only();
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((u16::from(index > 0), 1));
+        }
+        Self { columns: columns.map(|(_, align)| align), inner: table, totals: false }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: [String; COLUMNS]) {
+        self.add(cells, None);
+    }
+
+    /// Adds the last row, below a rule.
+    pub(crate) fn totals(&mut self, cells: [String; COLUMNS]) {
+        self.totals = true;
+        self.add(cells, Some(Attribute::Bold));
+    }
+
+    fn add(&mut self, cells: [String; COLUMNS], attribute: Option<Attribute>) {
+        let cells = cells.into_iter().zip(self.columns);
+        self.inner.add_row(cells.map(|(text, align)| cell(text, align, attribute)));
+    }
+}
+
+fn cell(text: String, align: Align, attribute: Option<Attribute>) -> Cell {
+    let cell = Cell::new_owned(text).set_alignment(match align {
+        Align::Left => CellAlignment::Left,
+        Align::Right => CellAlignment::Right,
+    });
+    attribute.into_iter().fold(cell, Cell::add_attribute)
+}
+
+impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.inner.lines().collect();
+        let rule = lines.iter().find(|line| line.contains('─'));
+        for (index, line) in lines.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            if let (true, Some(rule)) = (self.totals && index + 1 == lines.len(), rule) {
+                writeln!(f, "{rule}")?;
+            }
+            f.write_str(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Align, Table};
+
+    #[test]
+    fn numbers_stand_to_the_right_and_totals_below_a_rule() {
+        let mut table = Table::new([("layer", Align::Left), ("parameters", Align::Right)]);
+        table.row(["features.0".into(), "864".into()]);
+        table.totals(["total".into(), "1,864".into()]);
+        let text = anstream::adapter::strip_str(&table.to_string()).to_string();
+        let expected = "layer        parameters\n\
+            ────────────────────────\n\
+            features.0          864\n\
+            ────────────────────────\n\
+            total             1,864";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,160 @@
+//! `posterize inspect`, `posterize bench`, and what every command has in common.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::{
+    scene::Scene,
+    support::{fails, misused, posterize, run, succeeds},
+};
+
+const TREES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/logits/trees");
+
+fn inspect(arguments: &[&str]) -> std::process::Command {
+    let mut command = posterize(std::path::Path::new("/no/such/cache"));
+    command.arg("inspect").args(arguments);
+    command
+}
+
+fn json(command: &mut std::process::Command) -> Value {
+    serde_json::from_str(&succeeds(command.arg("--json"))).unwrap()
+}
+
+#[test]
+fn the_tree_is_pytorchs_and_the_totals_are_torchvisions() {
+    let tree = std::fs::read_to_string(format!("{TREES}/mobilenet_v2.txt")).unwrap();
+    let report = json(&mut inspect(&["mobilenet_v2"]));
+    assert_eq!(report["tree"].as_str().unwrap(), tree.trim_end());
+    // torchvision's metadata of MobileNet_V2_Weights: num_params, and _ops of 0.301 billion.
+    assert_eq!(report["parameters"], 3_504_872);
+    assert_eq!(report["multiply_adds"], 300_774_272);
+    assert_eq!(report["input_shape"], serde_json::json!([1, 3, 224, 224]));
+    let first = &report["layers"][0];
+    assert_eq!(first["name"], "features.0.0");
+    assert_eq!(first["type"], "Conv2d");
+    assert_eq!(first["output_shape"], serde_json::json!([1, 32, 112, 112]));
+    assert_eq!(first["parameters"], 864);
+    assert_eq!(first["multiply_adds"], 10_838_016);
+    let last = report["layers"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["output_shape"], serde_json::json!([1, 1000]));
+
+    let printed = succeeds(&mut inspect(&["mobilenet_v2"]));
+    assert!(printed.starts_with(tree.trim_end()), "{printed}");
+    let end = "3.50 M parameters, 301 M multiply-adds for a picture of 224 x 224\n";
+    assert!(printed.ends_with(end), "{printed}");
+    assert!(printed.contains("3,504,872     300,774,272\n"), "{printed}");
+}
+
+#[test]
+fn a_path_shows_a_part() {
+    let tree =
+        std::fs::read_to_string(format!("{TREES}/mobilenet_v2_relu_features_1.txt")).unwrap();
+    let report = json(&mut inspect(&["mobilenet_v2", "features.1", "--activation", "relu"]));
+    assert_eq!(report["tree"].as_str().unwrap(), tree.trim_end());
+    assert_eq!(report["layers"].as_array().unwrap().len(), 5);
+    assert_eq!(report["parameters"], 896);
+
+    let error = fails(&mut inspect(&["mobilenet_v2", "features.1.conv.7"]));
+    assert!(
+        error.contains("features.1.conv.7: no such module: features.1.conv has 0, 1, 2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn fusion_shows() {
+    let name = "mobilenet_v2_relu_fused_features_1_conv.txt";
+    let tree = std::fs::read_to_string(format!("{TREES}/{name}")).unwrap();
+    let arguments = ["mobilenet_v2", "features.1.conv", "--activation", "relu", "--fused"];
+    let report = json(&mut inspect(&arguments));
+    assert_eq!(report["fused"], true);
+    let types: Vec<&str> = report["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["ConvReLU2d", "Conv2d"]);
+    // Where PyTorch leaves an Identity, there is nothing.
+    let without = |text: &str| -> String {
+        text.lines().filter(|line| !line.contains("Identity()")).map(str::trim).collect()
+    };
+    assert_eq!(without(report["tree"].as_str().unwrap()), without(&tree));
+}
+
+#[test]
+fn a_picture_too_small_for_the_network_is_an_error_that_names_a_layer() {
+    let report = json(&mut inspect(&["resnet18", "--size", "64"]));
+    assert_eq!(report["input_shape"], serde_json::json!([1, 3, 64, 64]));
+    let error = fails(&mut inspect(&["efficientnet_lite0", "nothing.here"]));
+    assert!(error.contains("nothing.here: no such module"), "{error}");
+}
+
+#[test]
+fn bench_reports_times_in_order() {
+    let scene = Scene::new();
+    let mut command = scene.command("bench");
+    command.args(["--runs", "20", "--batch", "2", "--threads", "1", "--weights"]);
+    let report = json(command.arg(scene.path("small.safetensors")));
+    let time = |name: &str| report[name].as_f64().unwrap();
+    assert!(0.0 < time("min_ms"));
+    assert!(time("min_ms") <= time("median_ms"));
+    assert!(time("median_ms") <= time("p99_ms"));
+    assert_eq!((&report["batch"], &report["threads"]), (&Value::from(2), &Value::from(1)));
+    assert_eq!((&report["runs"], &report["fused"]), (&Value::from(20), &Value::from(true)));
+    // Fresh weights do where none are given.
+    let printed = succeeds(scene.command("bench").args(["--runs", "1", "--no-fuse"]));
+    assert!(printed.lines().nth(2).unwrap().starts_with("mobilenet_v2"), "{printed}");
+}
+
+#[test]
+fn the_instruction_set_can_be_narrowed() {
+    let scene = Scene::new();
+    let mut command = scene.command("bench");
+    command.args(["--runs", "1"]).env("POSTERIZE_ISA", "scalar");
+    assert_eq!(json(&mut command)["isa"], "scalar");
+    let error = misused(scene.command("bench").env("POSTERIZE_ISA", "mmx"));
+    assert!(error.contains("POSTERIZE_ISA: unknown instruction set \"mmx\""), "{error}");
+}
+
+#[test]
+fn what_cannot_be_parsed_is_a_usage_error() {
+    for arguments in [
+        &["bench", "mobilenet_v2", "--threads", "0"][..],
+        &["evaluate", "mobilenet_v2", "--limit", "-1"],
+        &["inspect"],
+        &["fetch", "resnet18"],
+        &["frobnicate"],
+    ] {
+        let output = run(posterize(std::path::Path::new("/no/such/cache")).args(arguments));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: "), "{arguments:?}");
+    }
+    let error = misused(inspect(&["mobilenet_v2"]).args(["--width-mult", "0"]));
+    assert!(error.contains("width_mult is 0"), "{error}");
+    let error = misused(inspect(&["resnet18"]).args(["--width-mult", "0.5"]));
+    assert!(error.contains("resnet18 has no width_mult"), "{error}");
+}
+
+/// `posterize inspect … | head -1` ends without a word, whenever head is done.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut command = inspect(&["efficientnet_lite4"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(output.status.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = inspect(&["mobilenet_v2"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.starts_with("error: cannot write the output: No space left"), "{error}");
+}
