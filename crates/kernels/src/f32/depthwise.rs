@@ -165,16 +165,17 @@ impl Row<'_> {
         )
     }
 
-    /// Calls `block(vector, lanes)` for each vector of channels.
+    /// The vectors whose lanes are all channels.
     #[inline(always)]
-    fn for_each_vector(&self, lanes: usize, mut block: impl FnMut(usize, usize)) {
+    fn whole_vectors(&self, lanes: usize) -> Range<usize> {
+        self.vectors.start..self.vectors.end.min(self.geometry.out_channels / lanes)
+    }
+
+    /// The vector, if it is among this row's, in which only some lanes are channels.
+    #[inline(always)]
+    fn last_vector(&self, lanes: usize) -> Option<usize> {
         let whole = self.geometry.out_channels / lanes;
-        for vector in self.vectors.start..self.vectors.end.min(whole) {
-            block(vector, lanes);
-        }
-        if self.vectors.end > whole {
-            block(whole, self.geometry.out_channels % lanes);
-        }
+        (self.vectors.end > whole).then_some(whole)
     }
 }
 
@@ -233,8 +234,36 @@ unsafe fn tile<S: Simd, const KW: usize, const STEP: usize, const EDGE: bool>(
     row: &Row<'_>,
     ox: usize,
 ) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for vector in row.whole_vectors(S::LANES) {
+            tile_vector::<S, KW, STEP, EDGE, false>(simd, row, ox, vector);
+        }
+        if let Some(vector) = row.last_vector(S::LANES) {
+            tile_vector::<S, KW, STEP, EDGE, true>(simd, row, ox, vector);
+        }
+    }
+}
+
+/// The channels of one vector of a tile; `MASKED` where not all lanes are channels.
+///
+/// # Safety
+/// As for [`tile`], and without `MASKED` all lanes must be channels.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+unsafe fn tile_vector<
+    S: Simd,
+    const KW: usize,
+    const STEP: usize,
+    const EDGE: bool,
+    const MASKED: bool,
+>(
+    simd: S,
+    row: &Row<'_>,
+    ox: usize,
+    vector: usize,
+) {
     let channels = row.geometry.out_channels;
-    let window_rows = row.window_rows();
     let taps = row.geometry.kernel[0] * KW;
     let columns = (TILE - 1) * STEP + KW;
     let valid = if EDGE {
@@ -246,52 +275,49 @@ unsafe fn tile<S: Simd, const KW: usize, const STEP: usize, const EDGE: bool>(
     let first = (ox * STEP).wrapping_sub(row.geometry.padding.left);
     let top = (row.oy * row.geometry.stride[0]).wrapping_sub(row.geometry.padding.top);
     let line_len = row.size[1] * channels;
-    let bounds = Bounds::new(simd, row.clamp);
-    row.for_each_vector(S::LANES, |vector, lanes| {
-        let whole = lanes == S::LANES;
-        let mask = simd.mask(lanes);
-        // SAFETY: rows and columns of the input that are used are within it, by `window_rows`
-        // and `valid`; lanes beyond the channels are masked; the packed weights have `taps + 1`
-        // vectors for each vector of channels.
-        unsafe {
-            let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);
-            let mut sums = [simd.load(packed); TILE];
-            for ky in window_rows.clone() {
-                let y = top.wrapping_add(ky * row.geometry.dilation[0]);
-                let line = row
-                    .input
-                    .add(y * line_len)
-                    .wrapping_add(first.wrapping_mul(channels))
-                    .wrapping_add(vector * S::LANES);
-                let mut weights = [simd.splat(0.0); KW];
-                for (kx, w) in weights.iter_mut().enumerate() {
-                    *w = simd.load(packed.add((1 + ky * KW + kx) * S::LANES));
-                }
-                for column in 0..columns {
-                    if EDGE && !valid.contains(&column) {
-                        continue;
-                    }
-                    let from = line.wrapping_add(column * channels);
-                    let x = if whole { simd.load(from) } else { simd.load_masked(from, mask) };
-                    for (t, sum) in sums.iter_mut().enumerate() {
-                        // Output `t` has this column under tap `column - t * STEP`.
-                        if column >= t * STEP && column - t * STEP < KW {
-                            *sum = simd.mul_add(x, weights[column - t * STEP], *sum);
-                        }
-                    }
-                }
+    let mask = simd.mask(channels - vector * S::LANES);
+    // SAFETY: rows and columns of the input that are used are within it, by `window_rows` and
+    // `valid`; lanes beyond the channels are masked; the packed weights have `taps + 1` vectors
+    // for each vector of channels.
+    unsafe {
+        let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);
+        let mut sums = [simd.load(packed); TILE];
+        for ky in row.window_rows() {
+            let y = top.wrapping_add(ky * row.geometry.dilation[0]);
+            let line = row
+                .input
+                .add(y * line_len)
+                .wrapping_add(first.wrapping_mul(channels))
+                .wrapping_add(vector * S::LANES);
+            let mut weights = [simd.splat(0.0); KW];
+            for kx in 0..KW {
+                weights[kx] = simd.load(packed.add((1 + ky * KW + kx) * S::LANES));
             }
-            for (t, sum) in sums.iter().enumerate() {
-                let to = row.output.add((ox + t) * channels + vector * S::LANES);
-                let y = bounds.apply(simd, *sum);
-                if whole {
-                    simd.store(to, y);
-                } else {
-                    simd.store_masked(to, y, mask);
+            for column in 0..columns {
+                if EDGE && !valid.contains(&column) {
+                    continue;
+                }
+                let from = line.wrapping_add(column * channels);
+                let x = if MASKED { simd.load_masked(from, mask) } else { simd.load(from) };
+                for t in 0..TILE {
+                    // Output `t` has this column under tap `column - t * STEP`.
+                    if column >= t * STEP && column - t * STEP < KW {
+                        sums[t] = simd.mul_add(x, weights[column - t * STEP], sums[t]);
+                    }
                 }
             }
         }
-    });
+        let bounds = Bounds::new(simd, row.clamp);
+        for t in 0..TILE {
+            let to = row.output.add((ox + t) * channels + vector * S::LANES);
+            let y = bounds.apply(simd, sums[t]);
+            if MASKED {
+                simd.store_masked(to, y, mask);
+            } else {
+                simd.store(to, y);
+            }
+        }
+    }
 }
 
 /// A row pixel by pixel, for any window.
@@ -319,8 +345,8 @@ unsafe fn pixel<S: Simd>(simd: S, row: &Row<'_>, ox: usize) {
     let window_columns = inside(ox * stride[1], padding.left, dilation[1], kernel[1], row.size[1]);
     let taps = kernel[0] * kernel[1];
     let bounds = Bounds::new(simd, row.clamp);
-    row.for_each_vector(S::LANES, |vector, lanes| {
-        let mask = simd.mask(lanes);
+    for vector in row.vectors.clone() {
+        let mask = simd.mask(channels - vector * S::LANES);
         // SAFETY: the taps used lie within the input; lanes beyond the channels are masked; the
         // packed weights have `taps + 1` vectors for each vector of channels.
         unsafe {
@@ -338,5 +364,5 @@ unsafe fn pixel<S: Simd>(simd: S, row: &Row<'_>, ox: usize) {
             let to = row.output.add(ox * channels + vector * S::LANES);
             simd.store_masked(to, bounds.apply(simd, sum), mask);
         }
-    });
+    }
 }

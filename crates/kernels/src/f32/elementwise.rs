@@ -1,5 +1,7 @@
 //! Operators that look at one position at a time.
 
+use std::ops::Range;
+
 use super::Clamp;
 use super::simd::{Bounds, Kernel, Simd, with_simd};
 use super::split::part;
@@ -14,7 +16,8 @@ const TASK: usize = 16 * 1024;
 /// # Panics
 /// When the lengths differ.
 pub fn add(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
-    binary::<Add>(isa, pool, a, b, clamp, output);
+    assert_eq!(a.len(), b.len(), "elements of the second input");
+    fill(isa, pool, a.len(), clamp, output, |range| Add(&a[range.clone()], &b[range]));
 }
 
 /// `a * b`, clamped.
@@ -22,7 +25,8 @@ pub fn add(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &m
 /// # Panics
 /// When the lengths differ.
 pub fn mul(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
-    binary::<Mul>(isa, pool, a, b, clamp, output);
+    assert_eq!(a.len(), b.len(), "elements of the second input");
+    fill(isa, pool, a.len(), clamp, output, |range| Mul(&a[range.clone()], &b[range]));
 }
 
 /// `input`, clamped: ReLU and ReLU6 where they could not be fused.
@@ -30,14 +34,27 @@ pub fn mul(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &m
 /// # Panics
 /// When the lengths differ.
 pub fn clamp(isa: Isa, pool: &Pool, input: &[f32], clamp: Clamp, output: &mut [f32]) {
-    assert_eq!(input.len(), output.len(), "elements of the output");
+    fill(isa, pool, input.len(), clamp, output, |range| Copied(&input[range]));
+}
+
+/// Fills `output` part by part with what `map` makes of the elements of a part.
+fn fill<M: Map>(
+    isa: Isa,
+    pool: &Pool,
+    len: usize,
+    clamp: Clamp,
+    output: &mut [f32],
+    map: impl Fn(Range<usize>) -> M + Sync,
+) {
+    assert_eq!(len, output.len(), "elements of the output");
     let output = SharedMut::new(output);
-    let parts = parts(pool, input.len());
+    let parts = parts(pool, len);
     pool.run(parts, &|task, _| {
-        let range = part(input.len(), parts, task);
+        let range = part(len, parts, task);
         // SAFETY: each task has a range of its own.
         let output = unsafe { output.slice(range.clone()) };
-        with_simd!(isa, simd => simd.run(ClampKernel { input: &input[range], clamp, output }));
+        let map = map(range);
+        with_simd!(isa, simd => simd.run(Fill { map, clamp, output }));
     });
 }
 
@@ -65,12 +82,13 @@ pub fn scale_shift(
     let output = SharedMut::new(output);
     let parts = parts(pool, input.len()).min(pixels.max(1));
     pool.run(parts, &|task, _| {
-        let range = part(pixels, parts, task);
-        let range = range.start * channels..range.end * channels;
-        // SAFETY: each task has pixels of its own.
-        let output = unsafe { output.slice(range.clone()) };
-        let input = &input[range];
-        with_simd!(isa, simd => simd.run(ScaleShift { scale, shift, input, clamp, output }));
+        for pixel in part(pixels, parts, task) {
+            let range = pixel * channels..(pixel + 1) * channels;
+            // SAFETY: each task has pixels of its own.
+            let output = unsafe { output.slice(range.clone()) };
+            let map = ScaleShift { input: &input[range], scale, shift };
+            with_simd!(isa, simd => simd.run(Fill { map, clamp, output }));
+        }
     });
 }
 
@@ -78,145 +96,107 @@ fn parts(pool: &Pool, len: usize) -> usize {
     if pool.threads() == 1 { 1 } else { len.div_ceil(TASK).max(1) }
 }
 
-trait Binary {
-    fn apply<S: Simd>(simd: S, a: S::F, b: S::F) -> S::F;
+/// What to compute for a vector.
+trait Map: Copy {
+    /// The result for the elements at `at`.
+    fn apply<S: Simd>(self, simd: S, at: At) -> S::F;
 }
 
-struct Add;
+#[derive(Clone, Copy)]
+struct Add<'a>(&'a [f32], &'a [f32]);
 
-impl Binary for Add {
+impl Map for Add<'_> {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, a: S::F, b: S::F) -> S::F {
-        simd.add(a, b)
+    fn apply<S: Simd>(self, simd: S, at: At) -> S::F {
+        simd.add(at.load(simd, self.0), at.load(simd, self.1))
     }
 }
 
-struct Mul;
+#[derive(Clone, Copy)]
+struct Mul<'a>(&'a [f32], &'a [f32]);
 
-impl Binary for Mul {
+impl Map for Mul<'_> {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, a: S::F, b: S::F) -> S::F {
-        simd.mul(a, b)
+    fn apply<S: Simd>(self, simd: S, at: At) -> S::F {
+        simd.mul(at.load(simd, self.0), at.load(simd, self.1))
     }
 }
 
-fn binary<B: Binary>(
-    isa: Isa,
-    pool: &Pool,
-    a: &[f32],
-    b: &[f32],
-    clamp: Clamp,
-    output: &mut [f32],
-) {
-    assert_eq!(a.len(), b.len(), "elements of the second input");
-    assert_eq!(a.len(), output.len(), "elements of the output");
-    let output = SharedMut::new(output);
-    let parts = parts(pool, a.len());
-    pool.run(parts, &|task, _| {
-        let range = part(a.len(), parts, task);
-        // SAFETY: each task has a range of its own.
-        let output = unsafe { output.slice(range.clone()) };
-        let (a, b) = (&a[range.clone()], &b[range]);
-        let op = std::marker::PhantomData::<B>;
-        with_simd!(isa, simd => simd.run(BinaryKernel { a, b, clamp, output, op }));
-    });
-}
+#[derive(Clone, Copy)]
+struct Copied<'a>(&'a [f32]);
 
-struct BinaryKernel<'a, B> {
-    a: &'a [f32],
-    b: &'a [f32],
-    clamp: Clamp,
-    output: &'a mut [f32],
-    op: std::marker::PhantomData<B>,
-}
-
-impl<S: Simd, B: Binary> Kernel<S> for BinaryKernel<'_, B> {
+impl Map for Copied<'_> {
     #[inline(always)]
-    fn call(self, simd: S) {
-        let bounds = Bounds::new(simd, self.clamp);
-        let (a, b) = (self.a, self.b);
-        map(simd, self.output, |simd, i, load| {
-            bounds.apply(simd, B::apply(simd, load.at(simd, a, i), load.at(simd, b, i)))
-        });
+    fn apply<S: Simd>(self, simd: S, at: At) -> S::F {
+        at.load(simd, self.0)
     }
 }
 
-struct ClampKernel<'a> {
-    input: &'a [f32],
-    clamp: Clamp,
-    output: &'a mut [f32],
-}
-
-impl<S: Simd> Kernel<S> for ClampKernel<'_> {
-    #[inline(always)]
-    fn call(self, simd: S) {
-        let bounds = Bounds::new(simd, self.clamp);
-        let input = self.input;
-        map(simd, self.output, |simd, i, load| bounds.apply(simd, load.at(simd, input, i)));
-    }
-}
-
+#[derive(Clone, Copy)]
 struct ScaleShift<'a> {
+    input: &'a [f32],
     scale: &'a [f32],
     shift: &'a [f32],
-    input: &'a [f32],
-    clamp: Clamp,
-    output: &'a mut [f32],
 }
 
-impl<S: Simd> Kernel<S> for ScaleShift<'_> {
+impl Map for ScaleShift<'_> {
     #[inline(always)]
-    fn call(self, simd: S) {
-        let bounds = Bounds::new(simd, self.clamp);
-        let (scale, shift) = (self.scale, self.shift);
-        let channels = scale.len();
-        let pixels = self.input.chunks_exact(channels).zip(self.output.chunks_exact_mut(channels));
-        for (input, output) in pixels {
-            map(simd, output, |simd, i, load| {
-                let (x, scale, shift) =
-                    (load.at(simd, input, i), load.at(simd, scale, i), load.at(simd, shift, i));
-                bounds.apply(simd, simd.mul_add(x, scale, shift))
-            });
-        }
+    fn apply<S: Simd>(self, simd: S, at: At) -> S::F {
+        let (scale, shift) = (at.load(simd, self.scale), at.load(simd, self.shift));
+        simd.mul_add(at.load(simd, self.input), scale, shift)
     }
 }
 
-/// How many lanes to load.
+/// A whole vector, or the rest.
 #[derive(Clone, Copy)]
-struct Load(usize);
+struct At {
+    element: usize,
+    lanes: usize,
+}
 
-impl Load {
-    /// The lanes of `from` from element `i` on.
+impl At {
     #[inline(always)]
-    fn at<S: Simd>(self, simd: S, from: &[f32], i: usize) -> S::F {
-        let from = &from[i..i + self.0];
+    fn load<S: Simd>(self, simd: S, from: &[f32]) -> S::F {
+        let from = &from[self.element..self.element + self.lanes];
         // SAFETY: the slice has as many elements as lanes are read.
         unsafe {
-            if self.0 == S::LANES {
+            if self.lanes == S::LANES {
                 simd.load(from.as_ptr())
             } else {
-                simd.load_masked(from.as_ptr(), simd.mask(self.0))
+                simd.load_masked(from.as_ptr(), simd.mask(self.lanes))
             }
         }
     }
 }
 
-/// Fills `output` vector by vector with `f(simd, first element, lanes)`.
-#[inline(always)]
-fn map<S: Simd>(simd: S, output: &mut [f32], f: impl Fn(S, usize, Load) -> S::F) {
-    let whole = output.len() - output.len() % S::LANES;
-    let mut i = 0;
-    while i < whole {
-        let y = f(simd, i, Load(S::LANES));
-        // SAFETY: a whole vector is left.
-        unsafe { simd.store(output[i..i + S::LANES].as_mut_ptr(), y) };
-        i += S::LANES;
-    }
-    let rest = &mut output[whole..];
-    if !rest.is_empty() {
-        let y = f(simd, whole, Load(rest.len()));
-        // SAFETY: as many lanes as are left.
-        unsafe { simd.store_masked(rest.as_mut_ptr(), y, simd.mask(rest.len())) };
+/// Fills `output` with the clamped results of `map`.
+struct Fill<'a, M> {
+    map: M,
+    clamp: Clamp,
+    output: &'a mut [f32],
+}
+
+impl<S: Simd, M: Map> Kernel<S> for Fill<'_, M> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let bounds = Bounds::new(simd, self.clamp);
+        let output = self.output;
+        let whole = output.len() - output.len() % S::LANES;
+        let mut element = 0;
+        while element < whole {
+            let y = self.map.apply(simd, At { element, lanes: S::LANES });
+            let to = &mut output[element..element + S::LANES];
+            // SAFETY: the slice is a vector long.
+            unsafe { simd.store(to.as_mut_ptr(), bounds.apply(simd, y)) };
+            element += S::LANES;
+        }
+        let rest = &mut output[whole..];
+        if !rest.is_empty() {
+            let y = self.map.apply(simd, At { element, lanes: rest.len() });
+            let mask = simd.mask(rest.len());
+            // SAFETY: as many lanes as are left.
+            unsafe { simd.store_masked(rest.as_mut_ptr(), bounds.apply(simd, y), mask) };
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub fn max_pool2d(
             rows: Axis::new(oy * stride[0], padding.top, kernel[0], dilation[0], size[0]),
             columns: Axis::new(ox * stride[1], padding.left, kernel[1], dilation[1], size[1]),
         };
-        with_simd!(isa, simd => simd.run(Max { taps, output }));
+        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: Max }));
     });
 }
 
@@ -77,7 +77,7 @@ pub fn adaptive_avg_pool2d(
             rows: axis(oy, size[0], out[0]),
             columns: axis(ox, size[1], out[1]),
         };
-        with_simd!(isa, simd => simd.run(Mean { taps, output }));
+        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: Mean }));
     });
 }
 
@@ -141,80 +141,83 @@ struct Taps<'a> {
     columns: Axis,
 }
 
-impl Taps<'_> {
-    /// Folds the inputs of `lanes` channels from `channel` on.
+/// How the inputs under a window become one.
+trait Reduce {
+    const START: f32;
+    fn add<S: Simd>(simd: S, sum: S::F, x: S::F) -> S::F;
+    fn finish<S: Simd>(simd: S, sum: S::F, count: S::F) -> S::F;
+}
+
+struct Max;
+
+impl Reduce for Max {
+    const START: f32 = f32::NEG_INFINITY;
+
     #[inline(always)]
-    fn fold<S: Simd>(
-        &self,
-        simd: S,
-        channels: usize,
-        channel: usize,
-        lanes: usize,
-        mut acc: S::F,
-        f: impl Fn(S::F, S::F) -> S::F,
-    ) -> S::F {
-        let mask = simd.mask(lanes);
-        for row in 0..self.rows.count {
-            let y = self.rows.start + row * self.rows.step;
-            for column in 0..self.columns.count {
-                let x = self.columns.start + column * self.columns.step;
-                let from = &self.picture[(y * self.width + x) * channels + channel..][..lanes];
-                // SAFETY: the slice has as many elements as lanes are read.
-                let value = unsafe {
-                    if lanes == S::LANES {
-                        simd.load(from.as_ptr())
-                    } else {
-                        simd.load_masked(from.as_ptr(), mask)
-                    }
-                };
-                acc = f(acc, value);
+    fn add<S: Simd>(simd: S, sum: S::F, x: S::F) -> S::F {
+        simd.max(sum, x)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(_: S, sum: S::F, _: S::F) -> S::F {
+        sum
+    }
+}
+
+struct Mean;
+
+impl Reduce for Mean {
+    const START: f32 = 0.0;
+
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, sum: S::F, x: S::F) -> S::F {
+        simd.add(sum, x)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(simd: S, sum: S::F, count: S::F) -> S::F {
+        simd.div(sum, count)
+    }
+}
+
+/// One output pixel.
+struct Pixel<'a, R> {
+    taps: Taps<'a>,
+    output: &'a mut [f32],
+    reduce: R,
+}
+
+impl<S: Simd, R: Reduce> Kernel<S> for Pixel<'_, R> {
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let Taps { picture, width, rows, columns } = self.taps;
+        let channels = self.output.len();
+        let count = simd.splat((rows.count * columns.count) as f32);
+        for (vector, output) in self.output.chunks_mut(S::LANES).enumerate() {
+            let lanes = output.len();
+            let mask = simd.mask(lanes);
+            let mut sum = simd.splat(R::START);
+            for row in 0..rows.count {
+                let y = rows.start + row * rows.step;
+                for column in 0..columns.count {
+                    let x = columns.start + column * columns.step;
+                    let channel = vector * S::LANES;
+                    let from = &picture[(y * width + x) * channels + channel..][..lanes];
+                    // SAFETY: the slice has as many elements as lanes are read.
+                    let x = unsafe {
+                        if lanes == S::LANES {
+                            simd.load(from.as_ptr())
+                        } else {
+                            simd.load_masked(from.as_ptr(), mask)
+                        }
+                    };
+                    sum = R::add(simd, sum, x);
+                }
             }
+            let y = R::finish(simd, sum, count);
+            // SAFETY: the slice has as many elements as lanes are written.
+            unsafe { simd.store_masked(output.as_mut_ptr(), y, mask) };
         }
-        acc
-    }
-}
-
-/// Calls `f(channel, lanes)` for each vector of the channels of `output`, and stores its result.
-#[inline(always)]
-fn for_each_vector<S: Simd>(simd: S, output: &mut [f32], f: impl Fn(usize, usize) -> S::F) {
-    for (vector, output) in output.chunks_mut(S::LANES).enumerate() {
-        let y = f(vector * S::LANES, output.len());
-        // SAFETY: the slice has as many elements as lanes are written.
-        unsafe { simd.store_masked(output.as_mut_ptr(), y, simd.mask(output.len())) };
-    }
-}
-
-struct Max<'a> {
-    taps: Taps<'a>,
-    output: &'a mut [f32],
-}
-
-impl<S: Simd> Kernel<S> for Max<'_> {
-    #[inline(always)]
-    fn call(self, simd: S) {
-        let channels = self.output.len();
-        let lowest = simd.splat(f32::NEG_INFINITY);
-        for_each_vector(simd, self.output, |channel, lanes| {
-            self.taps.fold(simd, channels, channel, lanes, lowest, |a, b| simd.max(a, b))
-        });
-    }
-}
-
-struct Mean<'a> {
-    taps: Taps<'a>,
-    output: &'a mut [f32],
-}
-
-impl<S: Simd> Kernel<S> for Mean<'_> {
-    #[inline(always)]
-    fn call(self, simd: S) {
-        let channels = self.output.len();
-        let count = simd.splat((self.taps.rows.count * self.taps.columns.count) as f32);
-        for_each_vector(simd, self.output, |channel, lanes| {
-            let zero = simd.splat(0.0);
-            let sum = self.taps.fold(simd, channels, channel, lanes, zero, |a, b| simd.add(a, b));
-            simd.div(sum, count)
-        });
     }
 }
 

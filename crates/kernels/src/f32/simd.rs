@@ -12,12 +12,12 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
     /// Floats in a vector.
     const LANES: usize;
 
-    /// Runs `kernel`, compiled for the instruction set. Only what is inlined into `kernel` is:
-    /// everything below must be `#[inline(always)]`.
+    /// Runs `kernel`, compiled for the instruction set. Only what is inlined into `kernel` is, so
+    /// every function it calls must be `#[inline(always)]`, which rules out closures.
     fn run<K: Kernel<Self>>(self, kernel: K);
 
     fn splat(self, x: f32) -> Self::F;
-    /// The mask of the first `lanes` lanes, at most `LANES`.
+    /// The mask of the first `lanes` lanes, of all where there are fewer.
     fn mask(self, lanes: usize) -> Self::M;
 
     /// # Safety
@@ -116,7 +116,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mask(self, lanes: usize) -> usize {
-        lanes
+        lanes.min(8)
     }
 
     #[inline(always)]
