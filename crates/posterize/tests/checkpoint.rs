@@ -322,6 +322,16 @@ fn a_channels_last_tensor_is_saved_by_its_shape() {
 }
 
 #[test]
+fn a_tensor_with_the_name_of_the_metadata_is_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut weights = net();
+    weights.insert("__metadata__", StateTensor::Int(vec![], vec![1]));
+    let error = weights.save_safetensors(folder.path().join("a")).unwrap_err().to_string();
+    assert!(error.contains("__metadata__"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn saving_to_a_missing_folder_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none/saved.safetensors");

@@ -17,11 +17,14 @@ use super::select;
 use super::state_dict::{StateDict, StateTensor};
 use super::storage::{Budget, in_tensor};
 use crate::atomic_file;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::MemoryFormat;
 
 /// Bytes of the header's length at the beginning of the file.
 const LENGTH: usize = 8;
+
+/// The header's key that names no tensor.
+const METADATA: &str = "__metadata__";
 
 /// Reads a safetensors file.
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
@@ -100,7 +103,7 @@ impl<'de> serde::Deserialize<'de> for Names {
             ) -> std::result::Result<Names, A::Error> {
                 let mut names = Vec::new();
                 while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
-                    if name != "__metadata__" {
+                    if name != METADATA {
                         names.push(name);
                     }
                 }
@@ -114,6 +117,12 @@ impl<'de> serde::Deserialize<'de> for Names {
 /// Writes `state_dict` to `path`. The header keeps its order; the 8-byte integers come first in
 /// the data, so that every value lies on a multiple of its size.
 pub(super) fn write(state_dict: &StateDict, path: &Path) -> Result<()> {
+    if state_dict.get(METADATA).is_some() {
+        return Err(Error::Argument(format!(
+            "a tensor called {METADATA} cannot be saved as safetensors, which keep that name for \
+             themselves"
+        )));
+    }
     let is_integer = |tensor: &StateTensor| matches!(tensor, StateTensor::Int(..));
     let bytes_of = |tensor: &StateTensor| match tensor {
         StateTensor::Float(tensor) => size_of_val(tensor.data()),
@@ -122,7 +131,7 @@ pub(super) fn write(state_dict: &StateDict, path: &Path) -> Result<()> {
     let mut next_integer = 0;
     let mut next_float: usize =
         state_dict.iter().map(|(_, t)| if is_integer(t) { bytes_of(t) } else { 0 }).sum();
-    let mut header = String::from(r#"{"__metadata__":{"format":"pt"}"#);
+    let mut header = format!(r#"{{"{METADATA}":{{"format":"pt"}}"#);
     for (name, tensor) in state_dict.iter() {
         let (next, dtype) = match tensor {
             StateTensor::Int(..) => (&mut next_integer, "I64"),
