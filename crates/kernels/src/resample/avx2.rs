@@ -25,14 +25,14 @@ fn split(first: i32, second: i32) -> [i32; 2] {
     [pair(first & low, second & low), pair(first >> SPLIT_BITS, second >> SPLIT_BITS)]
 }
 
-pub(super) fn horizontal(_proof: Avx2, source: &[u8], taps: &Taps, out: &mut [u8]) {
+pub(super) fn horizontal(_proof: Avx2, source: &[u8], first: usize, taps: &Taps, out: &mut [u8]) {
     // SAFETY: the token proves that AVX2 exists.
-    unsafe { horizontal_avx2(source, taps, out) }
+    unsafe { horizontal_avx2(source, first, taps, out) }
 }
 
-pub(super) fn vertical(_proof: Avx2, lines: &[u8], weights: &[i32], out: &mut [u8]) {
+pub(super) fn vertical(_proof: Avx2, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
     // SAFETY: the token proves that AVX2 exists.
-    unsafe { vertical_avx2(lines, weights, out) }
+    unsafe { vertical_avx2(lines, stride, weights, out) }
 }
 
 #[target_feature(enable = "avx2")]
@@ -42,7 +42,7 @@ fn load(bytes: &[u8; 16]) -> __m128i {
 }
 
 #[target_feature(enable = "avx2")]
-fn horizontal_avx2(source: &[u8], taps: &Taps, out: &mut [u8]) {
+fn horizontal_avx2(source: &[u8], first: usize, taps: &Taps, out: &mut [u8]) {
     // Pixels 0 and 1 as (r, r), (g, g), (b, b), 0 of i16 in the lower lane, 2 and 3 in the upper.
     let arrange = _mm256_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8,
@@ -50,7 +50,7 @@ fn horizontal_avx2(source: &[u8], taps: &Taps, out: &mut [u8]) {
     );
     for (position, pixel) in out.chunks_exact_mut(CHANNELS).enumerate() {
         let (start, weights) = taps.row(position);
-        let mut at = start * CHANNELS;
+        let mut at = (start - first) * CHANNELS;
         let mut lower = _mm256_setzero_si256();
         let mut upper = _mm256_setzero_si256();
         for four in weights.chunks(4) {
@@ -86,14 +86,13 @@ fn whole(lower: __m256i, upper: __m256i) -> __m256i {
 }
 
 #[target_feature(enable = "avx2")]
-fn vertical_avx2(lines: &[u8], weights: &[i32], out: &mut [u8]) {
-    let row_bytes = out.len();
+fn vertical_avx2(lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
     let half = _mm256_set1_epi32(HALF);
     let (blocks, rest) = out.as_chunks_mut::<16>();
     let vectors = blocks.len() * 16;
     for (block, values) in blocks.iter_mut().enumerate() {
         let line = |tap: usize| {
-            let at = tap * row_bytes + block * 16;
+            let at = tap * stride + block * 16;
             lines[at..].first_chunk::<16>().expect("the row has the block")
         };
         let mut lower = [_mm256_setzero_si256(); 2];
@@ -121,6 +120,6 @@ fn vertical_avx2(lines: &[u8], weights: &[i32], out: &mut [u8]) {
         unsafe { _mm_storeu_si128(values.as_mut_ptr().cast(), bytes) };
     }
     for (x, value) in rest.iter_mut().enumerate() {
-        *value = weighted(lines[vectors + x..].iter().step_by(row_bytes), weights);
+        *value = weighted(lines[vectors + x..].iter().step_by(stride), weights);
     }
 }
