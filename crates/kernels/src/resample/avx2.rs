@@ -7,9 +7,9 @@ use std::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_packus_epi16,
     _mm_packus_epi32, _mm_set1_epi32, _mm_srai_epi32, _mm_storeu_si128, _mm_unpackhi_epi8,
     _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
-    _mm256_cvtepu8_epi16, _mm256_extracti128_si256, _mm256_madd_epi16, _mm256_packus_epi32,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setr_epi32,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32,
+    _mm256_cvtepu8_epi16, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_packus_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32,
 };
 
 use super::{CHANNELS, HALF, PRECISION_BITS, Taps, weighted};
@@ -25,12 +25,55 @@ fn split(first: i32, second: i32) -> [i32; 2] {
     [pair(first & low, second & low), pair(first >> SPLIT_BITS, second >> SPLIT_BITS)]
 }
 
-pub(super) fn horizontal(_proof: Avx2, source: &[u8], first: usize, taps: &Taps, out: &mut [u8]) {
-    // SAFETY: the token proves that AVX2 exists.
-    unsafe { horizontal_avx2(source, first, taps, out) }
+/// The weights of the horizontal pass, spread out as it multiplies by them.
+pub(super) struct Columns {
+    proof: Avx2,
+    starts: Vec<usize>,
+    /// For each output position, `groups` groups of four weights, padded with zeros.
+    weights: Vec<Group>,
+    groups: usize,
 }
 
-pub(super) fn vertical(_proof: Avx2, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
+/// The lower and the upper halves of four weights, in the places of [`ARRANGE`]'s pixels.
+#[repr(align(32))]
+struct Group([[i32; 8]; 2]);
+
+/// Pixels 0 and 1 as (r, r), (g, g), (b, b), 0 of i16 in the lower lane, 2 and 3 in the upper.
+const ARRANGE: [i8; 32] = [
+    0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
+    6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
+];
+
+impl Columns {
+    pub(super) fn new(proof: Avx2, taps: &Taps) -> Self {
+        let group = |four: &[i32]| {
+            let weight = |tap: usize| four.get(tap).copied().unwrap_or(0);
+            let (first, second) = (split(weight(0), weight(1)), split(weight(2), weight(3)));
+            Group(std::array::from_fn(|half| {
+                let (a, b) = (first[half], second[half]);
+                [a, a, a, 0, b, b, b, 0]
+            }))
+        };
+        let rows = taps.weights.chunks(taps.per_output);
+        Self {
+            proof,
+            starts: taps.starts.clone(),
+            weights: rows.flat_map(|row| row.chunks(4).map(group)).collect(),
+            groups: taps.per_output.div_ceil(4),
+        }
+    }
+
+    pub(super) fn proof(&self) -> Avx2 {
+        self.proof
+    }
+
+    pub(super) fn pass(&self, source: &[u8], first: usize, out: &mut [u8]) {
+        // SAFETY: the token proves that AVX2 exists.
+        unsafe { horizontal_avx2(self, source, first, out) }
+    }
+}
+
+pub(super) fn vertical(proof: Avx2, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
     // SAFETY: the token proves that AVX2 exists.
     unsafe { vertical_avx2(lines, stride, weights, out) }
 }
@@ -42,41 +85,40 @@ fn load(bytes: &[u8; 16]) -> __m128i {
 }
 
 #[target_feature(enable = "avx2")]
-fn horizontal_avx2(source: &[u8], first: usize, taps: &Taps, out: &mut [u8]) {
-    // Pixels 0 and 1 as (r, r), (g, g), (b, b), 0 of i16 in the lower lane, 2 and 3 in the upper.
-    let arrange = _mm256_setr_epi8(
-        0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8,
-        -1, 11, -1, -1, -1, -1, -1,
-    );
-    for (position, pixel) in out.chunks_exact_mut(CHANNELS).enumerate() {
-        let (start, weights) = taps.row(position);
-        let mut at = (start - first) * CHANNELS;
+fn load_weights(weights: &[i32; 8]) -> __m256i {
+    // SAFETY: the reference is valid for 32 bytes, and the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(weights.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+fn horizontal_avx2(columns: &Columns, source: &[u8], first: usize, out: &mut [u8]) {
+    // SAFETY: the array is 32 bytes long, and the load asks for no alignment.
+    let arrange = unsafe { _mm256_loadu_si256(ARRANGE.as_ptr().cast()) };
+    let weights = columns.weights.chunks_exact(columns.groups);
+    let positions = columns.starts.iter().zip(weights);
+    for (pixel, (start, groups)) in out.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(positions) {
+        let mut rest = &source[(start - first) * CHANNELS..];
         let mut lower = _mm256_setzero_si256();
         let mut upper = _mm256_setzero_si256();
-        for four in weights.chunks(4) {
-            let weight = |tap: usize| four.get(tap).copied().unwrap_or(0);
-            let [low0, high0] = split(weight(0), weight(1));
-            let [low1, high1] = split(weight(2), weight(3));
-            let pixels = if let Some(bytes) = source[at..].first_chunk() {
+        for Group([low, high]) in groups {
+            let pixels = if let Some(bytes) = rest.first_chunk() {
                 load(bytes)
             } else {
                 let mut bytes = [0; 16];
-                bytes[..source.len() - at].copy_from_slice(&source[at..]);
+                bytes[..rest.len()].copy_from_slice(rest);
                 load(&bytes)
             };
             let pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(pixels), arrange);
-            let low = _mm256_setr_epi32(low0, low0, low0, 0, low1, low1, low1, 0);
-            let high = _mm256_setr_epi32(high0, high0, high0, 0, high1, high1, high1, 0);
-            lower = _mm256_add_epi32(lower, _mm256_madd_epi16(pixels, low));
-            upper = _mm256_add_epi32(upper, _mm256_madd_epi16(pixels, high));
-            at += 4 * CHANNELS;
+            lower = _mm256_add_epi32(lower, _mm256_madd_epi16(pixels, load_weights(low)));
+            upper = _mm256_add_epi32(upper, _mm256_madd_epi16(pixels, load_weights(high)));
+            rest = rest.get(4 * CHANNELS..).unwrap_or_default();
         }
         let sums = whole(lower, upper);
         let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
         let rounded = _mm_srai_epi32::<SHIFT>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)));
         let words = _mm_packus_epi32(rounded, rounded);
-        let bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
-        pixel.copy_from_slice(&bytes[..CHANNELS]);
+        let [r, g, b, _] = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
+        *pixel = [r, g, b];
     }
 }
 

@@ -139,7 +139,7 @@ pub fn resize_rgb(isa: Isa, source: RgbView<'_>, columns: &Taps, rows: &Taps, ou
     let across = columns.input_range();
     assert!(across.end <= source.width, "columns {across:?} of a picture {} wide", source.width);
 
-    let passes = Passes::of(isa);
+    let passes = Passes::new(isa, columns);
     if vertical_first(columns, rows) {
         let width = across.len() * CHANNELS;
         let mut line = vec![0; width];
@@ -147,12 +147,12 @@ pub fn resize_rgb(isa: Isa, source: RgbView<'_>, columns: &Taps, rows: &Taps, ou
             let (start, weights) = rows.row(y);
             let lines = &source.data[start * source.stride + across.start * CHANNELS..];
             passes.vertical(lines, source.stride, weights, &mut line);
-            passes.horizontal(&line, across.start, columns, out);
+            passes.horizontal(&line, across.start, out);
         }
     } else {
         let mut between = vec![0; needed.len() * row_bytes];
         for (y, line) in needed.clone().zip(between.chunks_exact_mut(row_bytes)) {
-            passes.horizontal(source.row(y), 0, columns, line);
+            passes.horizontal(source.row(y), 0, line);
         }
         for (y, line) in out.chunks_exact_mut(row_bytes).enumerate() {
             let (start, weights) = rows.row(y);
@@ -168,38 +168,38 @@ fn vertical_first(columns: &Taps, rows: &Taps) -> bool {
     rows.shrunk_by > 0 && rows.shrunk_by > 2 * columns.shrunk_by
 }
 
-enum Passes {
-    Scalar,
+enum Passes<'a> {
+    Scalar(&'a Taps),
     #[cfg(target_arch = "x86_64")]
-    Avx2(crate::isa::Avx2),
+    Avx2(avx2::Columns),
 }
 
-impl Passes {
-    fn of(isa: Isa) -> Self {
+impl<'a> Passes<'a> {
+    fn new(isa: Isa, columns: &'a Taps) -> Self {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => Self::Avx2(token),
+            Isa::Avx2(token) => Self::Avx2(avx2::Columns::new(token, columns)),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(token) => Self::Avx2(token.avx2()),
-            _ => Self::Scalar,
+            Isa::Avx512Vnni(token) => Self::Avx2(avx2::Columns::new(token.avx2(), columns)),
+            _ => Self::Scalar(columns),
         }
     }
 
-    /// One row from `source`, which begins with the pixel that `taps` call `first`.
-    fn horizontal(&self, source: &[u8], first: usize, taps: &Taps, out: &mut [u8]) {
+    /// One row from `source`, which begins with the pixel that the taps call `first`.
+    fn horizontal(&self, source: &[u8], first: usize, out: &mut [u8]) {
         match self {
-            Self::Scalar => horizontal_scalar(source, first, taps, out),
+            Self::Scalar(columns) => horizontal_scalar(source, first, columns, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(token) => avx2::horizontal(*token, source, first, taps, out),
+            Self::Avx2(columns) => columns.pass(source, first, out),
         }
     }
 
     /// One row from those that begin every `stride` bytes of `lines`.
     fn vertical(&self, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
         match self {
-            Self::Scalar => vertical_scalar(lines, stride, weights, out),
+            Self::Scalar(_) => vertical_scalar(lines, stride, weights, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(token) => avx2::vertical(*token, lines, stride, weights, out),
+            Self::Avx2(columns) => avx2::vertical(columns.proof(), lines, stride, weights, out),
         }
     }
 }
