@@ -121,30 +121,10 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let image = decoder.decode_image().map_err(described)?;
     let data = match components {
         1 => grey_to_rgb(image.data),
-        4 => cmyk_to_rgb(&image.data, has_adobe_marker(bytes)),
+        4 => cmyk_to_rgb(&image.data),
         _ => image.data,
     };
     picture(width, height, data)
-}
-
-/// Whether Adobe's marker precedes the first scan: Adobe stores ink as its absence, and Pillow too
-/// takes the marker as the sign of it.
-fn has_adobe_marker(jpeg: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
-    const APP14: u8 = 0xEE;
-    let mut rest = jpeg.get(2..).unwrap_or_default();
-    loop {
-        match *rest {
-            [0xFF, 0xFF, ..] => rest = &rest[1..],
-            [0xFF, START_OF_SCAN, ..] | [] => return false,
-            [0xFF, APP14, _, _, b'A', b'd', b'o', b'b', b'e', ..] => return true,
-            [0xFF, _, upper, lower, ..] => {
-                let length = usize::from(u16::from_be_bytes([upper, lower]));
-                rest = rest.get(2 + length..).unwrap_or_default();
-            }
-            [_, ..] => rest = &rest[1..],
-        }
-    }
 }
 
 fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {
@@ -152,12 +132,11 @@ fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {
 }
 
 /// Pillow's conversion: each colour is the light that black leaves, less the ink's share of it.
-fn cmyk_to_rgb(cmyk: &[u8], inverted: bool) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(cmyk.len() / 4 * 3);
-    for &[c, m, y, k] in cmyk.as_chunks().0 {
-        let ink = |value: u8| if inverted { 255 - value } else { value };
-        let light = 255 - ink(k);
-        rgb.extend([c, m, y].map(|value| light - multiply(ink(value), light)));
+/// Samples are the absence of ink, as Adobe stores them; Pillow takes all files to be so.
+fn cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
+    let mut rgb = Vec::with_capacity(samples.len() / 4 * 3);
+    for &[c, m, y, light] in samples.as_chunks().0 {
+        rgb.extend([c, m, y].map(|absence| light - multiply(255 - absence, light)));
     }
     rgb
 }
