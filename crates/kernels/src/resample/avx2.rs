@@ -73,7 +73,7 @@ impl Columns {
     }
 }
 
-pub(super) fn vertical(proof: Avx2, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
+pub(super) fn vertical(_proof: Avx2, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
     // SAFETY: the token proves that AVX2 exists.
     unsafe { vertical_avx2(lines, stride, weights, out) }
 }

@@ -91,8 +91,9 @@ fn picture(width: usize, height: usize, data: Vec<u8>) -> Result<Picture, String
 
 /// libjpeg-turbo's arithmetic (the slow integer IDCT, triangle-filtered chroma) to the bit, in Rust.
 fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    const TRUNCATED: &str = "truncated or corrupt JPEG: it ends before the picture is complete";
     let described = |error: JpegError| match error {
-        JpegError::UnexpectedEof => "truncated JPEG: the file ends too early".to_owned(),
+        JpegError::UnexpectedEof => TRUNCATED.to_owned(),
         other => format!("corrupt JPEG: {other}"),
     };
     let limits = libjpeg_turbo_rs::DecodeLimits {
@@ -119,12 +120,24 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     };
     decoder.set_output_format(format);
     let image = decoder.decode_image().map_err(described)?;
+    if !has_end(bytes) {
+        return Err(TRUNCATED.to_owned());
+    }
     let data = match components {
         1 => grey_to_rgb(image.data),
         4 => cmyk_to_rgb(&image.data),
         _ => image.data,
     };
     picture(width, height, data)
+}
+
+/// Whether the last scan is followed by the marker that ends a JPEG. Pillow too refuses a file
+/// without it.
+fn has_end(jpeg: &[u8]) -> bool {
+    const START_OF_SCAN: &[u8] = &[0xFF, 0xDA];
+    const END_OF_IMAGE: &[u8] = &[0xFF, 0xD9];
+    let mut pairs = jpeg.windows(2).rev();
+    pairs.find(|pair| [START_OF_SCAN, END_OF_IMAGE].contains(pair)) == Some(END_OF_IMAGE)
 }
 
 fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {

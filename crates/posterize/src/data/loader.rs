@@ -309,6 +309,12 @@ impl<T: BatchImages + 'static> Batches<T> {
         };
         let order = loader.order();
         let threads = threads.min(order.len());
+        let outside = order.iter().find(|index| **index >= loader.samples.len()).map(|index| {
+            Error::Argument(format!(
+                "the sampler drew sample {index} of {}, counted from 0",
+                loader.samples.len()
+            ))
+        });
         let shared = Arc::new(Shared {
             samples: Arc::clone(&loader.samples),
             order,
@@ -328,7 +334,7 @@ impl<T: BatchImages + 'static> Batches<T> {
             strict: loader.strict,
             drop_last: loader.drop_last,
             taken: 0,
-            failed: loader.transform.validate().err(),
+            failed: loader.transform.validate().err().or(outside),
             skipped: Vec::new(),
             finished: false,
         };
@@ -445,5 +451,36 @@ impl<T: BatchImages> std::iter::FusedIterator for Batches<T> {}
 impl<T: BatchImages> Drop for Batches<T> {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::data::Preprocessing;
+
+    #[test]
+    fn workers_run_no_further_ahead_than_the_window() {
+        let root = tempfile::tempdir().unwrap();
+        let class = root.path().join("class");
+        std::fs::create_dir(&class).unwrap();
+        for number in 0..60 {
+            std::fs::write(class.join(format!("{number:02}.ppm")), b"P6 2 1 255 abcdef").unwrap();
+        }
+        let folder = ImageFolder::open(root.path(), None).unwrap();
+        let small = Preprocessing { resize: 2, crop: 2, ..Preprocessing::imagenet() };
+        let mut batches = Loader::new(&folder, small).batch_size(5).threads(3).pixels();
+        for round in 0..3 {
+            let ahead = round * 5 + 2 * 5 + 3;
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while batches.shared.lock().next < ahead && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(batches.shared.lock().next, ahead, "taken by the workers");
+            assert_eq!(batches.next().unwrap().unwrap().indices[0], round * 5);
+        }
     }
 }

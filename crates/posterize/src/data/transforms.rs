@@ -71,12 +71,17 @@ impl Augmentation {
     pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
         let mut random = Random::new(Purpose::Augmentation, self.seed, epoch, sample as u64);
         let area = self.area(&mut random, picture.width(), picture.height());
+        let flipped = random.uniform(0.0, 1.0) < self.flip;
+        self.resized_crop(picture, area, flipped)
+    }
+
+    fn resized_crop(&self, picture: &Picture, area: Area, flipped: bool) -> Picture {
         let columns = Taps::bilinear(area.width, self.crop, 0..self.crop);
         let rows = Taps::bilinear(area.height, self.crop, 0..self.crop);
         let mut data = vec![0; self.crop * self.crop * 3];
         let part = picture.part(area.top, area.left, area.height, area.width);
         resize_rgb(Isa::detect(), part, &columns, &rows, &mut data);
-        if random.uniform(0.0, 1.0) < self.flip {
+        if flipped {
             for row in data.chunks_exact_mut(self.crop * 3) {
                 row.as_chunks_mut::<3>().0.reverse();
             }
@@ -181,5 +186,79 @@ impl Transform {
             Self::Evaluate(p) => Normalize::new(p.mean, p.std),
             Self::Augment(a) => Normalize::new(a.mean, a.std),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    fn augmentation(seed: u64) -> Augmentation {
+        Augmentation::new(&Preprocessing { crop: 48, ..Preprocessing::imagenet() }, seed)
+    }
+
+    #[test]
+    fn a_resized_crop_equals_torchvisions() {
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/preprocess");
+        let bytes = std::fs::read(testdata.join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let picture = Picture::open(testdata.join("pictures/large.jpg")).unwrap();
+        // The part that generate.py takes.
+        let area = Area { top: 41, left: 13, height: 250, width: 199 };
+        for (name, flipped) in [("large.jpg@part", false), ("large.jpg@flipped", true)] {
+            let found = augmentation(0).resized_crop(&picture, area, flipped);
+            assert!(found.data() == expected.tensor(name).unwrap().data(), "{name}");
+        }
+    }
+
+    #[test]
+    fn areas_keep_within_the_picture_the_scale_and_the_ratio() {
+        let (width, height) = (640, 480);
+        let augmentation = augmentation(0);
+        let (mut least, mut most) = (f64::MAX, 0.0_f64);
+        for sample in 0..2000 {
+            let mut random = Random::new(Purpose::Augmentation, 5, 0, sample);
+            let area = augmentation.area(&mut random, width, height);
+            assert!(area.left + area.width <= width && area.top + area.height <= height);
+            let (w, h) = (area.width as f64, area.height as f64);
+            let share = w * h / (width * height) as f64;
+            // Sides are whole pixels.
+            assert!((0.079..=1.001).contains(&share), "{area:?}");
+            assert!((0.745..1.342).contains(&(w / h)), "{area:?}");
+            (least, most) = (least.min(share), most.max(share));
+        }
+        assert!(least < 0.09 && most > 0.95, "the whole range is used: {least} to {most}");
+    }
+
+    #[test]
+    fn a_picture_too_narrow_for_any_area_gives_its_centre() {
+        let area = |width, height| {
+            let mut random = Random::new(Purpose::Augmentation, 5, 0, 0);
+            augmentation(0).area(&mut random, width, height)
+        };
+        assert_eq!(area(10, 5000), Area { top: 2493, left: 0, height: 13, width: 10 });
+        assert_eq!(area(5000, 9), Area { top: 0, left: 2494, height: 9, width: 12 });
+        assert_eq!(area(1, 1), Area { top: 0, left: 0, height: 1, width: 1 });
+    }
+
+    #[test]
+    fn half_of_the_pictures_are_mirrored() {
+        let ramp: Vec<u8> = (0..64 * 64).flat_map(|i| [(i % 64 * 4) as u8; 3]).collect();
+        let picture = Picture::new(64, 64, ramp).unwrap();
+        let mirrored = |flip: f64| {
+            let augmentation = Augmentation { flip, ..augmentation(1) };
+            let falls = |sample| {
+                let crop = augmentation.apply(&picture, 0, sample);
+                crop.data()[0] > crop.data()[47 * 3]
+            };
+            (0..1000).filter(|&sample| falls(sample)).count()
+        };
+        assert_eq!((mirrored(0.0), mirrored(1.0)), (0, 1000));
+        // A standard deviation is 16.
+        assert!((420..580).contains(&mirrored(0.5)));
     }
 }

@@ -1,0 +1,175 @@
+//! Pictures that are none: each is an error that names the file and what is wrong.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use posterize::data::{MAX_PIXELS, Picture};
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/preprocess/pictures").join(name)
+}
+
+fn problem(bytes: &[u8]) -> String {
+    Picture::decode("some/picture.jpg", bytes).unwrap_err().to_string()
+}
+
+#[test]
+fn truncated_files_are_errors() {
+    for name in [
+        "wide.jpg",
+        "progressive.jpg",
+        "grey.jpg",
+        "cmyk_adobe.jpg",
+        "restarts.jpg",
+        "rgba.png",
+        "palette.png",
+        "interlaced.png",
+        "true_color.bmp",
+        "true_color.ppm",
+        "lossless.webp",
+    ] {
+        let whole = fs::read(sample(name)).unwrap();
+        assert!(Picture::decode(name, &whole).is_ok(), "{name}");
+        let tenths = (1..10).map(|tenth| whole.len() * tenth / 10);
+        for length in tenths.chain([3, 12, 40, whole.len() - 8]) {
+            let message = match Picture::decode(name, &whole[..length]) {
+                Ok(picture) => panic!("{name} cut to {length} bytes decoded to {picture:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+    let whole = fs::read(sample("wide.jpg")).unwrap();
+    for missing in 1..=2 {
+        assert!(problem(&whole[..whole.len() - missing]).contains("truncated or corrupt JPEG"));
+    }
+}
+
+#[test]
+fn bytes_around_a_complete_jpeg_do_no_harm() {
+    let whole = fs::read(sample("wide.jpg")).unwrap();
+    let picture = Picture::decode("whole", &whole).unwrap();
+    let (body, end) = whole.split_at(whole.len() - 2);
+    let after = [&whole[..], b"appended by some camera"].concat();
+    assert_eq!(Picture::decode("after", &after).unwrap(), picture);
+    let before_end = [body, &[0, 0, 0, 0], end].concat();
+    assert_eq!(Picture::decode("before the end", &before_end).unwrap(), picture);
+}
+
+#[test]
+fn what_is_no_picture_is_told_by_its_first_bytes() {
+    let start = "some/picture.jpg: ";
+    assert!(problem(b"").starts_with(&format!("{start}the file is empty")));
+    let message = problem(b"Dear diary, this is a text");
+    assert!(message.starts_with(&format!("{start}not a picture: it begins with \"Dear dia\"")));
+    assert!(message.contains("JPEG, PNG"), "{message}");
+    assert!(problem(b"II*\0aaaa").contains("TIFF is not supported"));
+    assert!(problem(b"GIF89a").contains("GIF is not supported"));
+}
+
+/// A PNG that claims a size; only its header is there.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    png.extend(width.to_be_bytes());
+    png.extend(height.to_be_bytes());
+    png.extend([8, 2, 0, 0, 0]);
+    png.extend(crc32(&png[12..]).to_be_bytes());
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
+    })
+}
+
+#[test]
+fn pictures_beyond_the_limit_are_refused_before_they_take_memory() {
+    let message = problem(&png_header(30_000, 30_000));
+    let limit = MAX_PIXELS.to_string();
+    assert!(message.contains("30000 x 30000") && message.contains(&limit), "{message}");
+    assert!(problem(&png_header(u32::MAX, u32::MAX)).contains("more than the limit"));
+    assert!(problem(&png_header(0, 7)).contains("0 x 7"));
+    // Within the limit it is the missing data that is complained about.
+    assert!(!problem(&png_header(30, 30)).contains("limit"));
+
+    let mut jpeg = fs::read(sample("wide.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x75, 0x30, 0x75, 0x30]);
+    let message = problem(&jpeg);
+    assert!(message.contains("30000 x 30000") && message.contains(&limit), "{message}");
+
+    let message = problem(b"P6 30000 30000 255 ");
+    assert!(message.contains("30000 x 30000") && message.contains(&limit), "{message}");
+}
+
+#[test]
+fn overwritten_picture_data_is_corrupt() {
+    let mut jpeg = fs::read(sample("large.jpg")).unwrap();
+    let middle = jpeg.len() / 2;
+    jpeg[middle..middle + 64].fill(0xFF);
+    assert!(problem(&jpeg).contains("corrupt"));
+    let mut png = fs::read(sample("rgba.png")).unwrap();
+    let middle = png.len() / 2;
+    png[middle..middle + 8].fill(0);
+    assert!(problem(&png).contains("corrupt"));
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move |end: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) as usize % end
+    };
+    for entry in fs::read_dir(sample("")).unwrap() {
+        let whole = fs::read(entry.unwrap().path()).unwrap();
+        for _ in 0..60 {
+            let mut damaged = whole.clone();
+            for _ in 0..=random(4) {
+                // Half of the damage goes to the headers.
+                let end = if random(2) == 0 { damaged.len().min(600) } else { damaged.len() };
+                let at = random(end);
+                damaged[at] = [0, 0xFF, damaged[at] ^ 1 << random(8), random(256) as u8][random(4)];
+            }
+            if let Ok(picture) = Picture::decode("damaged", &damaged) {
+                assert_eq!(picture.data().len(), picture.width() * picture.height() * 3);
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_and_absent_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Picture::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("a folder, where a picture was expected"), "{error}");
+    let absent = folder.path().join("absent.png");
+    let error = Picture::open(&absent).unwrap_err().to_string();
+    assert!(error.contains("absent.png: cannot read"), "{error}");
+}
+
+/// Tells the reader of the test run, past the capture of its output.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_permission_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("closed.jpg");
+    fs::copy(sample("grey.jpg"), &file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&file).is_ok() {
+        say("SKIPPED: this user may read everything (root), so nothing can be forbidden");
+        return;
+    }
+    let error = Picture::open(&file).unwrap_err().to_string();
+    assert!(error.contains("closed.jpg: cannot read: Permission denied"), "{error}");
+}

@@ -1,0 +1,189 @@
+//! Which samples and class numbers a folder gives.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use posterize::Error;
+use posterize::data::ImageFolder;
+use tempfile::TempDir;
+
+/// A folder with these files, all empty: listing does not open them.
+fn folder(files: &[&str]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"").unwrap();
+    }
+    root
+}
+
+fn listed(root: &Path, folder: &ImageFolder) -> Vec<(String, usize)> {
+    let name = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    folder.samples().iter().map(|s| (name(&s.path), s.label)).collect()
+}
+
+fn problem(root: &Path, classes: Option<&Path>) -> String {
+    ImageFolder::open(root, classes).unwrap_err().to_string()
+}
+
+#[test]
+fn samples_are_sorted_as_torchvision_sorts_them() {
+    // torchvision.datasets.ImageFolder lists these files in this order.
+    let expected = [
+        ("B/z.png", 0),
+        ("a/1.JPG", 1),
+        ("a/10.jpeg", 1),
+        ("a/2.webp", 1),
+        ("a/Z.bmp", 1),
+        ("a/x/1.tif", 1),
+        ("a/x-y/1.ppm", 1),
+        ("a/x/y/1.pgm", 1),
+        ("b/1.tiff", 2),
+    ];
+    let mut files: Vec<&str> = expected.iter().map(|(file, _)| *file).collect();
+    files.reverse();
+    files.extend(["a/readme.txt", "a/x/noextension", "a/2.webp.bak", "stray.jpg"]);
+    let root = folder(&files);
+    let opened = ImageFolder::open(root.path(), None).unwrap();
+    let expected: Vec<_> =
+        expected.iter().map(|(file, label)| ((*file).to_owned(), *label)).collect();
+    assert_eq!(listed(root.path(), &opened), expected);
+    let names: Vec<&str> = opened.classes().iter().map(|class| class.name.as_str()).collect();
+    assert_eq!(names, ["B", "a", "b"]);
+    assert_eq!((opened.len(), opened.is_empty(), opened.root()), (9, false, root.path()));
+}
+
+#[test]
+fn a_file_of_classes_numbers_the_folders() {
+    let root = folder(&["n2/a.jpg", "n4/a.jpg", "n1/a.jpg"]);
+    let classes = root.path().join("classes.txt");
+    fs::write(&classes, "\u{feff}n3 nobody\r\nn4\ttree  frog \r\n\r\nn1\r\nn2 great white shark")
+        .unwrap();
+    let opened = ImageFolder::open(root.path(), Some(&classes)).unwrap();
+    let labels: Vec<usize> = opened.samples().iter().map(|sample| sample.label).collect();
+    assert_eq!(labels, [2, 3, 1], "n1, n2, n4");
+    let names: Vec<&str> = opened.classes().iter().map(|class| class.name.as_str()).collect();
+    assert_eq!(names, ["nobody", "tree  frog", "n1", "great white shark"]);
+}
+
+#[test]
+fn folders_that_are_no_data_set_are_refused() {
+    let root = folder(&["picture.jpg"]);
+    assert!(problem(root.path(), None).contains("found no class folder"));
+    let file = root.path().join("picture.jpg");
+    assert!(problem(&file, None).contains("not a folder"));
+    let missing = problem(&root.path().join("absent"), None);
+    assert!(missing.contains("absent: cannot read the folder"), "{missing}");
+
+    let root = folder(&["a/1.jpg", "empty/notes.txt", "hollow/deep/readme.md"]);
+    let message = problem(root.path(), None);
+    assert!(message.contains("no picture for the class empty, hollow"), "{message}");
+    assert!(message.contains(".jpg, .jpeg, .png"), "{message}");
+}
+
+#[test]
+fn files_of_classes_that_do_not_fit_are_refused() {
+    let root = folder(&["a/1.jpg", "b/1.jpg", "c/1.jpg"]);
+    let classes = root.path().join("classes.txt");
+    let with = |text: &[u8]| {
+        fs::write(&classes, text).unwrap();
+        problem(root.path(), Some(&classes))
+    };
+    let message = with(b"a\nc\n");
+    assert!(message.contains("no line of the file of classes begins with b;"), "{message}");
+    let message = with(b"a one\nb\nc\na two\n");
+    assert!(message.contains("lines 1 and 4 both begin with a;"), "{message}");
+    assert!(message.contains("classes.txt"), "{message}");
+    assert!(with(b"\n \n").contains("names no class"));
+    let message = with(b"a\nb\xff\nc\n");
+    assert!(message.contains("line 2 is not UTF-8"), "{message}");
+    let absent = problem(root.path(), Some(&root.path().join("absent.txt")));
+    assert!(absent.contains("absent.txt: cannot read"), "{absent}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_round_in_circles() {
+    use std::os::unix::fs::symlink;
+
+    let root = folder(&["a/1.jpg", "b/2.jpg", "elsewhere/deep/3.jpg"]);
+    let at = |path: &str| root.path().join(path);
+    symlink(at("a"), at("a/self")).unwrap();
+    symlink(root.path(), at("a/root")).unwrap();
+    symlink(at("b"), at("a/b")).unwrap();
+    symlink(at("a"), at("b/a")).unwrap();
+    symlink(at("elsewhere/deep"), at("c")).unwrap();
+    symlink(at("elsewhere/deep/3.jpg"), at("b/link.jpg")).unwrap();
+    symlink(at("nowhere"), at("b/dangling.jpg")).unwrap();
+    symlink(at("b/circle.jpg"), at("b/circle.jpg")).unwrap();
+    let opened = ImageFolder::open(root.path(), None).unwrap();
+    let of = |label: usize| opened.samples().iter().filter(move |s| s.label == label).count();
+    // a/1.jpg, a/b/2.jpg, a/b/link.jpg, and what a/root shows again below a.
+    assert!(of(0) >= 3, "{:?}", opened.samples());
+    assert_eq!(opened.classes().len(), 4);
+    assert_eq!(of(2), 1, "c is a link to a folder");
+}
+
+/// Tells the reader of the test run, past the capture of its output.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_without_permission_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let root = folder(&["a/1.jpg", "b/2.jpg"]);
+    let closed = root.path().join("b");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(&closed).is_ok() {
+        say("SKIPPED: this user may read everything (root), so nothing can be forbidden");
+    } else {
+        let error = ImageFolder::open(root.path(), None).unwrap_err();
+        assert!(matches!(error, Error::Io { ref path, .. } if path == &closed), "{error}");
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The pictures that are not part of the project; `None`, and a message, where they are absent.
+fn shared_assets() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let shared = std::env::var_os("POSTERIZE_SHARED").map_or(beside, PathBuf::from);
+    let assets = shared.join("assets");
+    if !assets.is_dir() {
+        eprintln!(
+            "SKIPPED: {} is absent (POSTERIZE_SHARED names another folder)",
+            shared.display()
+        );
+        return None;
+    }
+    Some(assets)
+}
+
+#[test]
+fn imagenets_class_numbers_come_from_the_file_of_classes() {
+    let Some(assets) = shared_assets() else { return };
+    let classes = assets.join("imagenet_1k/classes.txt");
+    let train = ImageFolder::open(assets.join("imagenet_1k/train"), Some(&classes)).unwrap();
+    assert_eq!((train.len(), train.classes().len()), (600, 1000));
+    let mut labels: Vec<usize> = train.samples().iter().map(|sample| sample.label).collect();
+    assert!(labels.is_sorted());
+    labels.dedup();
+    assert_eq!(labels.len(), 345);
+    for sample in train.samples() {
+        let folder = sample.path.parent().unwrap().file_name().unwrap();
+        assert_eq!(train.classes()[sample.label].folder.as_str(), folder);
+    }
+    // Without the file the same folders would be numbered 0 to 344.
+    assert_eq!(train.classes()[1].name, "goldfish");
+    assert_eq!(train.samples()[0].label, 1);
+
+    let val = ImageFolder::open(assets.join("imagenet_1k/val"), None).unwrap();
+    let labels: Vec<usize> = val.samples().iter().map(|sample| sample.label).collect();
+    assert_eq!(labels, (0..1000).collect::<Vec<_>>());
+    let named = ImageFolder::open(assets.join("imagenet_1k/val"), Some(&classes)).unwrap();
+    assert_eq!(named.samples(), val.samples());
+}
