@@ -1,7 +1,7 @@
 //! Two-dimensional convolution.
 
-use super::Requantize;
 use super::gemm::Gemm;
+use super::{Requantize, depthwise, first_conv};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
@@ -32,7 +32,7 @@ pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
 type Specialised = fn(Isa, &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>>;
 
 /// Kernels for certain shapes, asked in this order before the general one.
-const SPECIALISED: &[Specialised] = &[];
+const SPECIALISED: &[Specialised] = &[depthwise::specialised, first_conv::specialised];
 
 /// An int8 convolution of any grouping with its weights packed for one instruction set; NHWC.
 ///

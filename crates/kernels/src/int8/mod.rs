@@ -4,9 +4,11 @@
 //! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
 //! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
 
+mod aligned;
 mod conv2d;
 mod depthwise;
 mod elementwise;
+mod first_conv;
 mod gemm;
 mod linear;
 pub(crate) mod pack;

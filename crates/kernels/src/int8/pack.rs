@@ -65,14 +65,19 @@ impl Operand<'_> {
         &self.weight[column * len..][..len]
     }
 
-    /// The bias of `column` from which `Σ x · w` over raw `x` gives `Σ (x − zero_point) · w + bias`.
-    ///
-    /// It may wrap, as the sums over raw `x` may: arithmetic modulo 2^32 is exact where the final
-    /// result fits, which [`accumulator_range`] promises.
+    /// The bias of `column` with the zero point folded into it.
     pub(crate) fn folded_bias(&self, column: usize) -> i32 {
-        let sum: i64 = self.column(column).iter().map(|&w| i64::from(w)).sum();
-        (i64::from(self.bias[column]) - sum * i64::from(self.input_zero_point)) as i32
+        folded_bias(self.column(column), self.bias[column], self.input_zero_point)
     }
+}
+
+/// The bias from which `Σ x · w` over raw `x` gives `Σ (x − zero_point) · w + bias`.
+///
+/// It may wrap, as the sums over raw `x` may: arithmetic modulo 2^32 is exact where the final
+/// result fits, which [`accumulator_range`] promises.
+pub(crate) fn folded_bias(weight: &[i8], bias: i32, input_zero_point: u8) -> i32 {
+    let sum: i64 = weight.iter().map(|&w| i64::from(w)).sum();
+    (i64::from(bias) - sum * i64::from(input_zero_point)) as i32
 }
 
 /// The least and greatest accumulator that any input can lead to:

@@ -1,12 +1,14 @@
 //! 3x3 and 5x5 windows with `vpmaddwd`: 32 lanes, two taps a lane, widened to 16 bits.
 
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::Row;
-use super::pack::{self, Block, Parameters};
+use super::pack::{self, Block};
 use crate::geometry::Conv2dGeometry;
 use crate::int8::requantize::avx2::Epilogue;
 use crate::isa::Avx2;
+use crate::reference;
 
 /// Blocks of 32 bytes, columns in pairs of rows.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub(super) fn covers(g: &Conv2dGeometry) -> bool {
 }
 
 impl Packed {
-    pub(super) fn new(parameters: &Parameters<'_>) -> Self {
-        Self(pack::Packed::new(parameters, blocks(parameters.channels())))
+    pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
+        Self(pack::Packed::new(conv, blocks(conv.geometry.out_channels)))
     }
 
     pub(super) fn run_row<'a>(

@@ -1,12 +1,17 @@
 //! 3x3 and 5x5 windows with `vpdpbusd`: 64 lanes, four taps a lane.
 
+#![expect(clippy::needless_range_loop, reason = "indices into several arrays of registers")]
+
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::Row;
-use super::pack::{self, Block, Parameters};
+use super::pack::{self, Block};
 use crate::geometry::Conv2dGeometry;
+use crate::int8::aligned::Aligned;
 use crate::int8::requantize::avx512::Epilogue;
 use crate::isa::Avx512Vnni;
+use crate::reference;
 
 /// Blocks of 64 bytes, columns in groups of four rows.
 #[derive(Clone, Debug)]
@@ -18,8 +23,8 @@ pub(super) fn covers(g: &Conv2dGeometry) -> bool {
 }
 
 impl Packed {
-    pub(super) fn new(parameters: &Parameters<'_>) -> Self {
-        Self(pack::Packed::new(parameters, blocks(parameters.channels())))
+    pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
+        Self(pack::Packed::new(conv, blocks(conv.geometry.out_channels)))
     }
 
     pub(super) fn run_row<'a>(
@@ -29,10 +34,11 @@ impl Packed {
         rows: impl Fn(usize) -> Option<&'a [u8]>,
         output: &mut [u8],
     ) {
+        let Conv2dGeometry { kernel, stride, .. } = *row.geometry;
         // SAFETY: the token proves that the CPU has the instructions. The caller has checked that
         // the rows and the output have the lengths that the width calls for.
         unsafe {
-            match (row.geometry.kernel[0], row.geometry.stride[1]) {
+            match (kernel[0], stride[1]) {
                 (3, 1) => self.run::<3, 1, 1>(row, std::array::from_fn(rows), output),
                 (3, 2) => self.run::<3, 1, 2>(row, std::array::from_fn(rows), output),
                 (5, 1) => self.run::<5, 2, 1>(row, std::array::from_fn(rows), output),
@@ -52,30 +58,40 @@ impl Packed {
         output: &mut [u8],
     ) {
         for (index, block) in self.0.blocks.iter().enumerate() {
+            let outside = row.outside[block.first_channel..].as_ptr();
+            let mut pointers = [(outside, 0); K];
+            for (pointer, row) in pointers.iter_mut().zip(rows) {
+                if let Some(pixels) = row {
+                    *pointer = (pixels[block.first_channel..].as_ptr(), usize::MAX);
+                }
+            }
             let work = Work {
-                packed: &self.0,
-                index,
-                block: *block,
+                weights: &self.0.weights[index * K * GROUPS..],
+                bias: &self.0.bias[index],
+                multiplier: &self.0.multiplier[index],
                 row,
-                // A row in the padding is one pixel of zero points that never advances.
-                rows: rows.map(|row_| match row_ {
-                    Some(pixels) => {
-                        (pixels[block.first_channel..].as_ptr(), row.geometry.in_channels)
-                    }
-                    None => (row.outside[block.first_channel..].as_ptr(), 0),
-                }),
-                outside: row.outside[block.first_channel..].as_ptr(),
+                rows: pointers,
+                outside,
+                mask: u64::MAX >> (64 - block.channels),
+                contiguous: STRIDE == 1 && row.geometry.in_channels * block.pixels == 64,
             };
+            let output = &mut output[block.first_channel..];
             let full = block.channels * block.pixels == 64;
             // SAFETY: by the caller's promise, and blocks lie within the channels.
             unsafe {
-                match (block.pixels, full) {
-                    (1, true) => work.run::<GROUPS, STRIDE, 1, false>(output),
-                    (1, false) => work.run::<GROUPS, STRIDE, 1, true>(output),
-                    (2, true) => work.run::<GROUPS, STRIDE, 2, false>(output),
-                    (2, false) => work.run::<GROUPS, STRIDE, 2, true>(output),
-                    (4, true) => work.run::<GROUPS, STRIDE, 4, false>(output),
-                    _ => work.run::<GROUPS, STRIDE, 4, true>(output),
+                match (STRIDE, block.pixels, full) {
+                    (1, 1, true) => work.run::<GROUPS, 1, 1, false>(output),
+                    (1, 1, false) => work.run::<GROUPS, 1, 1, true>(output),
+                    (1, 2, true) => work.run::<GROUPS, 2, 2, false>(output),
+                    (1, 2, false) => work.run::<GROUPS, 2, 2, true>(output),
+                    (1, 4, true) => work.run::<GROUPS, 4, 4, false>(output),
+                    (1, 4, false) => work.run::<GROUPS, 4, 4, true>(output),
+                    (2, 1, true) => work.run::<GROUPS, 1, 2, false>(output),
+                    (2, 1, false) => work.run::<GROUPS, 1, 2, true>(output),
+                    (2, 2, true) => work.run::<GROUPS, 2, 4, false>(output),
+                    (2, 2, false) => work.run::<GROUPS, 2, 4, true>(output),
+                    (2, 4, true) => work.run::<GROUPS, 4, 8, false>(output),
+                    _ => work.run::<GROUPS, 4, 8, true>(output),
                 }
             }
         }
@@ -101,28 +117,40 @@ fn blocks(channels: usize) -> Vec<Block> {
 
 /// One block of channels of one row of the output.
 struct Work<'a, const K: usize> {
-    packed: &'a pack::Packed<i8, 64, 4>,
-    index: usize,
-    block: Block,
+    /// Those of this block come first.
+    weights: &'a [Aligned<[[i8; 4]; 64]>],
+    bias: &'a Aligned<[i32; 64]>,
+    multiplier: &'a Aligned<[f32; 64]>,
     row: Row<'a>,
-    /// The first pixel of each row under the window, and the distance to the next.
+    /// The first pixel of each row under the window, and a mask for the distance to others: a row
+    /// in the padding is one pixel of zero points that never advances.
     rows: [(*const u8, usize); K],
     /// A pixel of zero points.
     outside: *const u8,
+    /// The channels of a pixel.
+    mask: u64,
+    /// The pixels of a block are neighbours in memory, with nothing in between.
+    contiguous: bool,
 }
 
 /// The rows of a column, interleaved by fours: dword `d` of vector `v` holds four rows of one lane.
 type Column<const GROUPS: usize> = [[__m512i; 4]; GROUPS];
 
+/// Outputs under way at once, at most: a column is under as many windows.
+const MOST_UNDER_WAY: usize = 5;
+
 impl<const K: usize> Work<'_, K> {
+    /// Walks over the columns from left to right, `STEP` (the stride times `PIXELS`) at a time.
+    /// Each is interleaved once and added to all outputs whose windows it is under.
+    ///
     /// # Safety
     /// As for [`Packed::run`]; the block has `PIXELS` pixels and 64 lanes in use unless `MASKED`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn run<
         const GROUPS: usize,
-        const STRIDE: usize,
         const PIXELS: usize,
+        const STEP: usize,
         const MASKED: bool,
     >(
         &self,
@@ -130,67 +158,61 @@ impl<const K: usize> Work<'_, K> {
     ) {
         let channels = self.row.geometry.in_channels;
         let outputs = self.row.output_width();
-        let left = self.row.geometry.padding.left as isize;
-        let weights: *const __m512i =
-            self.packed.weights[self.index * K * GROUPS..].as_ptr().cast();
-        let bias: *const __m512i = (&raw const self.packed.bias[self.index]).cast();
-        let multiplier: *const f32 = (&raw const self.packed.multiplier[self.index]).cast();
+        let weights: *const __m512i = self.weights[..K * GROUPS].as_ptr().cast();
+        let bias: *const __m512i = (&raw const self.bias.0).cast();
+        let multiplier: *const f32 = (&raw const self.multiplier.0).cast();
         let epilogue = Epilogue::new(self.row.requantize);
-        let mask = u64::MAX >> (64 - self.block.channels);
-        // Outputs move on by PIXELS; what a step shares with the next one is kept.
-        let step = STRIDE * PIXELS;
-        let output = output[self.block.first_channel..].as_mut_ptr();
+        let output = output.as_mut_ptr();
 
-        let mut columns: [Column<GROUPS>; K] = [[[_mm512_setzero_si512(); 4]; GROUPS]; K];
-        for (k, column) in columns.iter_mut().enumerate().skip(step) {
-            // SAFETY: as below.
-            *column = unsafe {
-                self.column::<GROUPS, STRIDE, PIXELS, MASKED>((k - step) as isize - left, mask)
-            };
-        }
-        let mut x = 0;
-        while x < outputs {
-            for k in 0..K {
-                columns[k] = if k + step < K {
-                    columns[k + step]
-                } else {
-                    // SAFETY: by the caller's promise.
-                    unsafe {
-                        self.column::<GROUPS, STRIDE, PIXELS, MASKED>(
-                            (x * STRIDE + k) as isize - left,
-                            mask,
-                        )
-                    }
-                };
+        let under_way = K.div_ceil(STEP);
+        // The output begun `m` steps ago is at `m`.
+        let mut acc = [[_mm512_setzero_si512(); 4]; MOST_UNDER_WAY];
+        let mut column = -(self.row.geometry.padding.left as isize);
+        let steps = outputs.div_ceil(PIXELS) + under_way - 1;
+        for step in 0..steps {
+            for m in (1..under_way).rev() {
+                acc[m] = acc[m - 1];
             }
-            // SAFETY: the packed parameters hold four vectors for each column and group of rows of
-            // each block, and as many biases and multipliers; outputs below `outputs` exist.
+            // SAFETY: the packed parameters hold four vectors for each column and group of rows,
+            // and as many biases and multipliers; outputs below `outputs` exist.
             unsafe {
-                let mut acc: [__m512i; 4] = std::array::from_fn(|v| _mm512_load_si512(bias.add(v)));
-                for (k, column) in columns.iter().enumerate() {
-                    for (group, rows) in column.iter().enumerate() {
-                        for v in 0..4 {
-                            let weight =
-                                _mm512_load_si512(weights.add((k * GROUPS + group) * 4 + v));
-                            acc[v] = _mm512_dpbusd_epi32(acc[v], rows[v], weight);
+                for v in 0..4 {
+                    acc[0][v] = _mm512_load_si512(bias.add(v));
+                }
+                for j in 0..STEP.min(K) {
+                    let rows = self.column::<GROUPS, PIXELS, STEP, MASKED>(column + j as isize);
+                    for m in 0..(K - j).div_ceil(STEP) {
+                        for group in 0..GROUPS {
+                            for v in 0..4 {
+                                let at = ((j + m * STEP) * GROUPS + group) * 4 + v;
+                                let weight = _mm512_load_si512(weights.add(at));
+                                acc[m][v] = _mm512_dpbusd_epi32(acc[m][v], rows[group][v], weight);
+                            }
                         }
                     }
                 }
-                let multiplier = std::array::from_fn(|v| _mm512_load_ps(multiplier.add(16 * v)));
-                let bytes = epilogue.apply_in_lanes(acc, multiplier);
-                store::<PIXELS, MASKED>(
-                    output.add(x * channels),
-                    channels,
-                    outputs - x,
-                    mask,
-                    bytes,
-                );
+                if step + 1 >= under_way {
+                    let x = (step + 1 - under_way) * PIXELS;
+                    let multiplier = [
+                        _mm512_load_ps(multiplier),
+                        _mm512_load_ps(multiplier.add(16)),
+                        _mm512_load_ps(multiplier.add(32)),
+                        _mm512_load_ps(multiplier.add(48)),
+                    ];
+                    let bytes = epilogue.apply_in_lanes(acc[under_way - 1], multiplier);
+                    let at = output.add(x * channels);
+                    if PIXELS > 1 && self.contiguous && outputs - x >= PIXELS {
+                        _mm512_storeu_si512(at.cast(), bytes);
+                    } else {
+                        store::<PIXELS, MASKED>(at, channels, outputs - x, self.mask, bytes);
+                    }
+                }
             }
-            x += PIXELS;
+            column += STEP as isize;
         }
     }
 
-    /// The column at pixel `at` of the input, and those `STRIDE` apart of the other outputs.
+    /// The column at pixel `at` of the input, and those `STEP / PIXELS` apart of the other outputs.
     ///
     /// # Safety
     /// As for [`Packed::run`].
@@ -198,34 +220,82 @@ impl<const K: usize> Work<'_, K> {
     #[inline]
     unsafe fn column<
         const GROUPS: usize,
-        const STRIDE: usize,
         const PIXELS: usize,
+        const STEP: usize,
         const MASKED: bool,
     >(
         &self,
         at: isize,
-        mask: u64,
     ) -> Column<GROUPS> {
-        let load = |ky: usize| {
-            let (first, pixel) = self.rows[ky];
-            let address = |p: usize| {
-                let at = at + (p * STRIDE) as isize;
-                if (0..self.row.width as isize).contains(&at) {
-                    first.wrapping_add(at as usize * pixel)
+        let (width, channels) = (self.row.width, self.row.geometry.in_channels);
+        let stride = STEP / PIXELS;
+        let mut rows = [_mm512_setzero_si512(); K];
+        // SAFETY: each address is that of a pixel within its row, or of zero points; of either
+        // `block.channels` bytes are read, which the mask tells unless they fill the lanes.
+        unsafe {
+            let last = at + ((PIXELS - 1) * stride) as isize;
+            if at >= 0 && last < width as isize {
+                let offset = at as usize * channels;
+                let contiguous = PIXELS > 1 && self.contiguous;
+                for ky in 0..K {
+                    let (first, moves) = self.rows[ky];
+                    rows[ky] = if contiguous {
+                        _mm512_loadu_si512(first.add(offset & moves).cast())
+                    } else {
+                        let next = (stride * channels) & moves;
+                        load::<PIXELS, MASKED>(first.add(offset & moves), next, self.mask)
+                    };
+                }
+            } else if PIXELS == 1 || last < 0 || at >= width as isize {
+                // All in the padding, interleaved or not.
+                return [[_mm512_set1_epi8(*self.outside as i8); 4]; GROUPS];
+            } else {
+                for ky in 0..K {
+                    rows[ky] = self.at_an_edge::<PIXELS, MASKED>(ky, at, stride);
+                }
+            }
+        }
+        // Where rows are missing in a group of four, weights are zero: any bytes will do.
+        let mut column = [[_mm512_setzero_si512(); 4]; GROUPS];
+        for group in 0..GROUPS {
+            let row = |i: usize| rows[(group * 4 + i).min(K - 1)];
+            column[group] = interleave([row(0), row(1), row(2), row(3)]);
+        }
+        column
+    }
+
+    /// Row `ky` of the columns `stride` apart from `at` on, some of them in the padding.
+    ///
+    /// # Safety
+    /// As for [`Packed::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[cold]
+    #[inline(never)]
+    unsafe fn at_an_edge<const PIXELS: usize, const MASKED: bool>(
+        &self,
+        ky: usize,
+        at: isize,
+        stride: usize,
+    ) -> __m512i {
+        let (first, moves) = self.rows[ky];
+        let lanes = 64 / PIXELS;
+        let mut bytes = [0; 64];
+        for (p, bytes) in bytes.chunks_exact_mut(lanes).enumerate() {
+            let at = at + (p * stride) as isize;
+            let count = if MASKED { self.mask.count_ones() as usize } else { lanes };
+            // SAFETY: the address is that of a pixel within its row, or of zero points; both have
+            // the block's channels.
+            unsafe {
+                let pixel = if (0..self.row.width as isize).contains(&at) {
+                    first.add((at as usize * self.row.geometry.in_channels) & moves)
                 } else {
                     self.outside
-                }
-            };
-            // SAFETY: each address is that of a pixel within its row, or of zero points; of either
-            // `block.channels` bytes are read, which the mask tells unless they fill the lanes.
-            unsafe { load::<PIXELS, MASKED>(address, mask) }
-        };
-        let rows: [__m512i; K] = std::array::from_fn(load);
-        // Where rows are missing in a group of four, weights are zero: any bytes will do.
-        std::array::from_fn(|group| {
-            let row = |i: usize| rows[(group * 4 + i).min(K - 1)];
-            interleave([row(0), row(1), row(2), row(3)])
-        })
+                };
+                bytes[..count].copy_from_slice(std::slice::from_raw_parts(pixel, count));
+            }
+        }
+        // SAFETY: 64 bytes.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }
 }
 
@@ -244,27 +314,28 @@ fn interleave([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
-/// `64 / PIXELS` bytes from each of `PIXELS` addresses.
+/// `64 / PIXELS` bytes from each of `PIXELS` addresses, `next` bytes apart.
 ///
 /// # Safety
 /// The bytes (of which `mask` selects some, if `MASKED`) must be readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 unsafe fn load<const PIXELS: usize, const MASKED: bool>(
-    address: impl Fn(usize) -> *const u8,
+    at: *const u8,
+    next: usize,
     mask: u64,
 ) -> __m512i {
     // SAFETY: by the caller's promise.
     unsafe {
         match PIXELS {
-            1 if MASKED => _mm512_maskz_loadu_epi8(mask, address(0).cast()),
-            1 => _mm512_loadu_si512(address(0).cast()),
+            1 if MASKED => _mm512_maskz_loadu_epi8(mask, at.cast()),
+            1 => _mm512_loadu_si512(at.cast()),
             2 => {
                 let half = |p: usize| {
                     if MASKED {
-                        _mm256_maskz_loadu_epi8(mask as u32, address(p).cast())
+                        _mm256_maskz_loadu_epi8(mask as u32, at.add(p * next).cast())
                     } else {
-                        _mm256_loadu_si256(address(p).cast())
+                        _mm256_loadu_si256(at.add(p * next).cast())
                     }
                 };
                 _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(0)), half(1))
@@ -272,9 +343,9 @@ unsafe fn load<const PIXELS: usize, const MASKED: bool>(
             _ => {
                 let quarter = |p: usize| {
                     if MASKED {
-                        _mm_maskz_loadu_epi8(mask as u16, address(p).cast())
+                        _mm_maskz_loadu_epi8(mask as u16, at.add(p * next).cast())
                     } else {
-                        _mm_loadu_si128(address(p).cast())
+                        _mm_loadu_si128(at.add(p * next).cast())
                     }
                 };
                 let all = _mm512_castsi128_si512(quarter(0));

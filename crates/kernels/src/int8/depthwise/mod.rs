@@ -21,9 +21,16 @@ mod pack;
 mod portable;
 
 use super::Requantize;
+use super::conv2d::ConvKernel;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
+use crate::reference;
+
+/// The kernel for a convolution that is depthwise.
+pub(super) fn specialised(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
+    conv.geometry.is_depthwise().then(|| Box::new(Depthwise::new(isa, conv)) as _)
+}
 
 /// A depthwise convolution with its weights packed for one instruction set.
 #[derive(Clone, Debug)]
@@ -55,74 +62,30 @@ struct Row<'a> {
 }
 
 impl Depthwise {
-    /// Packs `weight`, `[channels, 1, kh, kw]`, and `bias`, `[channels]`.
+    /// Packs a depthwise convolution without defects.
     ///
     /// # Panics
-    /// When the geometry is not depthwise, or a length does not fit it.
-    pub(crate) fn new(
-        isa: Isa,
-        geometry: Conv2dGeometry,
-        weight: &[i8],
-        bias: &[i32],
-        input_zero_point: u8,
-        requantize: &Requantize,
-    ) -> Self {
-        let channels = geometry.out_channels;
-        geometry.validate().expect("a valid geometry");
+    /// When it is not depthwise.
+    pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
+        let geometry = conv.geometry;
         assert!(geometry.is_depthwise(), "not depthwise: {geometry:?}");
-        assert_eq!(weight.len(), channels * geometry.taps_per_output(), "weights [C, 1, kh, kw]");
-        assert_eq!(bias.len(), channels, "one bias a channel");
-        requantize.assert_valid(channels);
-
-        let parameters = pack::Parameters { geometry, weight, bias, input_zero_point, requantize };
         let kernel = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(token) if avx512::covers(&geometry) => {
-                Kernel::Avx512(token, avx512::Packed::new(&parameters))
+                Kernel::Avx512(token, avx512::Packed::new(conv))
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) if avx2::covers(&geometry) => {
-                Kernel::Avx2(token, avx2::Packed::new(&parameters))
+                Kernel::Avx2(token, avx2::Packed::new(conv))
             }
-            _ => Kernel::Portable(isa, portable::Packed::new(&parameters)),
+            _ => Kernel::Portable(isa, portable::Packed::new(conv)),
         };
         Self {
             geometry,
-            outside: vec![input_zero_point; channels + pack::OUTSIDE_SLACK],
-            requantize: requantize.clone(),
+            outside: vec![conv.input_zero_point; geometry.in_channels + pack::OUTSIDE_SLACK],
+            requantize: conv.requantize.clone(),
             kernel,
         }
-    }
-
-    /// Convolves `input`, `[batch, size, channels]`, into `[batch, output size, channels]`.
-    ///
-    /// # Panics
-    /// When the window does not fit, or a length does not fit the sizes.
-    pub(crate) fn run(
-        &self,
-        pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
-        output: &mut [u8],
-    ) {
-        let [h, w] = size;
-        let c = self.geometry.in_channels;
-        let [oh, ow] = self.geometry.output_size(size).expect("the window fits the input");
-        assert_eq!(input.len(), batch * h * w * c, "depthwise: input of {batch}x{h}x{w}x{c}");
-        assert_eq!(output.len(), batch * oh * ow * c, "depthwise: output of {batch}x{oh}x{ow}x{c}");
-        let output = SharedMut::new(output);
-        pool.run(batch * oh, &|task, _| {
-            let (n, y) = (task / oh, task % oh);
-            // SAFETY: each task writes its own row of the output.
-            let output = unsafe { output.slice(task * ow * c..(task + 1) * ow * c) };
-            let image = &input[n * h * w * c..][..h * w * c];
-            self.run_row(
-                w,
-                |ky| self.input_row(y, ky, h).map(|y| &image[y * w * c..][..w * c]),
-                output,
-            );
-        });
     }
 
     /// The input row under tap row `ky` of output row `y`; `None` where it lies in the padding of
@@ -161,6 +124,45 @@ impl Depthwise {
             Kernel::Avx2(token, packed) => packed.run_row(*token, row, rows, output),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(token, packed) => packed.run_row(*token, row, rows, output),
+        }
+    }
+}
+
+impl ConvKernel for Depthwise {
+    fn scratch_len(&self, _threads: usize, _batch: usize, _size: [usize; 2]) -> usize {
+        0
+    }
+
+    fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+        _scratch: &mut [u8],
+    ) {
+        let [h, w] = size;
+        let c = self.geometry.in_channels;
+        let [oh, ow] = self.geometry.output_size(size).expect("the window fits the input");
+        let output = SharedMut::new(output);
+        pool.run(batch * oh, &|task, _| {
+            let (n, y) = (task / oh, task % oh);
+            // SAFETY: each task writes its own row of the output.
+            let output = unsafe { output.slice(task * ow * c..(task + 1) * ow * c) };
+            let image = &input[n * h * w * c..][..h * w * c];
+            let row = |ky| self.input_row(y, ky, h).map(|y| &image[y * w * c..][..w * c]);
+            self.run_row(w, row, output);
+        });
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kernel {
+            Kernel::Portable(..) => "depthwise_portable",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(..) => "depthwise_avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(..) => "depthwise_avx512vnni",
         }
     }
 }

@@ -1,38 +1,21 @@
 //! Weights, biases and multipliers in the order in which a vector kernel reads them.
 
-use crate::geometry::Conv2dGeometry;
-use crate::int8::Requantize;
+use crate::int8::aligned::Aligned;
+use crate::int8::pack::folded_bias;
+use crate::reference;
 
 /// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
 pub(super) const OUTSIDE_SLACK: usize = 64;
 
-/// What a depthwise convolution is made from.
-pub(super) struct Parameters<'a> {
-    pub(super) geometry: Conv2dGeometry,
-    pub(super) weight: &'a [i8],
-    pub(super) bias: &'a [i32],
-    pub(super) input_zero_point: u8,
-    pub(super) requantize: &'a Requantize,
+/// The weights of one channel, `[kh, kw]`.
+pub(super) fn window<'a>(conv: &reference::Conv2d<'a>, channel: usize) -> &'a [i8] {
+    let taps = conv.geometry.taps_per_output();
+    &conv.weight[channel * taps..][..taps]
 }
 
-impl Parameters<'_> {
-    pub(super) fn channels(&self) -> usize {
-        self.geometry.out_channels
-    }
-
-    pub(super) fn weight(&self, channel: usize, ky: usize, kx: usize) -> i8 {
-        let [kh, kw] = self.geometry.kernel;
-        self.weight[(channel * kh + ky) * kw + kx]
-    }
-
-    /// `bias − zero_point · Σ w`, so that taps may multiply activations as they are. Wraps like the
-    /// accumulators do, and the sums come out right.
-    pub(super) fn bias(&self, channel: usize) -> i32 {
-        let taps = self.geometry.taps_per_output();
-        let weights = &self.weight[channel * taps..][..taps];
-        let sum = weights.iter().fold(0i32, |sum, &w| sum.wrapping_add(i32::from(w)));
-        self.bias[channel].wrapping_sub(sum.wrapping_mul(i32::from(self.input_zero_point)))
-    }
+/// The bias of one channel with the zero point folded into it.
+pub(super) fn bias(conv: &reference::Conv2d<'_>, channel: usize) -> i32 {
+    folded_bias(window(conv, channel), conv.bias[channel], conv.input_zero_point)
 }
 
 /// One vector's worth of bytes: `channels` channels of each of `pixels` neighbouring outputs.
@@ -43,11 +26,6 @@ pub(super) struct Block {
     pub(super) channels: usize,
     pub(super) pixels: usize,
 }
-
-/// Begins where a cache line does.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Aligned<T>(pub(super) T);
 
 /// Blocks of `LANES` bytes, whose columns are interleaved in groups of `TAPS` rows of weights `W`.
 #[derive(Clone, Debug)]
@@ -60,8 +38,8 @@ pub(super) struct Packed<W, const LANES: usize, const TAPS: usize> {
 }
 
 impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES, TAPS> {
-    pub(super) fn new(parameters: &Parameters<'_>, blocks: Vec<Block>) -> Self {
-        let [kh, kw] = parameters.geometry.kernel;
+    pub(super) fn new(conv: &reference::Conv2d<'_>, blocks: Vec<Block>) -> Self {
+        let [kh, kw] = conv.geometry.kernel;
         // The channel in each position of the unpacked order; `None` for an unused lane.
         let channel = |block: &Block, position: usize| {
             let lane = in_channel_order::<LANES>(position);
@@ -76,7 +54,7 @@ impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES,
                         let ky = group * TAPS + tap;
                         channel(block, position)
                             .filter(|_| ky < kh)
-                            .map_or(0, |channel| parameters.weight(channel, ky, kx))
+                            .map_or(0, |channel| window(conv, channel)[ky * kw + kx])
                             .into()
                     })
                 })));
@@ -84,13 +62,12 @@ impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES,
         }
         let bias = |block| {
             Aligned(std::array::from_fn(|position| {
-                channel(block, position).map_or(0, |channel| parameters.bias(channel))
+                channel(block, position).map_or(0, |channel| self::bias(conv, channel))
             }))
         };
         let multiplier = |block| {
             Aligned(std::array::from_fn(|position| {
-                channel(block, position)
-                    .map_or(1.0, |channel| parameters.requantize.multiplier[channel])
+                channel(block, position).map_or(1.0, |channel| conv.requantize.multiplier[channel])
             }))
         };
         Self {

@@ -3,10 +3,11 @@
 #![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
 
 use super::Row;
-use super::pack::Parameters;
+use super::pack;
 use crate::int8::requantize;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
+use crate::reference;
 
 /// Channels whose accumulators stay on the stack.
 const BLOCK: usize = 64;
@@ -19,14 +20,14 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    pub(super) fn new(parameters: &Parameters<'_>) -> Self {
-        let [kh, kw] = parameters.geometry.kernel;
-        let channels = parameters.channels();
+    pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
+        let [kh, kw] = conv.geometry.kernel;
+        let channels = conv.geometry.out_channels;
         let weights = (0..kh * kw)
             .flat_map(|tap| (0..channels).map(move |channel| (tap, channel)))
-            .map(|(tap, channel)| parameters.weight(channel, tap / kw, tap % kw).into())
+            .map(|(tap, channel)| pack::window(conv, channel)[tap].into())
             .collect();
-        Self { weights, bias: (0..channels).map(|channel| parameters.bias(channel)).collect() }
+        Self { weights, bias: (0..channels).map(|channel| pack::bias(conv, channel)).collect() }
     }
 
     pub(super) fn run_row<'a>(

@@ -81,18 +81,18 @@ fn check(case: &Case, input: &[u8], weight: &[i8]) -> Result<(), TestCaseError> 
         .chunks_exact(2)
         .map(|b| i32::from(i16::from_le_bytes([b[0], b[1]])))
         .collect();
-    let expected = reference::Conv2d {
+    let conv = reference::Conv2d {
         geometry,
         weight,
         bias: &bias,
         input_zero_point: case.zero_point,
         requantize: &requantize,
-    }
-    .run(batch, size, input);
+    };
+    let expected = conv.run(batch, size, input);
     for isa in Isa::supported() {
-        let kernel = Depthwise::new(isa, geometry, weight, &bias, case.zero_point, &requantize);
+        let kernel = Depthwise::new(isa, &conv);
         let mut output = vec![0xA5; expected.len()];
-        kernel.run(&Pool::new(case.threads), batch, size, input, &mut output);
+        kernel.run(&Pool::new(case.threads), batch, size, input, &mut output, &mut []);
         let differs = output.iter().zip(&expected).position(|(a, b)| a != b);
         prop_assert_eq!(differs, None, "{} of {:?}", isa, case);
     }
@@ -142,11 +142,18 @@ fn a_row_can_be_computed_from_scattered_rows() {
     let weight: Vec<i8> = bytes(channels * 9, 2).into_iter().map(|b| b as i8).collect();
     let requantize =
         Requantize { multiplier: vec![1e-3; channels], zero_point: 9, min: 0, max: 255 };
+    let conv = reference::Conv2d {
+        geometry,
+        weight: &weight,
+        bias: &vec![7; channels],
+        input_zero_point: 3,
+        requantize: &requantize,
+    };
     let rows: Vec<Vec<u8>> = input.chunks_exact(w * channels).map(<[u8]>::to_vec).collect();
     for isa in Isa::supported() {
-        let kernel = Depthwise::new(isa, geometry, &weight, &vec![7; channels], 3, &requantize);
+        let kernel = Depthwise::new(isa, &conv);
         let mut whole = vec![0; input.len()];
-        kernel.run(&Pool::new(1), 1, [h, w], &input, &mut whole);
+        kernel.run(&Pool::new(1), 1, [h, w], &input, &mut whole, &mut []);
         for (y, expected) in whole.chunks_exact(w * channels).enumerate() {
             let mut row = vec![0; w * channels];
             kernel.run_row(w, |ky| kernel.input_row(y, ky, h).map(|y| &rows[y][..]), &mut row);

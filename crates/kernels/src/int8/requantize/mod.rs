@@ -65,13 +65,6 @@ impl Requantize {
             self.multiplier[wrong]
         ))
     }
-
-    /// Panics with [`Self::defect`] where there is one.
-    pub(crate) fn assert_valid(&self, channels: usize) {
-        if let Some(defect) = self.defect(channels) {
-            panic!("invalid requantization: {defect}");
-        }
-    }
 }
 
 /// `clamp(round_half_even(f32(accumulator) · multiplier) + zero_point, min, max)`.
