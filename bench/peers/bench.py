@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--posterize", type=Path, default=ROOT / "target/release/posterize", help="the binary")
     parser.add_argument("--posterize-file", type=Path, help="what `posterize quantize` wrote; int8 needs it")
     parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s")
+    parser.add_argument("--onednn-isa", metavar="ISA", help="narrow OpenVINO and PyTorch: AVX2, AVX512_CORE_VNNI (else they use AMX where it is)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each peer in each round")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "posterize-peers")
@@ -66,6 +67,8 @@ class Worker:
     def __init__(self, peer: str, file: Path, picture: Path, args: argparse.Namespace):
         self.label = LABELS[peer]
         environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "passive"}
+        if args.onednn_isa:
+            environment["ONEDNN_MAX_CPU_ISA"] = args.onednn_isa
         command = [sys.executable, Path(__file__).with_name("worker.py"), peer, file, "--input", picture]
         self.process = subprocess.Popen(
             [str(c) for c in command] + ["--threads", str(args.threads)],
@@ -156,10 +159,12 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+    """The processor's name and those of its extensions that matter for int8."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    extensions = [e for e in ("amx_int8", "avx512_vnni", "avx_vnni", "avx2") if e in facts.get("flags", "").split()]
+    return " ".join([facts.get("model name", platform.processor()), *extensions])
 
 
 def main() -> None:
@@ -214,10 +219,12 @@ def main() -> None:
         rows.append(row)
     result = {
         "network": args.network, "precision": args.precision, "threads": args.threads, "batch": args.batch,
-        "cpu": cpu(), "rounds": args.rounds, "results": sorted(rows, key=lambda r: r["median_ms"]), "not_available": absent,
+        "cpu": cpu(), "onednn_isa": args.onednn_isa, "rounds": args.rounds, "results": sorted(rows, key=lambda r: r["median_ms"]), "not_available": absent,
     }
 
     print(f"{args.network}, {args.precision}, {args.threads} thread(s), batch {args.batch}, {result['cpu']}")
+    if args.onednn_isa:
+        print(f"OpenVINO and PyTorch narrowed to {args.onednn_isa}")
     print(f"{'':13} {'version':>10} {'median ms':>10} {'min ms':>8} {'posterize/it':>13} {'cosine':>8}")
     for row in result["results"]:
         ratio = f"{row['ours_over_theirs']:.2f}" if "ours_over_theirs" in row else "-"

@@ -63,7 +63,7 @@ def main() -> None:
         size = networks.preprocessing(args.network).size
         model = networks.fold_batch_norms(networks.with_explicit_padding(model, size))
     model = model.to(memory_format=torch.channels_last)
-    settings = [(0, 2), (1, 1), (2, 1), (2, 2)] if args.sweep else [(args.workers, args.threads)]
+    settings = [(0, 2), (1, 1), (1, 2), (2, 1), (2, 2)] if args.sweep else [(args.workers, args.threads)]
     results = []
     for workers, threads in settings:
         results.append(evaluate(model, data, args.batch_size, threads, workers))

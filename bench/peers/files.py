@@ -1,8 +1,11 @@
 """The files that each peer runs, made once and kept in a folder: ONNX, OpenVINO's own, TFLite, TorchScript."""
 
 import hashlib
+import logging
 import os
 import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +42,10 @@ class Files:
         if not path.exists():
             print(f"  making {path}", flush=True)
             temporary = path.with_name("new-" + path.name)
-            make(temporary)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # announcements of successors, by the dozen
+                logging.getLogger("nncf").setLevel(logging.ERROR)
+                make(temporary)
             if path.suffix == ".xml":
                 os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
             os.replace(temporary, path)
@@ -153,8 +159,7 @@ class Files:
 
 
 def tflite_python() -> Path | None:
-    import sys
-
+    """The Python that can convert to TFLite, if there is one."""
     named = os.environ.get("POSTERIZE_TFLITE_PYTHON")
     beside = Path(sys.prefix).with_name(Path(sys.prefix).name + "-tflite") / "bin" / "python"
     found = Path(named) if named else beside
