@@ -1,8 +1,11 @@
 //! Engines: a plan with its threads.
 
-use posterize_kernels::{Isa, Pool};
+use std::time::Duration;
 
-use super::plan::{Observe, Plan, Source};
+use posterize_kernels::{Isa, Pool};
+use serde::Serialize;
+
+use super::plan::{Observe, Plan, Source, Watch};
 use super::{Engine, Options};
 use crate::error::Result;
 use crate::model::FloatModel;
@@ -22,12 +25,7 @@ impl Runner {
         Self { isa: options.isa, pool: Pool::new(options.threads), plan: None }
     }
 
-    fn run(
-        &mut self,
-        source: &dyn Source,
-        images: &Tensor,
-        observe: Option<Observe<'_>>,
-    ) -> Result<Tensor> {
+    fn run(&mut self, source: &dyn Source, images: &Tensor, watch: Watch<'_>) -> Result<Tensor> {
         let [batch, picture @ ..] = images.shape4()?;
         let converted;
         let input = if images.format() == MemoryFormat::ChannelsLast {
@@ -41,10 +39,64 @@ impl Runner {
             _ => Plan::new(source, self.isa, picture)?,
         };
         plan.lay_out(batch, self.pool.threads())?;
-        let output = plan.run(&self.pool, input, observe);
+        let output = plan.run(&self.pool, input, watch);
         self.plan = Some(plan);
         output
     }
+
+    fn profile(&mut self, source: &dyn Source, images: &Tensor, runs: usize) -> Result<Profile> {
+        // Also packs the weights and warms the caches.
+        self.run(source, images, Watch::Unwatched)?;
+        let steps = self.plan.as_ref().map_or(0, |plan| plan.steps().len());
+        let mut times = vec![Vec::with_capacity(runs); steps];
+        for _ in 0..runs {
+            let mut run = vec![Duration::ZERO; steps];
+            self.run(source, images, Watch::Times(&mut run))?;
+            times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
+        }
+        let shapes = source.graph().infer(images.shape())?;
+        let layers =
+            self.plan.iter().flat_map(Plan::steps).zip(times).map(|((id, kernel), mut all)| {
+                all.sort_unstable();
+                LayerProfile {
+                    name: source.graph().node(id).name.clone(),
+                    kind: source.graph().node(id).op.kind(),
+                    kernel,
+                    shape: shapes[id.0].shape.clone(),
+                    multiply_adds: shapes[id.0].multiply_adds,
+                    seconds: all.get(all.len() / 2).map_or(0.0, Duration::as_secs_f64),
+                }
+            });
+        let layers = layers.collect();
+        let activation_bytes = self.plan.as_ref().map_or(0, Plan::activation_bytes);
+        Ok(Profile { layers, activation_bytes })
+    }
+}
+
+/// Where the time of a run goes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Profile {
+    /// The steps in execution order.
+    pub layers: Vec<LayerProfile>,
+    /// Memory for all activations of the batch, scratch included, in bytes.
+    pub activation_bytes: usize,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerProfile {
+    /// The node's name.
+    pub name: String,
+    /// Its operator: `ConvReLU6_2d`.
+    pub kind: String,
+    /// The kernel that ran.
+    pub kernel: &'static str,
+    /// The output's shape for the whole batch.
+    pub shape: Vec<usize>,
+    /// Multiply-adds for the whole batch; 0 where there is no product.
+    pub multiply_adds: u64,
+    /// Median time for the whole batch, in seconds.
+    pub seconds: f64,
 }
 
 /// Runs a [`FloatModel`].
@@ -79,13 +131,17 @@ impl FloatEngine {
     /// # Errors
     /// A layer that the input does not fit, or the first error of `observe`.
     pub fn run_observed(&mut self, images: &Tensor, observe: Observe<'_>) -> Result<Tensor> {
-        self.runner.run(&self.model, images, Some(observe))
+        self.runner.run(&self.model, images, Watch::Outputs(observe))
     }
 }
 
 impl Engine for FloatEngine {
     fn run(&mut self, images: &Tensor) -> Result<Tensor> {
-        self.runner.run(&self.model, images, None)
+        self.runner.run(&self.model, images, Watch::Unwatched)
+    }
+
+    fn profile(&mut self, images: &Tensor, runs: usize) -> Result<Profile> {
+        self.runner.profile(&self.model, images, runs)
     }
 }
 
@@ -116,7 +172,11 @@ impl Int8Engine {
 
 impl Engine for Int8Engine {
     fn run(&mut self, images: &Tensor) -> Result<Tensor> {
-        self.runner.run(&self.model, images, None)
+        self.runner.run(&self.model, images, Watch::Unwatched)
+    }
+
+    fn profile(&mut self, images: &Tensor, runs: usize) -> Result<Profile> {
+        self.runner.profile(&self.model, images, runs)
     }
 }
 

@@ -102,6 +102,23 @@ impl FloatKernel {
         }))
     }
 
+    /// What ran, as a profile names it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d(conv) => conv.kernel_name(),
+            Self::Linear(_) => "linear",
+            Self::ScaleShift { .. } => "scale_shift",
+            Self::Clamp(_) => "clamp",
+            Self::Add(_) => "add",
+            Self::Mul => "mul",
+            Self::Cat => "cat",
+            Self::MaxPool2d(_) => "max_pool2d",
+            Self::AdaptiveAvgPool2d(_) => "adaptive_avg_pool2d",
+            Self::Flatten => "flatten",
+            Self::Pad(_) => "pad",
+        }
+    }
+
     /// Scratch memory, in f32.
     pub(super) fn scratch_len(&self, threads: usize, shapes: &Shapes) -> usize {
         match self {

@@ -159,6 +159,22 @@ impl Int8Kernel {
         })
     }
 
+    /// What ran, as a profile names it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d(conv) => conv.kernel_name(),
+            Self::Linear(_) => "linear",
+            Self::Clamp(_) => "clamp",
+            Self::Add(_) => "add",
+            Self::Mul(_) => "mul",
+            Self::Cat { .. } => "cat",
+            Self::MaxPool2d(_) => "max_pool2d",
+            Self::AdaptiveAvgPool2d(_) => "adaptive_avg_pool2d",
+            Self::Flatten => "flatten",
+            Self::Pad(..) => "pad",
+        }
+    }
+
     /// Scratch memory, in bytes.
     pub(super) fn scratch_len(&self, threads: usize, shapes: &Shapes) -> usize {
         match self {

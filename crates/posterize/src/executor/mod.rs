@@ -7,7 +7,7 @@ mod int8;
 mod memory;
 mod plan;
 
-pub use engine::{FloatEngine, Int8Engine};
+pub use engine::{FloatEngine, Int8Engine, LayerProfile, Profile};
 pub use plan::Observe;
 pub use posterize_kernels::Isa;
 
@@ -53,4 +53,10 @@ pub trait Engine: Send {
     /// # Errors
     /// A layer that such an input does not fit, by its name.
     fn run(&mut self, images: &Tensor) -> Result<Tensor>;
+
+    /// The median time of every step over a number of runs.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    fn profile(&mut self, images: &Tensor, runs: usize) -> Result<Profile>;
 }

@@ -1,6 +1,7 @@
 //! A plan: packed kernels in execution order, and a place in memory for every value between them.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use posterize_kernels::{Isa, Pool};
 
@@ -14,6 +15,16 @@ use crate::tensor::Tensor;
 /// Sees a node's float output during a run: values as they lie in memory (channels last).
 pub type Observe<'a> = &'a mut dyn FnMut(NodeId, &[f32]) -> Result<()>;
 
+/// Watches a run.
+pub(super) enum Watch<'a> {
+    /// Nobody does.
+    Unwatched,
+    /// Shows every float output.
+    Outputs(Observe<'a>),
+    /// Adds up the time that each step takes, in the order of the steps.
+    Times(&'a mut [Duration]),
+}
+
 /// What a step computes.
 #[derive(Debug)]
 pub(super) enum Kernel {
@@ -21,6 +32,18 @@ pub(super) enum Kernel {
     Int8(Int8Kernel),
     Quantize(posterize_kernels::int8::QParams8),
     Dequantize(posterize_kernels::int8::QParams8),
+}
+
+impl Kernel {
+    /// What ran, as a profile names it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Float(kernel) => kernel.name(),
+            Self::Int8(kernel) => kernel.name(),
+            Self::Quantize(_) => "quantize",
+            Self::Dequantize(_) => "dequantize",
+        }
+    }
 }
 
 /// A model, as far as plans are concerned.
@@ -206,25 +229,41 @@ impl Plan {
         (owner, lifetimes)
     }
 
+    /// The node and the name of the kernel of every step, in order.
+    pub(super) fn steps(&self) -> impl ExactSizeIterator<Item = (NodeId, &'static str)> {
+        self.steps.iter().map(|step| (step.node, step.kernel.name()))
+    }
+
+    /// Bytes of all activations together, scratch memory included.
+    pub(super) fn activation_bytes(&self) -> usize {
+        4 * (self.float.values.len() + self.float.scratch.len())
+            + self.int8.values.len()
+            + self.int8.scratch.len()
+    }
+
     /// Runs every step over `input`, which lies channels last.
     pub(super) fn run(
         &mut self,
         pool: &Pool,
         input: &[f32],
-        mut observe: Option<Observe<'_>>,
+        mut watch: Watch<'_>,
     ) -> Result<Tensor> {
         let mut shown = 0;
         for index in 0..self.steps.len() {
-            if let Some(observe) = &mut observe {
+            let node = self.steps[index].node.0;
+            if let Watch::Outputs(observe) = &mut watch {
                 // Before the memory of what was computed last may be taken again.
-                let next = self.steps[index].node.0;
-                self.show(*observe, input, shown..next)?;
-                shown = next;
+                self.show(*observe, input, shown..node)?;
+                shown = node;
             }
+            let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let step = &self.steps[index];
             step.run(self.isa, pool, input, &self.slots, &mut self.float, &mut self.int8)?;
+            if let (Watch::Times(times), Some(start)) = (&mut watch, start) {
+                times[index] += start.elapsed();
+            }
         }
-        if let Some(observe) = observe {
+        if let Watch::Outputs(observe) = watch {
             self.show(observe, input, shown..self.slots.len())?;
         }
         let data = match &self.slots[self.graph.output().0] {
