@@ -136,20 +136,19 @@ impl Tracer {
 
     /// A function of `torch.nn.functional` inside a module's `forward`.
     fn function(&mut self, name: &str, op: Op, inputs: &[Value]) -> Value {
-        let name = self.join(name);
-        self.record(name, op, inputs, false)
+        self.record(&self.join(name), op, inputs, false)
     }
 
     /// Records the operator of a layer under the layer's own path.
     fn layer(&mut self, op: Op, inputs: &[Value]) -> Value {
-        self.record(self.path.clone(), op, inputs, true)
+        self.record(&self.path.clone(), op, inputs, true)
     }
 
     /// A module may be called more than once (`self.relu`): later calls get a number.
-    fn record(&mut self, name: String, op: Op, inputs: &[Value], is_module: bool) -> Value {
+    fn record(&mut self, name: &str, op: Op, inputs: &[Value], is_module: bool) -> Value {
         let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
-        let repeated = taken(&name);
-        let mut unique = name.clone();
+        let repeated = taken(name);
+        let mut unique = name.to_owned();
         let mut call = 0;
         while taken(&unique) {
             call += 1;

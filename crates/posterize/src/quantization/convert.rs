@@ -48,7 +48,7 @@ impl ObservedModel {
         for (id, node) in graph.iter() {
             pass.carry_over(id, node)?;
         }
-        let output = pass.in_float(graph.output(), "dequant".into())?;
+        let output = pass.in_float(graph.output(), "dequant".into());
         pass.rewriter.replace(graph.output(), output);
         QuantizedModel::new(
             pass.rewriter.finish(graph)?,
@@ -80,11 +80,11 @@ impl Pass<'_> {
         for &input in &node.inputs {
             inputs.push(match (domain, &node.op) {
                 (Domain::Int8(_), Op::QuantStub) => {
-                    self.in_float(input, self.behind(input, "dequant"))?
+                    self.in_float(input, self.behind(input, "dequant"))
                 }
                 (Domain::Int8(_), _) => self.in_int8(input)?,
                 (Domain::Float, Op::DeQuantStub) => self.rewriter.moved(input),
-                (Domain::Float, _) => self.in_float(input, self.behind(input, "dequant"))?,
+                (Domain::Float, _) => self.in_float(input, self.behind(input, "dequant")),
             });
         }
         let qparams = match domain {
@@ -138,18 +138,18 @@ impl Pass<'_> {
     }
 
     /// The float form of a node's output.
-    fn in_float(&mut self, id: NodeId, name: String) -> Result<NodeId> {
+    fn in_float(&mut self, id: NodeId, name: String) -> NodeId {
         let moved = self.rewriter.moved(id);
         if self.qparams[moved.0].is_none() {
-            return Ok(moved);
+            return moved;
         }
         if let Some(&known) = self.dequantized.get(&id) {
-            return Ok(known);
+            return known;
         }
         let stub = Node { name, op: Op::DeQuantStub, inputs: vec![moved], is_module: true };
         let new = self.push(stub, None);
         self.dequantized.insert(id, new);
-        Ok(new)
+        new
     }
 
     fn observed_qparams(&self, source: NodeId) -> Result<QParams> {
