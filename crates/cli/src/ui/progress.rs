@@ -1,6 +1,8 @@
 //! The looks of progress bars.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// A bar over bytes, or a counter of them while the total is unknown.
 pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
@@ -16,8 +18,14 @@ pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
 
 /// A bar over pictures, with their rate and a message behind it.
 pub(super) fn pictures(total: u64) -> ProgressBar {
-    ProgressBar::new(total)
-        .with_style(style("{bar:30.cyan/dim} {human_pos}/{human_len} {per_sec:>10} {eta:>4} {msg}"))
+    ProgressBar::new(total).with_style(
+        style("{bar:30.cyan/dim} {human_pos}/{human_len} {rate} {eta} {msg}").with_key(
+            "rate",
+            |state: &ProgressState, text: &mut dyn Write| {
+                let _ = write!(text, "{:.1}/s", state.per_sec());
+            },
+        ),
+    )
 }
 
 /// A bar over steps.

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, TableStyle, presets,
-};
+use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, TableStyle, presets};
 
 /// How a column's cells are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +28,9 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     /// An empty one with these column heads.
     pub(crate) fn new(columns: [(&str, Align); COLUMNS]) -> Self {
         let mut table = comfy_table::Table::new();
-        table
-            .load_style(STYLE)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .enforce_styling()
-            .set_header(
-                columns.map(|(head, align)| cell(head.into(), align, Some(Attribute::Bold))),
-            );
+        table.load_style(STYLE).enforce_styling().set_header(
+            columns.map(|(head, align)| cell(head.into(), align, Some(Attribute::Bold))),
+        );
         // Not the spaces around it, so that they can be trimmed.
         table.style_text_only();
         for (index, column) in table.column_iter_mut().enumerate() {
