@@ -2,7 +2,7 @@
 //!
 //! This crate knows slices, shapes and instruction sets; it knows nothing of
 //! graphs, checkpoints or calibration. Activations are NHWC (channels last).
-//! Every integer kernel has a scalar definition in [`reference`], and every
+//! Every integer kernel has a scalar definition in [`mod@reference`], and every
 //! instruction set must equal it bit for bit.
 //!
 //! It is the only crate of the workspace that contains `unsafe` code.

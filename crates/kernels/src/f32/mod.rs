@@ -4,7 +4,7 @@
 //! the same bits for any number of threads and any division of the batch. Buffers that start on a
 //! 64-byte boundary are read and written fastest.
 //!
-//! Every kernel is written once, over [`simd::Simd`], and compiled for each instruction set.
+//! Every kernel is written once, over `simd::Simd`, and compiled for each instruction set.
 
 #![expect(
     clippy::inline_always,
