@@ -1,6 +1,7 @@
 //! Packed weights: what the matrix kernels read, made once when a layer is built.
 
 use crate::int8::Requantize;
+use crate::int8::requantize::products_fit;
 
 /// Bytes aligned to cache lines.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +69,15 @@ impl Operand<'_> {
     /// The bias of `column` with the zero point folded into it.
     pub(crate) fn folded_bias(&self, column: usize) -> i32 {
         folded_bias(self.column(column), self.bias[column], self.input_zero_point)
+    }
+
+    /// Whether no input makes a product of accumulator and multiplier overflow an i32.
+    pub(crate) fn products_fit(&self) -> bool {
+        (0..self.columns).all(|column| {
+            let weight = self.column(column);
+            let range = accumulator_range(weight, self.bias[column], self.input_zero_point);
+            products_fit(range, self.multiplier[column])
+        })
     }
 }
 

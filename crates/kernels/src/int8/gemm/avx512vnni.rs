@@ -9,6 +9,7 @@ use super::{MOST_ROWS, Output, Packed, Panel, Rows, last_step, part, position};
 use crate::int8::Requantize;
 use crate::int8::pack::{Lines, Operand};
 use crate::int8::requantize::avx512::Epilogue;
+use crate::int8::requantize::effective_multiplier;
 use crate::isa::Avx512Vnni;
 
 /// Columns of a vector of accumulators.
@@ -16,6 +17,9 @@ const VECTOR: usize = 16;
 /// Rows of the largest micro-kernel for panels of 1, 2, 3 and 4 vectors: accumulators, the step's
 /// weights and one activation fill at most 32 registers.
 const ROWS: [usize; 4] = [14, 14, 9, 6];
+/// How far ahead of their use weights are fetched, in bytes: the third-level cache answers after
+/// some hundred cycles, in which a micro-kernel reads about this much.
+const AHEAD: usize = 4096;
 /// Input bytes that a block of rows takes at most, about.
 const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -50,8 +54,9 @@ impl Weights {
             for c in 0..panel.columns {
                 let column = panel.first + c;
                 header[c * 4..][..4].copy_from_slice(&operand.folded_bias(column).to_ne_bytes());
-                header[(width + c) * 4..][..4]
-                    .copy_from_slice(&operand.multiplier[column].to_ne_bytes());
+                header[(width + c) * 4..][..4].copy_from_slice(
+                    &effective_multiplier(operand.multiplier[column]).to_ne_bytes(),
+                );
                 for tap in 0..taps {
                     for channel in 0..channels {
                         let (step, byte) = position(channel, channels);
@@ -68,16 +73,14 @@ impl Weights {
     }
 }
 
-/// Divides vectors of columns into panels of three and four, which need the fewest loads for each
-/// product; fewer where there are not enough.
+/// Divides vectors of columns into panels of four, whose micro-kernels need the fewest loads and the
+/// fewest packs for each product, and of three and two for the rest.
 fn panel_vectors(vectors: usize) -> impl Iterator<Item = usize> {
     let (fours, rest): (usize, &[usize]) = match (vectors / 4, vectors % 4) {
-        (fours, 0) => (fours, &[]),
         (0, 1) => (0, &[1]),
-        (1, 1) => (0, &[3, 2]),
-        (fours, 1) => (fours - 2, &[3, 3, 3]),
-        (0, 2) => (0, &[2]),
-        (fours, 2) => (fours - 1, &[3, 3]),
+        (fours, 0) => (fours, &[]),
+        (fours, 1) => (fours - 1, &[3, 2]),
+        (fours, 2) => (fours, &[2]),
         (fours, _) => (fours, &[3]),
     };
     std::iter::repeat_n(4, fours).chain(rest.iter().copied())
@@ -95,8 +98,8 @@ impl Packed for Weights {
     unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
         for panel in &self.panels[panels] {
             let tiles = rows.len.div_ceil(ROWS[panel.vectors - 1]);
-            for tile in 0..tiles {
-                let tile = part(rows.len, tiles, tile);
+            for index in 0..tiles {
+                let tile = part(rows.len, tiles, index);
                 let call = Tile {
                     rows: rows.taps[tile.start..].as_ptr(),
                     capacity: rows.capacity,
@@ -106,6 +109,8 @@ impl Packed for Weights {
                     requantize: &self.requantize,
                     output: Output { start: output.at(tile.start, panel.first), ..output },
                     columns: panel.columns,
+                    // The first tile brings the panel into the nearer caches.
+                    fetch: index == 0,
                 };
                 // SAFETY: the token given to `new` proves the instructions; the panel was packed
                 // for these taps and channels; rows and outputs are as the caller promised.
@@ -126,6 +131,8 @@ struct Tile<'a> {
     requantize: &'a Requantize,
     output: Output,
     columns: usize,
+    /// Fetch weights ahead.
+    fetch: bool,
 }
 
 type TileFn = unsafe fn(&Tile<'_>);
@@ -141,6 +148,19 @@ static TILES: [&[TileFn]; 4] = [
     tiles!(3: 1 2 3 4 5 6 7 8 9),
     tiles!(4: 1 2 3 4 5 6),
 ];
+
+/// Repeats a block for those of the listed rows that are less than `R`, each as a constant.
+///
+/// The compiler gives up on unrolling some loops over rows, and accumulators that a variable picks
+/// live in memory: a kernel is three times slower then.
+macro_rules! for_rows {
+    ($row:ident in $($index:literal)* => $block:block) => {{
+        $(if $index < R {
+            const $row: usize = $index;
+            $block
+        })*
+    }};
+}
 
 /// `R` rows times `V` vectors of 16 columns.
 ///
@@ -165,9 +185,9 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
         let mut weights = header.add(V * 128);
         for tap in 0..tile.taps {
             let mut rows = [std::ptr::null::<u8>(); R];
-            for (i, row) in rows.iter_mut().enumerate() {
-                *row = *tile.rows.add(tap * tile.capacity + i);
-            }
+            for_rows!(I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 => {
+                rows[I] = *tile.rows.add(tap * tile.capacity + I);
+            });
             macro_rules! step {
                 (|$row:ident| $value:expr) => {
                     let mut w = [zero; V];
@@ -175,16 +195,23 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
                         *w = _mm512_load_si512(weights.add(v * 64).cast());
                     }
                     weights = weights.add(V * 64);
-                    for (&$row, acc) in rows.iter().zip(&mut acc) {
+                    for_rows!(I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 => {
+                        let $row = rows[I];
                         let x = _mm512_set1_epi32($value);
-                        for (acc, &w) in acc.iter_mut().zip(&w) {
+                        for (acc, &w) in acc[I].iter_mut().zip(&w) {
                             *acc = _mm512_dpbusd_epi32(*acc, x, w);
                         }
-                    }
+                    });
                 };
             }
             let mut k = 0;
             while k + 16 <= tile.channels {
+                if tile.fetch {
+                    for line in 0..4 * V {
+                        let ahead = weights.wrapping_add(AHEAD + line * 64);
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    }
+                }
                 step!(|row| row.add(k).cast::<i32>().read_unaligned());
                 step!(|row| row.add(k + 4).cast::<i32>().read_unaligned());
                 step!(|row| row.add(k + 8).cast::<i32>().read_unaligned());
@@ -207,52 +234,46 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
         }
         let mask = u64::MAX >> (64 - tile.columns);
         let output = |row: usize| tile.output.at(row, 0).cast::<i8>();
-        // Four vectors of accumulators become 64 bytes: one row of four vectors, or up to four
-        // rows of one.
+        // Four vectors of accumulators become 64 bytes: four rows of one vector, two rows of two, or
+        // one row of three or four. Where rows or vectors run out, the last stands in for them.
+        let last = V - 1;
         match V {
-            1 => {
-                for i in (0..R).step_by(4) {
-                    let at = |j: usize| acc[(i + j).min(R - 1)][0];
-                    let bytes = epilogue.apply([at(0), at(1), at(2), at(3)], [m[0]; 4]);
-                    let mask = mask as __mmask16;
-                    _mm_mask_storeu_epi8(output(i), mask, _mm512_castsi512_si128(bytes));
-                    if i + 1 < R {
-                        let bytes = _mm512_extracti32x4_epi32::<1>(bytes);
-                        _mm_mask_storeu_epi8(output(i + 1), mask, bytes);
-                    }
-                    if i + 2 < R {
-                        let bytes = _mm512_extracti32x4_epi32::<2>(bytes);
-                        _mm_mask_storeu_epi8(output(i + 2), mask, bytes);
-                    }
-                    if i + 3 < R {
-                        let bytes = _mm512_extracti32x4_epi32::<3>(bytes);
-                        _mm_mask_storeu_epi8(output(i + 3), mask, bytes);
-                    }
+            1 => for_rows!(I in 0 4 8 12 => {
+                let at = |row: usize| acc[row.min(R - 1)][0];
+                let rows = [at(I), at(I + 1), at(I + 2), at(I + 3)];
+                let bytes = epilogue.apply_fitting(rows, [m[0]; 4]);
+                let mask = mask as __mmask16;
+                _mm_mask_storeu_epi8(output(I), mask, _mm512_castsi512_si128(bytes));
+                if I + 1 < R {
+                    let bytes = _mm512_extracti32x4_epi32::<1>(bytes);
+                    _mm_mask_storeu_epi8(output(I + 1), mask, bytes);
                 }
-            }
-            2 => {
-                let last = V - 1;
+                if I + 2 < R {
+                    let bytes = _mm512_extracti32x4_epi32::<2>(bytes);
+                    _mm_mask_storeu_epi8(output(I + 2), mask, bytes);
+                }
+                if I + 3 < R {
+                    let bytes = _mm512_extracti32x4_epi32::<3>(bytes);
+                    _mm_mask_storeu_epi8(output(I + 3), mask, bytes);
+                }
+            }),
+            2 => for_rows!(I in 0 2 4 6 8 10 12 => {
+                let (a, b) = (acc[I], acc[(I + 1).min(R - 1)]);
                 let m = [m[0], m[last], m[0], m[last]];
-                for i in (0..R).step_by(2) {
-                    let (a, b) = (&acc[i], &acc[(i + 1).min(R - 1)]);
-                    let bytes = epilogue.apply([a[0], a[last], b[0], b[last]], m);
-                    let mask = mask as __mmask32;
-                    _mm256_mask_storeu_epi8(output(i), mask, _mm512_castsi512_si256(bytes));
-                    if i + 1 < R {
-                        let bytes = _mm512_extracti64x4_epi64::<1>(bytes);
-                        _mm256_mask_storeu_epi8(output(i + 1), mask, bytes);
-                    }
+                let bytes = epilogue.apply_fitting([a[0], a[last], b[0], b[last]], m);
+                let mask = mask as __mmask32;
+                _mm256_mask_storeu_epi8(output(I), mask, _mm512_castsi512_si256(bytes));
+                if I + 1 < R {
+                    let bytes = _mm512_extracti64x4_epi64::<1>(bytes);
+                    _mm256_mask_storeu_epi8(output(I + 1), mask, bytes);
                 }
-            }
-            _ => {
-                // With three vectors the fourth repeats the third, behind the mask.
-                let (second, third, last) = (1.min(V - 1), 2.min(V - 1), V - 1);
-                let m = [m[0], m[second], m[third], m[last]];
-                for (i, a) in acc.iter().enumerate() {
-                    let bytes = epilogue.apply([a[0], a[second], a[third], a[last]], m);
-                    _mm512_mask_storeu_epi8(output(i), mask, bytes);
-                }
-            }
+            }),
+            _ => for_rows!(I in 0 1 2 3 4 5 6 7 8 => {
+                let (second, third) = (1.min(last), 2.min(last));
+                let (a, m) = (acc[I], [m[0], m[second], m[third], m[last]]);
+                let bytes = epilogue.apply_fitting([a[0], a[second], a[third], a[last]], m);
+                _mm512_mask_storeu_epi8(output(I), mask, bytes);
+            }),
         }
     }
 }

@@ -214,6 +214,12 @@ fn pack(isa: Isa, operand: &Operand<'_>, requantize: &Requantize) -> Box<dyn Pac
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => Box::new(avx2::Weights::new(avx2, operand, requantize)),
         #[cfg(target_arch = "x86_64")]
+        // Large multipliers are the sign of an output that is nearly constant: rare, and not worth
+        // a clamp for every vector of outputs in all other layers.
+        Isa::Avx512Vnni(vnni) if !operand.products_fit() => {
+            Box::new(avx2::Weights::new(vnni.avx2(), operand, requantize))
+        }
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(vnni) => Box::new(avx512vnni::Weights::new(vnni, operand, requantize)),
         #[cfg(not(target_arch = "x86_64"))]
         _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
@@ -248,22 +254,22 @@ fn position(channel: usize, channels: usize) -> (usize, usize) {
     }
 }
 
-/// The four channels of a row that the step at `channel` multiplies; see [`position`].
+/// The four channels of a row that the last step multiplies; see [`position`]. Of fewer channels the
+/// last stands in for the missing ones, whose weights are zero.
 ///
 /// # Safety
-/// `row` must have `channels` readable bytes, and `channel < channels`.
+/// `row` must have `channels` readable bytes, and `channels` must not be zero.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 unsafe fn last_step(row: *const u8, channels: usize) -> i32 {
-    let mut bytes = [0; 4];
-    // SAFETY: the bytes read are the row's last four, or all of it.
+    // SAFETY: these are bytes of the row.
     unsafe {
         if channels >= 4 {
             return row.add(channels - 4).cast::<i32>().read_unaligned();
         }
-        bytes.as_mut_ptr().copy_from_nonoverlapping(row, channels);
+        let [second, third] = [1.min(channels - 1), 2.min(channels - 1)];
+        i32::from_le_bytes([*row, *row.add(second), *row.add(third), 0])
     }
-    i32::from_le_bytes(bytes)
 }
 
 /// Part `index` of `parts` of `len` items; their lengths differ by at most one.

@@ -40,15 +40,18 @@ impl Windows<'_> {
         let capacity = taps.len() / (g.kernel[0] * g.kernel[1]);
         let len = pixels.len();
         let channels = self.padding.len();
-        let pixel = |index: usize| {
-            self.input[index * g.in_channels + self.first_channel..][..channels].as_ptr()
-        };
         if g.kernel == [1, 1] && g.stride == [1, 1] && self.size == self.output_size {
-            for (pointer, index) in taps.iter_mut().zip(pixels) {
-                *pointer = pixel(index);
+            // Pixels in their order: one check for all of them.
+            let first = pixels.start * g.in_channels + self.first_channel;
+            let block = &self.input[first..][..(len - 1) * g.in_channels + channels];
+            for (i, pointer) in taps[..len].iter_mut().enumerate() {
+                *pointer = block[i * g.in_channels..].as_ptr();
             }
             return Rows { taps, capacity, len };
         }
+        let pixel = |index: usize| {
+            self.input[index * g.in_channels + self.first_channel..][..channels].as_ptr()
+        };
         let [h, w] = self.size;
         let [oh, ow] = self.output_size;
         let (mut n, mut oy, mut ox) =

@@ -12,6 +12,7 @@ pub(crate) struct Epilogue {
     greatest: __m512,
     zero_point: __m512i,
     min: __m512i,
+    max: __m512i,
 }
 
 impl Epilogue {
@@ -24,6 +25,7 @@ impl Epilogue {
             greatest: _mm512_set1_ps(greatest as f32),
             zero_point: _mm512_set1_epi16(i16::from(requantize.zero_point)),
             min: _mm512_set1_epi8(requantize.min as i8),
+            max: _mm512_set1_epi8(requantize.max as i8),
         }
     }
 
@@ -31,10 +33,7 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
-        let bytes = self.apply_in_lanes(acc, multiplier);
-        // Dword `4 * lane + v` belongs to vector `v`.
-        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        _mm512_permutexvar_epi32(order, bytes)
+        in_order(self.apply_in_lanes(acc, multiplier))
     }
 
     /// As [`Self::apply`], for accumulators in the order that unpacking bytes to dwords leaves: the
@@ -43,12 +42,32 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply_in_lanes(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
-        let [a, b, c, d] = [
+        self.pack([
             self.scale(acc[0], multiplier[0]),
             self.scale(acc[1], multiplier[1]),
             self.scale(acc[2], multiplier[2]),
             self.scale(acc[3], multiplier[3]),
-        ];
+        ])
+    }
+
+    /// As [`Self::apply`], for products that [fit an i32](super::products_fit) with effective
+    /// multipliers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn apply_fitting(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
+        let bytes = self.pack([
+            scale_fitting(acc[0], multiplier[0]),
+            scale_fitting(acc[1], multiplier[1]),
+            scale_fitting(acc[2], multiplier[2]),
+            scale_fitting(acc[3], multiplier[3]),
+        ]);
+        in_order(_mm512_min_epu8(bytes, self.max))
+    }
+
+    /// Adds the zero point and packs, with saturation, and clamps from below.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn pack(&self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
         let ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
         let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
         _mm512_max_epu8(_mm512_packus_epi16(ab, cd), self.min)
@@ -62,23 +81,49 @@ impl Epilogue {
     }
 }
 
+/// Undoes the order of packs, which work within 128-bit lanes: dword `4 * lane + v` belongs to
+/// vector `v`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn in_order(bytes: __m512i) -> __m512i {
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, bytes)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn scale_fitting(acc: __m512i, multiplier: __m512) -> __m512i {
+    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::case;
+    use super::super::{effective_multiplier, products_fit};
     use super::*;
     use crate::isa::Avx512Vnni;
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn through_registers(requantize: &Requantize, acc: &[i32; 64], out: &mut [u8; 64]) {
+    fn through_registers(
+        requantize: &Requantize,
+        acc: &[i32; 64],
+        out: &mut [u8; 64],
+        fitting: bool,
+    ) {
         // SAFETY: both arrays hold 64 values; unaligned loads and stores within them.
         unsafe {
             let a = acc.as_ptr();
             let m = requantize.multiplier.as_ptr();
             let acc = std::array::from_fn(|v| _mm512_loadu_epi32(a.add(16 * v)));
             let multiplier = std::array::from_fn(|v| _mm512_loadu_ps(m.add(16 * v)));
-            let bytes = Epilogue::new(requantize).apply(acc, multiplier);
+            let epilogue = Epilogue::new(requantize);
+            let bytes = if fitting {
+                epilogue.apply_fitting(acc, multiplier)
+            } else {
+                epilogue.apply(acc, multiplier)
+            };
             _mm512_storeu_epi8(out.as_mut_ptr().cast(), bytes);
         }
     }
@@ -93,9 +138,20 @@ mod tests {
             let requantize = Requantize { multiplier, zero_point, min: a.min(b), max: a.max(b) };
             let mut out = [0; 64];
             // SAFETY: AVX-512 was detected above.
-            unsafe { through_registers(&requantize, acc[..].try_into().unwrap(), &mut out) };
+            unsafe { through_registers(&requantize, acc[..].try_into().unwrap(), &mut out, false) };
             for (i, &out) in out.iter().enumerate() {
                 prop_assert_eq!(out, requantize.apply(i, acc[i]), "{}", i);
+            }
+
+            let multiplier = requantize.multiplier.iter().map(|&m| effective_multiplier(m));
+            let effective = Requantize { multiplier: multiplier.collect(), ..requantize.clone() };
+            // SAFETY: as above.
+            unsafe { through_registers(&effective, acc[..].try_into().unwrap(), &mut out, true) };
+            for (i, &out) in out.iter().enumerate() {
+                let range = (i64::from(acc[i]), i64::from(acc[i]));
+                if products_fit(range, requantize.multiplier[i]) {
+                    prop_assert_eq!(out, requantize.apply(i, acc[i]), "{} fitting", i);
+                }
             }
         }
     }

@@ -13,7 +13,8 @@
 //!
 //! The vector kernels clamp from above in f32 (`vcvtps2dq` turns a positive overflow into
 //! `i32::MIN`) and from below with saturating packs and a final unsigned maximum: `i32::MIN`,
-//! the result of a negative overflow, saturates to the right side at every step.
+//! the result of a negative overflow, saturates to the right side at every step. Where the range
+//! of the accumulators shows that no product overflows, they clamp at the end only.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -65,6 +66,20 @@ impl Requantize {
             self.multiplier[wrong]
         ))
     }
+}
+
+/// A multiplier with the same outputs, at most 512: from there on every accumulator but 0 leaves
+/// the range of outputs, whatever the zero point.
+pub(crate) fn effective_multiplier(multiplier: f32) -> f32 {
+    multiplier.min(512.0)
+}
+
+/// Whether no product of an accumulator from `least` to `greatest` with the effective multiplier
+/// overflows when it is converted to an i32. Kernels then need no clamp before the conversion.
+pub(crate) fn products_fit((least, greatest): (i64, i64), multiplier: f32) -> bool {
+    let most = least.unsigned_abs().max(greatest.unsigned_abs()) as f64;
+    // Both roundings to f32 together add less than one part in a million.
+    most * f64::from(effective_multiplier(multiplier)) * 1.000_001 < 2f64.powi(31)
 }
 
 /// `clamp(round_half_even(f32(accumulator) · multiplier) + zero_point, min, max)`.
