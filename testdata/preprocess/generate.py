@@ -112,6 +112,14 @@ def interlaced_png(image):
     return raw_png(image.width, image.height, 8, 2, rows, interlace=1)
 
 
+def palette_png(width, height, colors, indices):
+    """Indices may lie beyond the palette."""
+    data = raw_png(width, height, 8, 3, [bytes(row) for row in indices])
+    end_of_header = 8 + 12 + 13
+    palette = chunk(b"PLTE", bytes(colors))
+    return data[:end_of_header] + palette + data[end_of_header:]
+
+
 def wide_png(image, color):
     """16 bits a channel: grey (0), RGB (2), grey and alpha (4)."""
     values = np.asarray(image).astype(np.uint16) * 257 ^ 0x55
@@ -155,6 +163,12 @@ def pictures():
     yield "palette.png", png(palette)
     yield "palette_16.png", png(base.quantize(16), bits=4)
     yield "palette_transparent.png", png(palette, transparency=7)
+    beyond = [[(x + y) % 5 for x in range(12)] for y in range(9)]
+    yield "palette_beyond.png", palette_png(12, 9, [10, 20, 30, 200, 150, 100, 5, 250, 90], beyond)
+    few_greys = [bytes((37 * x + 11 * y) % 256 for x in range(4)) for y in range(13)]
+    yield "grey_2bit.png", raw_png(15, 13, 2, 0, few_greys)
+    yield "grey_4bit.png", raw_png(8, 13, 4, 0, few_greys)
+    yield "rgb_transparent_color.png", png(scene(20, 30), transparency=(0, 0, 255))
     yield "rgba.png", png(with_alpha)
     yield "grey_alpha.png", png(with_alpha.convert("LA"))
     yield "bilevel.png", png(base.convert("1"))
