@@ -105,6 +105,16 @@ fn pictures_beyond_the_limit_are_refused_before_they_take_memory() {
 }
 
 #[test]
+fn samplings_that_no_camera_writes_are_refused() {
+    let mut jpeg = fs::read(sample("cmyk_plain.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    // Factors of the first two of four components; the decoder runs out of bounds on these.
+    (jpeg[frame + 11], jpeg[frame + 14]) = (0x43, 0x13);
+    let message = problem(&jpeg);
+    assert!(message.contains("sampling factors 4x3, 1x3, 1x1, 1x1"), "{message}");
+}
+
+#[test]
 fn overwritten_picture_data_is_corrupt() {
     let mut jpeg = fs::read(sample("large.jpg")).unwrap();
     let middle = jpeg.len() / 2;

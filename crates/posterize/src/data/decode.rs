@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use image::codecs::{bmp::BmpDecoder, png::PngDecoder, pnm::PnmDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
+use libjpeg_turbo_rs::common::types::ComponentInfo;
 use libjpeg_turbo_rs::{Decoder as JpegDecoder, JpegError, PixelFormat};
 
 use super::Picture;
@@ -40,7 +42,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 pub(super) fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
-    let decoded = match bytes {
+    // A decoder that panics has met a file it cannot decode; that is no reason to end the program.
+    catch_unwind(|| decode_format(bytes))
+        .unwrap_or_else(
+            |_| Err("the decoder failed on it; the file is probably corrupt".to_owned()),
+        )
+        .map_err(|problem| Error::Image { path: name.to_path_buf(), problem })
+}
+
+fn decode_format(bytes: &[u8]) -> Result<Picture, String> {
+    match bytes {
         [0xFF, 0xD8, 0xFF, ..] => jpeg(bytes),
         [0x89, b'P', b'N', b'G', ..] => png(bytes),
         [b'B', b'M', ..] => BmpDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb),
@@ -51,8 +62,7 @@ pub(super) fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
             PnmDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb)
         }
         _ => Err(unknown(bytes)),
-    };
-    decoded.map_err(|problem| Error::Image { path: name.to_path_buf(), problem })
+    }
 }
 
 fn unknown(bytes: &[u8]) -> String {
@@ -118,6 +128,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
         4 => PixelFormat::Cmyk,
         _ => return Err(format!("a JPEG of {components} components; 1, 3 or 4 are expected")),
     };
+    check_sampling(&header.components)?;
     decoder.set_output_format(format);
     let image = decoder.decode_image().map_err(described)?;
     if !has_end(bytes) {
@@ -129,6 +140,23 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
         _ => image.data,
     };
     picture(width, height, data)
+}
+
+/// Accepts the arrangements that real files have: the first component in full, each other one in
+/// full, halved or quartered along either axis. The decoder is not to be trusted with others.
+fn check_sampling(components: &[ComponentInfo]) -> Result<(), String> {
+    let usual = |axis: fn(&ComponentInfo) -> u8| {
+        let full = components.first().map_or(1, axis);
+        matches!(full, 1 | 2 | 4) && components.iter().all(|c| [1, full].contains(&axis(c)))
+    };
+    if usual(|c| c.horizontal_sampling) && usual(|c| c.vertical_sampling) {
+        return Ok(());
+    }
+    let found: Vec<String> = components
+        .iter()
+        .map(|c| format!("{}x{}", c.horizontal_sampling, c.vertical_sampling))
+        .collect();
+    Err(format!("a JPEG with the sampling factors {} is not supported", found.join(", ")))
 }
 
 /// Whether the last scan is followed by the marker that ends a JPEG. Pillow too refuses a file

@@ -1,7 +1,7 @@
 //! Pictures decoded on several threads, handed out in order as batches.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -249,7 +249,8 @@ struct State<V> {
     first: usize,
     /// The next place that a worker takes.
     next: usize,
-    results: VecDeque<Option<Result<Vec<V>>>>,
+    /// A panic is handed on, or the consumer would wait for ever.
+    results: VecDeque<Option<std::thread::Result<Result<Vec<V>>>>>,
     stop: bool,
 }
 
@@ -278,18 +279,11 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
         };
         let index = shared.order[place];
         let sample = &shared.samples[index];
-        // A decoder that panics has met a file it cannot decode; that is no reason to hang.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let picture = Picture::open(&sample.path)?;
             let crop = shared.transform.apply(&picture, shared.epoch, index);
             Ok(T::prepare(crop, &shared.normalize))
-        }))
-        .unwrap_or_else(|_| {
-            Err(Error::Image {
-                path: sample.path.clone(),
-                problem: "the decoder failed on it; the file is probably corrupt".to_owned(),
-            })
-        });
+        }));
         let mut state = shared.lock();
         let at = place - state.first;
         if state.results.len() <= at {
@@ -386,7 +380,7 @@ impl<T: BatchImages> Batches<T> {
         state.first += 1;
         drop(state);
         self.shared.freed.notify_all();
-        Some((index, result))
+        Some((index, result.unwrap_or_else(|panic| resume_unwind(panic))))
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch<T>>> {
@@ -425,7 +419,7 @@ impl<T: BatchImages> Batches<T> {
         self.shared.lock().stop = true;
         self.shared.freed.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker catches the panics of decoders and has no others.
+            // A worker that panics has handed the panic on.
             let _ = worker.join();
         }
     }
