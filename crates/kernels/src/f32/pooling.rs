@@ -1,5 +1,7 @@
 //! Poolings.
 
+use std::marker::PhantomData;
+
 use super::simd::{Kernel, Simd, with_simd};
 use super::split::part;
 use crate::Isa;
@@ -39,7 +41,7 @@ pub fn max_pool2d(
             rows: Axis::new(oy * stride[0], padding.top, kernel[0], dilation[0], size[0]),
             columns: Axis::new(ox * stride[1], padding.left, kernel[1], dilation[1], size[1]),
         };
-        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: Max }));
+        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: PhantomData::<Max> }));
     });
 }
 
@@ -77,7 +79,7 @@ pub fn adaptive_avg_pool2d(
             rows: axis(oy, size[0], out[0]),
             columns: axis(ox, size[1], out[1]),
         };
-        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: Mean }));
+        with_simd!(isa, simd => simd.run(Pixel { taps, output, reduce: PhantomData::<Mean> }));
     });
 }
 
@@ -184,7 +186,7 @@ impl Reduce for Mean {
 struct Pixel<'a, R> {
     taps: Taps<'a>,
     output: &'a mut [f32],
-    reduce: R,
+    reduce: PhantomData<R>,
 }
 
 impl<S: Simd, R: Reduce> Kernel<S> for Pixel<'_, R> {

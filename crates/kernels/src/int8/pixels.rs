@@ -17,7 +17,8 @@ use crate::pool::{Pool, SharedMut};
 /// let table = PixelTable::new([0.5; 3], [0.5; 3], to, 0, 255);
 /// let mut input = [0; 3];
 /// table.run(&Pool::new(1), &[0, 128, 255], &mut input);
-/// assert_eq!(input, [0, 129, 255]);
+/// // 1 / (2 / 255) is 127.49999 in f32, so -1 becomes -127, here and in PyTorch.
+/// assert_eq!(input, [1, 129, 255]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct PixelTable {

@@ -5,7 +5,7 @@
 //! A step of four channels is broadcast and widened to `x0 x1 x2 x3` four times over, so a vector
 //! of weights serves four columns, two sums each; the sums meet after the last step.
 
-#[expect(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! Requantization of 64 accumulators in AVX-512 registers.
 
-#[expect(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::Requantize;
