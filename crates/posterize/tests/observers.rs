@@ -49,7 +49,8 @@ struct Case {
 /// A tensor as a formula; the same as in `testdata/observers/generate.py`.
 #[derive(Deserialize)]
 struct Form {
-    form: String,
+    #[serde(rename = "form")]
+    formula: String,
     seed: u32,
     count: usize,
     low: f32,
@@ -65,8 +66,7 @@ impl Form {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let u = (state >> 8) as f32 * 2f32.powi(-24);
                 let x = low + (high - low) * u;
-                match self.form.as_str() {
-                    "uniform" => x,
+                match self.formula.as_str() {
                     "constant" => low,
                     "relu" => x.max(0.0),
                     "peaked" => {
@@ -75,7 +75,7 @@ impl Form {
                     }
                     "skewed" => low + (high - low) * (u * u * u * u),
                     "outliers" if index % 97 == 5 => x * 50.0,
-                    "outliers" => x,
+                    "uniform" | "outliers" => x,
                     "grid" => x.floor(),
                     other => panic!("unknown form {other}"),
                 }
