@@ -18,7 +18,7 @@ mod legacy;
 mod mismatch;
 mod open;
 mod pickle;
-mod safetensors;
+pub(crate) mod safetensors;
 mod select;
 mod state_dict;
 mod storage;

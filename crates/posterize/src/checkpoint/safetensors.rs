@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -21,10 +22,10 @@ use crate::error::{Error, Result};
 use crate::tensor::MemoryFormat;
 
 /// Bytes of the header's length at the beginning of the file.
-const LENGTH: usize = 8;
+pub(crate) const LENGTH: usize = 8;
 
 /// The header's key that names no tensor.
-const METADATA: &str = "__metadata__";
+pub(crate) const METADATA: &str = "__metadata__";
 
 /// Reads a safetensors file.
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
@@ -70,7 +71,8 @@ fn element_of(dtype: Dtype) -> Option<Element> {
     })
 }
 
-fn explain(error: &SafeTensorError, header_length: u64, file_length: usize) -> String {
+/// The reason why a file is no safetensors file.
+pub(crate) fn explain(error: &SafeTensorError, header_length: u64, file_length: usize) -> String {
     match error {
         SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => format!(
             "its safetensors header takes {header_length} bytes and the file ends at byte \
@@ -114,6 +116,41 @@ impl<'de> serde::Deserialize<'de> for Names {
     }
 }
 
+/// A tensor as the header lists it.
+pub(crate) struct Place<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: &'a [usize],
+    /// Where its values lie, counted from the header's end.
+    pub(crate) bytes: Range<usize>,
+}
+
+/// What a file begins with: the header's length and the header, with spaces that bring the data to
+/// a multiple of eight bytes.
+pub(crate) fn header<'a>(
+    metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
+    places: &[Place<'_>],
+) -> Vec<u8> {
+    let text = serde_json::Value::from;
+    let metadata: serde_json::Map<String, serde_json::Value> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), text(value))).collect();
+    let mut header = format!(r#"{{"{METADATA}":{}"#, serde_json::Value::from(metadata));
+    for Place { name, dtype, shape, bytes } in places {
+        let name = text(name);
+        let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        let (shape, start, end) = (sizes.join(","), bytes.start, bytes.end);
+        let _ = write!(
+            header,
+            r#",{name}:{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{start},{end}]}}"#
+        );
+    }
+    header.push('}');
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.into_bytes());
+    bytes
+}
+
 /// Writes `state_dict` to `path`. The header keeps its order; the 8-byte integers come first in
 /// the data, so that every value lies on a multiple of its size.
 pub(super) fn write(state_dict: &StateDict, path: &Path) -> Result<()> {
@@ -131,27 +168,19 @@ pub(super) fn write(state_dict: &StateDict, path: &Path) -> Result<()> {
     let mut next_integer = 0;
     let mut next_float: usize =
         state_dict.iter().map(|(_, t)| if is_integer(t) { bytes_of(t) } else { 0 }).sum();
-    let mut header = format!(r#"{{"{METADATA}":{{"format":"pt"}}"#);
+    let mut places = Vec::new();
     for (name, tensor) in state_dict.iter() {
         let (next, dtype) = match tensor {
-            StateTensor::Int(..) => (&mut next_integer, "I64"),
-            StateTensor::Float(_) => (&mut next_float, "F32"),
+            StateTensor::Int(..) => (&mut next_integer, Dtype::I64),
+            StateTensor::Float(_) => (&mut next_float, Dtype::F32),
         };
         let (start, stop) = (*next, *next + bytes_of(tensor));
         *next = stop;
-        let name = serde_json::Value::from(name);
-        let shape = tensor.shape();
-        let _ = write!(
-            header,
-            r#",{name}:{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{stop}]}}"#
-        );
+        places.push(Place { name, dtype, shape: tensor.shape(), bytes: start..stop });
     }
-    header.push('}');
-    // Spaces bring the data to a multiple of eight.
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let header = header([("format", "pt")], &places);
     atomic_file::write(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
+        file.write_all(&header)?;
         for (_, tensor) in state_dict.iter() {
             if let StateTensor::Int(_, values) = tensor {
                 write_values(file, values, i64::to_le_bytes)?;

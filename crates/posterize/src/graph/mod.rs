@@ -48,12 +48,50 @@ pub struct ModuleEntry {
     pub kind: String,
 }
 
-/// Operators in execution order; the first node is the input.
+/// Operators in execution order; the first node is the input. Read with serde, it is validated as
+/// by [`Graph::new`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct Graph {
     nodes: Vec<Node>,
     output: NodeId,
     modules: Vec<ModuleEntry>,
+}
+
+/// A graph that may hold anything.
+#[derive(Deserialize)]
+struct Parts {
+    nodes: Vec<Node>,
+    output: NodeId,
+    modules: Vec<ModuleEntry>,
+}
+
+impl TryFrom<Parts> for Graph {
+    type Error = Error;
+
+    fn try_from(Parts { nodes, output, modules }: Parts) -> Result<Self> {
+        Self::new(nodes, output, modules)
+    }
+}
+
+/// More nodes or modules than any classifier has; some passes take time that grows with the square.
+const MOST_NODES: usize = 1 << 14;
+
+/// A name that can be printed, and split at its dots without end.
+fn check_name(name: &str) -> Result<()> {
+    const LONGEST: usize = 256;
+    if name.len() > LONGEST {
+        let start: String = name.chars().take(20).filter(|c| !c.is_control()).collect();
+        let length = name.len();
+        return Err(Error::layer(
+            format!("{start}…"),
+            format!("a name of {length} bytes; at most {LONGEST} are allowed"),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::layer(format!("{name:?}"), "a name with control characters"));
+    }
+    Ok(())
 }
 
 impl Graph {
@@ -69,8 +107,23 @@ impl Graph {
     }
 
     fn validate(&self) -> Result<()> {
+        if self.nodes.len().max(self.modules.len()) > MOST_NODES {
+            return Err(Error::layer(
+                "graph",
+                format!(
+                    "{} nodes and {} modules are more than the limit of {MOST_NODES}",
+                    self.nodes.len(),
+                    self.modules.len()
+                ),
+            ));
+        }
+        for module in &self.modules {
+            check_name(&module.path)?;
+            check_name(&module.kind)?;
+        }
         let mut names = std::collections::HashSet::new();
         for (index, node) in self.nodes.iter().enumerate() {
+            check_name(&node.name)?;
             let error = |problem: String| Err(Error::layer(node.name.clone(), problem));
             if !names.insert(node.name.as_str()) {
                 return error("two nodes have this name".into());
@@ -89,10 +142,10 @@ impl Graph {
                 let found = node.inputs.len();
                 return error(format!("{} takes {least} inputs, found {found}", node.op.kind()));
             }
+            node.op.validate().map_err(|problem| Error::layer(node.name.clone(), problem))?;
             if !node.is_module && !node.op.parameters().is_empty() {
                 return error("a layer with weights may be called only once".into());
             }
-            node.op.validate().map_err(|problem| Error::layer(node.name.clone(), problem))?;
         }
         if self.output.0 >= self.nodes.len() {
             return Err(Error::layer("graph", format!("its output {} is no node", self.output.0)));

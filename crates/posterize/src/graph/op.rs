@@ -493,9 +493,19 @@ impl Op {
     pub(super) fn validate(&self) -> Result<(), String> {
         // No layer of a classifier is near this; it keeps every later product within bounds.
         const LARGEST: usize = 1 << 24;
+        const LARGEST_WEIGHT: usize = 1 << 30;
         let bounded = |sizes: &[usize]| match sizes.iter().find(|&&size| size > LARGEST) {
             Some(size) => Err(format!("a size of {size} is beyond the limit of {LARGEST}")),
             None => Ok(()),
+        };
+        let countable = |shape: &[usize]| {
+            let values = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+            match values {
+                Some(values) if values <= LARGEST_WEIGHT => Ok(()),
+                _ => Err(format!(
+                    "a weight of {shape:?} has more than the limit of {LARGEST_WEIGHT} values"
+                )),
+            }
         };
         match self {
             Self::Conv2d(conv, _) => {
@@ -506,17 +516,23 @@ impl Op {
                 if let Padding::Explicit { top, bottom, left, right } = conv.padding {
                     bounded(&[top, bottom, left, right])?;
                 }
-                conv.geometry([1, 1]).validate().map_err(|error| error.to_string())
+                // TensorFlow's padding divides by the stride: sizes of zero must be found without it.
+                let explicit = Conv2d { padding: Padding::all(0), ..conv.clone() };
+                explicit.geometry([1, 1]).validate().map_err(|error| error.to_string())?;
+                countable(&conv.weight_shape())
             }
             Self::Linear(linear, _) => {
                 bounded(&[linear.in_features, linear.out_features])?;
                 if linear.in_features == 0 || linear.out_features == 0 {
                     return Err("a Linear needs at least one input and one output feature".into());
                 }
-                Ok(())
+                countable(&[linear.out_features, linear.in_features])
             }
             Self::BatchNorm(bn) => {
                 bounded(&[bn.num_features])?;
+                if !matches!(bn.dimensions, 1 | 2) {
+                    return Err(format!("a batch norm over {} dimensions", bn.dimensions));
+                }
                 if !(bn.eps >= 0.0 && bn.eps.is_finite()) {
                     return Err(format!("eps is {}; it must be finite and not negative", bn.eps));
                 }

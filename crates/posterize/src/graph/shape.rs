@@ -106,7 +106,8 @@ fn output_shape(node: &Node, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
                 if !alike {
                     return Err(format!("cannot concatenate {other:?} to {first:?}"));
                 }
-                shape[1] += other[1];
+                // Saturated, it is found too large below.
+                shape[1] = shape[1].saturating_add(other[1]);
             }
             Ok(shape)
         }

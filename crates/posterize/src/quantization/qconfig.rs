@@ -296,6 +296,14 @@ impl FromStr for ModuleGlob {
     type Err = Error;
 
     fn from_str(glob: &str) -> Result<Self> {
+        // What is compiled of it stays small.
+        const LONGEST: usize = 256;
+        if glob.len() > LONGEST {
+            return Err(Error::Argument(format!(
+                "a module glob of {} bytes; at most {LONGEST} are allowed",
+                glob.len()
+            )));
+        }
         GlobBuilder::new(glob)
             .literal_separator(false)
             .build()

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use posterize_kernels::int8::{QParams8, Requantize};
+use posterize_kernels::reference;
+
 use super::qconfig::QConfigMapping;
 use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, Leaf, ModuleTree, Node, NodeId, Op, float_leaf};
+use crate::graph::{
+    Activation, Conv2d, Graph, Leaf, Linear, ModuleTree, Node, NodeId, Op, Padding, float_leaf,
+};
 use crate::model::Parameters;
 
 /// The weights of an int8 convolution or linear layer.
@@ -86,6 +91,15 @@ impl QuantizedModel {
             self.validate_node(id, node)
                 .map_err(|problem| Error::layer(node.name.clone(), problem))?;
         }
+        for name in self.layers.keys() {
+            let node = self.graph.find(name);
+            let used = node.filter(|id| {
+                self.qparams(*id).is_some() && !self.graph.node(*id).op.parameters().is_empty()
+            });
+            if used.is_none() {
+                return Err(Error::layer(name, "it has int8 weights and is no int8 layer"));
+            }
+        }
         if self.qparams[self.graph.output().0].is_some() {
             return Err(Error::layer("graph", "its output is int8; it must be dequantized"));
         }
@@ -95,11 +109,10 @@ impl QuantizedModel {
     fn validate_node(&self, id: NodeId, node: &Node) -> Result<(), String> {
         let output = self.qparams[id.0];
         if let Some(qparams) = output {
-            if !(qparams.scale.is_finite() && qparams.scale > 0.0) {
-                return Err(format!("its scale is {}; it must be positive", qparams.scale));
-            }
-            if !(0..=255).contains(&qparams.zero_point) {
-                return Err(format!("its zero point {} is not in 0..=255", qparams.zero_point));
+            let zero_point = u8::try_from(qparams.zero_point)
+                .map_err(|_| format!("its zero point {} is not in 0..=255", qparams.zero_point))?;
+            if let Some(defect) = (QParams8 { scale: qparams.scale, zero_point }).defect() {
+                return Err(format!("its {defect}"));
             }
         }
         let inputs = || node.inputs.iter().map(|input| self.qparams[input.0]);
@@ -161,7 +174,13 @@ impl QuantizedModel {
         let layer = self.layers.get(&node.name).ok_or("it has no int8 weights")?;
         layer.validate(&parameters[0].shape)?;
         let input = inputs().next().flatten().ok_or("its input has no scale")?;
-        layer.multipliers(input, output).map(drop)
+        let multiplier = layer.multipliers(input, output)?;
+        let (min, max) = self.output_range(id).unwrap_or((0, u8::MAX));
+        let requantize = Requantize { multiplier, zero_point: output.zero_point as u8, min, max };
+        match layer.defect(&node.op, input.zero_point as u8, &requantize) {
+            Some(defect) => Err(defect),
+            None => Ok(()),
+        }
     }
 
     /// The graph.
@@ -269,6 +288,31 @@ impl QuantizedModel {
 }
 
 impl QuantizedLayer {
+    /// What keeps the kernels from computing it, in words: an accumulator that may overflow.
+    fn defect(&self, op: &Op, input_zero_point: u8, requantize: &Requantize) -> Option<String> {
+        let (weight, bias) = (self.weight.as_slice(), self.bias.as_slice());
+        match op {
+            Op::Conv2d(conv, _) => {
+                // Padding has no part in it.
+                let geometry = Conv2d { padding: Padding::all(0), ..conv.clone() }.geometry([1, 1]);
+                reference::Conv2d { geometry, weight, bias, input_zero_point, requantize }.defect()
+            }
+            Op::Linear(linear, _) => {
+                let Linear { in_features, out_features, .. } = *linear;
+                reference::Linear {
+                    in_features,
+                    out_features,
+                    weight,
+                    bias,
+                    input_zero_point,
+                    requantize,
+                }
+                .defect()
+            }
+            _ => Some("it has no int8 kernel".into()),
+        }
+    }
+
     fn validate(&self, shape: &[usize]) -> Result<(), String> {
         if self.shape != shape {
             return Err(format!("its int8 weight must be {shape:?}, found {:?}", self.shape));

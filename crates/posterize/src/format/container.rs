@@ -1,0 +1,163 @@
+//! Tensors and metadata in a safetensors file, under a digest.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+
+use super::FORMAT_VERSION;
+use crate::checkpoint::safetensors::{LENGTH, Place, explain, header};
+
+/// The value of the metadata's `format`.
+const FORMAT: &str = "posterize";
+
+const DIGEST: &str = "digest";
+
+/// Bytes of JSON that describe at most some ten thousand tensors.
+const LARGEST_HEADER: u64 = 16 << 20;
+
+/// A tensor's values as they lie in the file, little-endian.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RawTensor<'a> {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// What a file holds. Encoding adds its format, version and digest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Container<'a> {
+    pub metadata: BTreeMap<String, String>,
+    pub tensors: BTreeMap<String, RawTensor<'a>>,
+}
+
+impl<'a> Container<'a> {
+    /// The file. Values of four bytes come before those of one, so that each lies on a multiple of
+    /// its size.
+    pub(super) fn encode(mut self) -> Vec<u8> {
+        let mut set = |key: &str, value: String| {
+            self.metadata.entry(key.into()).or_insert(value);
+        };
+        set("format", FORMAT.into());
+        set("format_version", FORMAT_VERSION.to_string());
+        set("tool", concat!("posterize ", env!("CARGO_PKG_VERSION")).into());
+        self.metadata.remove(DIGEST);
+        let digest = self.digest();
+        self.metadata.insert(DIGEST.into(), digest);
+
+        let mut order: Vec<(&String, &RawTensor<'_>)> = self.tensors.iter().collect();
+        order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype.bitsize()));
+        let mut end = 0;
+        let places: Vec<Place<'_>> = order
+            .iter()
+            .map(|(name, tensor)| {
+                let start = end;
+                end += tensor.bytes.len();
+                Place { name, dtype: tensor.dtype, shape: &tensor.shape, bytes: start..end }
+            })
+            .collect();
+        let metadata = self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut file = header(metadata, &places);
+        file.reserve_exact(end);
+        for (_, tensor) in order {
+            file.extend_from_slice(&tensor.bytes);
+        }
+        file
+    }
+
+    /// The content of a file whose version is known and whose digest is right.
+    pub(super) fn decode(file: &'a [u8]) -> Result<Self, String> {
+        recognise(&file[..file.len().min(9)])?;
+        let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        if header_length > LARGEST_HEADER {
+            return Err(format!(
+                "its header claims {header_length} bytes; at most {LARGEST_HEADER} are allowed"
+            ));
+        }
+        let described = |error| explain(&error, header_length, file.len());
+        let (_, metadata) = SafeTensors::read_metadata(file).map_err(described)?;
+        let data = &file[LENGTH + header_length as usize..];
+        let mut tensors = BTreeMap::new();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let bytes = Cow::Borrowed(&data[start..end]);
+            tensors.insert(name, RawTensor { dtype: info.dtype, shape: info.shape.clone(), bytes });
+        }
+        let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        let mut container = Self { metadata, tensors };
+        container.check_version()?;
+        let found = container.metadata.remove(DIGEST).ok_or("it has no digest")?;
+        let expected = container.digest();
+        if found != expected {
+            return Err(format!(
+                "its content was altered or damaged: its digest is {expected}, and it says \
+                 {found:.71}; copy it again, or save the model again"
+            ));
+        }
+        Ok(container)
+    }
+
+    fn check_version(&self) -> Result<(), String> {
+        if self.metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err("a safetensors file, but no model saved by posterize: its metadata lacks \
+                        `format: posterize`; load float weights as a checkpoint"
+                .into());
+        }
+        let version = self.metadata.get("format_version").map_or("", String::as_str);
+        let shown: String = version.chars().filter(|c| !c.is_control()).take(20).collect();
+        match version.parse::<u32>() {
+            Ok(1..=FORMAT_VERSION) => Ok(()),
+            Ok(0) | Err(_) => Err(format!("its format version is {shown:?}, which is no version")),
+            Ok(_) => Err(format!(
+                "it is of format version {shown}, and this posterize ({}) reads up to \
+                 {FORMAT_VERSION}: use a newer posterize",
+                env!("CARGO_PKG_VERSION")
+            )),
+        }
+    }
+
+    /// SHA-256 over the metadata and the tensors in the order of their names: the numbers of both,
+    /// then each key and value; each name, type, shape and bytes. Every number is 8 bytes,
+    /// little-endian; every text and the bytes come after their length.
+    fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let number = |hash: &mut Sha256, value: usize| hash.update((value as u64).to_le_bytes());
+        let add = |hash: &mut Sha256, bytes: &[u8]| {
+            number(hash, bytes.len());
+            hash.update(bytes);
+        };
+        number(&mut hash, self.metadata.len());
+        number(&mut hash, self.tensors.len());
+        for (key, value) in &self.metadata {
+            add(&mut hash, key.as_bytes());
+            add(&mut hash, value.as_bytes());
+        }
+        for (name, tensor) in &self.tensors {
+            add(&mut hash, name.as_bytes());
+            add(&mut hash, tensor.dtype.to_string().as_bytes());
+            number(&mut hash, tensor.shape.len());
+            tensor.shape.iter().for_each(|&size| number(&mut hash, size));
+            add(&mut hash, &tensor.bytes);
+        }
+        hash.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// Whether a file that begins with `start` (its first 9 bytes) may be a safetensors file.
+pub(super) fn recognise(start: &[u8]) -> Result<(), String> {
+    const EXPECTED: &str = "expected a model saved by posterize";
+    match start {
+        [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(()),
+        [] => Err(format!("{EXPECTED}, found an empty file")),
+        [b'P', b'K', 3, 4, ..] | [0x80, ..] => Err(format!(
+            "{EXPECTED}, found a PyTorch checkpoint, which holds float weights and no network"
+        )),
+        _ if start.len() < 9 => Err(format!("{EXPECTED}, found a file of {} bytes", start.len())),
+        _ => Err(format!("{EXPECTED}, which is a safetensors file; this is none")),
+    }
+}
