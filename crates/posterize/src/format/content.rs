@@ -157,6 +157,9 @@ pub(super) fn from_container(container: &Container<'_>) -> Result<SavedModel, St
         .ok_or_else(|| format!("it has no tensor `{GRAPH}`"))?;
     let classes = reader.unfold::<Vec<(String, String)>>(CLASSES)?.unwrap_or_default();
     let classes = classes.into_iter().map(|(folder, name)| Class { folder, name }).collect();
+    if qparams.len() != graph.nodes().len() {
+        return Err(format!("its {} nodes have {} scales", graph.nodes().len(), qparams.len()));
+    }
     let (mut layers, mut parameters) = (BTreeMap::new(), Parameters::new());
     for ((_, node), qparams) in graph.iter().zip(&qparams) {
         if node.op.parameters().is_empty() {
