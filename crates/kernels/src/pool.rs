@@ -51,8 +51,9 @@ impl Pool {
     ///
     /// Where the system refuses to start that many, the pool has fewer: see [`Pool::threads`].
     pub fn new(threads: usize) -> Self {
-        let shared = Arc::new(Shared::default());
-        let workers = (1..threads.min(usize::from(u16::MAX)))
+        let threads = threads.clamp(1, usize::from(u16::MAX));
+        let shared = Arc::new(Shared::new(threads));
+        let workers = (1..threads)
             .map_while(|worker| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
@@ -71,7 +72,11 @@ impl Pool {
 
     /// Calls `work(task, worker)` once for each `task < tasks`, and returns when all are done.
     /// `worker < self.threads()` names the thread, for scratch memory of its own; the caller's
-    /// is 0. Tasks start in ascending order, on whichever thread is free.
+    /// is 0.
+    ///
+    /// Each thread starts with a part of the tasks that is its own, the first thread with the
+    /// first ones and so on, and takes over others' when it is done: where neighbouring tasks
+    /// write what neighbouring tasks of the next call read, it is still in that thread's cache.
     ///
     /// # Panics
     /// When a task panics: tasks not yet started are dropped, those under way are waited for, and
@@ -107,14 +112,14 @@ const ACTIVE: u64 = 0xFFFF;
 /// The number of the job, so that a worker joins each one once.
 const GENERATION: u64 = 1 << 32;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// `GENERATION`s, `OPEN`, `WAITED` and the count of `ACTIVE` workers. The job may be read by
     /// the caller that holds `busy` and by workers counted here, and written only by that caller
     /// while the job is closed and the count is 0.
     state: Aligned<AtomicU64>,
-    /// The next task to start.
-    next: Aligned<AtomicUsize>,
+    /// For each thread the next task to start of its part.
+    next: Box<[Aligned<AtomicUsize>]>,
     job: UnsafeCell<Option<Job>>,
     /// A caller is running a job.
     busy: AtomicBool,
@@ -146,6 +151,27 @@ struct Job {
 }
 
 impl Shared {
+    fn new(threads: usize) -> Self {
+        Self {
+            state: Aligned::default(),
+            next: (0..threads).map(|_| Aligned::default()).collect(),
+            job: UnsafeCell::default(),
+            busy: AtomicBool::default(),
+            sleepers: AtomicUsize::default(),
+            shutdown: AtomicBool::default(),
+            panic: Mutex::default(),
+            parked: Mutex::default(),
+            wake: Condvar::default(),
+            done: Condvar::default(),
+        }
+    }
+
+    /// The tasks that thread `worker` starts with.
+    fn part(&self, tasks: usize, worker: usize) -> Range<usize> {
+        let threads = self.next.len();
+        tasks * worker / threads..tasks * (worker + 1) / threads
+    }
+
     fn try_begin(&self) -> bool {
         self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
@@ -160,7 +186,9 @@ impl Shared {
         // SAFETY: `busy` is held, the job is closed and no worker is active (the last run waited
         // for that), so nobody else reads or writes it.
         unsafe { *self.job.get() = Some(job) };
-        self.next.0.store(0, Ordering::Relaxed);
+        for (worker, next) in self.next.iter().enumerate() {
+            next.0.store(self.part(tasks, worker).start, Ordering::Relaxed);
+        }
         let generation = self.state.0.load(Ordering::Relaxed) & !(GENERATION - 1);
         self.state.0.store(generation.wrapping_add(GENERATION) | OPEN, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
@@ -189,16 +217,22 @@ impl Shared {
         // SAFETY: the caller's promise.
         let work = unsafe { &*job.work };
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let task = self.next.0.fetch_add(1, Ordering::Relaxed);
-                if task >= job.tasks {
-                    break;
+            for owner in (worker..self.next.len()).chain(0..worker) {
+                let end = self.part(job.tasks, owner).end;
+                let next = &self.next[owner].0;
+                // Looking first keeps the line of a finished part shared.
+                while next.load(Ordering::Relaxed) < end {
+                    let task = next.fetch_add(1, Ordering::Relaxed);
+                    if task < end {
+                        work(task, worker);
+                    }
                 }
-                work(task, worker);
             }
         }));
         if result.is_err() {
-            self.next.0.store(job.tasks, Ordering::Relaxed);
+            for next in &self.next {
+                next.0.store(job.tasks, Ordering::Relaxed);
+            }
         }
         result
     }

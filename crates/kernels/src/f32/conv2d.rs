@@ -12,6 +12,12 @@ use crate::pool::{Pool, SharedMut};
 
 /// Floats of activations that a pass over the panels keeps in the cache.
 const ROWS_FLOATS: usize = 128 * 1024;
+/// Weights that stay in the first level of the cache.
+const FEW_WEIGHTS: usize = 8 * 1024;
+/// Rows that meet them at once.
+const FEW_ROWS: usize = 48;
+/// From so many rows on, threads share a product by rows.
+pub(super) const MANY_ROWS: usize = 100;
 
 /// A convolution with its weights packed, as `torch.nn.Conv2d`.
 ///
@@ -215,7 +221,13 @@ pub(super) fn multiply_rows<S: Simd>(
     let (k, n) = (panels.k(), panels.n());
     assert_eq!((input.len(), output.len()), (m * k, m * n));
     let tasks = tasks(pool.threads(), m * k * n);
-    let grid = Grid::new(m, panels.tile_rows::<S>(), ROWS_FLOATS / k, panels.len(), tasks, m < n);
+    // Weights that fit into the first cache level meet few rows at a time, so that the output is
+    // written front to back; others meet as many as the second level holds.
+    let most_rows = if k * n <= FEW_WEIGHTS { FEW_ROWS } else { ROWS_FLOATS / k };
+    // Threads keep to their part of the picture from layer to layer, unless the weights are what
+    // takes time to read.
+    let by_panels = m < MANY_ROWS;
+    let grid = Grid::new(m, panels.tile_rows::<S>(), most_rows, panels.len(), tasks, by_panels);
     let output = SharedMut::new(output);
     pool.run(grid.tasks(), &|task, _| {
         let (rows, which) = grid.task(task);

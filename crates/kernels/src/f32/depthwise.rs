@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::Clamp;
 use super::aligned::Aligned;
+use super::conv2d::MANY_ROWS;
 use super::simd::{Bounds, Kernel, Simd};
 use super::split::{part, tasks};
 use crate::geometry::Conv2dGeometry;
@@ -99,8 +100,14 @@ impl Depthwise {
         let work = rows * out[1] * channels * geometry.taps_per_output();
         // A depthwise layer does less arithmetic for each byte than a matrix product.
         let tasks = tasks(pool.threads(), 4 * work);
-        let row_parts = tasks.min(rows);
-        let vector_parts = tasks.div_ceil(row_parts.max(1)).clamp(1, vectors);
+        // As the pointwise layers before and after it are divided.
+        let (row_parts, vector_parts) = if rows * out[1] < MANY_ROWS {
+            let vector_parts = tasks.min(vectors);
+            (tasks.div_ceil(vector_parts).min(rows), vector_parts)
+        } else {
+            let row_parts = tasks.min(rows);
+            (row_parts, tasks.div_ceil(row_parts).min(vectors))
+        };
         let output = SharedMut::new(output);
         pool.run(row_parts * vector_parts, &|task, _| {
             let row = Row {
@@ -108,13 +115,13 @@ impl Depthwise {
                 clamp,
                 size,
                 out,
-                vectors: part(vectors, vector_parts, task % vector_parts),
+                vectors: part(vectors, vector_parts, task / row_parts),
                 packed: self.packed.as_slice(),
                 input: std::ptr::null(),
                 output: std::ptr::null_mut(),
                 oy: 0,
             };
-            for r in part(rows, row_parts, task / vector_parts) {
+            for r in part(rows, row_parts, task % row_parts) {
                 let n = r / out[0];
                 let picture = &input[n * size[0] * size[1] * channels..];
                 let row = Row {

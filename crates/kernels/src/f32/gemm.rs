@@ -17,6 +17,10 @@ use super::split::part;
 /// the cache while all rows pass by.
 const K_BLOCK: usize = 512;
 
+/// How far ahead of its use a weight is asked for, in floats. The first rows that a panel meets
+/// would otherwise wait for memory at each page, where the hardware's own prefetching stops.
+const AHEAD: usize = 2048;
+
 /// Weights of a matrix product, `k` by `n`, packed.
 #[derive(Clone, Debug)]
 pub(super) struct Panels {
@@ -295,8 +299,7 @@ impl Tiles for crate::isa::Avx2 {
 
 #[cfg(target_arch = "x86_64")]
 impl Tiles for crate::isa::Avx512Vnni {
-    // 32 registers: up to 28 sums. Heights are multiples of 7 because pictures of 224 pixels
-    // lead to layers of 7 to 112.
+    // 32 registers: up to 28 sums, the weights, and a broadcast.
     fn widths(vectors: usize) -> Vec<usize> {
         even_widths(vectors, 4)
     }
@@ -304,11 +307,11 @@ impl Tiles for crate::isa::Avx512Vnni {
     tiles! {
         1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
         2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        3: 1 2 3 4 5 6 7;
-        4: 1 2 3 4 5 6 7;
+        3: 1 2 3 4 5 6 7 8 9;
+        4: 1 2 3 4 5 6;
     }
 
-    names! { "avx512"; 1: "14x16"; 2: "14x32"; 3: "7x48"; 4: "7x64"; }
+    names! { "avx512"; 1: "14x16"; 2: "14x32"; 3: "9x48"; 4: "6x64"; }
 }
 
 /// # Safety
@@ -356,19 +359,14 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize> Kernel<S> for TileKernel<
             let mut weights = tile.weights;
             for segment in 0..tile.rows.segments {
                 let mut input = tile.rows.first.add(segment * tile.rows.segment_stride);
+                let stride = tile.rows.stride;
                 for _ in 0..tile.rows.segment_len {
-                    let mut w = [simd.splat(0.0); VECTORS];
-                    for vector in 0..VECTORS {
-                        w[vector] = simd.load(weights.add(vector * S::LANES));
+                    for line in 0..(VECTORS * S::LANES).div_ceil(16) {
+                        simd.prefetch(weights.wrapping_add(AHEAD + line * 16));
                     }
-                    weights = weights.add(VECTORS * S::LANES);
-                    for row in 0..ROWS {
-                        let x = simd.splat(*input.add(row * tile.rows.stride));
-                        for vector in 0..VECTORS {
-                            sums[row][vector] = simd.mul_add(x, w[vector], sums[row][vector]);
-                        }
-                    }
+                    multiply_step(simd, input, stride, weights, &mut sums);
                     input = input.add(1);
+                    weights = weights.add(VECTORS * S::LANES);
                 }
             }
 
@@ -389,6 +387,33 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize> Kernel<S> for TileKernel<
                     }
                 }
             }
+        }
+    }
+}
+
+/// Adds the products of one k: `ROWS` inputs that are `stride` apart by `VECTORS` vectors.
+///
+/// # Safety
+/// The inputs and the weights can be read.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+unsafe fn multiply_step<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    input: *const f32,
+    stride: usize,
+    weights: *const f32,
+    sums: &mut [[S::F; VECTORS]; ROWS],
+) {
+    let mut w = [simd.splat(0.0); VECTORS];
+    for vector in 0..VECTORS {
+        // SAFETY: the caller's promise.
+        w[vector] = unsafe { simd.load(weights.add(vector * S::LANES)) };
+    }
+    for row in 0..ROWS {
+        // SAFETY: the caller's promise.
+        let x = simd.splat(unsafe { *input.add(row * stride) });
+        for vector in 0..VECTORS {
+            sums[row][vector] = simd.mul_add(x, w[vector], sums[row][vector]);
         }
     }
 }

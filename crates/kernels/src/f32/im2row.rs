@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Clamp;
+use super::conv2d::MANY_ROWS;
 use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
 use super::split::{Grid, tasks};
@@ -42,7 +43,7 @@ impl Plan {
         let unit = panels.tile_rows::<S>();
         let tasks = tasks(threads, work);
         let most_rows = BLOCK_FLOATS / row_stride;
-        let grid = if rows < panels.n() && groups.len() == 1 && tasks > 1 {
+        let grid = if rows < MANY_ROWS && groups.len() == 1 && tasks > 1 {
             // Each part of the panels gathers the rows again, so there are no more than threads.
             Grid::new(rows, unit, most_rows, panels.len(), threads.min(panels.len()), true)
         } else {

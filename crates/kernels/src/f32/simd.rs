@@ -35,6 +35,9 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
     /// The floats of the mask's lanes at `to` can be written.
     unsafe fn store_masked(self, to: *mut f32, x: Self::F, mask: Self::M);
 
+    /// Asks for a cache line; any address will do.
+    fn prefetch(self, from: *const f32);
+
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
@@ -144,6 +147,9 @@ impl Simd for Portable {
         // SAFETY: the caller's promise; the mask has at most 8 lanes.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, mask) };
     }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
