@@ -8,14 +8,22 @@ use std::arch::x86_64::*;
 use super::Row;
 use super::pack::{self, Block};
 use crate::geometry::Conv2dGeometry;
+use crate::int8::Requantize;
 use crate::int8::aligned::Aligned;
+use crate::int8::pack::accumulator_range;
 use crate::int8::requantize::avx512::Epilogue;
+use crate::int8::requantize::products_fit;
 use crate::isa::Avx512Vnni;
 use crate::reference;
 
 /// Blocks of 64 bytes, columns in groups of four rows.
 #[derive(Clone, Debug)]
-pub(super) struct Packed(pack::Packed<i8, 64, 4>);
+pub(super) struct Packed {
+    packed: pack::Packed<i8, 64, 4>,
+    /// Packing with saturation does all the clamping there is to do: the outputs' zero point is 0,
+    /// their range is whole, and no product overflows.
+    plain: bool,
+}
 
 /// Whether there is a kernel for this window.
 pub(super) fn covers(g: &Conv2dGeometry) -> bool {
@@ -24,7 +32,17 @@ pub(super) fn covers(g: &Conv2dGeometry) -> bool {
 
 impl Packed {
     pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
-        Self(pack::Packed::new(conv, blocks(conv.geometry.out_channels)))
+        let Requantize { zero_point, min, max, .. } = *conv.requantize;
+        let channels = conv.geometry.out_channels;
+        let fits = |channel: usize| {
+            let window = pack::window(conv, channel);
+            let range = accumulator_range(window, conv.bias[channel], conv.input_zero_point);
+            products_fit(range, conv.requantize.multiplier[channel])
+        };
+        Self {
+            packed: pack::Packed::new(conv, blocks(channels)),
+            plain: (zero_point, min, max) == (0, 0, 255) && (0..channels).all(fits),
+        }
     }
 
     pub(super) fn run_row<'a>(
@@ -57,7 +75,7 @@ impl Packed {
         rows: [Option<&[u8]>; K],
         output: &mut [u8],
     ) {
-        for (index, block) in self.0.blocks.iter().enumerate() {
+        for (index, block) in self.packed.blocks.iter().enumerate() {
             let outside = row.outside[block.first_channel..].as_ptr();
             let mut pointers = [(outside, 0); K];
             for (pointer, row) in pointers.iter_mut().zip(rows) {
@@ -66,32 +84,35 @@ impl Packed {
                 }
             }
             let work = Work {
-                weights: &self.0.weights[index * K * GROUPS..],
-                bias: &self.0.bias[index],
-                multiplier: &self.0.multiplier[index],
+                weights: &self.packed.weights[index * K * GROUPS..],
+                bias: &self.packed.bias[index],
+                multiplier: &self.packed.multiplier[index],
                 row,
                 rows: pointers,
                 outside,
                 mask: u64::MAX >> (64 - block.channels),
-                contiguous: STRIDE == 1 && row.geometry.in_channels * block.pixels == 64,
+                plain: self.plain,
             };
             let output = &mut output[block.first_channel..];
             let full = block.channels * block.pixels == 64;
+            let contiguous = row.geometry.in_channels * block.pixels == 64;
             // SAFETY: by the caller's promise, and blocks lie within the channels.
             unsafe {
                 match (STRIDE, block.pixels, full) {
-                    (1, 1, true) => work.run::<GROUPS, 1, 1, false>(output),
-                    (1, 1, false) => work.run::<GROUPS, 1, 1, true>(output),
-                    (1, 2, true) => work.run::<GROUPS, 2, 2, false>(output),
-                    (1, 2, false) => work.run::<GROUPS, 2, 2, true>(output),
-                    (1, 4, true) => work.run::<GROUPS, 4, 4, false>(output),
-                    (1, 4, false) => work.run::<GROUPS, 4, 4, true>(output),
-                    (2, 1, true) => work.run::<GROUPS, 1, 2, false>(output),
-                    (2, 1, false) => work.run::<GROUPS, 1, 2, true>(output),
-                    (2, 2, true) => work.run::<GROUPS, 2, 4, false>(output),
-                    (2, 2, false) => work.run::<GROUPS, 2, 4, true>(output),
-                    (2, 4, true) => work.run::<GROUPS, 4, 8, false>(output),
-                    _ => work.run::<GROUPS, 4, 8, true>(output),
+                    (1, 1, true) => work.run::<GROUPS, 1, 1, FULL>(output),
+                    (1, 1, false) => work.run::<GROUPS, 1, 1, MASKED>(output),
+                    (1, 2, true) if contiguous => work.run::<GROUPS, 2, 2, CONTIGUOUS>(output),
+                    (1, 2, true) => work.run::<GROUPS, 2, 2, FULL>(output),
+                    (1, 2, false) => work.run::<GROUPS, 2, 2, MASKED>(output),
+                    (1, 4, true) if contiguous => work.run::<GROUPS, 4, 4, CONTIGUOUS>(output),
+                    (1, 4, true) => work.run::<GROUPS, 4, 4, FULL>(output),
+                    (1, 4, false) => work.run::<GROUPS, 4, 4, MASKED>(output),
+                    (2, 1, true) => work.run::<GROUPS, 1, 2, FULL>(output),
+                    (2, 1, false) => work.run::<GROUPS, 1, 2, MASKED>(output),
+                    (2, 2, true) => work.run::<GROUPS, 2, 4, FULL>(output),
+                    (2, 2, false) => work.run::<GROUPS, 2, 4, MASKED>(output),
+                    (2, 4, true) => work.run::<GROUPS, 4, 8, FULL>(output),
+                    _ => work.run::<GROUPS, 4, 8, MASKED>(output),
                 }
             }
         }
@@ -115,6 +136,13 @@ fn blocks(channels: usize) -> Vec<Block> {
     blocks
 }
 
+/// Every lane of a block is in use.
+const FULL: u8 = 0;
+/// Some lanes are not, and must be neither read nor written.
+const MASKED: u8 = 1;
+/// Every lane is in use, and the pixels are neighbours in memory with nothing in between.
+const CONTIGUOUS: u8 = 2;
+
 /// One block of channels of one row of the output.
 struct Work<'a, const K: usize> {
     /// Those of this block come first.
@@ -129,8 +157,8 @@ struct Work<'a, const K: usize> {
     outside: *const u8,
     /// The channels of a pixel.
     mask: u64,
-    /// The pixels of a block are neighbours in memory, with nothing in between.
-    contiguous: bool,
+    /// Packing with saturation does all the clamping there is to do.
+    plain: bool,
 }
 
 /// The rows of a column, interleaved by fours: dword `d` of vector `v` holds four rows of one lane.
@@ -144,15 +172,10 @@ impl<const K: usize> Work<'_, K> {
     /// Each is interleaved once and added to all outputs whose windows it is under.
     ///
     /// # Safety
-    /// As for [`Packed::run`]; the block has `PIXELS` pixels and 64 lanes in use unless `MASKED`.
+    /// As for [`Packed::run`]; the block has `PIXELS` pixels and is as `LANES` says.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<
-        const GROUPS: usize,
-        const PIXELS: usize,
-        const STEP: usize,
-        const MASKED: bool,
-    >(
+    #[inline(never)]
+    unsafe fn run<const GROUPS: usize, const PIXELS: usize, const STEP: usize, const LANES: u8>(
         &self,
         output: &mut [u8],
     ) {
@@ -164,6 +187,13 @@ impl<const K: usize> Work<'_, K> {
         let epilogue = Epilogue::new(self.row.requantize);
         let output = output.as_mut_ptr();
 
+        // Columns whose pixels are all inside, and the distance between those pixels.
+        let inside = self.row.width.saturating_sub((PIXELS - 1) * (STEP / PIXELS));
+        let next = STEP / PIXELS * channels;
+        // A column in the padding looks the same interleaved.
+        // SAFETY: there is at least one channel.
+        let outside = _mm512_set1_epi8(unsafe { *self.outside } as i8);
+
         let under_way = K.div_ceil(STEP);
         // The output begun `m` steps ago is at `m`.
         let mut acc = [[_mm512_setzero_si512(); 4]; MOST_UNDER_WAY];
@@ -173,24 +203,62 @@ impl<const K: usize> Work<'_, K> {
             for m in (1..under_way).rev() {
                 acc[m] = acc[m - 1];
             }
+            // Weights that do not fit into registers are best read from where they are: keeps the
+            // compiler from copying them to the stack before the loop.
+            let weights = if K > 3 { std::hint::black_box(weights) } else { weights };
             // SAFETY: the packed parameters hold four vectors for each column and group of rows,
-            // and as many biases and multipliers; outputs below `outputs` exist.
+            // and as many biases and multipliers; outputs below `outputs` exist. Each address is
+            // that of a pixel within its row, or of zero points; of either the block's channels
+            // are read (64 bytes where they are contiguous: more pixels, or more zero points).
             unsafe {
                 for v in 0..4 {
                     acc[0][v] = _mm512_load_si512(bias.add(v));
                 }
-                for j in 0..STEP.min(K) {
-                    let rows = self.column::<GROUPS, PIXELS, STEP, MASKED>(column + j as isize);
-                    for m in 0..(K - j).div_ceil(STEP) {
-                        for group in 0..GROUPS {
-                            for v in 0..4 {
-                                let at = ((j + m * STEP) * GROUPS + group) * 4 + v;
-                                let weight = _mm512_load_si512(weights.add(at));
-                                acc[m][v] = _mm512_dpbusd_epi32(acc[m][v], rows[group][v], weight);
+                // Written out, for the compiler does not unroll loops of such bodies.
+                macro_rules! columns {
+                    ($($j:literal)*) => {$(
+                        if $j < STEP && $j < K {
+                            let at = column + $j;
+                            let rows = if (at as usize) < inside {
+                                let at = at as usize * channels;
+                                let mut rows = [_mm512_setzero_si512(); K];
+                                for ky in 0..K {
+                                    let (first, moves) = self.rows[ky];
+                                    let (first, next) = (first.add(at & moves), next & moves);
+                                    rows[ky] = if LANES == CONTIGUOUS {
+                                        _mm512_loadu_si512(first.cast())
+                                    } else {
+                                        load::<PIXELS, LANES>(|p| first.add(p * next), self.mask)
+                                    };
+                                }
+                                interleave_groups(rows)
+                            } else if PIXELS == 1 {
+                                [[outside; 4]; GROUPS]
+                            } else {
+                                // Copied, or both branches would go through the call's memory.
+                                let edge = self.column_at_edge::<GROUPS, PIXELS, STEP, LANES>(at);
+                                let mut rows = [[outside; 4]; GROUPS];
+                                for group in 0..GROUPS {
+                                    for v in 0..4 {
+                                        rows[group][v] = edge[group][v];
+                                    }
+                                }
+                                rows
+                            };
+                            for m in 0..(K - $j).div_ceil(STEP) {
+                                for group in 0..GROUPS {
+                                    for v in 0..4 {
+                                        let at = (($j + m * STEP) * GROUPS + group) * 4 + v;
+                                        let weight = _mm512_load_si512(weights.add(at));
+                                        acc[m][v] =
+                                            _mm512_dpbusd_epi32(acc[m][v], rows[group][v], weight);
+                                    }
+                                }
                             }
                         }
-                    }
+                    )*};
                 }
+                columns!(0 1 2 3 4);
                 if step + 1 >= under_way {
                     let x = (step + 1 - under_way) * PIXELS;
                     let multiplier = [
@@ -199,12 +267,17 @@ impl<const K: usize> Work<'_, K> {
                         _mm512_load_ps(multiplier.add(32)),
                         _mm512_load_ps(multiplier.add(48)),
                     ];
-                    let bytes = epilogue.apply_in_lanes(acc[under_way - 1], multiplier);
+                    let done = acc[under_way - 1];
+                    let bytes = if self.plain {
+                        pack_plainly(done, multiplier)
+                    } else {
+                        epilogue.apply_in_lanes(done, multiplier)
+                    };
                     let at = output.add(x * channels);
-                    if PIXELS > 1 && self.contiguous && outputs - x >= PIXELS {
+                    if LANES == CONTIGUOUS && outputs - x >= PIXELS {
                         _mm512_storeu_si512(at.cast(), bytes);
                     } else {
-                        store::<PIXELS, MASKED>(at, channels, outputs - x, self.mask, bytes);
+                        store::<PIXELS, LANES>(at, channels, outputs - x, self.mask, bytes);
                     }
                 }
             }
@@ -212,91 +285,53 @@ impl<const K: usize> Work<'_, K> {
         }
     }
 
-    /// The column at pixel `at` of the input, and those `STEP / PIXELS` apart of the other outputs.
+    /// The column at pixel `at` of the input, and those `STEP / PIXELS` apart of the other outputs,
+    /// some of them or all in the padding.
     ///
     /// # Safety
     /// As for [`Packed::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn column<
+    #[inline(never)]
+    unsafe fn column_at_edge<
         const GROUPS: usize,
         const PIXELS: usize,
         const STEP: usize,
-        const MASKED: bool,
+        const LANES: u8,
     >(
         &self,
         at: isize,
     ) -> Column<GROUPS> {
         let (width, channels) = (self.row.width, self.row.geometry.in_channels);
-        let stride = STEP / PIXELS;
         let mut rows = [_mm512_setzero_si512(); K];
-        // SAFETY: each address is that of a pixel within its row, or of zero points; of either
-        // `block.channels` bytes are read, which the mask tells unless they fill the lanes.
-        unsafe {
-            let last = at + ((PIXELS - 1) * stride) as isize;
-            if at >= 0 && last < width as isize {
-                let offset = at as usize * channels;
-                let contiguous = PIXELS > 1 && self.contiguous;
-                for ky in 0..K {
-                    let (first, moves) = self.rows[ky];
-                    rows[ky] = if contiguous {
-                        _mm512_loadu_si512(first.add(offset & moves).cast())
-                    } else {
-                        let next = (stride * channels) & moves;
-                        load::<PIXELS, MASKED>(first.add(offset & moves), next, self.mask)
-                    };
-                }
-            } else if PIXELS == 1 || last < 0 || at >= width as isize {
-                // All in the padding, interleaved or not.
-                return [[_mm512_set1_epi8(*self.outside as i8); 4]; GROUPS];
-            } else {
-                for ky in 0..K {
-                    rows[ky] = self.at_an_edge::<PIXELS, MASKED>(ky, at, stride);
-                }
-            }
-        }
-        // Where rows are missing in a group of four, weights are zero: any bytes will do.
-        let mut column = [[_mm512_setzero_si512(); 4]; GROUPS];
-        for group in 0..GROUPS {
-            let row = |i: usize| rows[(group * 4 + i).min(K - 1)];
-            column[group] = interleave([row(0), row(1), row(2), row(3)]);
-        }
-        column
-    }
-
-    /// Row `ky` of the columns `stride` apart from `at` on, some of them in the padding.
-    ///
-    /// # Safety
-    /// As for [`Packed::run`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[cold]
-    #[inline(never)]
-    unsafe fn at_an_edge<const PIXELS: usize, const MASKED: bool>(
-        &self,
-        ky: usize,
-        at: isize,
-        stride: usize,
-    ) -> __m512i {
-        let (first, moves) = self.rows[ky];
-        let lanes = 64 / PIXELS;
-        let mut bytes = [0; 64];
-        for (p, bytes) in bytes.chunks_exact_mut(lanes).enumerate() {
-            let at = at + (p * stride) as isize;
-            let count = if MASKED { self.mask.count_ones() as usize } else { lanes };
-            // SAFETY: the address is that of a pixel within its row, or of zero points; both have
-            // the block's channels.
-            unsafe {
-                let pixel = if (0..self.row.width as isize).contains(&at) {
-                    first.add((at as usize * self.row.geometry.in_channels) & moves)
+        for ky in 0..K {
+            let (first, moves) = self.rows[ky];
+            let pixel = |p: usize| {
+                let at = at + (p * (STEP / PIXELS)) as isize;
+                if (0..width as isize).contains(&at) {
+                    first.wrapping_add((at as usize * channels) & moves)
                 } else {
                     self.outside
-                };
-                bytes[..count].copy_from_slice(std::slice::from_raw_parts(pixel, count));
-            }
+                }
+            };
+            // SAFETY: each address is that of a pixel within its row, or of zero points; of either
+            // the block's channels are read.
+            rows[ky] = unsafe { load::<PIXELS, LANES>(pixel, self.mask) };
         }
-        // SAFETY: 64 bytes.
-        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+        interleave_groups(rows)
     }
+}
+
+/// Interleaves the rows of a column in groups of four. Where rows are missing in a group, weights
+/// are zero: any bytes will do.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn interleave_groups<const K: usize, const GROUPS: usize>(rows: [__m512i; K]) -> Column<GROUPS> {
+    let mut column = [[_mm512_setzero_si512(); 4]; GROUPS];
+    for group in 0..GROUPS {
+        let row = |i: usize| rows[(group * 4 + i).min(K - 1)];
+        column[group] = interleave([row(0), row(1), row(2), row(3)]);
+    }
+    column
 }
 
 /// Bytes of four rows, interleaved: lanes of 128 bits keep their 16 channels, vector `v` holds
@@ -314,38 +349,49 @@ fn interleave([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
-/// `64 / PIXELS` bytes from each of `PIXELS` addresses, `next` bytes apart.
+/// The epilogue where packing with saturation is all the clamping there is to do.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn pack_plainly(acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
+    let mut scaled = acc;
+    for v in 0..4 {
+        scaled[v] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), multiplier[v]));
+    }
+    let [a, b, c, d] = scaled;
+    _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
+}
+
+/// `64 / PIXELS` bytes from each of `PIXELS` addresses.
 ///
 /// # Safety
 /// The bytes (of which `mask` selects some, if `MASKED`) must be readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn load<const PIXELS: usize, const MASKED: bool>(
-    at: *const u8,
-    next: usize,
+unsafe fn load<const PIXELS: usize, const LANES: u8>(
+    at: impl Fn(usize) -> *const u8,
     mask: u64,
 ) -> __m512i {
     // SAFETY: by the caller's promise.
     unsafe {
         match PIXELS {
-            1 if MASKED => _mm512_maskz_loadu_epi8(mask, at.cast()),
-            1 => _mm512_loadu_si512(at.cast()),
+            1 if LANES == MASKED => _mm512_maskz_loadu_epi8(mask, at(0).cast()),
+            1 => _mm512_loadu_si512(at(0).cast()),
             2 => {
                 let half = |p: usize| {
-                    if MASKED {
-                        _mm256_maskz_loadu_epi8(mask as u32, at.add(p * next).cast())
+                    if LANES == MASKED {
+                        _mm256_maskz_loadu_epi8(mask as u32, at(p).cast())
                     } else {
-                        _mm256_loadu_si256(at.add(p * next).cast())
+                        _mm256_loadu_si256(at(p).cast())
                     }
                 };
                 _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(0)), half(1))
             }
             _ => {
                 let quarter = |p: usize| {
-                    if MASKED {
-                        _mm_maskz_loadu_epi8(mask as u16, at.add(p * next).cast())
+                    if LANES == MASKED {
+                        _mm_maskz_loadu_epi8(mask as u16, at(p).cast())
                     } else {
-                        _mm_loadu_si128(at.add(p * next).cast())
+                        _mm_loadu_si128(at(p).cast())
                     }
                 };
                 let all = _mm512_castsi128_si512(quarter(0));
@@ -363,7 +409,7 @@ unsafe fn load<const PIXELS: usize, const MASKED: bool>(
 /// The bytes (of which `mask` selects some, if `MASKED`) must be writable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn store<const PIXELS: usize, const MASKED: bool>(
+unsafe fn store<const PIXELS: usize, const LANES: u8>(
     at: *mut u8,
     channels: usize,
     left: usize,
@@ -373,11 +419,11 @@ unsafe fn store<const PIXELS: usize, const MASKED: bool>(
     // SAFETY: by the caller's promise.
     unsafe {
         match PIXELS {
-            1 if MASKED => _mm512_mask_storeu_epi8(at.cast(), mask, bytes),
+            1 if LANES == MASKED => _mm512_mask_storeu_epi8(at.cast(), mask, bytes),
             1 => _mm512_storeu_si512(at.cast(), bytes),
             2 => {
                 let half = |at: *mut u8, bytes| {
-                    if MASKED {
+                    if LANES == MASKED {
                         _mm256_mask_storeu_epi8(at.cast(), mask as u32, bytes);
                     } else {
                         _mm256_storeu_si256(at.cast(), bytes);
@@ -390,7 +436,7 @@ unsafe fn store<const PIXELS: usize, const MASKED: bool>(
             }
             _ => {
                 let quarter = |at: *mut u8, bytes| {
-                    if MASKED {
+                    if LANES == MASKED {
                         _mm_mask_storeu_epi8(at.cast(), mask as u16, bytes);
                     } else {
                         _mm_storeu_si128(at.cast(), bytes);

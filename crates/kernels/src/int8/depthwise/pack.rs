@@ -2,6 +2,7 @@
 
 use crate::int8::aligned::Aligned;
 use crate::int8::pack::folded_bias;
+use crate::int8::requantize::effective_multiplier;
 use crate::reference;
 
 /// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
@@ -67,7 +68,9 @@ impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES,
         };
         let multiplier = |block| {
             Aligned(std::array::from_fn(|position| {
-                channel(block, position).map_or(1.0, |channel| conv.requantize.multiplier[channel])
+                channel(block, position).map_or(1.0, |channel| {
+                    effective_multiplier(conv.requantize.multiplier[channel])
+                })
             }))
         };
         Self {

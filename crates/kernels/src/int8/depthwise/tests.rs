@@ -70,9 +70,10 @@ fn check(case: &Case, input: &[u8], weight: &[i8]) -> Result<(), TestCaseError> 
     let channels = geometry.in_channels;
     let (zero_point, [min, max]) = case.requantize_to;
     let random = bytes(channels * 3, !case.seed);
+    // Spreads accumulators over a few times the range of the outputs; at times far beyond an i32.
+    let unit = if case.seed.is_multiple_of(8) { 2e5 } else { 2e-5 };
     let requantize = Requantize {
-        // Spreads accumulators over a few times the range of the outputs.
-        multiplier: random[..channels].iter().map(|&b| (1.0 + f32::from(b)) * 2e-5).collect(),
+        multiplier: random[..channels].iter().map(|&b| (1.0 + f32::from(b)) * unit).collect(),
         zero_point,
         min,
         max,
