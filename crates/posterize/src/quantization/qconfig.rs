@@ -58,12 +58,18 @@ impl QConfig {
     }
 
     /// The one to use here: histograms for activations of all 8 bits, which our kernels multiply
-    /// exactly, and a scale for each output channel of a weight. PyTorch's
-    /// `get_default_qconfig("onednn")` is the same.
+    /// exactly, and a scale for each output channel of a weight, whose integers are −127 to 127.
+    ///
+    /// PyTorch's `get_default_qconfig("onednn")` with the weights of the TFLite specification: the
+    /// largest weight of a channel then falls on an integer (PyTorch's 255 / 2 steps leave it half a
+    /// step off), and so does every weight of a network that was trained or published in int8.
     pub const fn recommended() -> Self {
         Self {
             activation: ObserverSpec::histogram(),
-            weight: ObserverSpec::default_per_channel_weight_observer(),
+            weight: ObserverSpec {
+                quant_range: Some((-127, 127)),
+                ..ObserverSpec::default_per_channel_weight_observer()
+            },
         }
     }
 
@@ -96,7 +102,10 @@ impl QConfig {
     pub const fn recommended_qat() -> Self {
         Self {
             activation: ObserverSpec::new(ObserverKind::MovingAverageMinMax),
-            weight: ObserverSpec::default_per_channel_weight_fake_quant(),
+            weight: ObserverSpec {
+                quant_range: Some((-127, 127)),
+                ..ObserverSpec::default_per_channel_weight_fake_quant()
+            },
         }
     }
 
@@ -347,17 +356,17 @@ mod tests {
     }
 
     #[test]
-    fn seven_bit_presets_use_seven_bits() {
-        for (qconfig, bits) in [
-            (QConfig::default_qconfig(), 127),
-            (QConfig::fbgemm(), 127),
-            (QConfig::fbgemm_qat(), 127),
-            (QConfig::qnnpack(), 255),
-            (QConfig::recommended(), 255),
-            (QConfig::recommended_qat(), 255),
+    fn presets_use_pytorchs_integers_and_ours_symmetric_ones() {
+        for (qconfig, bits, least_weight) in [
+            (QConfig::default_qconfig(), 127, -128),
+            (QConfig::fbgemm(), 127, -128),
+            (QConfig::fbgemm_qat(), 127, -128),
+            (QConfig::qnnpack(), 255, -128),
+            (QConfig::recommended(), 255, -127),
+            (QConfig::recommended_qat(), 255, -127),
         ] {
             assert_eq!(qconfig.activation.target().unwrap().quant_range(), (0, bits));
-            assert_eq!(qconfig.weight.target().unwrap().quant_range(), (-128, 127));
+            assert_eq!(qconfig.weight.target().unwrap().quant_range(), (least_weight, 127));
         }
     }
 
