@@ -3,6 +3,7 @@
 mod convert;
 mod fake_quantize;
 mod fuse;
+mod int8_form;
 mod observer;
 mod prepare;
 mod qconfig;

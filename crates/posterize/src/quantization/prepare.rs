@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::int8_form::{Int8Form, int8_form};
 use super::observer::Observer;
 use super::qconfig::{QConfig, QConfigMapping};
 use crate::error::{Error, Result};
@@ -114,30 +115,6 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
             Err(Error::layer(&node.name, format!("its qconfig has no int8 kernel: {problem}")))
         }
         None => Ok(()),
-    }
-}
-
-/// Whether int8 kernels compute the operator, and whether its output keeps its input's scale.
-#[derive(PartialEq, Eq)]
-enum Int8Form {
-    None,
-    NewScale,
-    SharedScale,
-}
-
-fn int8_form(op: &Op) -> Int8Form {
-    match op {
-        Op::Conv2d(..) | Op::Linear(..) | Op::Add(_) | Op::Mul | Op::Cat | Op::QuantStub => {
-            Int8Form::NewScale
-        }
-        Op::Activation(_)
-        | Op::MaxPool2d(_)
-        | Op::AdaptiveAvgPool2d(_)
-        | Op::Mean
-        | Op::Flatten
-        | Op::Dropout(_)
-        | Op::ZeroPad2d(_) => Int8Form::SharedScale,
-        Op::Input | Op::BatchNorm(_) | Op::DeQuantStub => Int8Form::None,
     }
 }
 

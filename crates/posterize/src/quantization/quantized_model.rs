@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use posterize_kernels::int8::{QParams8, Requantize};
 use posterize_kernels::reference;
 
+use super::int8_form::{Int8Form, int8_form};
 use super::qconfig::QConfigMapping;
 use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
@@ -140,17 +141,7 @@ impl QuantizedModel {
         if inputs().any(|input| input.is_some() != output.is_some()) {
             return Err("int8 and float values meet without a quantize or dequantize".into());
         }
-        let shares = matches!(
-            node.op,
-            Op::Activation(_)
-                | Op::MaxPool2d(_)
-                | Op::AdaptiveAvgPool2d(_)
-                | Op::Mean
-                | Op::Flatten
-                | Op::Dropout(_)
-                | Op::ZeroPad2d(_)
-        );
-        if shares && inputs().next().flatten() != output {
+        if int8_form(&node.op) == Int8Form::SharedScale && inputs().next().flatten() != output {
             return Err("its output must have its input's scale and zero point".into());
         }
         let parameters = node.op.parameters();
