@@ -2,11 +2,11 @@
 //!
 //! `vpmaddubsw` would need fewer instructions, but it saturates: 2 · 255 · 127 > 32,767.
 //!
-//! A step of four channels is broadcast and widened to `x0 x1 x2 x3` four times over, so a vector
-//! of weights serves four columns, two sums each; the sums meet after the last step.
+//! Rows are widened once for all panels, some rows at a time, into a buffer on the stack.
 
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{Output, Packed, Panel, Rows, last_step, part, position};
@@ -15,20 +15,21 @@ use crate::int8::pack::{Lines, Operand};
 use crate::int8::requantize::avx2::Epilogue;
 use crate::isa::Avx2;
 
-/// Vectors of weights in a step of a panel.
-const VECTORS: usize = 4;
-/// Columns of a panel.
+/// Columns of a panel: two vectors of accumulators.
 const PANEL: usize = 16;
 /// Bytes of a panel's biases, and of its multipliers.
 const HEADER: usize = PANEL * size_of::<i32>();
-/// Bytes of a step's weights.
+/// Bytes of a step's weights: two pairs of channels, a vector of eight columns after the other.
 const STEP: usize = PANEL * 4 * size_of::<i16>();
-/// Rows of the largest micro-kernel: 12 accumulators, three rows of activations, one product.
-const ROWS: usize = 3;
-/// Input bytes that a block of rows takes at most, about.
-const BLOCK_BYTES: usize = 16 * 1024;
+/// Rows of the largest micro-kernel: 12 accumulators, two weights, one activation, one product.
+const ROWS: usize = 6;
+/// Rows that are widened together, at most.
+const WIDENED_ROWS: usize = 4 * ROWS;
+/// Values that the buffer of widened rows holds. What a pool's thread has for a stack is 16 times
+/// as large, and the second-level cache at least four times.
+const BUFFER: usize = 32 * 1024;
 
-/// Panels of `bias[16] multiplier[16] weight[taps][steps][16][4]`, the weights as i16.
+/// Panels of `bias[16] multiplier[16] weight[taps][steps][2][16][2]`, the weights as i16.
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -38,7 +39,17 @@ pub(super) struct Weights {
     channels: usize,
 }
 
+/// Values of a widened row: every step has four.
+fn widened(taps: usize, channels: usize) -> usize {
+    taps * channels.next_multiple_of(4)
+}
+
 impl Weights {
+    /// Whether at least one row fits into the buffer.
+    pub(super) fn covers(operand: &Operand<'_>) -> bool {
+        widened(operand.taps, operand.channels) <= BUFFER
+    }
+
     pub(super) fn new(_: Avx2, operand: &Operand<'_>, requantize: &Requantize) -> Self {
         let &Operand { columns, channels, taps, .. } = operand;
         let steps = channels.div_ceil(4);
@@ -47,7 +58,7 @@ impl Weights {
             .step_by(PANEL)
             .enumerate()
             .map(|(index, first)| Panel {
-                vectors: VECTORS,
+                vectors: 2,
                 first,
                 columns: PANEL.min(columns - first),
                 offset: index * panel_bytes,
@@ -66,7 +77,8 @@ impl Weights {
                     for channel in 0..channels {
                         let (step, byte) = position(channel, channels);
                         let weight = i16::from(operand.at(column, tap, channel));
-                        weights[(tap * steps + step) * STEP + (place(c) * 4 + byte) * 2..][..2]
+                        let place = (byte / 2 * PANEL + c) * 2 + byte % 2;
+                        weights[(tap * steps + step) * STEP + place * 2..][..2]
                             .copy_from_slice(&weight.to_ne_bytes());
                     }
                 }
@@ -76,52 +88,84 @@ impl Weights {
     }
 }
 
-/// Where a column's four weights stand in a step, so that `vphaddd` of each two vectors leaves
-/// eight columns in their order: it takes two sums from either vector in each 128-bit lane.
-fn place(column: usize) -> usize {
-    let (eight, lane, vector, slot) = (column / 8, column / 4 % 2, column / 2 % 2, column % 2);
-    eight * 8 + vector * 4 + lane * 2 + slot
-}
-
 impl Packed for Weights {
     fn panels(&self) -> usize {
         self.panels.len()
     }
 
     fn block_rows(&self) -> usize {
-        (BLOCK_BYTES / self.channels).clamp(8 * ROWS, 40 * ROWS) / ROWS * ROWS
+        // What fits into the buffer, in tiles of the largest kernel where one fits.
+        let rows = (BUFFER / widened(self.taps, self.channels)).min(WIDENED_ROWS);
+        if rows > ROWS { rows / ROWS * ROWS } else { rows }
     }
 
     unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+        let depth = widened(self.taps, self.channels);
+        #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
+        let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];
+        let buffer = &mut buffer[..rows.len * depth];
+        for (i, buffer) in buffer.chunks_exact_mut(depth).enumerate() {
+            let taps = buffer.chunks_exact_mut(self.channels.next_multiple_of(4));
+            for (tap, buffer) in taps.enumerate() {
+                let row = rows.taps[tap * rows.capacity + i];
+                // SAFETY: the token given to `new` proves AVX2; the row has `channels` values, by
+                // the caller's promise, and the buffer room for all steps of four.
+                unsafe { widen(row, self.channels, buffer.as_mut_ptr().cast()) };
+            }
+        }
         let tiles = rows.len.div_ceil(ROWS);
         for panel in &self.panels[panels] {
             for tile in 0..tiles {
                 let tile = part(rows.len, tiles, tile);
                 let call = Tile {
-                    rows: rows.taps[tile.start..].as_ptr(),
-                    capacity: rows.capacity,
-                    taps: self.taps,
-                    channels: self.channels,
+                    rows: buffer[tile.start * depth..].as_ptr().cast(),
+                    depth,
                     panel: self.packed.bytes()[panel.offset..].as_ptr(),
                     requantize: &self.requantize,
                     output: Output { start: output.at(tile.start, panel.first), ..output },
                     columns: panel.columns,
                 };
-                // SAFETY: the token given to `new` proves AVX2; the panel was packed for these taps
-                // and channels; rows and outputs are as the caller promised.
+                // SAFETY: AVX2 as above; all values of the rows have been written; the panel was
+                // packed for rows of this depth; the caller's promise covers the outputs.
                 unsafe { TILES[tile.len() - 1](&call) };
             }
         }
     }
 }
 
+/// Widens a row to whole steps of four values; see [`position`] for the last one.
+///
+/// # Safety
+/// Needs AVX2. `row` must have `channels` readable bytes, `output` room for the next multiple of
+/// four values.
+#[target_feature(enable = "avx2")]
+unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
+    let mut k = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while k + 16 <= channels {
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(row.add(k).cast()));
+            _mm256_storeu_si256(output.add(k).cast(), wide);
+            k += 16;
+        }
+        while k < channels {
+            let step = if k + 4 <= channels {
+                row.add(k).cast::<i32>().read_unaligned()
+            } else {
+                last_step(row, channels)
+            };
+            _mm_storel_epi64(output.add(k).cast(), _mm_cvtepu8_epi16(_mm_cvtsi32_si128(step)));
+            k += 4;
+        }
+    }
+}
+
 /// The arguments of a micro-kernel.
 struct Tile<'a> {
-    /// For each tap, `capacity` pointers to rows of `channels` values.
-    rows: *const *const u8,
-    capacity: usize,
-    taps: usize,
-    channels: usize,
+    /// Rows of `depth` values, one after the other.
+    rows: *const i16,
+    /// A multiple of four.
+    depth: usize,
     panel: *const u8,
     requantize: &'a Requantize,
     output: Output,
@@ -131,65 +175,49 @@ struct Tile<'a> {
 type TileFn = unsafe fn(&Tile<'_>);
 
 /// Micro-kernels by rows, less one.
-static TILES: [TileFn; ROWS] = [u8i8_gemm_avx2::<1>, u8i8_gemm_avx2::<2>, u8i8_gemm_avx2::<3>];
+static TILES: [TileFn; ROWS] = [
+    u8i8_gemm_avx2::<1>,
+    u8i8_gemm_avx2::<2>,
+    u8i8_gemm_avx2::<3>,
+    u8i8_gemm_avx2::<4>,
+    u8i8_gemm_avx2::<5>,
+    u8i8_gemm_avx2::<6>,
+];
 
 /// `R` rows times 16 columns.
 ///
 /// # Safety
-/// Needs AVX2. `rows` must hold, at each tap, `R` pointers to `channels` readable bytes; `panel`
-/// must have been packed for these taps and channels; `output` must be writable at the first
-/// `columns ≤ 16` bytes of each row.
+/// Needs AVX2. `rows` must hold `R` rows; `panel` must have been packed for rows of this depth;
+/// `output` must be writable at the first `columns ≤ 16` bytes of each row.
 #[target_feature(enable = "avx2")]
 unsafe fn u8i8_gemm_avx2<const R: usize>(tile: &Tile<'_>) {
     let header = tile.panel;
-    let zero = _mm256_setzero_si256();
     // SAFETY: the panel is aligned to 64 bytes; its header holds 16 biases and 16 multipliers; for
-    // each tap and each step of four channels, `STEP` bytes of weights follow. Rows are read within
-    // their `channels` bytes. Outputs are as the caller promised.
+    // each pair of channels, 64 bytes of weights follow. Rows are read within their `depth` values.
+    // Outputs are as the caller promised.
     unsafe {
-        let mut acc = [[zero; VECTORS]; R];
+        let bias = [_mm256_load_si256(header.cast()), _mm256_load_si256(header.add(32).cast())];
+        let mut acc = [bias; R];
         let mut weights = header.add(2 * HEADER);
-        for tap in 0..tile.taps {
-            let mut rows = [std::ptr::null::<u8>(); R];
-            for (i, row) in rows.iter_mut().enumerate() {
-                *row = *tile.rows.add(tap * tile.capacity + i);
+        let mut k = 0;
+        // Two pairs a turn would be slower by a tenth, measured on Sapphire Rapids.
+        while k < tile.depth {
+            let w = [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())];
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let x = tile.rows.add(i * tile.depth + k).cast::<i32>().read_unaligned();
+                let x = _mm256_set1_epi32(x);
+                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, w[0]));
+                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, w[1]));
             }
-            macro_rules! step {
-                (|$row:ident| $value:expr) => {
-                    let mut x = [zero; R];
-                    for (&$row, x) in rows.iter().zip(&mut x) {
-                        *x = _mm256_cvtepu8_epi16(_mm_set1_epi32($value));
-                    }
-                    for v in 0..VECTORS {
-                        let w = _mm256_load_si256(weights.add(v * 32).cast());
-                        for (acc, &x) in acc.iter_mut().zip(&x) {
-                            acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(x, w));
-                        }
-                    }
-                    weights = weights.add(STEP);
-                };
-            }
-            let mut k = 0;
-            while k + 4 <= tile.channels {
-                step!(|row| row.add(k).cast::<i32>().read_unaligned());
-                k += 4;
-            }
-            if k < tile.channels {
-                step!(|row| last_step(row, tile.channels));
-            }
+            weights = weights.add(STEP / 2);
+            k += 2;
         }
 
         let epilogue = Epilogue::new(tile.requantize);
-        let bias = [_mm256_load_si256(header.cast()), _mm256_load_si256(header.add(32).cast())];
         let multiplier = header.add(HEADER);
         let m = [_mm256_load_ps(multiplier.cast()), _mm256_load_ps(multiplier.add(32).cast())];
-        let mut sums = [[zero; 2]; R];
-        for (sums, acc) in sums.iter_mut().zip(&acc) {
-            sums[0] = _mm256_add_epi32(_mm256_hadd_epi32(acc[0], acc[1]), bias[0]);
-            sums[1] = _mm256_add_epi32(_mm256_hadd_epi32(acc[2], acc[3]), bias[1]);
-        }
         for i in (0..R).step_by(2) {
-            let (a, b) = (sums[i], sums[(i + 1).min(R - 1)]);
+            let (a, b) = (acc[i], acc[(i + 1).min(R - 1)]);
             let bytes = epilogue.apply([a[0], a[1], b[0], b[1]], [m[0], m[1], m[0], m[1]]);
             store(_mm256_castsi256_si128(bytes), tile, i);
             if i + 1 < R {
@@ -216,18 +244,5 @@ unsafe fn store(bytes: __m128i, tile: &Tile<'_>, row: usize) {
             _mm_storeu_si128(values.as_mut_ptr().cast(), bytes);
             output.copy_from_nonoverlapping(values.as_ptr(), tile.columns);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_a_permutation() {
-        let mut places: Vec<usize> = (0..PANEL).map(place).collect();
-        assert_eq!(places[..8], [0, 1, 4, 5, 2, 3, 6, 7]);
-        places.sort_unstable();
-        assert!(places.iter().copied().eq(0..PANEL));
     }
 }

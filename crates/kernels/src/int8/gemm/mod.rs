@@ -210,19 +210,19 @@ impl ConvKernel for Gemm {
 
 fn pack(isa: Isa, operand: &Operand<'_>, requantize: &Requantize) -> Box<dyn Packed> {
     match isa {
-        Isa::Scalar => Box::new(scalar::Weights::new(operand, requantize)),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(avx2) => Box::new(avx2::Weights::new(avx2, operand, requantize)),
-        #[cfg(target_arch = "x86_64")]
         // Large multipliers are the sign of an output that is nearly constant: rare, and not worth
         // a clamp for every vector of outputs in all other layers.
-        Isa::Avx512Vnni(vnni) if !operand.products_fit() => {
-            Box::new(avx2::Weights::new(vnni.avx2(), operand, requantize))
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(vnni) if operand.products_fit() => {
+            Box::new(avx512vnni::Weights::new(vnni, operand, requantize))
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(vnni) => Box::new(avx512vnni::Weights::new(vnni, operand, requantize)),
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
+        Isa::Avx512Vnni(vnni) => pack(Isa::Avx2(vnni.avx2()), operand, requantize),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) if avx2::Weights::covers(operand) => {
+            Box::new(avx2::Weights::new(avx2, operand, requantize))
+        }
+        _ => Box::new(scalar::Weights::new(operand, requantize)),
     }
 }
 

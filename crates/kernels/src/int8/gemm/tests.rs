@@ -194,6 +194,23 @@ fn whole_layers_equal_the_definition() {
     }
 }
 
+/// Rows too long for every buffer, and products that overflow an i32.
+#[test]
+fn unusual_layers_equal_the_definition() {
+    for (channels, multiplier) in [(40_000, 1e-6), (5_000, 1e-6), (600, 1e30), (600, 300.0)] {
+        let mut numbers = Numbers::new(18, channels, 50, [0, 255], 1);
+        numbers.requantize.multiplier = vec![multiplier; 18];
+        let conv = reference::Conv2d {
+            geometry: pointwise(channels, 18),
+            weight: &numbers.weight,
+            bias: &numbers.bias,
+            input_zero_point: 127,
+            requantize: &numbers.requantize,
+        };
+        check(&conv, 2, 1, [3, 5], 2);
+    }
+}
+
 /// Two products of neighbours, summed as `vpmaddubsw` does: into an i16 that saturates.
 fn maddubs(x: &[u8], w: &[i8]) -> i32 {
     let pairs = x.chunks(2).zip(w.chunks(2));
