@@ -40,13 +40,12 @@ fn run_tile(
     let bytes = tile_bytes(g, PIXELS, TAPS);
     for (to, &from) in widened.chunks_exact_mut(bytes).zip(row.rows) {
         let within = usize::try_from(first).ok().and_then(|at| from?.get(at..at + bytes));
-        let mut copied = [0; MOST_BYTES];
-        let from = within.unwrap_or_else(|| {
+        if let Some(within) = within {
+            widen(within, to);
+        } else {
+            let mut copied = [0; MOST_BYTES];
             row.copy(from, first, &mut copied[..bytes]);
-            &copied[..bytes]
-        });
-        for (to, &from) in to.iter_mut().zip(from) {
-            *to = i16::from(from);
+            widen(&copied[..bytes], to);
         }
     }
 
@@ -90,5 +89,13 @@ fn run_tile(
             let at = p * g.out_channels + block * CHANNELS;
             output[at..at + channels].copy_from_slice(&computed[..channels]);
         }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn widen(from: &[u8], to: &mut [i16]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = i16::from(from);
     }
 }

@@ -1,0 +1,66 @@
+//! The int8 operators without weights at MobileNetV2's sizes, one picture, one thread.
+//!
+//! ```text
+//! cargo bench -p posterize-kernels --bench elementwise
+//! ```
+//!
+//! Throughput is in elements.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use posterize_kernels::int8::{
+    AdaptiveAvgPool2d, Add, PixelTable, QParams8, dequantize, quantize, requantize_u8,
+};
+use posterize_kernels::{Isa, Pool};
+
+fn operators(c: &mut Criterion) {
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let pool = Pool::new(1);
+    let a = QParams8 { scale: 0.02, zero_point: 120 };
+    let b = QParams8 { scale: 0.03, zero_point: 100 };
+    let mut group = c.benchmark_group(format!("int8/{isa}/elementwise"));
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+
+    let picture = 224 * 224 * 3;
+    let rgb: Vec<u8> = (0..picture).map(|i| (i * 7) as u8).collect();
+    let real: Vec<f32> = rgb.iter().map(|&v| f32::from(v) / 100.0 - 1.2).collect();
+    let mut output = vec![0; picture];
+    let mut real_output = vec![0.0; picture];
+    group.throughput(Throughput::Elements(picture as u64));
+    let pixels = PixelTable::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], a, 0, 255);
+    group.bench_function("pixels/224x224x3", |bench| {
+        bench.iter(|| pixels.run(&pool, black_box(&rgb), &mut output));
+    });
+    group.bench_function("quantize/224x224x3", |bench| {
+        bench.iter(|| quantize(isa, &pool, a, 0, 255, black_box(&real), &mut output));
+    });
+    group.bench_function("dequantize/224x224x3", |bench| {
+        bench.iter(|| dequantize(isa, &pool, a, black_box(&rgb), &mut real_output));
+    });
+    group.bench_function("requantize/224x224x3", |bench| {
+        bench.iter(|| requantize_u8(&pool, a, b, [0, 255], black_box(&rgb), &mut output));
+    });
+
+    // The sums of MobileNetV2's ten residual blocks.
+    for (size, channels) in [(56, 24), (28, 32), (14, 64), (14, 96), (7, 160)] {
+        let len = size * size * channels;
+        let add = Add::new(isa, a, b, a, 0, 255);
+        group.throughput(Throughput::Elements(len as u64));
+        group.bench_function(format!("add/{size}x{size}x{channels}"), |bench| {
+            let (left, right) = (&rgb[..len], &rgb[1..=len]);
+            bench.iter(|| add.run(&pool, black_box(left), right, &mut output[..len]));
+        });
+    }
+
+    let mean = AdaptiveAvgPool2d::new(isa, 1280, [1, 1], 0);
+    group.throughput(Throughput::Elements(7 * 7 * 1280));
+    group.bench_function("average/7x7x1280", |bench| {
+        let input = &rgb[..7 * 7 * 1280];
+        bench.iter(|| mean.run(&pool, 1, [7, 7], black_box(input), &mut output[..1280]));
+    });
+}
+
+criterion_group!(benches, operators);
+criterion_main!(benches);
