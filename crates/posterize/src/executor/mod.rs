@@ -1,5 +1,6 @@
 //! What runs a graph.
 
+mod aligned;
 mod calibrate;
 mod engine;
 mod float;

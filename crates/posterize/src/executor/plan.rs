@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use posterize_kernels::{Isa, Pool};
 
+use super::aligned::Aligned;
 use super::float::FloatKernel;
 use super::int8::Int8Kernel;
 use super::memory::{self, Layout, Lifetime};
@@ -106,8 +107,8 @@ pub(super) struct Plan {
 /// The memory for values of one type, and the scratch memory of their kernels.
 #[derive(Debug, Default)]
 struct Arena<T> {
-    values: Vec<T>,
-    scratch: Vec<T>,
+    values: Aligned<T>,
+    scratch: Aligned<T>,
 }
 
 impl Plan {
