@@ -28,6 +28,9 @@ pub(crate) enum CliError {
     /// No picture was left to evaluate.
     #[error("{data}: none of its pictures could be decoded ({skipped} tried)", data = data.display())]
     NoPictures { data: PathBuf, skipped: usize },
+    /// Some pictures could not be classified; each was named before.
+    #[error("{failed} of {total} pictures could not be classified")]
+    Pictures { failed: usize, total: usize },
     /// The result could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),

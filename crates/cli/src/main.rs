@@ -5,6 +5,7 @@ mod commands;
 mod error;
 mod fetch;
 mod model;
+mod pictures;
 mod ui;
 
 use std::process::ExitCode;

@@ -1,13 +1,16 @@
-//! Which network, and with which weights.
+//! Which network, and with which weights: by its name with a checkpoint, or from a saved file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use posterize::{
     Architecture, FloatModel, StateDict,
-    data::Preprocessing,
-    graph::Activation,
+    data::{Class, Preprocessing},
+    executor::{Engine, FloatEngine, Int8Engine, Options},
+    format::SavedModel,
+    graph::{Activation, Graph, ModuleTree},
     models::{self, Config},
+    quantization::QuantizedModel,
 };
 
 use crate::{
@@ -17,10 +20,11 @@ use crate::{
     ui::Ui,
 };
 
-/// A network by its name, and what may be chosen about it.
+/// A network by its name, and what may be chosen about it; or a file that holds all of it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18 or resnet50
+    /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18 or
+    /// resnet50; or a file that `posterize quantize` wrote, which needs none of the options below
     #[arg(value_name = "MODEL")]
     pub(crate) name: String,
 
@@ -32,13 +36,13 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum)]
     activation: Option<ActivationName>,
 
-    /// Classes of the classifier
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    num_classes: usize,
+    /// Classes of the classifier [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) num_classes: Option<usize>,
 
-    /// Scales the channels of every layer (MobileNets only)
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-    width_mult: f64,
+    /// Scales the channels of every layer (MobileNets only) [default: 1]
+    #[arg(long, value_name = "FACTOR")]
+    width_mult: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,17 +51,39 @@ enum ActivationName {
     Relu6,
 }
 
+/// Whether there is an architecture of that name.
+fn is_architecture(name: &str) -> bool {
+    models::names().any(|known| known == name)
+}
+
 impl ModelArgs {
+    /// Whether a file is meant, and no architecture.
+    pub(crate) fn is_file(&self) -> bool {
+        !is_architecture(&self.name)
+            && (self.name.contains(['/', '\\', '.']) || Path::new(&self.name).exists())
+    }
+
+    /// The same options for another architecture, or for the architecture `of` with the weights of
+    /// the file `name`.
+    pub(crate) fn reference(&self, name: &str, of: &str) -> Self {
+        if is_architecture(name) {
+            Self { name: name.to_owned(), ..self.clone() }
+        } else {
+            Self { name: of.to_owned(), weights: Some(name.into()), ..self.clone() }
+        }
+    }
+
     /// The network without weights.
     pub(crate) fn architecture(&self) -> Result<Architecture> {
+        let published = Config::default();
         let config = Config {
-            num_classes: self.num_classes,
-            width_mult: self.width_mult,
+            num_classes: self.num_classes.unwrap_or(published.num_classes),
+            width_mult: self.width_mult.unwrap_or(published.width_mult),
             activation: self.activation.map(|activation| match activation {
                 ActivationName::Relu => Activation::ReLU,
                 ActivationName::Relu6 => Activation::ReLU6,
             }),
-            ..Config::default()
+            ..published
         };
         Ok(models::by_name(&self.name, &config)?)
     }
@@ -67,16 +93,41 @@ impl ModelArgs {
         Ok(models::preprocessing(&self.name)?)
     }
 
-    /// The network with the weights of `--weights`, or fresh ones, the same every time.
-    pub(crate) fn with_given_weights(&self, ui: &Ui) -> Result<FloatModel> {
+    /// The network of the file.
+    pub(crate) fn saved(&self) -> Result<SavedModel> {
+        let given = [
+            ("--weights", self.weights.is_some()),
+            ("--activation", self.activation.is_some()),
+            ("--num-classes", self.num_classes.is_some()),
+            ("--width-mult", self.width_mult.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(CliError::Usage(format!(
+                "{}: a saved model says itself what {option} would; leave the option out",
+                self.name
+            )));
+        }
+        Ok(SavedModel::open(&self.name)?)
+    }
+
+    /// The network of the file, the one with the weights of `--weights`, or one with fresh weights,
+    /// the same every time.
+    pub(crate) fn with_given_weights(&self, ui: &Ui) -> Result<Loaded> {
+        if self.is_file() {
+            return Loaded::of_file(&self.name, self.saved()?);
+        }
         match &self.weights {
-            Some(file) => self.load(file.clone(), ui).map(|loaded| loaded.model),
-            None => Ok(self.architecture()?.init(0)),
+            Some(file) => self.load(file.clone(), ui),
+            None => self.loaded(self.architecture()?.init(0), None),
         }
     }
 
-    /// The network with the weights of `--weights`, or the published ones, fetched if need be.
+    /// The network of the file, the one with the weights of `--weights`, or one with the published
+    /// ones, fetched if need be.
     pub(crate) fn with_trained_weights(&self, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
+        if self.is_file() {
+            return Loaded::of_file(&self.name, self.saved()?);
+        }
         if let Some(file) = &self.weights {
             return self.load(file.clone(), ui);
         }
@@ -110,13 +161,98 @@ impl ModelArgs {
                 tensor.infinite
             ));
         }
-        Ok(Loaded { model, weights })
+        self.loaded(model, Some(weights))
+    }
+
+    fn loaded(&self, model: FloatModel, file: Option<PathBuf>) -> Result<Loaded> {
+        Ok(Loaded {
+            name: self.name.clone(),
+            file,
+            network: Network::Float(model),
+            preprocessing: self.preprocessing()?,
+            classes: Vec::new(),
+        })
     }
 }
 
-/// A network with the weights of a file.
+/// A network that can run.
+#[derive(Debug)]
+pub(crate) enum Network {
+    Float(FloatModel),
+    Int8(QuantizedModel),
+}
+
+/// A network with what it takes to use it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) model: FloatModel,
-    pub(crate) weights: PathBuf,
+    pub(crate) name: String,
+    /// Where its weights come from.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) network: Network,
+    pub(crate) preprocessing: Preprocessing,
+    /// Empty where they are not known.
+    pub(crate) classes: Vec<Class>,
+}
+
+impl Loaded {
+    fn of_file(file: &str, saved: SavedModel) -> Result<Self> {
+        let SavedModel { name, model, preprocessing, classes } = saved;
+        let preprocessing = preprocessing.ok_or_else(|| {
+            CliError::Usage(format!(
+                "{file}: it was saved without the preprocessing of its pictures; save it with one \
+                 (SavedModel::save), or quantize it again"
+            ))
+        })?;
+        let (file, network) = (Some(file.into()), Network::Int8(model));
+        Ok(Self { name: format!("{name} int8"), file, network, preprocessing, classes })
+    }
+
+    /// The same, batch norms and activations fused. A saved model is so already.
+    pub(crate) fn fuse(mut self) -> Result<Self> {
+        if let Network::Float(model) = &self.network {
+            self.network = Network::Float(model.fuse()?);
+        }
+        Ok(self)
+    }
+
+    /// What runs it.
+    pub(crate) fn engine(&self, options: Options) -> Box<dyn Engine> {
+        match &self.network {
+            Network::Float(model) => Box::new(FloatEngine::new(model, options)),
+            Network::Int8(model) => Box::new(Int8Engine::new(model, options)),
+        }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        match &self.network {
+            Network::Float(model) => model.graph(),
+            Network::Int8(model) => model.graph(),
+        }
+    }
+
+    pub(crate) fn module(&self, path: &str) -> Result<ModuleTree> {
+        Ok(match &self.network {
+            Network::Float(model) => model.module(path)?,
+            Network::Int8(model) => model.module(path)?,
+        })
+    }
+
+    /// The float network.
+    pub(crate) fn into_float(self) -> Result<FloatModel> {
+        match self.network {
+            Network::Float(model) => Ok(model),
+            Network::Int8(_) => Err(CliError::Usage(format!(
+                "{}: it is quantized; a float network is needed: pass MODEL and --weights FILE",
+                self.file.unwrap_or_default().display()
+            ))),
+        }
+    }
+
+    /// `float32` or `int8`.
+    pub(crate) fn precision(&self) -> &'static str {
+        match self.network {
+            Network::Float(_) => "float32",
+            Network::Int8(_) => "int8",
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 pub mod atomic_file;
 pub mod checkpoint;
+mod compare;
 pub mod data;
 pub mod error;
 mod evaluate;
@@ -20,6 +21,7 @@ pub mod quantization;
 pub mod tensor;
 
 pub use checkpoint::StateDict;
+pub use compare::{LayerError, compare};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};

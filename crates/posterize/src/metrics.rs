@@ -140,6 +140,19 @@ fn key(value: f32) -> f32 {
     if value.is_nan() { f32::NAN } else { value + 0.0 }
 }
 
+/// The probabilities that a row of logits stands for: `exp(x) / Σ exp(x)`, PyTorch's `softmax`.
+///
+/// ```
+/// let probabilities = posterize::metrics::softmax(&[0.0, f32::ln(3.0)]);
+/// assert!((probabilities[1] - 0.75).abs() < 1e-12);
+/// ```
+pub fn softmax(row: &[f32]) -> Vec<f64> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = row.iter().map(|&x| f64::from(x - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
 /// The mean over samples of `-log(softmax(logits)[label])`; PyTorch's `CrossEntropyLoss`.
 ///
 /// `logits` is `[N, C]`. The highest logit is subtracted before the exponential, so that no

@@ -6,10 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use posterize::{
-    Tensor,
-    executor::{Engine, FloatEngine},
-};
+use posterize::Tensor;
 use serde::Serialize;
 
 use crate::{
@@ -45,6 +42,7 @@ pub(crate) struct Bench {
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
+    precision: &'static str,
     median_ms: f64,
     min_ms: f64,
     p99_ms: f64,
@@ -62,12 +60,11 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 impl Bench {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        let size = self.model.preprocessing()?.crop;
         let options = self.threads.options()?;
-        let model = self.model.with_given_weights(ui)?;
-        let model = if self.no_fuse { model } else { model.fuse()? };
-        let images = pictures(usize::from(self.batch), size)?;
-        let mut engine = FloatEngine::new(&model, options);
+        let loaded = self.model.with_given_weights(ui)?;
+        let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
+        let images = pictures(usize::from(self.batch), loaded.preprocessing.crop)?;
+        let mut engine = loaded.engine(options);
 
         let start = Instant::now();
         let mut run = 0;
@@ -90,7 +87,8 @@ impl Bench {
             min_ms: percentile(&mut times, 0.0),
             p99_ms: percentile(&mut times, 0.99),
             images_per_second: 1e3 * times.len() as f64 / times.iter().sum::<f64>(),
-            model: self.model.name.clone(),
+            precision: loaded.precision(),
+            model: loaded.name,
             batch: self.batch,
             threads: options.threads,
             runs: self.runs,

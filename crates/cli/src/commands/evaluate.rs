@@ -2,25 +2,22 @@
 
 mod predictions;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fmt, path::PathBuf, time::Instant};
 
 use clap::Args;
 use posterize::{
     Evaluation, Tensor,
     data::{ImageFolder, Loader, Preprocessing},
-    executor::{Engine, FloatEngine, Options},
+    executor::{Engine, Options},
 };
 use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ThreadArgs},
-    error::{CliError, Result},
-    fetch::{CLASSES_FILE, Fetcher, Item},
+    error::Result,
+    fetch::{Fetcher, Item},
     model::ModelArgs,
+    pictures::{self, Stream},
     ui::{Align, Table, Ui, count, percent},
 };
 
@@ -39,7 +36,8 @@ pub(crate) struct Evaluate {
     data: Option<PathBuf>,
 
     /// A line for each class in the order of their numbers; its first word is the name of the
-    /// class's folder [default: DIR/classes.txt where there is one, else the sorted folders]
+    /// class's folder [default: the saved model's; else classes.txt in DIR or beside it where there
+    /// is one, else the sorted folders]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
@@ -73,7 +71,8 @@ pub(crate) struct Evaluate {
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
-    weights: PathBuf,
+    precision: &'static str,
+    weights: Option<PathBuf>,
     data: PathBuf,
     /// Pictures evaluated.
     images: usize,
@@ -97,24 +96,26 @@ struct Report {
 
 impl Evaluate {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        let preprocessing = self.model.preprocessing()?;
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
-        let model = if self.no_fuse { loaded.model } else { loaded.model.fuse()? };
-        let (data, classes) = self.data(ui)?;
-        let folder = ImageFolder::open(&data, classes.as_deref())?;
-        let mut engine = FloatEngine::new(&model, options);
+        let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
+        };
+        let mut engine = loaded.engine(options);
         // Packs the weights, so that the first batch takes no longer than the others.
-        let size = preprocessing.crop;
+        let size = loaded.preprocessing.crop;
         let outputs = engine.run(&Tensor::zeros([1, 3, size, size]))?.shape().iter().product();
-        check_classes(&folder, classes.as_deref(), outputs)?;
+        let folder = pictures::open(&data, self.classes.as_deref(), &loaded.classes, outputs)?;
 
         let start = Instant::now();
         let (evaluation, skipped) =
-            self.evaluate(&folder, preprocessing, options, &mut engine, ui)?;
+            self.evaluate(&folder, loaded.preprocessing.clone(), options, &mut *engine, ui)?;
         let report = Report {
-            model: self.model.name.clone(),
-            weights: loaded.weights,
+            precision: loaded.precision(),
+            model: loaded.name,
+            weights: loaded.file,
             data,
             images: evaluation.images,
             skipped,
@@ -129,19 +130,6 @@ impl Evaluate {
             fused: !self.no_fuse,
         };
         ui.result(&report, &report)
-    }
-
-    /// The folder of pictures, and the file of classes.
-    fn data(&self, ui: &Ui) -> Result<(PathBuf, Option<PathBuf>)> {
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
-        };
-        let classes = self.classes.clone().or_else(|| {
-            let beside = data.join(CLASSES_FILE);
-            beside.is_file().then_some(beside)
-        });
-        Ok((data, classes))
     }
 
     /// Runs the network over all pictures, and returns how many were left out besides. Other threads
@@ -161,55 +149,22 @@ impl Evaluate {
             .threads(options.threads)
             .limit(limit)
             .strict(self.strict);
-        let bar = ui.pictures_bar(loader.len() as u64);
-        let mut batches = loader.tensors();
-        let mut skipped = 0;
-        let next = || {
-            let batch = batches.next();
-            for picture in &batches.skipped()[skipped..] {
-                ui.warn(format_args!("{} (left out)", picture.error));
-                bar.inc(1);
+        let mut stream = Stream::new(&loader, ui);
+        let bar = stream.bar.clone();
+        let result = posterize::evaluate(engine, &mut stream, &mut |so_far, batch, logits| {
+            bar.inc(batch.labels.len() as u64);
+            let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
+            bar.set_message(format!("top-1 {top1} top-5 {top5}"));
+            if let Some(predictions) = &mut predictions {
+                let paths = batch.indices.iter().map(|&index| &*folder.samples()[index].path);
+                predictions.add(paths.zip(batch.labels.iter().copied()), logits);
             }
-            skipped = batches.skipped().len();
-            batch
-        };
-        let result =
-            posterize::evaluate(engine, std::iter::from_fn(next), &mut |so_far, batch, logits| {
-                bar.inc(batch.labels.len() as u64);
-                let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
-                bar.set_message(format!("top-1 {top1} top-5 {top5}"));
-                if let Some(predictions) = &mut predictions {
-                    let paths = batch.indices.iter().map(|&index| &*folder.samples()[index].path);
-                    predictions.add(paths.zip(batch.labels.iter().copied()), logits);
-                }
-            });
-        bar.finish_and_clear();
-        if skipped == loader.len() {
-            return Err(CliError::NoPictures { data: folder.root().to_path_buf(), skipped });
-        }
+        });
+        stream.finish(folder.root())?;
         let evaluation = result?;
         predictions.map_or(Ok(()), Predictions::write)?;
-        Ok((evaluation, skipped))
+        Ok((evaluation, stream.skipped))
     }
-}
-
-/// Class numbers are right only if data and network have the same classes.
-fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> Result<()> {
-    let found = folder.classes().len();
-    if found == outputs {
-        return Ok(());
-    }
-    let root = folder.root().display();
-    Err(CliError::Classes(match file {
-        Some(file) => {
-            format!("{}: it names {found} classes, but the network has {outputs}", file.display())
-        }
-        None => format!(
-            "{root}: it has {found} class folders, but the network has {outputs} classes, so their \
-             order does not give the right class numbers; pass --classes FILE, with a line for each \
-             class that begins with the name of its folder"
-        ),
-    }))
 }
 
 impl fmt::Display for Report {

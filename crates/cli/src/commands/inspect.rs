@@ -1,21 +1,29 @@
 //! `posterize inspect MODEL [PATH]`.
 
-use std::fmt;
+mod against;
+mod quantized;
+
+use std::{fmt, path::PathBuf};
 
 use clap::Args;
 use posterize::{
     Architecture,
+    format::SavedModel,
     graph::{Graph, LayerShape, Node, Op},
 };
 use serde::Serialize;
 
 use crate::{
+    args::{CacheArgs, ThreadArgs},
     error::Result,
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
 };
 
 /// Prints a network as PyTorch prints it, then what each layer puts out, holds and costs.
+///
+/// Of a saved int8 model it prints scales, zero points and ranges; with --against, how far the
+/// output of each layer is from the float network's.
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
     #[command(flatten)]
@@ -31,6 +39,25 @@ pub(crate) struct Inspect {
     /// Height and width of the pictures, in pixels [default: the model's own]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     size: Option<u16>,
+
+    /// Compare a saved int8 model with this float network: a MODEL (with --weights), or a checkpoint
+    /// of the network that was quantized
+    #[arg(long, value_name = "MODEL", requires = "data")]
+    against: Option<String>,
+
+    /// The pictures to compare on, in one folder for each class
+    #[arg(long, value_name = "DIR", requires = "against")]
+    data: Option<PathBuf>,
+
+    /// Compare on the first N pictures
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// One call of a layer or function.
@@ -58,6 +85,9 @@ struct Report {
 
 impl Inspect {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        if self.against.is_some() || self.model.is_file() {
+            return self.quantized(ui);
+        }
         let size = match self.size {
             Some(size) => usize::from(size),
             None => self.model.preprocessing()?.crop,
@@ -71,6 +101,24 @@ impl Inspect {
             let model: Architecture = self.model.architecture()?;
             self.report(path, size, model.graph(), model.module(path)?)?
         };
+        ui.result(&report, &report)
+    }
+
+    /// The same for a saved model.
+    fn quantized(&self, ui: &Ui) -> Result<()> {
+        let path = self.path.as_deref().unwrap_or_default();
+        let (Some(reference), Some(data)) = (&self.against, &self.data) else {
+            let report = quantized::Report::new(&self.model.saved()?, path)?;
+            return ui.result(&report, &report);
+        };
+        // The options are the float network's.
+        let saved = SavedModel::open(&self.model.name)?;
+        let mut reference = self.model.reference(reference, &saved.name);
+        reference.num_classes = reference.num_classes.or(saved.outputs());
+        let float = reference.with_trained_weights(&self.cache, ui)?.into_float()?.fuse()?;
+        let options = self.threads.options()?;
+        let report = against::Report::new(&saved, &float, data, self.limit, options, ui)?;
+        let report = report.below(path);
         ui.result(&report, &report)
     }
 

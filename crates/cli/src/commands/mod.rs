@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
 mod bench;
+mod classify;
 mod evaluate;
 mod fetch;
 mod inspect;
+mod quantize;
 
 use clap::Subcommand;
 
@@ -14,6 +16,10 @@ use crate::{error::Result, ui::Ui};
 pub(crate) enum Command {
     /// Download weights or sample pictures, once
     Fetch(fetch::Fetch),
+    /// Turn a float network into an int8 one, in one file
+    Quantize(quantize::Quantize),
+    /// Name what is on pictures
+    Classify(classify::Classify),
     /// Measure a network's accuracy over a folder of pictures
     Evaluate(evaluate::Evaluate),
     /// Print a network's modules, shapes, parameters and cost
@@ -26,6 +32,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
     match command {
         Command::Fetch(command) => command.run(ui),
+        Command::Quantize(command) => command.run(ui),
+        Command::Classify(command) => command.run(ui),
         Command::Evaluate(command) => command.run(ui),
         Command::Inspect(command) => command.run(ui),
         Command::Bench(command) => command.run(ui),

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::error::{CliError, Result};
 
-pub(crate) use number::{bytes, count, percent, si};
+pub(crate) use number::{bytes, count, megabytes, percent, si};
 pub(crate) use table::{Align, Table};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -38,6 +38,11 @@ impl Ui {
     pub(crate) fn new(json: bool) -> Self {
         // Bars draw on stderr, and not at all where it is no terminal.
         Self { json, bars: MultiProgress::new() }
+    }
+
+    /// Whether results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// The result of a command: `value` as JSON under `--json`, else `text`.

@@ -46,6 +46,11 @@ pub(crate) fn si(value: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
+/// A file's size in millions of bytes, as PyTorch's tutorial has it: `3.59 MB`.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
 /// Two decimals: `88.67 %`.
 pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")

@@ -11,6 +11,11 @@ pub struct QParams8 {
 }
 
 impl QParams8 {
+    /// The real value of each integer, `(q − zero_point) · scale`.
+    pub fn values(self) -> [f32; 256] {
+        std::array::from_fn(|q| (q as i32 - i32::from(self.zero_point)) as f32 * self.scale)
+    }
+
     /// What is wrong with the scale, in words; `None` where nothing is.
     pub fn defect(self) -> Option<String> {
         let usable = |x: f32| x.is_finite() && x > 0.0;

@@ -62,12 +62,6 @@ impl ImageFolder {
     pub fn open(root: impl AsRef<Path>, classes: Option<&Path>) -> Result<Self> {
         let root = root.as_ref();
         let folders = class_folders(root)?;
-        if folders.is_empty() {
-            return Err(dataset(
-                root,
-                "found no class folder; expected one folder of pictures for each class",
-            ));
-        }
         let classes = match classes {
             Some(file) => read_classes(file)?,
             None => folders
@@ -75,6 +69,28 @@ impl ImageFolder {
                 .map(|folder| Class { folder: folder.clone(), name: folder.clone() })
                 .collect(),
         };
+        Self::list(root, &folders, classes, "line of the file of classes begins with")
+    }
+
+    /// Lists the pictures below `root`, whose folders are among `classes`, in the order of their
+    /// numbers; a saved model knows its own.
+    ///
+    /// # Errors
+    /// As [`ImageFolder::open`]; a folder is that of none of the classes.
+    pub fn with_classes(root: impl AsRef<Path>, classes: &[Class]) -> Result<Self> {
+        let root = root.as_ref();
+        let folders = class_folders(root)?;
+        Self::list(root, &folders, classes.to_vec(), "class of the model has the folder")
+    }
+
+    /// `lacking` completes "no … FOLDER" where a folder has no class.
+    fn list(root: &Path, folders: &[String], classes: Vec<Class>, lacking: &str) -> Result<Self> {
+        if folders.is_empty() {
+            return Err(dataset(
+                root,
+                "found no class folder; expected one folder of pictures for each class",
+            ));
+        }
         let numbers: HashMap<&str, usize> =
             classes.iter().enumerate().map(|(n, class)| (class.folder.as_str(), n)).collect();
 
@@ -83,16 +99,13 @@ impl ImageFolder {
         if !unknown.is_empty() {
             return Err(dataset(
                 root,
-                format!(
-                    "no line of the file of classes begins with {}; add one, or remove the folder",
-                    some_of(&unknown)
-                ),
+                format!("no {lacking} {}; add one, or remove the folder", some_of(&unknown)),
             ));
         }
 
         let mut samples = Vec::new();
         let mut empty = Vec::new();
-        for folder in &folders {
+        for folder in folders {
             let before = samples.len();
             let label = numbers[folder.as_str()];
             let mut paths = pictures_below(&root.join(folder))?;

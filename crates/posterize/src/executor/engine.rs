@@ -168,6 +168,15 @@ impl Int8Engine {
     pub fn new(model: &QuantizedModel, options: Options) -> Self {
         Self { model: model.clone(), runner: Runner::new(options) }
     }
+
+    /// As [`Engine::run`], and shows `observe` the output of every node, the input's first; int8
+    /// outputs are dequantized.
+    ///
+    /// # Errors
+    /// A layer that the input does not fit, or the first error of `observe`.
+    pub fn run_observed(&mut self, images: &Tensor, observe: Observe<'_>) -> Result<Tensor> {
+        self.runner.run(&self.model, images, Watch::Outputs(observe))
+    }
 }
 
 impl Engine for Int8Engine {

@@ -1,6 +1,7 @@
 //! The float kernels of a plan.
 
 use posterize_kernels::f32 as kernels;
+use posterize_kernels::int8::QParams8;
 use posterize_kernels::{Isa, Padding, Pool};
 
 use super::plan::{Kernel, Shapes, Source};
@@ -28,8 +29,8 @@ impl Source for FloatModel {
         FloatModel::graph(self)
     }
 
-    fn is_int8(&self, _: NodeId) -> bool {
-        false
+    fn qparams(&self, _: NodeId) -> Option<QParams8> {
+        None
     }
 
     fn kernel(&self, isa: Isa, _: NodeId, node: &Node, shapes: &Shapes) -> Result<Option<Kernel>> {

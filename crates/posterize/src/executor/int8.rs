@@ -37,13 +37,13 @@ impl Source for QuantizedModel {
         QuantizedModel::graph(self)
     }
 
-    fn is_int8(&self, id: NodeId) -> bool {
-        self.qparams(id).is_some()
+    fn qparams(&self, id: NodeId) -> Option<kernels::QParams8> {
+        QuantizedModel::qparams(self, id).map(qparams8)
     }
 
     fn kernel(&self, isa: Isa, id: NodeId, node: &Node, shapes: &Shapes) -> Result<Option<Kernel>> {
-        let input = node.inputs.first().and_then(|&input| self.qparams(input)).map(qparams8);
-        let output = self.qparams(id).map(qparams8);
+        let input = node.inputs.first().and_then(|&input| Source::qparams(self, input));
+        let output = Source::qparams(self, id);
         match (&node.op, input, output) {
             (Op::QuantStub, None, Some(to)) => Ok(Some(Kernel::Quantize(to))),
             (Op::DeQuantStub, Some(from), None) => Ok(Some(Kernel::Dequantize(from))),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use posterize_kernels::int8::QParams8;
 use posterize_kernels::{Isa, Pool};
 
 use super::aligned::Aligned;
@@ -13,14 +14,15 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId};
 use crate::tensor::Tensor;
 
-/// Sees a node's float output during a run: values as they lie in memory (channels last).
+/// Sees a node's output during a run: values as they lie in memory (channels last), dequantized
+/// where they are int8.
 pub type Observe<'a> = &'a mut dyn FnMut(NodeId, &[f32]) -> Result<()>;
 
 /// Watches a run.
 pub(super) enum Watch<'a> {
     /// Nobody does.
     Unwatched,
-    /// Shows every float output.
+    /// Shows every output.
     Outputs(Observe<'a>),
     /// Adds up the time that each step takes, in the order of the steps.
     Times(&'a mut [Duration]),
@@ -31,8 +33,8 @@ pub(super) enum Watch<'a> {
 pub(super) enum Kernel {
     Float(FloatKernel),
     Int8(Int8Kernel),
-    Quantize(posterize_kernels::int8::QParams8),
-    Dequantize(posterize_kernels::int8::QParams8),
+    Quantize(QParams8),
+    Dequantize(QParams8),
 }
 
 impl Kernel {
@@ -52,8 +54,8 @@ pub(super) trait Source {
     /// The graph to run.
     fn graph(&self) -> &Graph;
 
-    /// Whether a node's output is u8.
-    fn is_int8(&self, id: NodeId) -> bool;
+    /// The scale and zero point of a node's output, where that is u8.
+    fn qparams(&self, id: NodeId) -> Option<QParams8>;
 
     /// The kernel of a node for inputs of such height, width and channels; `None` where it computes
     /// nothing, so that its output is its input.
@@ -92,7 +94,8 @@ enum Slot {
 pub(super) struct Plan {
     isa: Isa,
     graph: Graph,
-    is_int8: Vec<bool>,
+    /// The scale of every node's output that is u8.
+    qparams: Vec<Option<QParams8>>,
     /// `[C, H, W]` of the pictures it was made for.
     pub picture: [usize; 3],
     batch: usize,
@@ -131,11 +134,11 @@ impl Plan {
                 steps.push(Step { node: id, kernel, inputs: node.inputs.clone(), shapes });
             }
         }
-        let is_int8 = graph.iter().map(|(id, _)| source.is_int8(id)).collect();
+        let qparams = graph.iter().map(|(id, _)| source.qparams(id)).collect();
         Ok(Self {
             isa,
             graph: graph.clone(),
-            is_int8,
+            qparams,
             picture,
             batch: 0,
             steps,
@@ -162,7 +165,7 @@ impl Plan {
 
         let place = |int8: bool| {
             let nodes: Vec<usize> = (0..owner.len())
-                .filter(|&node| lifetimes[node].is_some() && self.is_int8[node] == int8)
+                .filter(|&node| lifetimes[node].is_some() && self.qparams[node].is_some() == int8)
                 .collect();
             let wanted: Vec<Lifetime> =
                 nodes.iter().filter_map(|&node| lifetimes[node].clone()).collect();
@@ -280,10 +283,18 @@ impl Plan {
 
     fn show(&self, observe: Observe<'_>, input: &[f32], nodes: Range<usize>) -> Result<()> {
         for node in nodes {
-            match &self.slots[node] {
-                Slot::Input => observe(NodeId(node), input)?,
-                Slot::Float(range) => observe(NodeId(node), &self.float.values[range.clone()])?,
-                Slot::Int8(_) => {}
+            match (&self.slots[node], self.qparams[node]) {
+                (Slot::Input, _) => observe(NodeId(node), input)?,
+                (Slot::Float(range), _) => {
+                    observe(NodeId(node), &self.float.values[range.clone()])?;
+                }
+                (Slot::Int8(range), Some(qparams)) => {
+                    let table = qparams.values();
+                    let values = self.int8.values[range.clone()].iter();
+                    let values: Vec<f32> = values.map(|&q| table[usize::from(q)]).collect();
+                    observe(NodeId(node), &values)?;
+                }
+                (Slot::Int8(_), None) => {}
             }
         }
         Ok(())

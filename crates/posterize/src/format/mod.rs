@@ -72,6 +72,14 @@ impl SavedModel {
         }
     }
 
+    /// How many outputs the network has for a picture, where it knows its preprocessing.
+    pub fn outputs(&self) -> Option<usize> {
+        let size = self.preprocessing.as_ref()?.crop;
+        let graph = self.model.graph();
+        let shapes = graph.infer(&[1, 3, size, size]).ok()?;
+        Some(shapes[graph.output().0].shape.iter().product())
+    }
+
     /// The file's content. The same model gives the same bytes.
     ///
     /// # Errors

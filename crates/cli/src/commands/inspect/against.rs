@@ -1,0 +1,140 @@
+//! How far the layers of an int8 model are from the float network's.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use posterize::{
+    FloatModel, LayerError,
+    data::{ImageFolder, Loader},
+    executor::Options,
+    format::SavedModel,
+};
+use serde::Serialize;
+
+use super::is_below;
+use crate::{
+    error::{CliError, Result},
+    pictures::Stream,
+    ui::{Align, Table, Ui, count},
+};
+
+/// Pictures that go through both networks together; all outputs of the float one are kept.
+const BATCH: usize = 2;
+
+/// At this many decibels the bar of a layer is empty: more than 8 bits can give.
+const PERFECT: f64 = 50.0;
+const LONGEST_BAR: f64 = 25.0;
+
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    r#type: String,
+    /// Signal to quantization noise of its output, in decibels; none where the outputs are equal.
+    sqnr_db: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    model: String,
+    data: PathBuf,
+    pictures: usize,
+    skipped: usize,
+    /// The most damaged first.
+    layers: Vec<Layer>,
+}
+
+impl Report {
+    pub(super) fn new(
+        saved: &SavedModel,
+        float: &FloatModel,
+        data: &Path,
+        limit: u32,
+        options: Options,
+        ui: &Ui,
+    ) -> Result<Self> {
+        let preprocessing = saved.preprocessing.as_ref().ok_or_else(|| {
+            CliError::Usage(
+                "the int8 model was saved without the preprocessing of its pictures".into(),
+            )
+        })?;
+        let folder = ImageFolder::open(data, None)?;
+        let loader = Loader::new(&folder, preprocessing)
+            .batch_size(BATCH)
+            .threads(options.threads)
+            .limit(limit as usize);
+        let mut stream = Stream::new(&loader, ui);
+        let bar = stream.bar.clone();
+        let mut pictures = 0;
+        let images = stream.by_ref().map(|batch| batch.map(|batch| batch.images));
+        let result = posterize::compare(float, &saved.model, options, images, &mut |seen| {
+            bar.inc((seen - pictures) as u64);
+            pictures = seen;
+        });
+        stream.finish(data)?;
+        let mut errors = result?;
+        errors.sort_by(|a, b| a.sqnr().total_cmp(&b.sqnr()));
+        let layer = |error: LayerError| Layer {
+            sqnr_db: Some(error.sqnr()).filter(|sqnr| sqnr.is_finite()),
+            name: error.name,
+            r#type: error.kind,
+        };
+        Ok(Self {
+            model: saved.name.clone(),
+            data: data.to_path_buf(),
+            pictures,
+            skipped: stream.skipped,
+            layers: errors.into_iter().map(layer).collect(),
+        })
+    }
+
+    /// Only the module `path` and what is below it.
+    pub(super) fn below(mut self, path: &str) -> Self {
+        self.layers.retain(|layer| is_below(path, &layer.name));
+        self
+    }
+}
+
+/// The longer, the more is lost.
+fn bar(sqnr: f64) -> String {
+    let lost = ((PERFECT - sqnr) / PERFECT).clamp(0.0, 1.0);
+    "█".repeat((lost * LONGEST_BAR).round() as usize)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            ("output of", Align::Left),
+            ("type", Align::Left),
+            ("SQNR dB", Align::Right),
+            ("damage", Align::Left),
+        ]);
+        for layer in &self.layers {
+            table.row([
+                layer.name.clone(),
+                layer.r#type.clone(),
+                layer.sqnr_db.map_or("exact".into(), |sqnr| format!("{sqnr:.1}")),
+                layer.sqnr_db.map(bar).unwrap_or_default(),
+            ]);
+        }
+        write!(
+            f,
+            "{table}\n\n{} against float, over {} pictures of {}",
+            self.model,
+            count(self.pictures as u64),
+            self.data.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bar;
+
+    #[test]
+    fn bars_grow_with_the_damage() {
+        let lengths = [60.0, 50.0, 30.0, 10.0, 0.0, -20.0].map(|sqnr| bar(sqnr).chars().count());
+        assert_eq!(lengths, [0, 0, 10, 20, 25, 25]);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a saved int8 model holds.
+
+use std::fmt;
+
+use posterize::{
+    data::Preprocessing,
+    format::SavedModel,
+    graph::{NodeId, Op},
+    quantization::QConfigMapping,
+};
+use serde::Serialize;
+
+use super::is_below;
+use crate::{
+    error::Result,
+    ui::{Align, Table, count},
+};
+
+/// A layer and its output.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    r#type: String,
+    /// Of the output; none where it is float.
+    scale: Option<f32>,
+    zero_point: Option<i32>,
+    /// The least and greatest value that the output can have.
+    range: Option<[f32; 2]>,
+    /// Bytes of weights, scales and biases.
+    bytes: usize,
+    /// The smallest and largest scale of the weight.
+    weight_scale: Option<[f32; 2]>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    model: String,
+    path: String,
+    preprocessing: Option<Preprocessing>,
+    classes: usize,
+    qconfig: QConfigMapping,
+    bytes: usize,
+    layers: Vec<Layer>,
+    tree: String,
+}
+
+impl Report {
+    pub(super) fn new(saved: &SavedModel, path: &str) -> Result<Self> {
+        let graph = saved.model.graph();
+        let layers: Vec<Layer> = graph
+            .iter()
+            .filter(|(_, node)| !matches!(node.op, Op::Input) && is_below(path, &node.name))
+            .map(|(id, _)| layer(saved, id))
+            .collect();
+        Ok(Self {
+            model: saved.name.clone(),
+            path: path.to_owned(),
+            preprocessing: saved.preprocessing.clone(),
+            classes: saved.classes.len(),
+            qconfig: saved.model.mapping().clone(),
+            bytes: layers.iter().map(|layer| layer.bytes).sum(),
+            layers,
+            tree: saved.model.module(path)?.to_string(),
+        })
+    }
+}
+
+fn layer(saved: &SavedModel, id: NodeId) -> Layer {
+    let model = &saved.model;
+    let node = model.graph().node(id);
+    let qparams = model.qparams(id);
+    let range = qparams.zip(model.output_range(id)).map(|(qparams, (least, greatest))| {
+        [least, greatest].map(|q| qparams.dequantize(i32::from(q)))
+    });
+    let weights = model.layer(&node.name);
+    let bytes = if let Some(layer) = weights {
+        layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())
+    } else {
+        let shapes = node.op.parameters().into_iter().map(|parameter| parameter.shape);
+        4 * shapes.map(|shape| shape.iter().product::<usize>()).sum::<usize>()
+    };
+    Layer {
+        name: node.name.clone(),
+        r#type: match qparams {
+            Some(_) if !matches!(node.op, Op::QuantStub) => format!("Quantized{}", node.op.kind()),
+            _ => node.op.kind(),
+        },
+        scale: qparams.map(|qparams| qparams.scale),
+        zero_point: qparams.map(|qparams| qparams.zero_point),
+        range,
+        bytes,
+        weight_scale: weights.map(|layer| {
+            let scales = || layer.qparams.channels().iter().map(|qparams| qparams.scale);
+            [scales().fold(f32::INFINITY, f32::min), scales().fold(0.0, f32::max)]
+        }),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            ("layer", Align::Left),
+            ("type", Align::Left),
+            ("scale", Align::Right),
+            ("zero point", Align::Right),
+            ("range", Align::Right),
+            ("weight scales", Align::Right),
+            ("bytes", Align::Right),
+        ]);
+        for layer in &self.layers {
+            table.row([
+                layer.name.clone(),
+                layer.r#type.clone(),
+                layer.scale.map_or("float".into(), |scale| format!("{scale:.6}")),
+                layer.zero_point.map(|zero_point| zero_point.to_string()).unwrap_or_default(),
+                layer.range.map(|[min, max]| format!("{min:.3} to {max:.3}")).unwrap_or_default(),
+                match layer.weight_scale {
+                    Some([min, max]) if min == max => format!("{min:.6}"),
+                    Some([min, max]) => format!("{min:.6} to {max:.6}"),
+                    None => String::new(),
+                },
+                if layer.bytes == 0 { String::new() } else { count(layer.bytes as u64) },
+            ]);
+        }
+        let rest = || String::new();
+        let bytes = count(self.bytes as u64);
+        table.totals(["total".into(), rest(), rest(), rest(), rest(), rest(), bytes]);
+        write!(f, "{}\n\n{table}\n\n{}", self.tree, self.model)?;
+        if let Some(preprocessing) = &self.preprocessing {
+            let Preprocessing { resize, crop, mean, std } = preprocessing;
+            write!(f, ": resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")?;
+        }
+        match self.classes {
+            0 => f.write_str("; its classes have no names"),
+            classes => write!(f, "; {} classes", count(classes as u64)),
+        }
+    }
+}

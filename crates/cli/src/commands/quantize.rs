@@ -1,0 +1,313 @@
+//! `posterize quantize MODEL`.
+
+use std::{fmt, fs, path::PathBuf, time::Instant};
+
+use clap::{Args, builder::PossibleValuesParser};
+use posterize::{
+    data::{Augmentation, Class, ImageFolder, Loader, RandomSampler, Transform},
+    format::SavedModel,
+    quantization::{ObserverSpec, QConfig, QConfigMapping, QuantizationParams},
+};
+use serde::Serialize;
+
+use crate::{
+    args::{CacheArgs, ThreadArgs},
+    error::Result,
+    model::ModelArgs,
+    pictures::{self, Stream},
+    ui::{Align, Table, Ui, count, megabytes},
+};
+
+/// Quantizes a float network to int8 after training, and writes it to one file.
+///
+/// Pictures are run through the float network, and the ranges of its activations observed; the file
+/// holds the int8 network, how its pictures are prepared and the names of its classes.
+#[derive(Args, Debug)]
+pub(crate) struct Quantize {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Pictures to observe the activations on, in one folder for each class
+    #[arg(long, value_name = "DIR")]
+    calibrate: PathBuf,
+
+    /// A line for each class in the order of their numbers: the name of its folder, then its
+    /// readable name [default: classes.txt in DIR or beside it; else the folders, if there is one
+    /// for each class]
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+
+    /// How many batches to observe
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    batches: u32,
+
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+
+    /// Crop and flip the pictures at random, as in training, instead of cropping their centres
+    #[arg(long)]
+    augment: bool,
+
+    /// How to quantize: `recommended`, or as PyTorch's presets do
+    #[arg(long, value_name = "NAME", default_value = "recommended", value_parser = PossibleValuesParser::new(QConfig::PRESETS))]
+    qconfig: String,
+
+    /// One scale for all of a weight, instead of one for each output channel
+    #[arg(long)]
+    per_tensor: bool,
+
+    /// Keep the modules whose dotted name matches in float: features.0, 'features.1?', '*.conv.0'
+    #[arg(long, value_name = "GLOB")]
+    skip: Vec<String>,
+
+    /// Determines which pictures are taken, and how they are cropped
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// List the range, scale and zero point of every observed layer
+    #[arg(short, long)]
+    verbose: bool,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    weights: Option<PathBuf>,
+    output: PathBuf,
+    qconfig: String,
+    per_tensor: bool,
+    augment: bool,
+    seed: u64,
+    /// Pictures observed.
+    pictures: usize,
+    /// Pictures left out because they could not be decoded.
+    skipped: usize,
+    /// Size of the checkpoint.
+    bytes_before: Option<u64>,
+    /// Size of the file written.
+    bytes_after: u64,
+    /// Names of classes in the file.
+    classes: usize,
+    int8_layers: usize,
+    float_layers: Vec<FloatLayer>,
+    ranges: Vec<LayerRange>,
+    /// Decoding and observing.
+    calibration_seconds: f64,
+    /// All of it, fetching and loading the weights included.
+    seconds: f64,
+    threads: usize,
+    #[serde(skip)]
+    verbose: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FloatLayer {
+    name: String,
+    r#type: String,
+    reason: &'static str,
+}
+
+/// What an observer saw of a layer's output, and what came of it.
+#[derive(Debug, Serialize)]
+struct LayerRange {
+    name: String,
+    min: f32,
+    max: f32,
+    scale: f32,
+    zero_point: i32,
+}
+
+impl Quantize {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        let start = Instant::now();
+        // Before minutes of work are lost to it.
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            fs::metadata(folder).map_err(posterize::Error::io(&self.output, "create"))?;
+        }
+        let options = self.threads.options()?;
+        let mapping = self.mapping()?;
+        let network = self.model.with_trained_weights(&self.cache, ui)?;
+        let (name, file) = (network.name.clone(), network.file.clone());
+        let preprocessing = network.preprocessing.clone();
+        let float = network.into_float()?.fuse()?;
+        let mut observed = float.prepare(&mapping)?;
+        let crop = preprocessing.crop;
+        let shapes = float.graph().infer(&[1, 3, crop, crop])?;
+        let outputs = shapes[float.graph().output().0].shape.iter().product();
+        let folder = ImageFolder::open(&self.calibrate, None)?;
+        let classes = self.classes(&folder, outputs)?;
+
+        let calibration = Instant::now();
+        let transform: Transform = if self.augment {
+            Augmentation::new(&preprocessing, self.seed).into()
+        } else {
+            (&preprocessing).into()
+        };
+        let batch_size = usize::from(self.batch_size);
+        let loader = Loader::new(&folder, transform)
+            .sampler(RandomSampler { seed: self.seed })
+            .batch_size(batch_size)
+            .threads(options.threads)
+            .limit(batch_size.saturating_mul(self.batches as usize));
+        let mut stream = Stream::new(&loader, ui);
+        let bar = stream.bar.clone();
+        bar.set_message("calibrating");
+        let images = stream.by_ref().map(|batch| {
+            let images = batch?.images;
+            bar.inc(images.shape()[0] as u64);
+            Ok(images)
+        });
+        let result = observed.calibrate(options, images);
+        stream.finish(&self.calibrate)?;
+        let pictures = result?;
+        if pictures < batch_size * self.batches as usize {
+            ui.note(format_args!(
+                "{} has {} pictures, fewer than the {} asked for",
+                self.calibrate.display(),
+                count(pictures as u64),
+                count(batch_size as u64 * u64::from(self.batches))
+            ));
+        }
+        let model = observed.convert()?;
+        let calibration_seconds = calibration.elapsed().as_secs_f64();
+
+        let ranges = observed.observers().filter_map(|(name, observer)| {
+            let (range, qparams) = (observer.range()?, observer.calculate_qparams()?);
+            let QuantizationParams::PerTensor(qparams) = qparams else { return None };
+            Some(LayerRange {
+                name: name.to_owned(),
+                min: range.min,
+                max: range.max,
+                scale: qparams.scale,
+                zero_point: qparams.zero_point,
+            })
+        });
+        let ranges = ranges.collect();
+        let float_layers = observed
+            .float_layers()
+            .into_iter()
+            .map(|layer| FloatLayer { name: layer.name, r#type: layer.kind, reason: layer.reason })
+            .collect();
+        let int8_layers = model.layers().len();
+        let preprocessing = Some(preprocessing);
+        let saved = SavedModel { name: name.clone(), model, preprocessing, classes };
+        let bytes_after = saved.save(&self.output)?;
+        let report = Report {
+            bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),
+            model: name,
+            weights: file,
+            output: self.output.clone(),
+            qconfig: self.qconfig.clone(),
+            per_tensor: self.per_tensor,
+            augment: self.augment,
+            seed: self.seed,
+            pictures,
+            skipped: stream.skipped,
+            bytes_after,
+            classes: saved.classes.len(),
+            int8_layers,
+            float_layers,
+            ranges,
+            calibration_seconds,
+            seconds: start.elapsed().as_secs_f64(),
+            threads: options.threads,
+            verbose: self.verbose,
+        };
+        ui.result(&report, &report)
+    }
+
+    fn mapping(&self) -> Result<QConfigMapping> {
+        let mut qconfig: QConfig = self.qconfig.parse()?;
+        if self.per_tensor {
+            qconfig.weight = ObserverSpec::default_weight_observer();
+        }
+        let mut mapping = QConfigMapping::global(qconfig);
+        for glob in &self.skip {
+            mapping = mapping.set_module_glob(glob, None)?;
+        }
+        Ok(mapping)
+    }
+
+    /// The classes for the file. Calibration itself needs none.
+    fn classes(&self, folder: &ImageFolder, outputs: usize) -> Result<Vec<Class>> {
+        let file = pictures::classes_file(self.classes.as_deref(), &self.calibrate);
+        if file.is_none() && folder.classes().len() != outputs {
+            return Ok(Vec::new());
+        }
+        let named = pictures::open(folder.root(), file.as_deref(), &[], outputs)?;
+        Ok(named.classes().to_vec())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.verbose {
+            let mut table = Table::new([
+                ("output of", Align::Left),
+                ("min", Align::Right),
+                ("max", Align::Right),
+                ("scale", Align::Right),
+                ("zero point", Align::Right),
+            ]);
+            for range in &self.ranges {
+                table.row([
+                    range.name.clone(),
+                    format!("{:.4}", range.min),
+                    format!("{:.4}", range.max),
+                    format!("{:.6}", range.scale),
+                    range.zero_point.to_string(),
+                ]);
+            }
+            writeln!(f, "{table}\n")?;
+        }
+        let mut table = Table::new([
+            ("model", Align::Left),
+            ("qconfig", Align::Left),
+            ("pictures", Align::Right),
+            ("before", Align::Right),
+            ("after", Align::Right),
+            ("int8 layers", Align::Right),
+            ("in float", Align::Right),
+        ]);
+        table.row([
+            self.model.clone(),
+            format!("{}{}", self.qconfig, if self.per_tensor { ", per tensor" } else { "" }),
+            count(self.pictures as u64),
+            self.bytes_before.map(megabytes).unwrap_or_default(),
+            megabytes(self.bytes_after),
+            self.int8_layers.to_string(),
+            self.float_layers.len().to_string(),
+        ]);
+        writeln!(f, "{table}\n")?;
+        for layer in &self.float_layers {
+            writeln!(f, "{} ({}) stays in float: {}", layer.name, layer.r#type, layer.reason)?;
+        }
+        write!(
+            f,
+            "{} written in {:.1} s, of which calibration took {:.1} s",
+            self.output.display(),
+            self.seconds,
+            self.calibration_seconds
+        )?;
+        if self.classes == 0 {
+            write!(f, "; without names of classes: pass --classes FILE to have them in it")?;
+        }
+        match self.skipped {
+            0 => Ok(()),
+            1 => write!(f, "; 1 picture left out"),
+            skipped => write!(f, "; {} pictures left out", count(skipped as u64)),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! How far an int8 network's layers are from the float network's.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::executor::{FloatEngine, Int8Engine, Options};
+use crate::graph::NodeId;
+use crate::model::FloatModel;
+use crate::quantization::QuantizedModel;
+use crate::tensor::Tensor;
+
+/// The difference between a layer's outputs in two networks, over all pictures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerError {
+    /// The layer's name.
+    pub name: String,
+    /// Its operator in the int8 network: `ConvReLU6_2d`.
+    pub kind: String,
+    /// Sum of the squares of the float outputs.
+    pub signal: f64,
+    /// Sum of the squares of the differences.
+    pub noise: f64,
+}
+
+impl LayerError {
+    /// Signal to quantization noise in decibels, `10 · log10(signal / noise)`: 6 dB for each bit
+    /// that is right. Infinite where the outputs are equal.
+    pub fn sqnr(&self) -> f64 {
+        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
+    }
+}
+
+/// Runs every batch through both networks and compares the outputs of the layers that both have, in
+/// the order of the int8 network. The float one must be fused as the int8 one is. `seen` gets the
+/// number of pictures after each batch.
+///
+/// # Errors
+/// The networks have layers of one name and different operators, or no layer in common; the first
+/// batch that cannot be read or run; no picture at all.
+pub fn compare(
+    float: &FloatModel,
+    int8: &QuantizedModel,
+    options: Options,
+    batches: impl IntoIterator<Item = Result<Tensor>>,
+    seen: &mut dyn FnMut(usize),
+) -> Result<Vec<LayerError>> {
+    // By the int8 network's nodes: the float network's, and the error so far.
+    let mut layers: BTreeMap<NodeId, (NodeId, LayerError)> = BTreeMap::new();
+    for (id, node) in int8.graph().iter() {
+        let Some(other) = float.graph().find(&node.name) else { continue };
+        let expected = float.graph().node(other);
+        if expected.op != node.op {
+            return Err(Error::layer(
+                &node.name,
+                format!(
+                    "it is {}({}) in the int8 network and {}({}) in the float one: not the same \
+                     network",
+                    node.op.kind(),
+                    node.op.python(),
+                    expected.op.kind(),
+                    expected.op.python()
+                ),
+            ));
+        }
+        let (name, kind) = (node.name.clone(), node.op.kind());
+        layers.insert(id, (other, LayerError { name, kind, signal: 0.0, noise: 0.0 }));
+    }
+    // The input is in both.
+    if layers.len() < 2 {
+        return Err(Error::Argument(
+            "the int8 and the float network have no layer of the same name".into(),
+        ));
+    }
+    let mut float_engine = FloatEngine::new(float, options);
+    let mut int8_engine = Int8Engine::new(int8, options);
+    let mut pictures = 0;
+    for images in batches {
+        let images = images?;
+        let mut outputs = BTreeMap::new();
+        float_engine.run_observed(&images, &mut |id, values| {
+            outputs.insert(id, values.to_vec());
+            Ok(())
+        })?;
+        int8_engine.run_observed(&images, &mut |id, values| {
+            let Some((other, layer)) = layers.get_mut(&id) else { return Ok(()) };
+            for (&x, &y) in outputs.get(other).into_iter().flatten().zip(values) {
+                layer.signal += f64::from(x) * f64::from(x);
+                layer.noise += f64::from(x - y).powi(2);
+            }
+            Ok(())
+        })?;
+        pictures += images.shape()[0];
+        seen(pictures);
+    }
+    if pictures == 0 {
+        return Err(Error::Argument("there was no picture to compare on".into()));
+    }
+    // What both are given says nothing.
+    let layers = layers.into_values().map(|(_, layer)| layer);
+    Ok(layers.filter(|layer| layer.kind != "Input").collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Architecture;
+    use crate::graph::{Activation, Conv2d};
+    use crate::nn::Sequential;
+    use crate::quantization::{QConfig, QConfigMapping};
+
+    #[test]
+    fn errors_are_those_of_the_outputs() {
+        let net = |activation| {
+            let net = Sequential::new().then(Conv2d::new(3, 4, 3)).then(activation);
+            Architecture::trace(&net.then(Conv2d::new(4, 2, 1))).unwrap().init(2).fuse().unwrap()
+        };
+        let float = net(Activation::ReLU);
+        let values = (0..2 * 3 * 36).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0);
+        let images = Tensor::new([2, 3, 6, 6], values.collect()).unwrap();
+        let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+        observed.forward(&images).unwrap();
+        let int8 = observed.convert().unwrap();
+        let options = Options::new(1).unwrap();
+        let run = |float: &FloatModel| {
+            let images = [Ok(images.clone()), Ok(images.clone())];
+            let mut pictures = Vec::new();
+            let layers = compare(float, &int8, options, images, &mut |n| pictures.push(n));
+            layers.inspect(|_| assert_eq!(pictures, [2, 4]))
+        };
+        let layers = run(&float).unwrap();
+        let names: Vec<_> = layers.iter().map(|l| (l.name.as_str(), l.kind.as_str())).collect();
+        assert_eq!(names, [("0", "ConvReLU2d"), ("2", "Conv2d")]);
+        let (x, y) = (float.forward(&images).unwrap(), int8.forward(&images).unwrap());
+        let noise: f64 = x.data().iter().zip(y.data()).map(|(x, y)| f64::from(x - y).powi(2)).sum();
+        assert!((layers[1].noise / (2.0 * noise) - 1.0).abs() < 1e-9);
+        assert!(layers.iter().all(|layer| (25.0..60.0).contains(&layer.sqnr())), "{layers:?}");
+
+        let error = run(&net(Activation::ReLU6)).unwrap_err().to_string();
+        assert!(error.starts_with("0: it is ConvReLU2d(3, 4, "), "{error}");
+        assert!(error.ends_with("in the float one: not the same network"), "{error}");
+    }
+}
