@@ -5,6 +5,7 @@ mod evaluate;
 mod fetch_https;
 mod fetch_wheel;
 mod inspect;
+mod quantize;
 mod scene;
 mod server;
 mod support;
