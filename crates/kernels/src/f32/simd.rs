@@ -78,7 +78,7 @@ impl<S: Simd> Bounds<S> {
 /// Evaluates `$body` with `$simd` bound to the vectors of `$isa`.
 macro_rules! with_simd {
     ($isa:expr, $simd:ident => $body:expr) => {
-        match $isa {
+        match $isa.without_tiles() {
             #[cfg(target_arch = "x86_64")]
             $crate::Isa::Avx2($simd) => $body,
             #[cfg(target_arch = "x86_64")]

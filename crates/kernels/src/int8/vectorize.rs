@@ -22,7 +22,7 @@ pub(crate) fn vectorize(isa: Isa, body: impl Loop) {
         Isa::Avx2(_) => unsafe { with_avx2(body) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512Vnni(_) => unsafe { with_avx512(body) },
+        Isa::Avx512Vnni(_) | Isa::Amx(_) => unsafe { with_avx512(body) },
         #[cfg(not(target_arch = "x86_64"))]
         _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
     }

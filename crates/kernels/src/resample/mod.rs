@@ -176,7 +176,7 @@ enum Passes<'a> {
 
 impl<'a> Passes<'a> {
     fn new(isa: Isa, columns: &'a Taps) -> Self {
-        match isa {
+        match isa.without_tiles() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => Self::Avx2(avx2::Columns::new(token, columns)),
             #[cfg(target_arch = "x86_64")]

@@ -69,7 +69,7 @@ impl Depthwise {
     pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
         assert!(geometry.is_depthwise(), "not depthwise: {geometry:?}");
-        let kernel = match isa {
+        let kernel = match isa.without_tiles() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(token) if avx512::covers(&geometry) => {
                 Kernel::Avx512(token, avx512::Packed::new(conv))

@@ -67,13 +67,12 @@ impl FirstConv {
             && geometry.dilation[1] == 1
             && geometry.kernel[0] <= MOST_ROWS;
         let bytes = |pixels, taps| geometry.kernel[0] * tile_bytes(geometry, pixels, taps);
-        few && match isa {
+        few && match isa.without_tiles() {
             Isa::Scalar => false,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => bytes(avx2::PIXELS, 2) <= MOST_BYTES,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(_) => bytes(avx512::PIXELS, 4) <= MOST_BYTES,
-            #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
     }
@@ -85,7 +84,7 @@ impl FirstConv {
     pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
         assert!(Self::covers(isa, &geometry), "no first convolution on {isa}: {geometry:?}");
-        let kernel = match isa {
+        let kernel = match isa.without_tiles() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(token) => Kernel::Avx512(token, pack::Packed::new(conv)),
             #[cfg(target_arch = "x86_64")]

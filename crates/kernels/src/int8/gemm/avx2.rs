@@ -99,7 +99,7 @@ impl Packed for Weights {
         if rows > ROWS { rows / ROWS * ROWS } else { rows }
     }
 
-    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
         let depth = widened(self.taps, self.channels);
         #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
         let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];

@@ -95,7 +95,7 @@ impl Packed for Weights {
         self.block_rows
     }
 
-    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
         for panel in &self.panels[panels] {
             let tiles = rows.len.div_ceil(ROWS[panel.vectors - 1]);
             for index in 0..tiles {

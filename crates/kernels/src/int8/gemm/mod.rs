@@ -10,6 +10,8 @@ mod scalar;
 mod windows;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
@@ -39,13 +41,24 @@ trait Packed: Send + Sync + std::fmt::Debug {
     /// How many rows a block should have; at most [`MOST_ROWS`].
     fn block_rows(&self) -> usize;
 
-    /// Multiplies `rows` with `panels`.
+    /// Bytes of scratch memory for [`Packed::multiply`].
+    fn scratch_bytes(&self) -> usize {
+        0
+    }
+
+    /// Multiplies `rows` with `panels`. `scratch` has [`Packed::scratch_bytes`] bytes.
     ///
     /// # Safety
     /// `rows` must point to values of as many taps and channels as were packed. For each row `i`
     /// and each column of `panels`, the byte `output.at(i, column)` must be part of the allocation
     /// that `output` points to, and nobody else may access it meanwhile.
-    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output);
+    unsafe fn multiply(
+        &self,
+        rows: &Rows<'_>,
+        panels: Range<usize>,
+        output: Output,
+        scratch: &mut [u8],
+    );
 }
 
 /// Where the outputs of a block lie.
@@ -80,10 +93,10 @@ impl Gemm {
         let columns = geometry.out_channels / geometry.groups;
         let channels = geometry.in_channels / geometry.groups;
         let taps = geometry.kernel[0] * geometry.kernel[1];
-        let groups = (0..geometry.groups)
+        let operands: Vec<_> = (0..geometry.groups)
             .map(|group| {
                 let weights = columns * channels * taps;
-                let operand = Operand {
+                Operand {
                     weight: &conv.weight[group * weights..][..weights],
                     bias: &conv.bias[group * columns..][..columns],
                     multiplier: &conv.requantize.multiplier[group * columns..][..columns],
@@ -91,17 +104,22 @@ impl Gemm {
                     channels,
                     taps,
                     input_zero_point: conv.input_zero_point,
-                };
-                pack(isa, &operand, conv.requantize)
+                }
             })
             .collect();
+        // All groups have the same kernel, since they share one division into tasks.
+        let isa = kernel_isa(isa, &operands);
+        let groups =
+            operands.iter().map(|operand| pack(isa, operand, conv.requantize, &geometry)).collect();
         let name = match (isa, taps) {
             (Isa::Scalar, 1) => "pointwise_scalar",
             (Isa::Avx2(_), 1) => "pointwise_avx2",
             (Isa::Avx512Vnni(_), 1) => "pointwise_avx512vnni",
+            (Isa::Amx(_), 1) => "pointwise_amx",
             (Isa::Scalar, _) => "general_scalar",
             (Isa::Avx2(_), _) => "general_avx2",
             (Isa::Avx512Vnni(_), _) => "general_avx512vnni",
+            (Isa::Amx(_), _) => "general_amx",
         };
         Self { geometry, groups, padding: vec![conv.input_zero_point; channels], name }
     }
@@ -116,11 +134,12 @@ impl Gemm {
     }
 
     fn scratch_bytes(&self) -> usize {
-        match self.scratch_pointers() {
+        // One pointer more, since the bytes handed in need not be aligned.
+        let pointers = match self.scratch_pointers() {
             0 => 0,
-            // One more, since the bytes handed in need not be aligned.
             pointers => (pointers + 1) * size_of::<*const u8>(),
-        }
+        };
+        pointers + self.groups[0].scratch_bytes()
     }
 
     /// One task: `panels` of a group over all `pixels`.
@@ -139,12 +158,13 @@ impl Gemm {
         let packed = &self.groups[group];
         let block_rows = packed.block_rows();
         let mut stack = [std::ptr::null(); MOST_ROWS];
+        let (pointers, scratch) = scratch.split_at_mut(scratch.len() - packed.scratch_bytes());
         let taps = match self.scratch_pointers() {
             0 => &mut stack[..block_rows],
-            pointers => {
+            len => {
                 // SAFETY: every bit pattern is a pointer; they are written before they are used.
-                let (_, taps, _) = unsafe { scratch.align_to_mut::<*const u8>() };
-                &mut taps[..pointers]
+                let (_, taps, _) = unsafe { pointers.align_to_mut::<*const u8>() };
+                &mut taps[..len]
             }
         };
         for start in pixels.clone().step_by(block_rows) {
@@ -153,7 +173,7 @@ impl Gemm {
             let output = Output { start: output.at(start, 0), ..output };
             // SAFETY: the rows were gathered from this group's channels and taps; the caller's
             // promise about the outputs.
-            unsafe { packed.multiply(&rows, panels.clone(), output) };
+            unsafe { packed.multiply(&rows, panels.clone(), output, scratch) };
         }
     }
 }
@@ -208,21 +228,43 @@ impl ConvKernel for Gemm {
     }
 }
 
-fn pack(isa: Isa, operand: &Operand<'_>, requantize: &Requantize) -> Box<dyn Packed> {
-    match isa {
+/// The instruction set, at most `isa`, whose kernel serves these groups best.
+fn kernel_isa(isa: Isa, groups: &[Operand<'_>]) -> Isa {
+    let vectors = match isa.without_tiles() {
         // Large multipliers are the sign of an output that is nearly constant: rare, and not worth
         // a clamp for every vector of outputs in all other layers.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(vnni) if operand.products_fit() => {
-            Box::new(avx512vnni::Weights::new(vnni, operand, requantize))
+        Isa::Avx512Vnni(vnni) if !groups.iter().all(Operand::products_fit) => {
+            Isa::Avx2(vnni.avx2())
         }
+        other => other,
+    };
+    match vectors {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(vnni) => pack(Isa::Avx2(vnni.avx2()), operand, requantize),
+        Isa::Avx2(_) if !avx2::Weights::covers(&groups[0]) => Isa::Scalar,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(avx2) if avx2::Weights::covers(operand) => {
-            Box::new(avx2::Weights::new(avx2, operand, requantize))
+        Isa::Avx512Vnni(_) if amx::covers(&groups[0]) => isa,
+        _ => vectors,
+    }
+}
+
+fn pack(
+    isa: Isa,
+    operand: &Operand<'_>,
+    requantize: &Requantize,
+    geometry: &Conv2dGeometry,
+) -> Box<dyn Packed> {
+    match isa {
+        Isa::Scalar => Box::new(scalar::Weights::new(operand, requantize)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => Box::new(avx2::Weights::new(avx2, operand, requantize)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(vnni) => Box::new(avx512vnni::Weights::new(vnni, operand, requantize)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx(amx) => {
+            Box::new(amx::Weights::new(amx, operand, requantize, !windows::in_order(geometry)))
         }
-        _ => Box::new(scalar::Weights::new(operand, requantize)),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
     }
 }
 

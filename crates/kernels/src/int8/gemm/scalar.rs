@@ -49,7 +49,7 @@ impl Packed for Weights {
         16
     }
 
-    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
         for column in panels.start * PANEL..(panels.end * PANEL).min(self.bias.len()) {
             let weight = &self.weight[column * self.taps * self.channels..];
             for i in 0..rows.len {

@@ -146,7 +146,7 @@ proptest! {
 fn every_tile_equals_the_definition() {
     for columns in [1, 16, 17, 32, 47, 48, 50, 64, 65, 96, 144] {
         for rows in 1..=16 {
-            for channels in [1, 2, 3, 4, 5, 7, 8, 16, 19, 23] {
+            for channels in [1, 2, 3, 4, 5, 7, 8, 16, 19, 23, 29, 32, 65, 131] {
                 let seed = (columns * 1000 + rows * 100 + channels) as u64;
                 let numbers = Numbers::new(columns, channels, 30, [10, 240], seed);
                 let conv = reference::Conv2d {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, Padding};
 
 /// One group's windows over an NHWC input.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,12 @@ pub(super) struct Rows<'a> {
     pub(super) len: usize,
 }
 
+/// Whether the rows are the input's pixels in their order, one behind the other.
+pub(super) fn in_order(geometry: &Conv2dGeometry) -> bool {
+    let g = geometry;
+    g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == Padding::default()
+}
+
 impl Windows<'_> {
     /// Finds the windows of output `pixels`, counted over the whole batch. `taps` has room for as
     /// many or more windows.
@@ -40,7 +46,7 @@ impl Windows<'_> {
         let capacity = taps.len() / (g.kernel[0] * g.kernel[1]);
         let len = pixels.len();
         let channels = self.padding.len();
-        if g.kernel == [1, 1] && g.stride == [1, 1] && self.size == self.output_size {
+        if in_order(g) {
             // Pixels in their order: one check for all of them.
             let first = pixels.start * g.in_channels + self.first_channel;
             let block = &self.input[first..][..(len - 1) * g.in_channels + channels];
