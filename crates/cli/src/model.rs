@@ -95,19 +95,24 @@ impl ModelArgs {
 
     /// The network of the file.
     pub(crate) fn saved(&self) -> Result<SavedModel> {
-        let given = [
+        self.refuse_with_file(&[
             ("--weights", self.weights.is_some()),
             ("--activation", self.activation.is_some()),
             ("--num-classes", self.num_classes.is_some()),
             ("--width-mult", self.width_mult.is_some()),
-        ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Err(CliError::Usage(format!(
-                "{}: a saved model says itself what {option} would; leave the option out",
-                self.name
-            )));
-        }
+        ])?;
         Ok(SavedModel::open(&self.name)?)
+    }
+
+    /// Refuses options that were given, if a file is meant, which they cannot change.
+    pub(crate) fn refuse_with_file(&self, options: &[(&str, bool)]) -> Result<()> {
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) if self.is_file() => Err(CliError::Usage(format!(
+                "{}: {option} cannot change a saved model; leave the option out",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The network of the file, the one with the weights of `--weights`, or one with fresh weights,

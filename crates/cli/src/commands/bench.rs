@@ -60,6 +60,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 impl Bench {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
         let loaded = self.model.with_given_weights(ui)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };

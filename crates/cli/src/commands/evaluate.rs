@@ -96,6 +96,7 @@ struct Report {
 
 impl Evaluate {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ThreadArgs},
-    error::Result,
+    error::{CliError, Result},
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
 };
@@ -106,6 +106,14 @@ impl Inspect {
 
     /// The same for a saved model.
     fn quantized(&self, ui: &Ui) -> Result<()> {
+        self.model.refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
+        if !self.model.is_file() {
+            return Err(CliError::Usage(format!(
+                "--against compares a saved int8 model with a float one; pass the file that \
+                 `posterize quantize` wrote in place of {}",
+                self.model.name
+            )));
+        }
         let path = self.path.as_deref().unwrap_or_default();
         let (Some(reference), Some(data)) = (&self.against, &self.data) else {
             let report = quantized::Report::new(&self.model.saved()?, path)?;

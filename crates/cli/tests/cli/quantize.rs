@@ -260,6 +260,12 @@ fn files_that_are_no_saved_model_are_refused() {
     assert!(error.contains("none.safetensors: cannot open: No such file"), "{error}");
     let error = misused(bench(&file).arg("--weights").arg(&weights));
     assert!(error.contains("leave the option out"), "{error}");
+    let error = misused(bench(&file).arg("--no-fuse"));
+    assert!(error.contains("--no-fuse cannot change a saved model"), "{error}");
+    let mut command = scene.command("inspect");
+    let error =
+        misused(command.args(["--against", "mobilenet_v2"]).arg("--data").arg(scene.data()));
+    assert!(error.contains("in place of mobilenet_v2"), "{error}");
     let mut command = scene.with_file("quantize", &file);
     command.arg("--calibrate").arg(scene.data()).arg("-o").arg(scene.path("twice.safetensors"));
     let error = misused(&mut command);
