@@ -6,6 +6,7 @@ mod error;
 mod fetch;
 mod model;
 mod pictures;
+mod timing;
 mod ui;
 
 use std::process::ExitCode;

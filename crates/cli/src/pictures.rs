@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use posterize::{
-    Tensor,
+    Evaluation, Tensor,
     data::{Batch, Batches, Class, ImageFolder, Loader},
+    executor::Engine,
 };
 
 use crate::{
     error::{CliError, Result},
     fetch::CLASSES_FILE,
-    ui::Ui,
+    ui::{Ui, percent},
 };
 
 /// The file of classes: the one given, or else the one in `data`, or beside it.
@@ -55,6 +56,28 @@ fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> R
              class that begins with the name of its folder"
         ),
     }))
+}
+
+/// Runs a network over all pictures of `loader`, which are of `folder`, and returns how many were
+/// left out besides. `seen` gets each batch with its logits. Other threads decode the next batches
+/// meanwhile.
+pub(crate) fn evaluate(
+    engine: &mut dyn Engine,
+    folder: &ImageFolder,
+    loader: &Loader,
+    ui: &Ui,
+    seen: &mut dyn FnMut(&Batch<Tensor>, &Tensor),
+) -> Result<(Evaluation, usize)> {
+    let mut stream = Stream::new(loader, ui);
+    let bar = stream.bar.clone();
+    let result = posterize::evaluate(engine, &mut stream, &mut |so_far, batch, logits| {
+        bar.inc(batch.labels.len() as u64);
+        let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
+        bar.set_message(format!("top-1 {top1} top-5 {top5}"));
+        seen(batch, logits);
+    });
+    stream.finish(folder.root())?;
+    Ok((result?, stream.skipped))
 }
 
 /// Batches, with a warning for every picture that was left out.

@@ -194,7 +194,7 @@ fn the_trees_show_observers_and_then_scales() {
     let float = Architecture::trace(&net).unwrap().init(3).fuse().unwrap();
     let mut observed = float.prepare(&QConfigMapping::global(QConfig::fbgemm())).unwrap();
     let tree = observed.module("").unwrap().to_string();
-    let line = "(activation_post_process): HistogramObserver(min_val=inf, max_val=-inf)";
+    let line = "(activation_post_process): HistogramObserver(min_val=inf, max_val=-inf)\n";
     assert_eq!(tree.matches(line).count(), 2, "{tree}");
     observed.forward(&pictures(2, 1)).unwrap();
     let tree = observed.convert().unwrap().module("").unwrap().to_string();

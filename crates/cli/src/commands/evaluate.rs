@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     fetch::{Fetcher, Item},
     model::ModelArgs,
-    pictures::{self, Stream},
+    pictures,
     ui::{Align, Table, Ui, count, percent},
 };
 
@@ -133,8 +133,7 @@ impl Evaluate {
         ui.result(&report, &report)
     }
 
-    /// Runs the network over all pictures, and returns how many were left out besides. Other threads
-    /// decode the next batches meanwhile.
+    /// Runs the network over all pictures, and returns how many were left out besides.
     fn evaluate(
         &self,
         folder: &ImageFolder,
@@ -150,21 +149,14 @@ impl Evaluate {
             .threads(options.threads)
             .limit(limit)
             .strict(self.strict);
-        let mut stream = Stream::new(&loader, ui);
-        let bar = stream.bar.clone();
-        let result = posterize::evaluate(engine, &mut stream, &mut |so_far, batch, logits| {
-            bar.inc(batch.labels.len() as u64);
-            let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
-            bar.set_message(format!("top-1 {top1} top-5 {top5}"));
+        let found = pictures::evaluate(engine, folder, &loader, ui, &mut |batch, logits| {
             if let Some(predictions) = &mut predictions {
                 let paths = batch.indices.iter().map(|&index| &*folder.samples()[index].path);
                 predictions.add(paths.zip(batch.labels.iter().copied()), logits);
             }
-        });
-        stream.finish(folder.root())?;
-        let evaluation = result?;
+        })?;
         predictions.map_or(Ok(()), Predictions::write)?;
-        Ok((evaluation, stream.skipped))
+        Ok(found)
     }
 }
 

@@ -6,6 +6,7 @@ mod evaluate;
 mod fetch;
 mod inspect;
 mod quantize;
+mod tutorial;
 
 use clap::Subcommand;
 
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Time a network alone
     Bench(bench::Bench),
+    /// Tell the whole story of static quantization on a network, and measure each step
+    Tutorial(tutorial::Tutorial),
 }
 
 /// Runs a command to its end.
@@ -37,5 +40,6 @@ pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
         Command::Evaluate(command) => command.run(ui),
         Command::Inspect(command) => command.run(ui),
         Command::Bench(command) => command.run(ui),
+        Command::Tutorial(command) => command.run(ui),
     }
 }

@@ -58,6 +58,17 @@ impl Ui {
         .map_err(CliError::Output)
     }
 
+    /// A part of a result that is told step by step, on stdout; nothing under `--json`.
+    pub(crate) fn part(&self, text: impl Display) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        self.bars.suspend(|| {
+            let mut stdout = anstream::stdout().lock();
+            writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(CliError::Output)
+        })
+    }
+
     /// A line for a person who watches, on stderr.
     pub(crate) fn note(&self, text: impl Display) {
         self.stderr(format_args!("{NOTE}{text}{NOTE:#}"));

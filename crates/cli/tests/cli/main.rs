@@ -9,3 +9,4 @@ mod quantize;
 mod scene;
 mod server;
 mod support;
+mod tutorial;

@@ -228,8 +228,10 @@ impl ObservedModel {
     /// There is no such module.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(self.model.graph(), path, &|id, node| {
-            let observer =
-                self.observers.get(&id).map(|observer| Leaf::new(observer.to_string(), ""));
+            let observer = self
+                .observers
+                .get(&id)
+                .map(|observer| Leaf::new(observer.spec().kind.to_string(), observer.extra_repr()));
             match (float_leaf(node), observer) {
                 (Some(leaf), Some(observer)) => Some(observed_leaf(leaf, observer)),
                 (Some(leaf), None) => Some(leaf),

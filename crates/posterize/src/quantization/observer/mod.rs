@@ -234,20 +234,26 @@ impl Observer {
     }
 }
 
-impl fmt::Display for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.spec.kind)?;
+impl Observer {
+    /// What it has seen, as PyTorch's `extra_repr` prints it.
+    pub(crate) fn extra_repr(&self) -> String {
         let ranges = self.statistics.ranges();
         if self.spec.kind.is_per_channel() {
             let minima: Vec<f32> = ranges.iter().map(|range| range.min).collect();
             let maxima: Vec<f32> = ranges.iter().map(|range| range.max).collect();
-            write!(f, "min_val={}, max_val={})", Elided(&minima), Elided(&maxima))
+            format!("min_val={}, max_val={}", Elided(&minima), Elided(&maxima))
         } else {
             let (min, max) = ranges
                 .first()
                 .map_or((f32::INFINITY, f32::NEG_INFINITY), |range| (range.min, range.max));
-            write!(f, "min_val={min}, max_val={max})")
+            format!("min_val={min}, max_val={max}")
         }
+    }
+}
+
+impl fmt::Display for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.spec.kind, self.extra_repr())
     }
 }
 

@@ -1,0 +1,93 @@
+//! Bars as SVG, one panel for each figure; their colours are the page's.
+
+use std::fmt::Write;
+
+use super::{html::escaped, story::Row};
+
+const WIDTH: f64 = 620.0;
+/// Where the bars begin, behind the names, and where the longest ends, before its number.
+const LEFT: f64 = 140.0;
+const RIGHT: f64 = 550.0;
+const LINE: f64 = 26.0;
+const BAR: f64 = 16.0;
+
+/// A panel of bars from zero to `full`, or to the largest value.
+struct Panel {
+    title: &'static str,
+    value: fn(&Row) -> f64,
+    full: Option<f64>,
+    decimals: usize,
+}
+
+const PANELS: [Panel; 3] = [
+    Panel {
+        title: "Top-1 accuracy, %",
+        value: |row| row.score.top1,
+        full: Some(100.0),
+        decimals: 2,
+    },
+    Panel { title: "Time, ms per picture", value: |row| row.ms_per_image, full: None, decimals: 2 },
+    Panel { title: "Size, MB", value: |row| row.score.size_mb, full: None, decimals: 2 },
+];
+
+/// One figure for each panel.
+pub(super) fn render(rows: &[Row]) -> String {
+    PANELS.iter().map(|panel| figure(panel, rows)).collect()
+}
+
+fn figure(panel: &Panel, rows: &[Row]) -> String {
+    let largest = rows.iter().map(panel.value).fold(0.0, f64::max);
+    let full = panel.full.unwrap_or(largest);
+    let height = LINE * rows.len() as f64;
+    let mut svg = format!(
+        "<figure><figcaption>{0}</figcaption>\n\
+         <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{0}\">\n",
+        panel.title
+    );
+    for (index, row) in rows.iter().enumerate() {
+        let value = (panel.value)(row);
+        // Nothing to compare with is no bar.
+        let length = if full > 0.0 { (RIGHT - LEFT) * (value / full).clamp(0.0, 1.0) } else { 0.0 };
+        let top = LINE * index as f64;
+        let middle = top + LINE / 2.0;
+        let class = if index == 0 { "float" } else { "int8" };
+        let _ = writeln!(
+            svg,
+            "<text class=\"name\" x=\"{name}\" y=\"{middle}\">{method}</text>\
+             <rect class=\"{class}\" x=\"{LEFT}\" y=\"{bar}\" width=\"{length:.1}\" height=\"{BAR}\" \
+             rx=\"2\"/><text class=\"value\" x=\"{number:.1}\" y=\"{middle}\">{value:.decimals$}</text>",
+            name = LEFT - 10.0,
+            method = escaped(row.score.method),
+            bar = top + (LINE - BAR) / 2.0,
+            number = LEFT + length + 8.0,
+            decimals = panel.decimals,
+        );
+    }
+    svg + "</svg></figure>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::story::Story, render};
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        let mut story = Story::example();
+        let svg = render(&story.rows);
+        let widths: Vec<f64> = svg
+            .split("<rect ")
+            .skip(1)
+            .map(|rect| {
+                let width = rect.split("width=\"").nth(1).unwrap().split('"').next().unwrap();
+                width.parse().unwrap()
+            })
+            .collect();
+        // 88 and 44 of 100 %, 20 and 5 of 20 ms, 14 and 3.5 of 14 MB; a full bar is 410 wide.
+        assert_eq!(widths, [360.8, 180.4, 410.0, 102.5, 410.0, 102.5]);
+        assert_eq!(svg.matches("class=\"float\"").count(), 3);
+        assert!(svg.contains(">88.00<") && svg.contains(">3.50<"));
+
+        story.rows.iter_mut().for_each(|row| row.ms_per_image = 0.0);
+        assert!(!render(&story.rows).contains("NaN"));
+    }
+}

@@ -1,0 +1,114 @@
+//! How long a network takes, without reading pictures.
+
+use std::time::{Duration, Instant};
+
+use posterize::{Tensor, executor::Engine};
+
+use crate::{error::Result, ui::Ui};
+
+/// Caches, branch predictors and the clock settle over at least this many runs and this long.
+const WARM_UP_RUNS: u32 = 5;
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Milliseconds per picture of each of `runs` runs after a warm-up.
+pub(crate) fn times(
+    engine: &mut dyn Engine,
+    images: &Tensor,
+    runs: u32,
+    ui: &Ui,
+) -> Result<Vec<f64>> {
+    warm_up(engine, images)?;
+    let bar = ui.steps_bar("timing", u64::from(runs));
+    let mut times = Vec::with_capacity(runs as usize);
+    for _ in 0..runs {
+        times.push(time(engine, images)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(times)
+}
+
+/// The same for several engines that take `turns` turns of `runs` runs each, so that whatever else
+/// the machine does meanwhile slows all of them alike.
+pub(crate) fn times_in_turns(
+    engines: &mut [Box<dyn Engine>],
+    images: &Tensor,
+    turns: u32,
+    runs: u32,
+    ui: &Ui,
+) -> Result<Vec<Vec<f64>>> {
+    for engine in &mut *engines {
+        warm_up(engine.as_mut(), images)?;
+    }
+    let mut times = vec![Vec::new(); engines.len()];
+    let bar = ui.steps_bar("timing", u64::from(turns) * engines.len() as u64);
+    for _ in 0..turns {
+        for (engine, times) in engines.iter_mut().zip(&mut times) {
+            // The one before it left its own weights in the caches.
+            engine.run(images)?;
+            for _ in 0..runs {
+                times.push(time(engine.as_mut(), images)?);
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(times)
+}
+
+fn warm_up(engine: &mut dyn Engine, images: &Tensor) -> Result<()> {
+    let start = Instant::now();
+    let mut run = 0;
+    while run < WARM_UP_RUNS || start.elapsed() < WARM_UP {
+        engine.run(images)?;
+        run += 1;
+    }
+    Ok(())
+}
+
+/// Milliseconds per picture of one run.
+fn time(engine: &mut dyn Engine, images: &Tensor) -> Result<f64> {
+    let start = Instant::now();
+    engine.run(images)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3 / images.shape()[0] as f64)
+}
+
+/// Noise in the range of normalized pictures, the same every time.
+pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
+    let mut state = 1u32;
+    let values = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+    });
+    let values = values.take(count * 3 * size * size).collect();
+    Ok(Tensor::channels_last([count, 3, size, size], values)?)
+}
+
+/// The smallest value that at least `share` of the values do not exceed (the nearest rank).
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let rank = (share * values.len() as f64).ceil() as usize;
+    values[rank.saturating_sub(1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{percentile, pictures};
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(percentile(&mut values, 0.0), 1.0);
+        assert_eq!(percentile(&mut values, 0.5), 100.0);
+        assert_eq!(percentile(&mut values, 0.99), 198.0);
+        assert_eq!(percentile(&mut [3.0], 0.99), 3.0);
+    }
+
+    #[test]
+    fn pictures_are_noise_around_zero() {
+        let images = pictures(2, 32).unwrap();
+        assert!(images.data().iter().all(|value| (-2.0..2.0).contains(value)));
+        let mean = images.data().iter().sum::<f32>() / images.data().len() as f32;
+        assert!(mean.abs() < 0.1, "{mean}");
+    }
+}
