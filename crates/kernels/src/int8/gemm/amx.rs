@@ -31,6 +31,10 @@ const COLUMNS: usize = 16;
 const TILE: usize = ROWS * COLUMNS;
 /// Values that a row or column of a tile holds at most.
 const MOST_DEPTH: usize = 64;
+/// Bytes of weights that a step of a block of two tiles of rows and columns fetches for later: half
+/// of a step's. Weights mostly come from the third-level cache, whose latency a tile's 16 loads do
+/// not hide.
+const FETCHED: usize = 1024;
 /// Input bytes that a block of gathered rows takes at most, about: a part of the L2 cache.
 const GATHERED_BYTES: usize = 320 * 1024;
 
@@ -201,13 +205,14 @@ impl Weights {
             let first = panel * 2 * COLUMNS;
             let columns = (self.columns - first).min(2 * COLUMNS);
             let tiles = columns.div_ceil(COLUMNS);
-            let call = Block {
+            let mut call = Block {
                 stride,
                 bias: packed.as_ptr(),
                 weights: packed[tiles * 2 * Lines::LEN..].as_ptr(),
                 steps: count - 1,
                 step,
                 tile: step * COLUMNS,
+                ahead: packed.as_ptr(),
                 last: self.steps.depth.wrapping_sub(count * step),
             };
             for row in (0..len).step_by(2 * ROWS) {
@@ -217,6 +222,13 @@ impl Weights {
                 let accumulators = buffers[block % 2];
                 block += 1;
                 let second = row + ROWS < len;
+                // The first two blocks fetch half of the next panel each, later ones what is there.
+                call.ahead = match row / (2 * ROWS) {
+                    half @ (0 | 1) => {
+                        packed.as_ptr().wrapping_add(self.panel_bytes + half * count * FETCHED)
+                    }
+                    _ => packed.as_ptr(),
+                };
                 // SAFETY: rows are within the input, and the panel has been packed for these steps
                 // and tiles; the configuration fits both; a buffer holds four tiles.
                 unsafe {
@@ -349,6 +361,9 @@ struct Block {
     step: usize,
     /// Bytes of a tile of weights.
     tile: usize,
+    /// From where on each step fetches weights for later: [`FETCHED`] bytes, twice as many for one
+    /// tile of rows, one line where there is one tile of columns.
+    ahead: *const u8,
     /// Added to the position after `steps` steps, where the last one begins (modulo 2^64).
     last: usize,
 }
@@ -388,6 +403,7 @@ macro_rules! block {
                     steps = inout(reg) self.steps => _,
                     step = in(reg) self.step,
                     last = in(reg) self.last,
+                    ahead = inout(reg) self.ahead => _,
                     accumulators = in(reg) accumulators,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -407,12 +423,30 @@ impl Block {
         "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
         add {weights}, {tile}
         tileloadd tmm7, [{weights} + {line}]
         tdpbusd tmm1, tmm4, tmm7
         add {weights}, {tile}
         tileloadd tmm5, [{b} + {stride}]
         tdpbusd tmm2, tmm5, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
         tdpbusd tmm3, tmm5, tmm7",
         "tilestored [{accumulators} + {line}], tmm0
         tilestored [{accumulators} + {line} + 1024], tmm1
@@ -426,6 +460,8 @@ impl Block {
         "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        add {ahead}, 64
         add {weights}, {tile}
         tileloadd tmm5, [{b} + {stride}]
         tdpbusd tmm2, tmm5, tmm6",
@@ -439,9 +475,45 @@ impl Block {
         "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
         add {weights}, {tile}
         tileloadd tmm7, [{weights} + {line}]
         tdpbusd tmm1, tmm4, tmm7
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
         add {weights}, {tile}",
         "tilestored [{accumulators} + {line}], tmm0
         tilestored [{accumulators} + {line} + 1024], tmm1"
@@ -452,6 +524,8 @@ impl Block {
         "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        add {ahead}, 64
         add {weights}, {tile}",
         "tilestored [{accumulators} + {line}], tmm0"
     );
