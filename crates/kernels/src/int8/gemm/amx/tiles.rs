@@ -1,0 +1,231 @@
+//! The instructions on tiles: their configuration, and blocks of up to 2 x 2 tiles of outputs.
+
+use std::arch::asm;
+
+/// What `ldtilecfg` loads.
+#[repr(C, align(64))]
+pub(super) struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes_per_row: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Configuration {
+    /// Tiles 0 to 3 hold accumulators and 4 and 5 activations, each of `rows` rows; tiles 6 and 7
+    /// hold weights. Activations and weights are `step` values deep.
+    pub(super) fn new(rows: usize, step: usize) -> Self {
+        let (accumulators, activations) = ((64, rows as u8), (step as u16, rows as u8));
+        let weights = (64, (step / 4) as u8);
+        let mut configuration = Self {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            bytes_per_row: [0; 16],
+            rows: [0; 16],
+        };
+        let shapes = [[accumulators; 2], [accumulators; 2], [activations; 2], [weights; 2]];
+        for (tile, &(bytes, rows)) in shapes.as_flattened().iter().enumerate() {
+            configuration.bytes_per_row[tile] = bytes;
+            configuration.rows[tile] = rows;
+        }
+        configuration
+    }
+
+    /// Configures the thread's tiles.
+    #[inline]
+    pub(super) fn load(&self) {
+        // SAFETY: reads 64 bytes, a valid configuration; only code behind an `Amx` comes here.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(readonly, nostack, preserves_flags)) }
+    }
+}
+
+/// Gives the tiles up, so that the system need not save them.
+#[inline]
+pub(super) fn release() {
+    // SAFETY: no tile is in use between blocks; only code behind an `Amx` comes here.
+    unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+}
+
+/// What the blocks of a panel have in common.
+pub(super) struct Block {
+    /// Bytes from one row to the next.
+    pub(super) stride: usize,
+    pub(super) bias: *const u8,
+    pub(super) weights: *const u8,
+    /// Steps but the last.
+    pub(super) steps: usize,
+    /// Bytes of a step in a row.
+    pub(super) step: usize,
+    /// Bytes of a tile of weights.
+    pub(super) tile: usize,
+    /// From where on each step fetches weights for later: [`FETCHED`] bytes, twice as many for one
+    /// tile of rows, one line where there is one tile of columns.
+    pub(super) ahead: *const u8,
+    /// Added to the position after `steps` steps, where the last one begins (modulo 2^64).
+    pub(super) last: usize,
+}
+
+/// One function that computes a block: `init` loads biases into accumulators, `step` multiplies
+/// one step of rows and weights, moving the pointer to the weights on, `store` stores accumulators.
+macro_rules! block {
+    ($name:ident($($row:ident: $pointer:literal),*): $init:literal, $step:literal, $store:literal) => {
+        /// # Safety
+        /// Tiles must be configured for the step and the rows of this block, whose bytes must be
+        /// readable; there must be as many biases and weights as the name says, and room for as
+        /// many accumulators.
+        #[inline]
+        pub(super) unsafe fn $name(&self, $($row: *const u8,)* accumulators: *mut i32) {
+            // SAFETY: reads rows, biases and weights and writes accumulators, as promised.
+            unsafe {
+                asm!(
+                    $init,
+                    "test {steps}, {steps}",
+                    "jz 3f",
+                    "2:",
+                    $step,
+                    $(concat!("add {", $pointer, "}, {step}"),)*
+                    "dec {steps}",
+                    "jnz 2b",
+                    "3:",
+                    $(concat!("add {", $pointer, "}, {last}"),)*
+                    $step,
+                    $store,
+                    $($row = inout(reg) $row => _,)*
+                    stride = in(reg) self.stride,
+                    bias = in(reg) self.bias,
+                    zero = in(reg) 0usize,
+                    line = in(reg) 64usize,
+                    weights = inout(reg) self.weights => _,
+                    tile = in(reg) self.tile,
+                    steps = inout(reg) self.steps => _,
+                    step = in(reg) self.step,
+                    last = in(reg) self.last,
+                    ahead = inout(reg) self.ahead => _,
+                    accumulators = in(reg) accumulators,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+impl Block {
+    block!(two_by_two(a: "a", b: "b"):
+        "tileloadd tmm0, [{bias} + {zero}]
+        tileloadd tmm1, [{bias} + {zero} + 64]
+        tileloadd tmm2, [{bias} + {zero}]
+        tileloadd tmm3, [{bias} + {zero} + 64]",
+        "tileloadd tmm4, [{a} + {stride}]
+        tileloadd tmm6, [{weights} + {line}]
+        tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        add {weights}, {tile}
+        tileloadd tmm7, [{weights} + {line}]
+        tdpbusd tmm1, tmm4, tmm7
+        add {weights}, {tile}
+        tileloadd tmm5, [{b} + {stride}]
+        tdpbusd tmm2, tmm5, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        tdpbusd tmm3, tmm5, tmm7",
+        "tilestored [{accumulators} + {line}], tmm0
+        tilestored [{accumulators} + {line} + 1024], tmm1
+        tilestored [{accumulators} + {line} + 2048], tmm2
+        tilestored [{accumulators} + {line} + 3072], tmm3"
+    );
+
+    block!(two_by_one(a: "a", b: "b"):
+        "tileloadd tmm0, [{bias} + {zero}]
+        tileloadd tmm2, [{bias} + {zero}]",
+        "tileloadd tmm4, [{a} + {stride}]
+        tileloadd tmm6, [{weights} + {line}]
+        tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        add {ahead}, 64
+        add {weights}, {tile}
+        tileloadd tmm5, [{b} + {stride}]
+        tdpbusd tmm2, tmm5, tmm6",
+        "tilestored [{accumulators} + {line}], tmm0
+        tilestored [{accumulators} + {line} + 1024], tmm2"
+    );
+
+    block!(one_by_two(a: "a"):
+        "tileloadd tmm0, [{bias} + {zero}]
+        tileloadd tmm1, [{bias} + {zero} + 64]",
+        "tileloadd tmm4, [{a} + {stride}]
+        tileloadd tmm6, [{weights} + {line}]
+        tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        add {weights}, {tile}
+        tileloadd tmm7, [{weights} + {line}]
+        tdpbusd tmm1, tmm4, tmm7
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        add {weights}, {tile}",
+        "tilestored [{accumulators} + {line}], tmm0
+        tilestored [{accumulators} + {line} + 1024], tmm1"
+    );
+
+    block!(one_by_one(a: "a"):
+        "tileloadd tmm0, [{bias} + {zero}]",
+        "tileloadd tmm4, [{a} + {stride}]
+        tileloadd tmm6, [{weights} + {line}]
+        tdpbusd tmm0, tmm4, tmm6
+        prefetcht1 [{ahead}]
+        add {ahead}, 64
+        add {weights}, {tile}",
+        "tilestored [{accumulators} + {line}], tmm0"
+    );
+}
