@@ -26,3 +26,8 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};
 pub use tensor::{MemoryFormat, Tensor};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
