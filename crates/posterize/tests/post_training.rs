@@ -205,3 +205,15 @@ fn the_trees_show_observers_and_then_scales() {
     assert!(tree.contains("(quant): Quantize(scale=tensor([0.0"), "{tree}");
     assert!(tree.contains("(dequant): DeQuantize()"), "{tree}");
 }
+
+#[test]
+fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
+    use posterize::executor::{Engine, FloatEngine};
+    let mut engine = FloatEngine::new(&model(), Options::new(1).unwrap());
+    let empty = Tensor::zeros([0, 3, 32, 32]);
+    for _ in 0..2 {
+        let error = engine.run(&empty).unwrap_err().to_string();
+        assert_eq!(error, "input: [0, 3, 32, 32] has an empty axis");
+        assert_eq!(engine.run(&pictures(1, 0)).unwrap().shape(), [1, 10]);
+    }
+}

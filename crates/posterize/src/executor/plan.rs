@@ -98,7 +98,8 @@ pub(super) struct Plan {
     qparams: Vec<Option<QParams8>>,
     /// `[C, H, W]` of the pictures it was made for.
     pub picture: [usize; 3],
-    batch: usize,
+    /// The batch size that memory is laid out for.
+    batch: Option<usize>,
     steps: Vec<Step>,
     /// The place of every node's output.
     slots: Vec<Slot>,
@@ -140,7 +141,7 @@ impl Plan {
             graph: graph.clone(),
             qparams,
             picture,
-            batch: 0,
+            batch: None,
             steps,
             slots: Vec::new(),
             output_shape: Vec::new(),
@@ -151,7 +152,7 @@ impl Plan {
 
     /// Places every value for a batch size.
     pub(super) fn lay_out(&mut self, batch: usize, threads: usize) -> Result<()> {
-        if self.batch == batch {
+        if self.batch == Some(batch) {
             return Ok(());
         }
         let [c, h, w] = self.picture;
@@ -202,7 +203,7 @@ impl Plan {
         self.float.scratch.resize(float_scratch, 0.0);
         self.int8.scratch.resize(int8_scratch, 0);
         self.output_shape.clone_from(&shapes[self.graph.output().0].shape);
-        self.batch = batch;
+        self.batch = Some(batch);
         Ok(())
     }
 
