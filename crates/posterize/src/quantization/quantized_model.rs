@@ -1,6 +1,7 @@
 //! The int8 model: a graph whose values have scales, with int8 weights.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use posterize_kernels::int8::{QParams8, Requantize};
 use posterize_kernels::reference;
@@ -37,7 +38,7 @@ impl QuantizedLayer {
         (0..self.bias.len())
             .map(|channel| {
                 let weight = self.qparams.channel(channel).scale;
-                let multiplier = input.scale * weight / output.scale;
+                let multiplier = Requantize::multiplier(input.scale, weight, output.scale);
                 if multiplier.is_finite() && multiplier > 0.0 {
                     Ok(multiplier)
                 } else {
@@ -57,7 +58,8 @@ impl QuantizedLayer {
 pub struct QuantizedModel {
     graph: Graph,
     qparams: Vec<Option<QParams>>,
-    layers: BTreeMap<String, QuantizedLayer>,
+    /// Shared, so that an engine's copy of the model costs nothing.
+    layers: Arc<BTreeMap<String, QuantizedLayer>>,
     parameters: Parameters,
     mapping: QConfigMapping,
 }
@@ -76,7 +78,7 @@ impl QuantizedModel {
         parameters: Parameters,
         mapping: QConfigMapping,
     ) -> Result<Self> {
-        let model = Self { graph, qparams, layers, parameters, mapping };
+        let model = Self { graph, qparams, layers: Arc::new(layers), parameters, mapping };
         model.validate()?;
         Ok(model)
     }
