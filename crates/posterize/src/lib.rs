@@ -2,7 +2,7 @@
 //! one, and proves that it is still as accurate.
 //!
 //! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
-//! [`models`] → [`quantization`] → [`executor`] → [`mod@format`].
+//! [`models`] → [`quantization`] → [`executor`] → [`training`] → [`mod@format`].
 
 pub mod atomic_file;
 pub mod checkpoint;
@@ -19,6 +19,7 @@ pub mod models;
 pub mod nn;
 pub mod quantization;
 pub mod tensor;
+pub mod training;
 
 pub use checkpoint::StateDict;
 pub use compare::{LayerError, compare};

@@ -153,10 +153,30 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
+/// The logarithm of softmax over a row of logits. The highest is subtracted before the exponential,
+/// so that no finite logits overflow; the sum is in f64.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSoftmax {
+    highest: f64,
+    log_sum: f64,
+}
+
+impl LogSoftmax {
+    pub(crate) fn of(row: &[f32]) -> Self {
+        let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = row.iter().map(|&value| (f64::from(value) - highest).exp()).sum();
+        Self { highest, log_sum: sum.ln() }
+    }
+
+    /// `ln(softmax(row)[c])` for `value = row[c]`.
+    pub(crate) fn at(self, value: f32) -> f64 {
+        (f64::from(value) - self.highest) - self.log_sum
+    }
+}
+
 /// The mean over samples of `-log(softmax(logits)[label])`; PyTorch's `CrossEntropyLoss`.
 ///
-/// `logits` is `[N, C]`. The highest logit is subtracted before the exponential, so that no
-/// finite logits overflow; the sum is in f64.
+/// `logits` is `[N, C]`; no finite ones overflow.
 ///
 /// # Errors
 /// As [`accuracy`].
@@ -164,12 +184,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &[usize]) -> Result<f64> {
     let classes = check(logits, labels)?;
     let total: f64 = rows(logits, classes)
         .zip(labels)
-        .map(|(row, &label)| {
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let distance = |value: f32| f64::from(value) - f64::from(max);
-            let sum: f64 = row.iter().map(|&value| distance(value).exp()).sum();
-            sum.ln() - distance(row[label])
-        })
+        .map(|(row, &label)| -LogSoftmax::of(row).at(row[label]))
         .sum();
     Ok(total / labels.len() as f64)
 }

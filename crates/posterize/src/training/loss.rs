@@ -1,0 +1,119 @@
+//! What training makes small.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::metrics::{self, LogSoftmax};
+use crate::tensor::Tensor;
+
+/// Softmax and cross-entropy, with label smoothing; PyTorch's
+/// `torch.nn.CrossEntropyLoss(label_smoothing=…)`.
+///
+/// With `p = softmax(logits)` the loss of a sample is
+/// `−(1 − ε) · ln p[label] − ε / C · Σ ln p[c]` (Szegedy et al. 2016), and that of a batch the mean.
+///
+/// ```
+/// use posterize::{Tensor, training::CrossEntropy};
+/// let mut gradient = [0.0; 2];
+/// let logits = Tensor::new([1, 2], vec![0.0, 0.0])?;
+/// let loss = CrossEntropy::default().forward_backward(&logits, &[1], &mut gradient)?;
+/// assert!((loss.value - 2f32.ln()).abs() < 1e-6);
+/// assert_eq!(gradient, [0.5, -0.5]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CrossEntropy {
+    /// ε: how much of the target is spread evenly over all classes, 0 to 1.
+    pub label_smoothing: f64,
+}
+
+/// The loss of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// The mean over the samples. Not finite where a logit is not.
+    pub value: f32,
+    /// How many samples have their label's logit as the highest.
+    pub correct: usize,
+}
+
+impl CrossEntropy {
+    /// Checks the range of ε.
+    ///
+    /// # Errors
+    /// It is not in `[0, 1]`.
+    pub fn validate(&self) -> Result<()> {
+        if (0.0..=1.0).contains(&self.label_smoothing) {
+            return Ok(());
+        }
+        let found = self.label_smoothing;
+        Err(Error::Argument(format!("label smoothing is {found}; expected 0 to 1")))
+    }
+
+    /// The loss of `logits` `[N, C]`, and its gradient with respect to them, row by row. Sums are in
+    /// f64; no finite logits overflow.
+    ///
+    /// # Errors
+    /// `logits` is not `[N, C]` with a label for each row, or a label is not below `C`.
+    ///
+    /// # Panics
+    /// `gradient` has another length than `logits`.
+    pub fn forward_backward(
+        &self,
+        logits: &Tensor,
+        labels: &[usize],
+        gradient: &mut [f32],
+    ) -> Result<Loss> {
+        let [correct] = metrics::correct(logits, labels, [1])?;
+        assert_eq!(gradient.len(), logits.data().len(), "there is a gradient for each logit");
+        let samples = labels.len() as f64;
+        let classes = logits.data().len() / labels.len();
+        let smoothed = self.label_smoothing / classes as f64;
+        let mut total = 0.0;
+        let rows = logits.data().chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
+        for ((row, gradient), &label) in rows.zip(labels) {
+            let log_softmax = LogSoftmax::of(row);
+            let mut loss = -(1.0 - self.label_smoothing) * log_softmax.at(row[label]);
+            let mut sum = 0.0;
+            for (gradient, &logit) in gradient.iter_mut().zip(row) {
+                let log_probability = log_softmax.at(logit);
+                sum += log_probability;
+                *gradient = ((log_probability.exp() - smoothed) / samples) as f32;
+            }
+            let target = (1.0 - self.label_smoothing) + smoothed;
+            gradient[label] = ((log_softmax.at(row[label]).exp() - target) / samples) as f32;
+            // Nothing of an infinite sum where it does not count.
+            if smoothed != 0.0 {
+                loss -= smoothed * sum;
+            }
+            total += loss;
+        }
+        Ok(Loss { value: (total / samples) as f32, correct })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logit_that_is_not_finite_shows_in_the_loss() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let logits = Tensor::new([1, 3], vec![0.0, bad, 1.0]).unwrap();
+            let loss =
+                CrossEntropy::default().forward_backward(&logits, &[0], &mut [0.0; 3]).unwrap();
+            assert!(!loss.value.is_finite(), "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let loss = CrossEntropy::default();
+        let logits = Tensor::zeros([2, 3]);
+        let error = loss.forward_backward(&logits, &[0, 3], &mut [0.0; 6]).unwrap_err();
+        assert!(error.to_string().contains("label 3"), "{error}");
+        assert!(loss.forward_backward(&logits, &[0], &mut [0.0; 6]).is_err());
+        for label_smoothing in [-0.1, 1.1, f64::NAN] {
+            assert!(CrossEntropy { label_smoothing }.validate().is_err());
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What training changes: the weights, with their gradients.
+
+/// What a trained tensor is to its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The weight of a convolution or of a linear layer.
+    Weight,
+    /// The bias of either.
+    Bias,
+    /// The weight or the bias of a batch norm.
+    BatchNorm,
+}
+
+/// A trained tensor and its gradient, as an optimiser sees them: flat, in the order of PyTorch's
+/// layout.
+#[derive(Debug)]
+pub struct TrainedMut<'a> {
+    /// The name in PyTorch's state dict: `features.0.0.weight`.
+    pub name: &'a str,
+    /// What it is to its layer.
+    pub role: Role,
+    /// The values.
+    pub value: &'a mut [f32],
+    /// The gradient of the loss; as long as `value`.
+    pub gradient: &'a mut [f32],
+}
