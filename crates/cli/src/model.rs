@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use posterize::{
     Architecture, FloatModel, StateDict,
     data::{Class, Preprocessing},
-    executor::{Engine, FloatEngine, Int8Engine, Options},
+    executor::{Engine, Options, compile},
     format::SavedModel,
     graph::{Activation, Graph, ModuleTree},
     models::{self, Config},
@@ -220,12 +220,13 @@ impl Loaded {
         Ok(self)
     }
 
-    /// What runs it.
-    pub(crate) fn engine(&self, options: Options) -> Box<dyn Engine> {
-        match &self.network {
-            Network::Float(model) => Box::new(FloatEngine::new(model, options)),
-            Network::Int8(model) => Box::new(Int8Engine::new(model, options)),
-        }
+    /// What runs it, ready for its pictures as tensors and as pixels.
+    pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
+        let options = options.pictures(&self.preprocessing);
+        Ok(match &self.network {
+            Network::Float(model) => compile(model, options)?,
+            Network::Int8(model) => compile(model, options)?,
+        })
     }
 
     pub(crate) fn graph(&self) -> &Graph {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use posterize::{
     Evaluation, Tensor,
-    data::{Batch, Batches, Class, ImageFolder, Loader},
+    data::{Batch, BatchImages, Batches, Class, ImageFolder, Loader, PixelBatch},
     executor::Engine,
 };
 
@@ -62,13 +62,13 @@ fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> R
 /// left out besides. `seen` gets each batch with its logits. Other threads decode the next batches
 /// meanwhile.
 pub(crate) fn evaluate(
-    engine: &mut dyn Engine,
+    engine: &mut Engine,
     folder: &ImageFolder,
     loader: &Loader,
     ui: &Ui,
-    seen: &mut dyn FnMut(&Batch<Tensor>, &Tensor),
+    seen: &mut dyn FnMut(&Batch<PixelBatch>, &Tensor),
 ) -> Result<(Evaluation, usize)> {
-    let mut stream = Stream::new(loader, ui);
+    let mut stream = Stream::new(loader, loader.pixels(), ui);
     let bar = stream.bar.clone();
     let result = posterize::evaluate(engine, &mut stream, &mut |so_far, batch, logits| {
         bar.inc(batch.labels.len() as u64);
@@ -81,8 +81,8 @@ pub(crate) fn evaluate(
 }
 
 /// Batches, with a warning for every picture that was left out.
-pub(crate) struct Stream<'a> {
-    batches: Batches<Tensor>,
+pub(crate) struct Stream<'a, T: BatchImages> {
+    batches: Batches<T>,
     ui: &'a Ui,
     pub(crate) bar: ProgressBar,
     /// How many pictures there are, those left out included.
@@ -91,11 +91,11 @@ pub(crate) struct Stream<'a> {
     pub(crate) skipped: usize,
 }
 
-impl<'a> Stream<'a> {
-    /// The batches of `loader`. Whoever takes them moves the bar.
-    pub(crate) fn new(loader: &Loader, ui: &'a Ui) -> Self {
+impl<'a, T: BatchImages + 'static> Stream<'a, T> {
+    /// The `batches` of `loader`. Whoever takes them moves the bar.
+    pub(crate) fn new(loader: &Loader, batches: Batches<T>, ui: &'a Ui) -> Self {
         let (total, bar) = (loader.len(), ui.pictures_bar(loader.len() as u64));
-        Self { batches: loader.tensors(), ui, bar, total, skipped: 0 }
+        Self { batches, ui, bar, total, skipped: 0 }
     }
 
     /// Removes the bar; an error where there was no picture but those left out.
@@ -109,8 +109,8 @@ impl<'a> Stream<'a> {
     }
 }
 
-impl Iterator for Stream<'_> {
-    type Item = posterize::Result<Batch<Tensor>>;
+impl<T: BatchImages> Iterator for Stream<'_, T> {
+    type Item = posterize::Result<Batch<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next();

@@ -11,12 +11,7 @@ const WARM_UP_RUNS: u32 = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Milliseconds per picture of each of `runs` runs after a warm-up.
-pub(crate) fn times(
-    engine: &mut dyn Engine,
-    images: &Tensor,
-    runs: u32,
-    ui: &Ui,
-) -> Result<Vec<f64>> {
+pub(crate) fn times(engine: &mut Engine, images: &Tensor, runs: u32, ui: &Ui) -> Result<Vec<f64>> {
     warm_up(engine, images)?;
     let bar = ui.steps_bar("timing", u64::from(runs));
     let mut times = Vec::with_capacity(runs as usize);
@@ -31,14 +26,14 @@ pub(crate) fn times(
 /// The same for several engines that take `turns` turns of `runs` runs each, so that whatever else
 /// the machine does meanwhile slows all of them alike.
 pub(crate) fn times_in_turns(
-    engines: &mut [Box<dyn Engine>],
+    engines: &mut [Engine],
     images: &Tensor,
     turns: u32,
     runs: u32,
     ui: &Ui,
 ) -> Result<Vec<Vec<f64>>> {
     for engine in &mut *engines {
-        warm_up(engine.as_mut(), images)?;
+        warm_up(engine, images)?;
     }
     let mut times = vec![Vec::new(); engines.len()];
     let bar = ui.steps_bar("timing", u64::from(turns) * engines.len() as u64);
@@ -47,7 +42,7 @@ pub(crate) fn times_in_turns(
             // The one before it left its own weights in the caches.
             engine.run(images)?;
             for _ in 0..runs {
-                times.push(time(engine.as_mut(), images)?);
+                times.push(time(engine, images)?);
             }
             bar.inc(1);
         }
@@ -56,7 +51,7 @@ pub(crate) fn times_in_turns(
     Ok(times)
 }
 
-fn warm_up(engine: &mut dyn Engine, images: &Tensor) -> Result<()> {
+fn warm_up(engine: &mut Engine, images: &Tensor) -> Result<()> {
     let start = Instant::now();
     let mut run = 0;
     while run < WARM_UP_RUNS || start.elapsed() < WARM_UP {
@@ -67,7 +62,7 @@ fn warm_up(engine: &mut dyn Engine, images: &Tensor) -> Result<()> {
 }
 
 /// Milliseconds per picture of one run.
-fn time(engine: &mut dyn Engine, images: &Tensor) -> Result<f64> {
+fn time(engine: &mut Engine, images: &Tensor) -> Result<f64> {
     let start = Instant::now();
     engine.run(images)?;
     Ok(start.elapsed().as_secs_f64() * 1e3 / images.shape()[0] as f64)

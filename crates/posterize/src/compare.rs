@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::executor::{FloatEngine, Int8Engine, Options};
+use crate::executor::{Options, compile};
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
@@ -73,8 +73,8 @@ pub fn compare(
             "the int8 and the float network have no layer of the same name".into(),
         ));
     }
-    let mut float_engine = FloatEngine::new(float, options);
-    let mut int8_engine = Int8Engine::new(int8, options);
+    let mut float_engine = compile(float, options)?;
+    let mut int8_engine = compile(int8, options)?;
     let mut pictures = 0;
     for images in batches {
         let images = images?;

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::data::Batch;
+use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
-use crate::executor::Engine;
+use crate::executor::{Engine, Input};
 use crate::metrics;
 use crate::tensor::Tensor;
 
@@ -52,16 +52,21 @@ impl Evaluation {
 }
 
 /// Runs every batch through `engine` and counts right answers. `seen` gets the figures so far, the
-/// batch and its logits `[N, classes]` after each batch.
+/// batch and its logits `[N, classes]` after each batch. [`Loader::pixels`] and [`Loader::tensors`]
+/// give the same figures, pixels sooner.
+///
+/// [`Loader::pixels`]: crate::data::Loader::pixels
+/// [`Loader::tensors`]: crate::data::Loader::tensors
 ///
 /// ```no_run
 /// use posterize::data::{ImageFolder, Loader, Preprocessing};
-/// use posterize::executor::{FloatEngine, Options};
+/// use posterize::executor::{Options, compile};
 /// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
 /// let folder = ImageFolder::open("val", None)?;
-/// let loader = Loader::new(&folder, Preprocessing::imagenet()).batch_size(30);
-/// let mut engine = FloatEngine::new(model, Options::all_threads()?);
-/// let result = posterize::evaluate(&mut engine, loader.tensors(), &mut |_, _, _| ())?;
+/// let preprocessing = Preprocessing::imagenet();
+/// let mut engine = compile(model, Options::all_threads()?.pictures(&preprocessing))?;
+/// let loader = Loader::new(&folder, preprocessing).batch_size(30);
+/// let result = posterize::evaluate(&mut engine, loader.pixels(), &mut |_, _, _| ())?;
 /// println!("{:.2} % of {} pictures", result.top1(), result.images);
 /// # Ok(())
 /// # }
@@ -70,11 +75,14 @@ impl Evaluation {
 /// # Errors
 /// The first batch that cannot be read or run, a label that is no class of the model, or no
 /// pictures at all.
-pub fn evaluate(
-    engine: &mut dyn Engine,
-    batches: impl IntoIterator<Item = Result<Batch<Tensor>>>,
-    seen: &mut dyn FnMut(&Evaluation, &Batch<Tensor>, &Tensor),
-) -> Result<Evaluation> {
+pub fn evaluate<T: BatchImages>(
+    engine: &mut Engine,
+    batches: impl IntoIterator<Item = Result<Batch<T>>>,
+    seen: &mut dyn FnMut(&Evaluation, &Batch<T>, &Tensor),
+) -> Result<Evaluation>
+where
+    for<'a> Input<'a>: From<&'a T>,
+{
     let mut sum = Evaluation::default();
     for batch in batches {
         let batch = batch?;

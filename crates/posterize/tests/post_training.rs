@@ -1,6 +1,6 @@
 //! Post-training quantization of small networks, from float to int8 output.
 
-use posterize::executor::Options;
+use posterize::executor::{Options, compile};
 use posterize::graph::{
     Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding, ZeroPad2d,
 };
@@ -208,8 +208,7 @@ fn the_trees_show_observers_and_then_scales() {
 
 #[test]
 fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
-    use posterize::executor::{Engine, FloatEngine};
-    let mut engine = FloatEngine::new(&model(), Options::new(1).unwrap());
+    let mut engine = compile(&model(), Options::new(1).unwrap()).unwrap();
     let empty = Tensor::zeros([0, 3, 32, 32]);
     for _ in 0..2 {
         let error = engine.run(&empty).unwrap_err().to_string();

@@ -58,9 +58,9 @@ impl Bench {
         let loaded = self.model.with_given_weights(ui)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
         let images = timing::pictures(usize::from(self.batch), loaded.preprocessing.crop)?;
-        let mut engine = loaded.engine(options);
+        let mut engine = loaded.engine(options)?;
 
-        let mut times = timing::times(&mut *engine, &images, self.runs, ui)?;
+        let mut times = timing::times(&mut engine, &images, self.runs, ui)?;
 
         let report = Report {
             median_ms: timing::percentile(&mut times, 0.5),

@@ -9,7 +9,6 @@ use std::{
 
 use clap::Args;
 use posterize::{
-    Tensor,
     data::{Class, Picture, Preprocessing},
     executor::Engine,
     metrics,
@@ -134,10 +133,7 @@ impl Classify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?.fuse()?;
-        let mut engine = loaded.engine(options);
-        // Packs the weights, so that the first picture takes no longer than the others.
-        let size = loaded.preprocessing.crop;
-        engine.run(&Tensor::zeros([1, 3, size, size]))?;
+        let mut engine = loaded.engine(options)?;
 
         let (mut pictures, mut failed) = (Vec::new(), Vec::new());
         let mut fail = |path: &Path, error: String| {
@@ -153,7 +149,7 @@ impl Classify {
                 }
             };
             for source in sources {
-                match classify(&source, &loaded.preprocessing, &loaded.classes, &mut *engine) {
+                match classify(&source, &loaded.preprocessing, &loaded.classes, &mut engine) {
                     Ok(classified) => pictures.push(classified),
                     Err(error) => fail(source.path(), error.to_string()),
                 }
@@ -176,14 +172,13 @@ fn classify(
     source: &Source,
     preprocessing: &Preprocessing,
     classes: &[Class],
-    engine: &mut dyn Engine,
+    engine: &mut Engine,
 ) -> Result<Classified> {
     let start = Instant::now();
     let crop = preprocessing.apply(&source.picture()?);
-    let images = preprocessing.tensor(&[crop])?;
     let decode_ms = start.elapsed().as_secs_f64() * 1e3;
     let start = Instant::now();
-    let logits = engine.run(&images)?;
+    let logits = engine.run(&crop)?;
     let model_ms = start.elapsed().as_secs_f64() * 1e3;
     let probabilities = metrics::softmax(logits.data());
     let best = metrics::topk(logits.data(), BEST).into_iter().map(|(class, _)| Likely {

@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf, time::Instant};
 
 use clap::Args;
 use posterize::{
-    Evaluation, Tensor,
+    Evaluation,
     data::{ImageFolder, Loader, Preprocessing},
     executor::{Engine, Options},
 };
@@ -104,15 +104,15 @@ impl Evaluate {
             Some(data) => data.clone(),
             None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
         };
-        let mut engine = loaded.engine(options);
-        // Packs the weights, so that the first batch takes no longer than the others.
         let size = loaded.preprocessing.crop;
-        let outputs = engine.run(&Tensor::zeros([1, 3, size, size]))?.shape().iter().product();
+        let batch = usize::from(self.batch_size);
+        let mut engine = loaded.engine(Options { batch, ..options })?;
+        let outputs = engine.output_shape([1, 3, size, size])?.iter().product();
         let folder = pictures::open(&data, self.classes.as_deref(), &loaded.classes, outputs)?;
 
         let start = Instant::now();
         let (evaluation, skipped) =
-            self.evaluate(&folder, loaded.preprocessing.clone(), options, &mut *engine, ui)?;
+            self.evaluate(&folder, loaded.preprocessing.clone(), options, &mut engine, ui)?;
         let report = Report {
             precision: loaded.precision(),
             model: loaded.name,
@@ -139,7 +139,7 @@ impl Evaluate {
         folder: &ImageFolder,
         preprocessing: Preprocessing,
         options: Options,
-        engine: &mut dyn Engine,
+        engine: &mut Engine,
         ui: &Ui,
     ) -> Result<(Evaluation, usize)> {
         let mut predictions = self.predictions.as_deref().map(Predictions::new).transpose()?;

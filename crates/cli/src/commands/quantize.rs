@@ -161,7 +161,7 @@ impl Quantize {
             .batch_size(batch_size)
             .threads(options.threads)
             .limit(batch_size.saturating_mul(self.batches as usize));
-        let mut stream = Stream::new(&loader, ui);
+        let mut stream = Stream::new(&loader, loader.tensors(), ui);
         let bar = stream.bar.clone();
         bar.set_message("calibrating");
         let images = stream.by_ref().map(|batch| {

@@ -28,6 +28,7 @@ mod gemm;
 mod im2row;
 mod linear;
 mod pad;
+mod pixels;
 mod pooling;
 mod simd;
 mod split;
@@ -41,6 +42,7 @@ pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
 pub use linear::Linear;
 pub use pad::pad;
+pub use pixels::PixelTable;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
 
 /// Bounds applied to each result, which is how an activation is fused into the layer before it.

@@ -2,12 +2,12 @@
 
 use super::QParams8;
 use super::elementwise::{CHUNK, Target};
+use crate::f32;
 use crate::pool::{Pool, SharedMut};
 
 /// What normalization and quantization make of each value of each colour: 256 entries a channel.
 ///
-/// The entries are computed as torchvision and PyTorch would: `v / 255` (`ToTensor`), minus the
-/// mean, divided by the standard deviation (`Normalize`), then quantized, all in f32.
+/// The entries are those of [`f32::PixelTable`] quantized, as PyTorch would.
 ///
 /// ```
 /// use posterize_kernels::int8::{PixelTable, QParams8};
@@ -33,18 +33,11 @@ impl PixelTable {
     /// or not finite.
     pub fn new(mean: [f32; 3], std: [f32; 3], to: QParams8, qmin: u8, qmax: u8) -> Self {
         to.assert_valid();
-        assert!(
-            std.iter().all(|s| s.is_finite() && *s != 0.0) && mean.iter().all(|m| m.is_finite()),
-            "normalization with mean {mean:?} and standard deviation {std:?}"
-        );
+        let normalized = f32::PixelTable::new(mean, std);
         let target = Target::new(to.zero_point, qmin, qmax);
         let inverse = 1.0 / to.scale;
-        let entry = |channel: usize, v: usize| {
-            let normalized = (v as f32 / 255.0 - mean[channel]) / std[channel];
-            target.round(normalized * inverse)
-        };
-        let table = |channel| std::array::from_fn(|v| entry(channel, v));
-        Self { tables: Box::new(std::array::from_fn(table)) }
+        let quantized = |values: [f32; 256]| values.map(|x| target.round(x * inverse));
+        Self { tables: Box::new(normalized.values().map(quantized)) }
     }
 
     /// Maps pixels `[…, 3]` in RGB order to the input of a network in the same order.

@@ -1,6 +1,6 @@
 //! Calibration: pictures run through the float model while its observers watch.
 
-use super::{FloatEngine, Options};
+use super::{Engine, Options, compile};
 use crate::error::Result;
 use crate::quantization::ObservedModel;
 use crate::tensor::Tensor;
@@ -12,7 +12,7 @@ impl ObservedModel {
     /// # Errors
     /// A layer that the input does not fit, or one whose output holds NaN or infinite values.
     pub fn forward(&mut self, images: &Tensor) -> Result<Tensor> {
-        let mut engine = FloatEngine::new(self.model(), Options::all_threads()?);
+        let mut engine = compile(self.model(), Options::all_threads()?)?;
         self.observe_batch(&mut engine, images)
     }
 
@@ -25,7 +25,7 @@ impl ObservedModel {
     where
         B: IntoIterator<Item = Result<Tensor>>,
     {
-        let mut engine = FloatEngine::new(self.model(), options);
+        let mut engine = compile(self.model(), options)?;
         let mut pictures = 0;
         for images in batches {
             let images = images?;
@@ -35,7 +35,7 @@ impl ObservedModel {
         Ok(pictures)
     }
 
-    fn observe_batch(&mut self, engine: &mut FloatEngine, images: &Tensor) -> Result<Tensor> {
+    fn observe_batch(&mut self, engine: &mut Engine, images: &Tensor) -> Result<Tensor> {
         engine.run_observed(images, &mut |id, values| self.observe(id, values))
     }
 }

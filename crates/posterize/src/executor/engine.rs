@@ -1,201 +1,258 @@
-//! Engines: a plan with its threads.
+//! Engines: plans with the threads and the memory to run them.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use posterize_kernels::{Isa, Pool};
-use serde::Serialize;
+use posterize_kernels::Pool;
 
-use super::plan::{Observe, Plan, Source, Watch};
-use super::{Engine, Options};
-use crate::error::Result;
+use super::plan::{Granularity, Plan, Source};
+use super::profile::{self, Profile};
+use super::workspace::{Observe, Watch, Workspace};
+use super::{Input, Options};
+use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
-use crate::tensor::{MemoryFormat, Tensor};
+use crate::tensor::Tensor;
 
-/// A plan for the picture size of the last batch, and the threads it runs on.
-#[derive(Debug)]
-struct Runner {
-    isa: Isa,
-    pool: Pool,
-    plan: Option<Plan>,
-}
+/// What [`compile`] takes: a [`FloatModel`] or a [`QuantizedModel`].
+pub trait Compile: Source + Clone + 'static {}
 
-impl Runner {
-    fn new(options: Options) -> Self {
-        Self { isa: options.isa, pool: Pool::new(options.threads), plan: None }
-    }
+impl Compile for FloatModel {}
+impl Compile for QuantizedModel {}
 
-    fn run(&mut self, source: &dyn Source, images: &Tensor, watch: Watch<'_>) -> Result<Tensor> {
-        let [batch, picture @ ..] = images.shape4()?;
-        let converted;
-        let input = if images.format() == MemoryFormat::ChannelsLast {
-            images.data()
-        } else {
-            converted = images.to_format(MemoryFormat::ChannelsLast);
-            converted.data()
-        };
-        let mut plan = match self.plan.take() {
-            Some(plan) if plan.picture == picture => plan,
-            _ => Plan::new(source, self.isa, picture)?,
-        };
-        plan.lay_out(batch, self.pool.threads())?;
-        let output = plan.run(&self.pool, input, watch);
-        self.plan = Some(plan);
-        output
-    }
-
-    fn profile(&mut self, source: &dyn Source, images: &Tensor, runs: usize) -> Result<Profile> {
-        // Also packs the weights and warms the caches.
-        self.run(source, images, Watch::Unwatched)?;
-        let steps = self.plan.as_ref().map_or(0, |plan| plan.steps().len());
-        let mut times = vec![Vec::with_capacity(runs); steps];
-        for _ in 0..runs {
-            let mut run = vec![Duration::ZERO; steps];
-            self.run(source, images, Watch::Times(&mut run))?;
-            times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
-        }
-        let shapes = source.graph().infer(images.shape())?;
-        let layers =
-            self.plan.iter().flat_map(Plan::steps).zip(times).map(|((id, kernel), mut all)| {
-                all.sort_unstable();
-                LayerProfile {
-                    name: source.graph().node(id).name.clone(),
-                    kind: source.graph().node(id).op.kind(),
-                    kernel,
-                    shape: shapes[id.0].shape.clone(),
-                    multiply_adds: shapes[id.0].multiply_adds,
-                    seconds: all.get(all.len() / 2).map_or(0.0, Duration::as_secs_f64),
-                }
-            });
-        let layers = layers.collect();
-        let activation_bytes = self.plan.as_ref().map_or(0, Plan::activation_bytes);
-        Ok(Profile { layers, activation_bytes })
-    }
-}
-
-/// Where the time of a run goes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Profile {
-    /// The steps in execution order.
-    pub layers: Vec<LayerProfile>,
-    /// Memory for all activations of the batch, scratch included, in bytes.
-    pub activation_bytes: usize,
-}
-
-/// One step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LayerProfile {
-    /// The node's name.
-    pub name: String,
-    /// Its operator: `ConvReLU6_2d`.
-    pub kind: String,
-    /// The kernel that ran.
-    pub kernel: &'static str,
-    /// The output's shape for the whole batch.
-    pub shape: Vec<usize>,
-    /// Multiply-adds for the whole batch; 0 where there is no product.
-    pub multiply_adds: u64,
-    /// Median time for the whole batch, in seconds.
-    pub seconds: f64,
-}
-
-/// Runs a [`FloatModel`].
+/// Packs a model's weights for the kernels of this machine, which gives an engine that runs it.
 ///
-/// Weights are packed when the first batch arrives, for the height and width of its pictures;
-/// another batch size reuses them.
+/// Where [`Options::picture`] gives the size of the pictures it happens at once, else when the first
+/// batch arrives. Layers that have int8 weights run in int8, the rest in f32.
 ///
 /// ```
-/// use posterize::executor::{Engine, FloatEngine, Options};
+/// use posterize::executor::{Options, compile};
 /// use posterize::graph::Conv2d;
 /// use posterize::{Architecture, Tensor};
 ///
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
-/// let mut engine = FloatEngine::new(&model, Options::new(1)?);
+/// let mut engine = compile(&model, Options::new(1)?)?;
 /// assert_eq!(engine.run(&Tensor::zeros([2, 3, 8, 8]))?.shape(), [2, 8, 6, 6]);
 /// # Ok::<(), posterize::Error>(())
 /// ```
-#[derive(Debug)]
-pub struct FloatEngine {
-    model: FloatModel,
-    runner: Runner,
+///
+/// # Errors
+/// Options outside their ranges; a layer that pictures of such a size do not fit, by its name.
+pub fn compile<M: Compile>(model: &M, options: Options) -> Result<Engine> {
+    options.validate()?;
+    let shared = Shared { model: Box::new(model.clone()), packed: Mutex::default() };
+    let mut engine = Engine::new(Arc::new(shared), options);
+    if let Some(picture) = options.picture {
+        let plan = engine.plan(picture, Granularity::Blocks)?;
+        plan.check_batch(options.batch)?;
+        engine.workspace.reserve(&plan, options.batch, engine.pool.threads());
+    }
+    Ok(engine)
 }
 
-impl FloatEngine {
-    /// An engine for `model`.
-    pub fn new(model: &FloatModel, options: Options) -> Self {
-        Self { model: model.clone(), runner: Runner::new(options) }
+/// Runs a compiled model; made by [`compile`].
+///
+/// An engine belongs to one thread at a time. [`Clone`] makes another for another thread: both read
+/// the same packed weights, and each has threads and memory of its own. Every engine of a model
+/// gives the same bits, whatever the number of its threads.
+///
+/// ```
+/// use posterize::executor::{Options, compile};
+/// use posterize::graph::Conv2d;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let engine = compile(&model, Options { picture: Some([3, 8, 8]), ..Options::new(1)? })?;
+/// let images = Tensor::zeros([1, 3, 8, 8]);
+/// std::thread::scope(|scope| {
+///     for _ in 0..4 {
+///         let (mut engine, images) = (engine.clone(), &images);
+///         scope.spawn(move || engine.run(images).unwrap());
+///     }
+/// });
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    options: Options,
+    pool: Pool,
+    /// Those of the last run and of the last watched one.
+    plans: [Option<Arc<Plan>>; 2],
+    workspace: Workspace,
+}
+
+/// What all engines of a model read.
+#[derive(Debug)]
+struct Shared {
+    model: Box<dyn Source>,
+    /// The plans packed last, one of each granularity, for engines that have none yet.
+    packed: Mutex<[Option<Arc<Plan>>; 2]>,
+}
+
+impl Clone for Engine {
+    fn clone(&self) -> Self {
+        self.with_threads(self.options.threads)
+    }
+}
+
+impl Engine {
+    fn new(shared: Arc<Shared>, options: Options) -> Self {
+        let pool = Pool::new(options.threads);
+        Self { shared, options, pool, plans: [None, None], workspace: Workspace::default() }
     }
 
-    /// As [`Engine::run`], and shows `observe` the output of every node, the input's first.
+    /// A clone with another number of threads, at least 1.
+    #[must_use]
+    pub fn with_threads(&self, threads: usize) -> Self {
+        let options = Options { threads: threads.max(1), ..self.options };
+        Self { plans: self.plans.clone(), ..Self::new(Arc::clone(&self.shared), options) }
+    }
+
+    /// What it was compiled with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The plan for pictures `[C, H, W]`.
+    fn plan(&mut self, picture: [usize; 3], granularity: Granularity) -> Result<Arc<Plan>> {
+        let place = granularity as usize;
+        let fits = |plan: &&Arc<Plan>| plan.picture == picture;
+        if let Some(plan) = self.plans[place].as_ref().filter(fits) {
+            return Ok(Arc::clone(plan));
+        }
+        // Another engine waits rather than to pack the same. Nothing is half done after a panic.
+        let mut packed = self.shared.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = if let Some(plan) = packed[place].as_ref().filter(fits) {
+            Arc::clone(plan)
+        } else {
+            let (model, Options { isa, normalize, .. }) = (&*self.shared.model, self.options);
+            let plan = Plan::new(model, isa, granularity, &self.pool, picture, normalize)?;
+            Arc::clone(packed[place].insert(Arc::new(plan)))
+        };
+        self.plans[place] = Some(Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// The output's shape for a batch `[N, C, H, W]`: `[N, classes]` of a classifier.
     ///
     /// # Errors
-    /// A layer that the input does not fit, or the first error of `observe`.
-    pub fn run_observed(&mut self, images: &Tensor, observe: Observe<'_>) -> Result<Tensor> {
-        self.runner.run(&self.model, images, Watch::Outputs(observe))
-    }
-}
-
-impl Engine for FloatEngine {
-    fn run(&mut self, images: &Tensor) -> Result<Tensor> {
-        self.runner.run(&self.model, images, Watch::Unwatched)
+    /// As [`Self::run`].
+    pub fn output_shape(&mut self, [batch, picture @ ..]: [usize; 4]) -> Result<Vec<usize>> {
+        let plan = self.plan(picture, Granularity::Blocks)?;
+        plan.check_batch(batch)?;
+        Ok(plan.output_shape(batch))
     }
 
-    fn profile(&mut self, images: &Tensor, runs: usize) -> Result<Profile> {
-        self.runner.profile(&self.model, images, runs)
+    /// The model's output for a batch: logits `[N, classes]` of a classifier.
+    ///
+    /// # Errors
+    /// A layer that such an input does not fit, by its name; pixels for an engine that was compiled
+    /// without their normalization.
+    pub fn run<'a>(&mut self, images: impl Into<Input<'a>>) -> Result<Tensor> {
+        self.run_watched(images.into(), Watch::Unwatched)
+    }
+
+    /// As [`Self::run`], with the output in the caller's memory, in the order of
+    /// [`Self::output_shape`] or, where that is `[N, C, H, W]`, channels last. Once the engine has
+    /// run a batch of this size it allocates nothing.
+    ///
+    /// ```
+    /// use posterize::executor::{Options, compile};
+    /// use posterize::graph::Linear;
+    /// use posterize::nn::{Flatten, Sequential};
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let net = Sequential::new().then(Flatten).then(Linear::new(12, 5));
+    /// let mut engine = compile(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
+    /// let mut logits = [1.0; 2 * 5];
+    /// engine.run_into(&Tensor::zeros([2, 3, 2, 2]), &mut logits)?;
+    /// assert_eq!(logits, [0.0; 10]);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::run`]; an output of another length.
+    pub fn run_into<'a>(&mut self, images: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
+        let ([batch, picture @ ..], given) = images.into().parts()?;
+        let plan = self.plan(picture, Granularity::Blocks)?;
+        plan.check_batch(batch)?;
+        if output.len() != batch * plan.output_len() {
+            return Err(Error::shape(
+                "output",
+                format!("{:?} does not fit {} values", plan.output_shape(batch), output.len()),
+            ));
+        }
+        let values = self.workspace.run(&plan, &self.pool, batch, given, Watch::Unwatched)?;
+        output.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// As [`Self::run`], and shows `observe` the output of every node, the input's first; int8
+    /// outputs are dequantized.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or the first error of `observe`.
+    pub fn run_observed<'a>(
+        &mut self,
+        images: impl Into<Input<'a>>,
+        observe: Observe<'_>,
+    ) -> Result<Tensor> {
+        self.run_watched(images.into(), Watch::Outputs(observe))
+    }
+
+    /// The median time of every step over a number of runs.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn profile<'a>(&mut self, images: impl Into<Input<'a>>, runs: usize) -> Result<Profile> {
+        let images = images.into();
+        let ([batch, picture @ ..], given) = images.parts()?;
+        // Also packs the weights and warms the caches.
+        self.run_watched(images, Watch::Unwatched)?;
+        let plan = self.plan(picture, Granularity::Blocks)?;
+        let mut times = vec![Vec::with_capacity(runs); plan.steps.len() + 1];
+        for _ in 0..runs {
+            let mut run = vec![Duration::ZERO; times.len()];
+            self.workspace.run(&plan, &self.pool, batch, given, Watch::Times(&mut run))?;
+            times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
+        }
+        Ok(profile::of(&plan, self.shared.model.graph(), batch, given, self.pool.threads(), times))
+    }
+
+    fn run_watched(&mut self, images: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
+        let ([batch, picture @ ..], given) = images.parts()?;
+        let granularity = match watch {
+            Watch::Outputs(_) => Granularity::Layers,
+            Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
+        };
+        let plan = self.plan(picture, granularity)?;
+        let values = self.workspace.run(&plan, &self.pool, batch, given, watch)?.to_vec();
+        match *plan.output_shape(batch) {
+            [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
+            ref shape => Tensor::new(shape, values),
+        }
     }
 }
 
 impl FloatModel {
-    /// The output for a batch `[N, C, H, W]`, on all processors. To run more than one batch, build
-    /// a [`FloatEngine`], which packs the weights once.
+    /// The output for a batch `[N, C, H, W]`, on all processors. To run more than one batch,
+    /// [`compile`] it, which packs the weights once.
     ///
     /// # Errors
     /// A layer that such an input does not fit, by its name.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        FloatEngine::new(self, Options::all_threads()?).run(images)
-    }
-}
-
-/// Runs a [`QuantizedModel`]; layers that have int8 weights in int8, the rest in f32.
-#[derive(Debug)]
-pub struct Int8Engine {
-    model: QuantizedModel,
-    runner: Runner,
-}
-
-impl Int8Engine {
-    /// An engine for `model`.
-    pub fn new(model: &QuantizedModel, options: Options) -> Self {
-        Self { model: model.clone(), runner: Runner::new(options) }
-    }
-
-    /// As [`Engine::run`], and shows `observe` the output of every node, the input's first; int8
-    /// outputs are dequantized.
-    ///
-    /// # Errors
-    /// A layer that the input does not fit, or the first error of `observe`.
-    pub fn run_observed(&mut self, images: &Tensor, observe: Observe<'_>) -> Result<Tensor> {
-        self.runner.run(&self.model, images, Watch::Outputs(observe))
-    }
-}
-
-impl Engine for Int8Engine {
-    fn run(&mut self, images: &Tensor) -> Result<Tensor> {
-        self.runner.run(&self.model, images, Watch::Unwatched)
-    }
-
-    fn profile(&mut self, images: &Tensor, runs: usize) -> Result<Profile> {
-        self.runner.profile(&self.model, images, runs)
+        compile(self, Options::all_threads()?)?.run(images)
     }
 }
 
 impl QuantizedModel {
-    /// The output for a batch `[N, C, H, W]`, on all processors. To run more than one batch, build
-    /// an [`Int8Engine`], which packs the weights once.
+    /// The output for a batch `[N, C, H, W]`, on all processors. To run more than one batch,
+    /// [`compile`] it, which packs the weights once.
     ///
     /// # Errors
     /// A layer that such an input does not fit, by its name.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        Int8Engine::new(self, Options::all_threads()?).run(images)
+        compile(self, Options::all_threads()?)?.run(images)
     }
 }

@@ -2,15 +2,16 @@
 
 use posterize_kernels::f32 as kernels;
 use posterize_kernels::int8::QParams8;
-use posterize_kernels::{Isa, Padding, Pool};
+use posterize_kernels::{Isa, Padding};
 
-use super::plan::{Kernel, Shapes, Source};
+use super::plan::{Call, Kernel, Shapes, Source};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Graph, Node, NodeId, Op};
 use crate::model::{FloatModel, Parameters};
 
+/// A step from f32 to f32.
 #[derive(Debug)]
-pub(super) enum FloatKernel {
+pub enum FloatKernel {
     Conv2d(Box<kernels::Conv2d>),
     Linear(Box<kernels::Linear>),
     ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
@@ -121,23 +122,21 @@ impl FloatKernel {
     }
 
     /// Scratch memory, in f32.
-    pub(super) fn scratch_len(&self, threads: usize, shapes: &Shapes) -> usize {
+    pub(super) fn scratch_len(&self, threads: usize, batch: usize, shapes: &Shapes) -> usize {
         match self {
-            Self::Conv2d(conv) => conv.scratch_len(threads, shapes.batch, shapes.size),
+            Self::Conv2d(conv) => conv.scratch_len(threads, batch, shapes.size),
             _ => 0,
         }
     }
 
     pub(super) fn run<'a>(
         &self,
-        isa: Isa,
-        pool: &Pool,
-        shapes: &Shapes,
+        call: Call<'_>,
         input: &dyn Fn(usize) -> &'a [f32],
         output: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let &Shapes { batch, size, ref channels } = shapes;
+        let Call { isa, pool, batch, shapes: &Shapes { size, ref channels } } = call;
         let (x, c) = (input(0), channels[0]);
         match self {
             Self::Conv2d(conv) => conv.run(pool, batch, size, x, output, scratch),

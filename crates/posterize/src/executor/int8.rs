@@ -1,16 +1,17 @@
 //! The int8 kernels of a plan.
 
 use posterize_kernels::int8 as kernels;
-use posterize_kernels::{Isa, Padding, Pool};
+use posterize_kernels::{Isa, Padding};
 
 use super::float::{FloatKernel, cat, flatten};
-use super::plan::{Kernel, Shapes, Source};
+use super::plan::{Call, Kernel, Quantize, Shapes, Source};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::quantization::{QParams, QuantizedModel};
 
+/// A step from u8 to u8.
 #[derive(Debug)]
-pub(super) enum Int8Kernel {
+pub enum Int8Kernel {
     Conv2d(Box<kernels::Conv2d>),
     Linear(Box<kernels::Linear>),
     Clamp([u8; 2]),
@@ -45,7 +46,9 @@ impl Source for QuantizedModel {
         let input = node.inputs.first().and_then(|&input| Source::qparams(self, input));
         let output = Source::qparams(self, id);
         match (&node.op, input, output) {
-            (Op::QuantStub, None, Some(to)) => Ok(Some(Kernel::Quantize(to))),
+            (Op::QuantStub, None, Some(to)) => {
+                Ok(Some(Kernel::Quantize(Quantize { to, pixels: None })))
+            }
             (Op::DeQuantStub, Some(from), None) => Ok(Some(Kernel::Dequantize(from))),
             (_, Some(from), Some(to)) => {
                 Ok(Int8Kernel::pack(self, isa, id, node, shapes, from, to)?.map(Kernel::Int8))
@@ -176,23 +179,21 @@ impl Int8Kernel {
     }
 
     /// Scratch memory, in bytes.
-    pub(super) fn scratch_len(&self, threads: usize, shapes: &Shapes) -> usize {
+    pub(super) fn scratch_len(&self, threads: usize, batch: usize, shapes: &Shapes) -> usize {
         match self {
-            Self::Conv2d(conv) => conv.scratch_len(threads, shapes.batch, shapes.size),
+            Self::Conv2d(conv) => conv.scratch_len(threads, batch, shapes.size),
             _ => 0,
         }
     }
 
     pub(super) fn run<'a>(
         &self,
-        isa: Isa,
-        pool: &Pool,
-        shapes: &Shapes,
+        call: Call<'_>,
         input: &dyn Fn(usize) -> &'a [u8],
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
-        let &Shapes { batch, size, ref channels } = shapes;
+        let Call { isa, pool, batch, shapes: &Shapes { size, ref channels } } = call;
         let (x, c) = (input(0), channels[0]);
         match self {
             Self::Conv2d(conv) => conv.run(pool, batch, size, x, output, scratch),

@@ -64,7 +64,7 @@ impl Report {
             .batch_size(BATCH)
             .threads(options.threads)
             .limit(limit as usize);
-        let mut stream = Stream::new(&loader, ui);
+        let mut stream = Stream::new(&loader, loader.tensors(), ui);
         let bar = stream.bar.clone();
         let mut pictures = 0;
         let images = stream.by_ref().map(|batch| batch.map(|batch| batch.images));

@@ -111,7 +111,7 @@ impl Calibration {
         options: Options,
         ui: &Ui,
     ) -> Result<usize> {
-        let mut stream = Stream::new(&self.loader, ui);
+        let mut stream = Stream::new(&self.loader, self.loader.tensors(), ui);
         let bar = stream.bar.clone();
         bar.set_message("calibrating");
         let shown = stream.by_ref().map(|batch| {

@@ -3,7 +3,7 @@
 use posterize::{
     FloatModel, Tensor,
     data::{Loader, Preprocessing},
-    executor::{Engine, FloatEngine, Int8Engine, Options},
+    executor::{Compile, Engine, Options, compile},
     format::SavedModel,
     quantization::QuantizedModel,
 };
@@ -31,7 +31,7 @@ pub(super) struct Measure<'a> {
     ui: &'a Ui,
     scores: Vec<Score>,
     /// One for each score, on one thread.
-    engines: Vec<Box<dyn Engine>>,
+    engines: Vec<Engine>,
     /// Pictures evaluated, and those left out because they could not be decoded.
     pub(super) pictures: (usize, usize),
 }
@@ -69,7 +69,7 @@ impl<'a> Measure<'a> {
         let file = folder.path().join("float.safetensors");
         model.state_dict().save_safetensors(&file)?;
         let bytes = file.metadata().map_err(posterize::Error::io(&file, "read"))?.len();
-        self.score("float", bytes, &|options| FloatEngine::new(model, options))
+        self.score("float", bytes, model)
     }
 
     /// An int8 network.
@@ -81,28 +81,19 @@ impl<'a> Measure<'a> {
             classes: self.labelled.folder.classes().to_vec(),
         };
         let bytes = saved.to_bytes()?.len() as u64;
-        self.score(method, bytes, &|options| Int8Engine::new(model, options))
+        self.score(method, bytes, model)
     }
 
-    fn score<E: Engine + 'static>(
-        &mut self,
-        method: &'static str,
-        bytes: u64,
-        engine: &dyn Fn(Options) -> E,
-    ) -> Result<Score> {
+    fn score<M: Compile>(&mut self, method: &'static str, bytes: u64, model: &M) -> Result<Score> {
         let folder = &self.labelled.folder;
-        let (found, skipped) = pictures::evaluate(
-            &mut engine(self.options),
-            folder,
-            &self.loader,
-            self.ui,
-            &mut |_, _| (),
-        )?;
+        let mut engine = compile(model, self.options.pictures(self.preprocessing))?;
+        let (found, skipped) =
+            pictures::evaluate(&mut engine, folder, &self.loader, self.ui, &mut |_, _| ())?;
         self.pictures = (found.images, skipped);
         let score =
             Score { method, size_mb: bytes as f64 / 1e6, top1: found.top1(), top5: found.top5() };
         self.scores.push(score.clone());
-        self.engines.push(Box::new(engine(Options { threads: 1, ..self.options })));
+        self.engines.push(engine.with_threads(1));
         Ok(score)
     }
 
