@@ -172,9 +172,16 @@ class EfficientNetLite(nn.Module):
         return self._fc(self._dropout(torch.flatten(self._avg_pooling(x), 1)))
 
 
+def fashion_mobilenet_v2(**knobs) -> nn.Module:
+    """The embedded network: torchvision's, for Fashion-MNIST."""
+    setting = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 2, 2], [6, 64, 2, 2]]
+    return mobilenet_v2(**{"num_classes": 10, "inverted_residual_setting": setting, **knobs})
+
+
 NETWORKS = {
     "mobilenet_v2": mobilenet_v2,
     "tf_mobilenet_v2": tf_mobilenet_v2,
+    "fashion_mobilenet_v2": fashion_mobilenet_v2,
     "resnet18": lambda **knobs: torchvision.models.resnet18(weights=None, **knobs),
     "resnet50": lambda **knobs: torchvision.models.resnet50(weights=None, **knobs),
 }
@@ -186,6 +193,8 @@ def preprocessing(name: str) -> Preprocessing:
     if name.startswith("efficientnet_lite"):
         size = EFFICIENTNET_LITE[int(name[-1])][2]
         return Preprocessing(size, size + 32, HALF, HALF)
+    if name == "fashion_mobilenet_v2":
+        return Preprocessing(28, 28, (0.2860,) * 3, (0.3530,) * 3)
     return Preprocessing()
 
 

@@ -23,8 +23,8 @@ use crate::{
 /// A network by its name, and what may be chosen about it; or a file that holds all of it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18 or
-    /// resnet50; or a file that `posterize quantize` wrote, which needs none of the options below
+    /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or
+    /// fashion_mobilenet_v2; or a file that `posterize quantize` wrote, which needs none of the options below
     #[arg(value_name = "MODEL")]
     pub(crate) name: String,
 
@@ -36,11 +36,11 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum)]
     activation: Option<ActivationName>,
 
-    /// Classes of the classifier [default: 1000]
+    /// Classes of the classifier [default: as many as the published network has]
     #[arg(long, value_name = "N")]
     pub(crate) num_classes: Option<usize>,
 
-    /// Scales the channels of every layer (MobileNets only) [default: 1]
+    /// Scales the channels of every layer (MobileNets only) [default: the published factor]
     #[arg(long, value_name = "FACTOR")]
     width_mult: Option<f64>,
 }
@@ -75,7 +75,7 @@ impl ModelArgs {
 
     /// The network without weights.
     pub(crate) fn architecture(&self) -> Result<Architecture> {
-        let published = Config::default();
+        let published = models::config(&self.name)?;
         let config = Config {
             num_classes: self.num_classes.unwrap_or(published.num_classes),
             width_mult: self.width_mult.unwrap_or(published.width_mult),
@@ -151,9 +151,12 @@ impl ModelArgs {
     }
 
     fn load(&self, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
+        self.with_state(&StateDict::open(&weights)?, weights, ui)
+    }
+
+    fn with_state(&self, state: &StateDict, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
         let architecture = self.architecture()?;
-        let state = StateDict::open(&weights)?;
-        let model = architecture.load(&state).map_err(|error| CliError::Weights {
+        let model = architecture.load(state).map_err(|error| CliError::Weights {
             path: weights.clone(),
             source: Box::new(error),
         })?;

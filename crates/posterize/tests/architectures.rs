@@ -24,7 +24,8 @@ fn assert_same_text(what: &str, found: &str, expected: &str) {
 #[test]
 fn parameters_have_the_names_shapes_and_order_of_pytorch() {
     for name in models::names() {
-        let architecture = models::by_name(name, &Config::default()).unwrap();
+        let config = models::config(name).unwrap();
+        let architecture = models::by_name(name, &config).unwrap();
         let found: Vec<String> = architecture
             .graph()
             .parameters()

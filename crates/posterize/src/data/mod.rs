@@ -2,7 +2,7 @@
 //!
 //! Everything here gives the numbers that torchvision gives over Pillow: the same classes and
 //! samples in the same order ([`ImageFolder`]), the same pixels ([`Picture::open`]), the same
-//! resized and cropped pictures ([`Preprocessing`], [`Augmentation`]), the same normalised tensors.
+//! resized and cropped pictures ([`Preprocessing`], [`Augmentation`], [`RandomCrop`]), the same normalised tensors.
 //! The [`Loader`] does it on several threads with the same result for any number of them.
 //!
 //! ```no_run
@@ -24,6 +24,7 @@ mod loader;
 mod picture;
 mod preprocessing;
 mod random;
+mod random_crop;
 mod sampler;
 mod transforms;
 
@@ -34,6 +35,7 @@ pub use image_folder::{Class, EXTENSIONS, ImageFolder, Sample};
 pub use loader::{Batch, BatchImages, Batches, Loader, PixelBatch, Skipped};
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;
+pub use random_crop::RandomCrop;
 pub use sampler::{RandomSampler, Sampler, SequentialSampler};
 pub use transforms::{Augmentation, Transform};
 

@@ -72,6 +72,13 @@ impl Picture {
         self.data
     }
 
+    /// Swaps left and right.
+    pub(super) fn mirror(&mut self) {
+        for row in self.data.chunks_exact_mut(self.width * 3) {
+            row.as_chunks_mut::<3>().0.reverse();
+        }
+    }
+
     /// The part of `height` by `width` pixels whose upper left corner is at row `top`, column `left`.
     pub(super) fn part(&self, top: usize, left: usize, height: usize, width: usize) -> RgbView<'_> {
         let stride = self.width * 3;

@@ -78,21 +78,9 @@ impl Preprocessing {
     /// # Panics
     /// The sizes are zero; see [`Preprocessing::validate`].
     pub fn apply(&self, picture: &Picture) -> Picture {
-        let (width, height) = (picture.width(), picture.height());
-        let [resized_height, resized_width] = resized(self.resize, [height, width]);
-        let across = Window::center(resized_width, self.crop);
-        let down = Window::center(resized_height, self.crop);
-        let columns = Taps::bilinear(width, resized_width, across.kept.clone());
-        let rows = Taps::bilinear(height, resized_height, down.kept.clone());
-        let mut part = vec![0; columns.len() * rows.len() * 3];
-        let whole = picture.part(0, 0, height, width);
-        resize_rgb(Isa::detect(), whole, &columns, &rows, &mut part);
-        let data = if (columns.len(), rows.len()) == (self.crop, self.crop) {
-            part
-        } else {
-            pad(&part, &across, &down, self.crop)
-        };
-        Picture::new(self.crop, self.crop, data).expect("the crop has its size")
+        let size = resized(self.resize, [picture.height(), picture.width()]);
+        let [down, across] = size.map(|side| Window::center(side, self.crop));
+        resize_and_crop(picture, size, &down, &across, self.crop)
     }
 
     /// Crops as a normalised batch of shape `[N, 3, H, W]`, channels last in memory.
@@ -123,14 +111,37 @@ impl Preprocessing {
 
 /// torchvision's `Resize(size)`: the shorter side becomes `size`, the longer keeps the ratio,
 /// rounded down. `[H, W]` to `[H, W]`.
-fn resized(size: usize, [height, width]: [usize; 2]) -> [usize; 2] {
+pub(super) fn resized(size: usize, [height, width]: [usize; 2]) -> [usize; 2] {
     let (short, long) = (height.min(width), height.max(width));
     let long = (size as u128 * long as u128 / short as u128) as usize;
     if height <= width { [size, long] } else { [long, size] }
 }
 
-/// One axis of a centre crop: which positions are kept, and how many zeros go before them.
-struct Window {
+/// Resizes a picture to `[H, W]` and keeps the `crop` by `crop` pixels that the windows say, zeros
+/// around them. Only what is kept is resized.
+pub(super) fn resize_and_crop(
+    picture: &Picture,
+    [resized_height, resized_width]: [usize; 2],
+    down: &Window,
+    across: &Window,
+    crop: usize,
+) -> Picture {
+    let (width, height) = (picture.width(), picture.height());
+    let columns = Taps::bilinear(width, resized_width, across.kept.clone());
+    let rows = Taps::bilinear(height, resized_height, down.kept.clone());
+    let mut part = vec![0; columns.len() * rows.len() * 3];
+    let whole = picture.part(0, 0, height, width);
+    resize_rgb(Isa::detect(), whole, &columns, &rows, &mut part);
+    let data = if (columns.len(), rows.len()) == (crop, crop) {
+        part
+    } else {
+        pad(&part, across, down, crop)
+    };
+    Picture::new(crop, crop, data).expect("the crop has its size")
+}
+
+/// One axis of a crop: which positions are kept, and how many zeros go before them.
+pub(super) struct Window {
     kept: std::ops::Range<usize>,
     before: usize,
 }
@@ -144,6 +155,15 @@ impl Window {
         }
         let first = ((size - crop) as f64 / 2.0).round_ties_even() as usize;
         Self { kept: first..first + crop, before: 0 }
+    }
+
+    /// The `crop` positions from `first` on, counted with `padding` zeros on both sides of `size`.
+    pub(super) fn padded(size: usize, padding: usize, first: usize, crop: usize) -> Self {
+        let inside = |position: usize| position.saturating_sub(padding).min(size);
+        Self {
+            kept: inside(first)..inside(first + crop),
+            before: padding.saturating_sub(first).min(crop),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use posterize_kernels::resample::{Taps, resize_rgb};
 
 use super::preprocessing::Normalize;
 use super::random::{Purpose, Random};
-use super::{Picture, Preprocessing};
+use super::{Picture, Preprocessing, RandomCrop};
 use crate::error::{Error, Result};
 
 /// Training augmentation: torchvision's `RandomResizedCrop(crop, scale, ratio)`,
@@ -81,12 +81,11 @@ impl Augmentation {
         let mut data = vec![0; self.crop * self.crop * 3];
         let part = picture.part(area.top, area.left, area.height, area.width);
         resize_rgb(Isa::detect(), part, &columns, &rows, &mut data);
+        let mut crop = Picture::new(self.crop, self.crop, data).expect("the crop has its size");
         if flipped {
-            for row in data.chunks_exact_mut(self.crop * 3) {
-                row.as_chunks_mut::<3>().0.reverse();
-            }
+            crop.mirror();
         }
-        Picture::new(self.crop, self.crop, data).expect("the crop has its size")
+        crop
     }
 
     /// torchvision's `RandomResizedCrop.get_params`: ten tries, then the largest centred part whose
@@ -131,8 +130,10 @@ struct Area {
 pub enum Transform {
     /// The same for every epoch.
     Evaluate(Preprocessing),
-    /// Random.
+    /// Random parts, zoomed.
     Augment(Augmentation),
+    /// Random shifts.
+    RandomCrop(RandomCrop),
 }
 
 impl From<Preprocessing> for Transform {
@@ -153,23 +154,31 @@ impl From<Augmentation> for Transform {
     }
 }
 
+impl From<RandomCrop> for Transform {
+    fn from(crop: RandomCrop) -> Self {
+        Self::RandomCrop(crop)
+    }
+}
+
 impl Transform {
     /// The sides of the result, in pixels.
     pub fn crop(&self) -> usize {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.crop,
             Self::Augment(augmentation) => augmentation.crop,
+            Self::RandomCrop(crop) => crop.crop,
         }
     }
 
     /// Checks the settings.
     ///
     /// # Errors
-    /// See [`Preprocessing::validate`] and [`Augmentation::validate`].
+    /// See [`Preprocessing::validate`], [`Augmentation::validate`] and [`RandomCrop::validate`].
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.validate(),
             Self::Augment(augmentation) => augmentation.validate(),
+            Self::RandomCrop(crop) => crop.validate(),
         }
     }
 
@@ -178,6 +187,7 @@ impl Transform {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.apply(picture),
             Self::Augment(augmentation) => augmentation.apply(picture, epoch, sample),
+            Self::RandomCrop(crop) => crop.apply(picture, epoch, sample),
         }
     }
 
@@ -185,6 +195,7 @@ impl Transform {
         match self {
             Self::Evaluate(p) => Normalize::new(p.mean, p.std),
             Self::Augment(a) => Normalize::new(a.mean, a.std),
+            Self::RandomCrop(c) => Normalize::new(c.mean, c.std),
         }
     }
 }

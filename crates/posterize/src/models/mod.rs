@@ -13,13 +13,14 @@
 //! ```
 
 mod efficientnet_lite;
+mod fashion_mnist;
 mod mobilenet_v2;
 mod registry;
 mod resnet;
 
 pub use efficientnet_lite::EfficientNetLite;
 pub use mobilenet_v2::MobileNetV2;
-pub use registry::{by_name, names, preprocessing};
+pub use registry::{augmentation, by_name, config, names, preprocessing};
 pub use resnet::ResNet;
 
 use crate::error::{Error, Result};

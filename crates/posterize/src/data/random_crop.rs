@@ -1,0 +1,179 @@
+//! The mild augmentation of small, centred pictures: shifted and mirrored, never zoomed.
+
+use super::preprocessing::{Window, resize_and_crop, resized};
+use super::random::{Purpose, Random};
+use super::{Picture, Preprocessing};
+use crate::error::{Error, Result};
+
+/// Training augmentation of small pictures: torchvision's `Resize(resize)`,
+/// `RandomCrop(crop, padding)`, `RandomHorizontalFlip(flip)`, `ToTensor()`,
+/// `Normalize(mean, std)`. The padding is black.
+///
+/// What happens to a picture depends on the seed, the epoch and the sample's number alone.
+///
+/// ```
+/// use posterize::data::{Picture, Preprocessing, RandomCrop};
+/// let evaluated = Preprocessing { resize: 32, crop: 32, mean: [0.5; 3], std: [0.5; 3] };
+/// let shifted = RandomCrop::new(&evaluated, 4, 0);
+/// let white = Picture::new(32, 32, vec![255; 32 * 32 * 3])?;
+/// let crop = shifted.apply(&white, 0, 0);
+/// assert_eq!((crop.width(), crop.height()), (32, 32));
+/// assert!(crop.data().iter().filter(|&&value| value == 0).count() <= (4 * 32 + 4 * 28) * 3);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct RandomCrop {
+    /// The shorter side after resizing, in pixels.
+    pub resize: usize,
+    /// Black pixels added on all four sides after resizing.
+    pub padding: usize,
+    /// The sides of the result, in pixels.
+    pub crop: usize,
+    /// How likely the result is mirrored, 0 to 1.
+    pub flip: f64,
+    /// What is subtracted from red, green and blue (in 0..1).
+    pub mean: [f32; 3],
+    /// What red, green and blue are divided by after that.
+    pub std: [f32; 3],
+    /// Determines every random choice.
+    pub seed: u64,
+}
+
+impl RandomCrop {
+    /// Sizes, mean and standard deviation that `preprocessing` evaluates with, mirrored half of the
+    /// time.
+    pub fn new(preprocessing: &Preprocessing, padding: usize, seed: u64) -> Self {
+        let Preprocessing { resize, crop, mean, std } = *preprocessing;
+        Self { resize, padding, crop, flip: 0.5, mean, std, seed }
+    }
+
+    /// Checks the sizes and ranges.
+    ///
+    /// # Errors
+    /// As [`Preprocessing::validate`]; the padded picture is smaller than the crop; `flip` is no
+    /// probability.
+    pub fn validate(&self) -> Result<()> {
+        let Self { resize, padding, crop, flip, mean, std, .. } = *self;
+        Preprocessing { resize, crop, mean, std }.validate()?;
+        if padding > crop || resize + 2 * padding < crop {
+            return Err(Error::Argument(format!(
+                "augmentation: crops of {crop} pixels from pictures of {resize} with {padding} more \
+                 on each side; expected a padding no wider than the crop, and padded pictures no \
+                 smaller than it"
+            )));
+        }
+        if !(0.0..=1.0).contains(&flip) {
+            return Err(Error::Argument(format!(
+                "augmentation: flip {flip}; expected a probability"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Resizes, pads, crops and perhaps mirrors sample number `sample` of epoch `epoch`.
+    ///
+    /// # Panics
+    /// The settings are not valid; see [`RandomCrop::validate`].
+    pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
+        let mut random = Random::new(Purpose::Augmentation, self.seed, epoch, sample as u64);
+        let size = resized(self.resize, [picture.height(), picture.width()]);
+        let [down, across] = size.map(|side| {
+            let choices = side + 2 * self.padding - self.crop + 1;
+            let first = random.below(choices as u64) as usize;
+            Window::padded(side, self.padding, first, self.crop)
+        });
+        let flipped = random.uniform(0.0, 1.0) < self.flip;
+        let mut crop = resize_and_crop(picture, size, &down, &across, self.crop);
+        if flipped {
+            crop.mirror();
+        }
+        crop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pixel another, none black.
+    fn ramp(side: usize) -> Picture {
+        let data = (0..side * side).flat_map(|i| [i as u8 + 1, (i >> 8) as u8 + 1, 9]);
+        Picture::new(side, side, data.collect()).unwrap()
+    }
+
+    fn shifts(flip: f64) -> RandomCrop {
+        let preprocessing = Preprocessing { resize: 14, crop: 14, ..Preprocessing::imagenet() };
+        RandomCrop { flip, ..RandomCrop::new(&preprocessing, 2, 3) }
+    }
+
+    /// Where the crop's upper left pixel is in the padded picture, found by trying all places.
+    fn place(crop: &Picture, picture: &Picture, padding: usize) -> Option<(usize, usize)> {
+        let (side, size) = (picture.width(), crop.width());
+        let pixel = |y: usize, x: usize| {
+            let inside =
+                (padding..padding + side).contains(&y) && (padding..padding + side).contains(&x);
+            let at = inside.then(|| ((y - padding) * side + x - padding) * 3);
+            at.map_or([0; 3], |at| picture.data()[at..at + 3].try_into().unwrap())
+        };
+        let places = (0..=side + 2 * padding - size)
+            .flat_map(|top| (0..=side + 2 * padding - size).map(move |left| (top, left)));
+        places.into_iter().find(|&(top, left)| {
+            crop.data().as_chunks().0.iter().enumerate().all(|(at, found): (_, &[u8; 3])| {
+                *found == pixel(top + at / size, left + at % size)
+            })
+        })
+    }
+
+    #[test]
+    fn a_crop_is_a_part_of_the_padded_picture_and_every_part_occurs() {
+        let picture = ramp(14);
+        let mut seen = [[0; 5]; 5];
+        for sample in 0..500 {
+            let crop = shifts(0.0).apply(&picture, 1, sample);
+            let (top, left) = place(&crop, &picture, 2).expect("a part");
+            seen[top][left] += 1;
+        }
+        assert!(seen.iter().flatten().all(|&count| (5..45).contains(&count)), "{seen:?}");
+    }
+
+    #[test]
+    fn it_is_mirrored_as_a_whole_and_the_same_every_time() {
+        let picture = ramp(14);
+        for sample in 0..20 {
+            let straight = shifts(0.0).apply(&picture, 0, sample);
+            let mut mirrored = shifts(1.0).apply(&picture, 0, sample);
+            assert_ne!(mirrored, straight);
+            mirrored.mirror();
+            assert_eq!(mirrored, straight);
+        }
+        let half = shifts(0.5);
+        let differ = (0..400).filter(|&sample| {
+            half.apply(&picture, 0, sample) != shifts(0.0).apply(&picture, 0, sample)
+        });
+        // A standard deviation is 10.
+        assert!((150..250).contains(&differ.count()));
+        assert_ne!(half.apply(&picture, 0, 0), half.apply(&picture, 1, 0), "another epoch");
+    }
+
+    #[test]
+    fn without_padding_the_whole_picture_is_what_evaluation_sees() {
+        let preprocessing = Preprocessing { resize: 20, crop: 20, ..Preprocessing::imagenet() };
+        let still = RandomCrop { flip: 0.0, ..RandomCrop::new(&preprocessing, 0, 0) };
+        let picture = ramp(14);
+        assert_eq!(still.apply(&picture, 0, 0), preprocessing.apply(&picture));
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        let good = shifts(0.5);
+        assert!(good.validate().is_ok());
+        for bad in [
+            RandomCrop { padding: 15, ..good.clone() },
+            RandomCrop { crop: 19, ..good.clone() },
+            RandomCrop { flip: 1.5, ..good.clone() },
+            RandomCrop { resize: 0, ..good },
+        ] {
+            assert!(bad.validate().is_err(), "{bad:?}");
+        }
+    }
+}
