@@ -74,6 +74,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn mul(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_mul_ps(a, b) }
@@ -109,5 +115,23 @@ impl Simd for Avx2 {
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
+    }
+
+    #[inline(always)]
+    fn keep_between(self, x: __m256, low: __m256, high: __m256, kept: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_LT_OQ>(low, x);
+            _mm256_and_ps(kept, _mm256_and_ps(above, _mm256_cmp_ps::<_CMP_LT_OQ>(x, high)))
+        }
+    }
+
+    #[inline(always)]
+    fn keep_within(self, x: __m256, low: __m256, high: __m256, kept: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_LE_OQ>(low, x);
+            _mm256_and_ps(kept, _mm256_and_ps(above, _mm256_cmp_ps::<_CMP_LE_OQ>(x, high)))
+        }
     }
 }

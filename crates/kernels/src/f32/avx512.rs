@@ -69,6 +69,12 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_mul_ps(a, b) }
@@ -106,6 +112,24 @@ impl Simd for Avx512Vnni {
         unsafe {
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             _mm512_mask_blend_ps(nan, _mm512_max_ps(a, b), a)
+        }
+    }
+
+    #[inline(always)]
+    fn keep_between(self, x: __m512, low: __m512, high: __m512, kept: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
+            _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high), kept)
+        }
+    }
+
+    #[inline(always)]
+    fn keep_within(self, x: __m512, low: __m512, high: __m512, kept: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(low, x);
+            _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(above, x, high), kept)
         }
     }
 }

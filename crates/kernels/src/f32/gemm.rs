@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::Clamp;
 use super::aligned::Aligned;
+use super::outer::{OuterFn, outer_tile};
 use super::simd::{Bounds, Kernel, Portable, Simd};
 use super::split::part;
 
@@ -237,6 +238,8 @@ pub(super) trait Tiles: Sized {
     /// The tile of `rows` rows and `vectors` vectors; both at most what the two functions above
     /// give.
     fn tile(vectors: usize, rows: usize) -> TileFn<Self>;
+    /// The tile of a product reduced over rows, of as many rows and vectors.
+    fn outer_tile(vectors: usize, rows: usize) -> OuterFn<Self>;
 }
 
 /// As few panels as `most` allows, of nearly the same width.
@@ -257,6 +260,13 @@ macro_rules! tiles {
         fn tile(vectors: usize, rows: usize) -> TileFn<Self> {
             match (vectors, rows) {
                 $($(($vectors, $rows) => tile::<Self, $rows, $vectors>,)*)*
+                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
+            }
+        }
+
+        fn outer_tile(vectors: usize, rows: usize) -> OuterFn<Self> {
+            match (vectors, rows) {
+                $($(($vectors, $rows) => outer_tile::<Self, $rows, $vectors>,)*)*
                 _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
             }
         }

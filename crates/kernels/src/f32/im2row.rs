@@ -102,7 +102,7 @@ pub(super) fn run<S: Simd>(
 
 /// Copies the inputs of the output pixels `rows`, of one group, in the order (row of the window,
 /// column of the window, channel), with zeros for the padding.
-fn gather(
+pub(super) fn gather(
     geometry: &Conv2dGeometry,
     group: usize,
     [h, w]: [usize; 2],

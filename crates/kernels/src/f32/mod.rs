@@ -27,6 +27,7 @@ mod elementwise;
 mod gemm;
 mod im2row;
 mod linear;
+mod outer;
 mod pad;
 mod pixels;
 mod pooling;
@@ -37,6 +38,7 @@ mod strip;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod training;
 
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};

@@ -39,6 +39,7 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
     fn prefetch(self, from: *const f32);
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once where the instruction set can.
@@ -49,6 +50,10 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
     fn at_most(self, x: Self::F, bound: Self::F) -> Self::F;
     /// The greater of two, NaN if either is.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `kept` where `low < x < high`, else 0.
+    fn keep_between(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F;
+    /// `kept` where `low <= x <= high`, else 0.
+    fn keep_within(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F;
 }
 
 /// Code to be compiled for an instruction set. `call` must be `#[inline(always)]`.
@@ -157,6 +162,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |a, b| a * b)
     }
@@ -185,5 +195,15 @@ impl Simd for Portable {
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+
+    #[inline(always)]
+    fn keep_between(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F {
+        std::array::from_fn(|i| if low[i] < x[i] && x[i] < high[i] { kept[i] } else { 0.0 })
+    }
+
+    #[inline(always)]
+    fn keep_within(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F {
+        std::array::from_fn(|i| if low[i] <= x[i] && x[i] <= high[i] { kept[i] } else { 0.0 })
     }
 }

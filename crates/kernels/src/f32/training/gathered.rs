@@ -1,0 +1,307 @@
+//! Convolutions in general: the inputs of a block of output pixels are gathered into rows and
+//! multiplied by the weights, and on the way back the products are scattered again. A task has
+//! whole pictures, so that no two add to the same pixel.
+
+use super::block;
+use super::chunks::Chunks;
+use super::conv2d::{Backward, Gradients, Input, Shape};
+use super::stats::{ChannelStats, ChannelSums};
+use super::weight_sums::{Layout, Scratch, lines};
+use super::window::scatter;
+use crate::f32::Clamp;
+use crate::f32::gemm::{Panels, Rows, multiply};
+use crate::f32::im2row::gather;
+use crate::f32::outer::Matrix;
+use crate::f32::simd::Simd;
+use crate::f32::split::part;
+use crate::pool::{Pool, SharedMut};
+
+/// Floats of gathered rows.
+const BLOCK_FLOATS: usize = 128 * 1024;
+
+/// From one gathered row to the next.
+fn row_stride(shape: Shape<'_>) -> usize {
+    let stride = lines(taps(shape));
+    // Rows a power of two apart would share too few cache sets.
+    if stride.is_multiple_of(256) { stride + 16 } else { stride }
+}
+
+/// Weights of an output channel.
+fn taps(shape: Shape<'_>) -> usize {
+    shape.geometry.taps_per_output()
+}
+
+/// Output pixels of a block, all of one picture.
+fn block_pixels(shape: Shape<'_>) -> usize {
+    let picture = shape.out[0] * shape.out[1];
+    (BLOCK_FLOATS / (row_stride(shape) + shape.geometry.out_channels)).clamp(32, 512).min(picture)
+}
+
+fn backward_chunks(shape: Shape<'_>) -> Chunks {
+    Chunks::at_most(shape.batch, 1, Layout::new(shape.geometry).most_chunks())
+}
+
+/// For each thread a picture, a block of gathered rows and one of the gradient of the output.
+fn scratch(shape: Shape<'_>) -> Scratch {
+    let block = block_pixels(shape);
+    Scratch {
+        shared: backward_chunks(shape).count() * Layout::new(shape.geometry).len(),
+        per_thread: lines(shape.input_picture())
+            + lines(block * row_stride(shape))
+            + lines(block * shape.geometry.out_channels),
+    }
+}
+
+pub(super) fn scratch_len(shape: Shape<'_>, threads: usize) -> usize {
+    scratch(shape).len(threads)
+}
+
+/// A thread's memory.
+struct Own<'a> {
+    picture: &'a mut [f32],
+    rows: &'a mut [f32],
+    grad: &'a mut [f32],
+}
+
+impl<'a> Own<'a> {
+    fn new(shape: Shape<'_>, memory: &'a mut [f32]) -> Self {
+        let (picture, rest) = memory.split_at_mut(lines(shape.input_picture()));
+        let (rows, grad) = rest.split_at_mut(lines(block_pixels(shape) * row_stride(shape)));
+        Self { picture, rows, grad }
+    }
+}
+
+/// Picture `index` as the convolution reads it.
+fn activated<'a, S: Simd>(
+    simd: S,
+    shape: Shape<'_>,
+    input: &Input<'a>,
+    index: usize,
+    own: &'a mut [f32],
+) -> &'a [f32] {
+    let len = shape.input_picture();
+    let values = &input.values[index * len..(index + 1) * len];
+    match &input.activation {
+        Some(activation) => {
+            let x = &mut own[..len];
+            block::apply(simd, activation, values, x);
+            x
+        }
+        None => values,
+    }
+}
+
+/// The blocks of a picture, as ranges of its output pixels.
+fn blocks(shape: Shape<'_>) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let picture = shape.out[0] * shape.out[1];
+    let count = picture.div_ceil(block_pixels(shape).max(1));
+    (0..count).map(move |block| part(picture, count, block))
+}
+
+/// Where tap `k` of output channel `n`, in the order of gathered rows, lies in the weights.
+fn weight_at(shape: Shape<'_>, group: usize, n: usize, k: usize) -> usize {
+    let geometry = shape.geometry;
+    let (area, inputs) =
+        (geometry.kernel[0] * geometry.kernel[1], geometry.in_channels / geometry.groups);
+    let outputs = geometry.out_channels / geometry.groups;
+    (group * outputs + n) * taps(shape) + k % inputs * area + k / inputs
+}
+
+pub(super) fn forward<S: Simd>(
+    simd: S,
+    pool: &Pool,
+    shape: Shape<'_>,
+    input: Input<'_>,
+    weight: &[f32],
+    output: &mut [f32],
+    stats: Option<&mut ChannelStats>,
+    memory: &mut [f32],
+) {
+    let channels = shape.geometry.out_channels;
+    let (per_group, row_stride) = (channels / shape.geometry.groups, row_stride(shape));
+    let groups: Vec<Panels> = (0..shape.geometry.groups)
+        .map(|group| {
+            let at = |k, n| weight[weight_at(shape, group, n, k)];
+            Panels::pack(simd, taps(shape), per_group, at, None)
+        })
+        .collect();
+    let chunks = Chunks::new(shape.batch, 1);
+    let wants_stats = stats.is_some();
+    let mut parts = vec![ChannelStats::new(channels); if wants_stats { chunks.count() } else { 0 }];
+    let shared_parts = SharedMut::new(&mut parts);
+    let output = SharedMut::new(output);
+    let (_, workers) = scratch(shape).split(memory);
+    pool.run(chunks.count(), &|chunk, worker| {
+        // SAFETY: the worker's own memory, used by this task only.
+        let own = Own::new(shape, unsafe { workers.part(worker) });
+        for picture in chunks.units(chunk) {
+            let x = activated(simd, shape, &input, picture, own.picture);
+            let first = picture * shape.output_picture();
+            for pixels in blocks(shape) {
+                let range = first + pixels.start * channels..first + pixels.end * channels;
+                // SAFETY: the pictures of a chunk are its own.
+                let out = unsafe { output.slice(range) };
+                for (group, panels) in groups.iter().enumerate() {
+                    gather(
+                        shape.geometry,
+                        group,
+                        shape.size,
+                        shape.out,
+                        pixels.clone(),
+                        row_stride,
+                        x,
+                        own.rows,
+                    );
+                    let rows = Rows::contiguous(own.rows.as_ptr(), row_stride, panels.k());
+                    // SAFETY: `gather` has filled a row for each pixel, and `out` has a place for
+                    // each.
+                    unsafe {
+                        multiply(
+                            simd,
+                            panels,
+                            0..panels.len(),
+                            rows,
+                            pixels.len(),
+                            out.as_mut_ptr().add(group * per_group),
+                            channels,
+                            Clamp::NONE,
+                        );
+                    }
+                }
+                if wants_stats {
+                    // SAFETY: the chunk's own.
+                    let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
+                    stats[0].add(simd, out);
+                }
+            }
+        }
+    });
+    if let Some(stats) = stats {
+        stats.set_to_sum(&parts, channels);
+    }
+}
+
+pub(super) fn backward<S: Simd>(
+    simd: S,
+    pool: &Pool,
+    shape: Shape<'_>,
+    read: Backward<'_>,
+    gradients: Gradients<'_>,
+    memory: &mut [f32],
+) {
+    let Backward { input, weight, grad_output } = read;
+    let geometry = shape.geometry;
+    let channels = geometry.out_channels;
+    let (per_group, row_stride) = (channels / geometry.groups, row_stride(shape));
+    let wants_input = gradients.input.is_some();
+    let groups: Vec<Panels> = (0..if wants_input { geometry.groups } else { 0 })
+        .map(|group| {
+            let at = |n, k| weight[weight_at(shape, group, n, k)];
+            Panels::pack(simd, per_group, taps(shape), at, None)
+        })
+        .collect();
+    let layout = Layout::new(geometry);
+    let chunks = backward_chunks(shape);
+    let (weight_sums, workers) = scratch(shape).split(memory);
+    let wants_weight = gradients.weight.is_some();
+    let shared_weight = SharedMut::new(weight_sums);
+    let wants_sums = gradients.sums.is_some();
+    let parts = if wants_sums { chunks.count() } else { 0 };
+    let mut parts = vec![ChannelSums::new(geometry.in_channels); parts];
+    let shared_parts = SharedMut::new(&mut parts);
+    let grad_input = gradients.input.map(SharedMut::new);
+    pool.run(chunks.count(), &|chunk, worker| {
+        // SAFETY: the worker's own memory, used by this task only.
+        let own = Own::new(shape, unsafe { workers.part(worker) });
+        // SAFETY: the chunk's own.
+        let sums = unsafe { shared_weight.slice(chunk * layout.len()..(chunk + 1) * layout.len()) };
+        if wants_weight {
+            sums.fill(0.0);
+        }
+        for picture in chunks.units(chunk) {
+            let len = shape.input_picture();
+            let mut to = grad_input.as_ref().map(|grad_input| {
+                // SAFETY: the pictures of a chunk are its own.
+                unsafe { grad_input.slice(picture * len..(picture + 1) * len) }
+            });
+            if let Some(to) = &mut to {
+                to.fill(0.0);
+            }
+            let x = if wants_weight {
+                activated(simd, shape, &input, picture, own.picture)
+            } else {
+                &[]
+            };
+            let first = picture * shape.output_picture();
+            for pixels in blocks(shape) {
+                let outputs = first + pixels.start * channels..first + pixels.end * channels;
+                let grad = match &grad_output.norm {
+                    Some(norm) => {
+                        let to = &mut own.grad[..outputs.len()];
+                        let (y, grad) = (&norm.y[outputs.clone()], &grad_output.values[outputs]);
+                        block::backward(simd, &norm.activation, norm.factors(), y, grad, to);
+                        &*to
+                    }
+                    None => &grad_output.values[outputs],
+                };
+                for group in 0..geometry.groups {
+                    let of_group = grad[group * per_group..].as_ptr();
+                    if let Some(to) = &mut to {
+                        let rows = Rows::contiguous(of_group, channels, per_group);
+                        let panels = &groups[group];
+                        // SAFETY: `grad` and the gathered rows have a row for each pixel.
+                        unsafe {
+                            multiply(
+                                simd,
+                                panels,
+                                0..panels.len(),
+                                rows,
+                                pixels.len(),
+                                own.rows.as_mut_ptr(),
+                                row_stride,
+                                Clamp::NONE,
+                            );
+                        }
+                        scatter(simd, shape, group, pixels.clone(), row_stride, own.rows, to);
+                    }
+                    if wants_weight {
+                        gather(
+                            geometry,
+                            group,
+                            shape.size,
+                            shape.out,
+                            pixels.clone(),
+                            row_stride,
+                            x,
+                            own.rows,
+                        );
+                        let x = Matrix {
+                            first: own.rows.as_ptr(),
+                            stride: row_stride,
+                            columns: taps(shape),
+                        };
+                        let grad = Matrix { first: of_group, stride: channels, columns: per_group };
+                        // SAFETY: both have a row for each pixel.
+                        unsafe { layout.add(simd, group, pixels.len(), x, grad, sums) };
+                    }
+                }
+            }
+            if let (true, Some(activation), Some(to)) = (wants_sums, &input.activation, &to) {
+                // SAFETY: the chunk's own.
+                let sums = &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0];
+                let values = &input.values[picture * len..(picture + 1) * len];
+                for pixels in Chunks::blocks_of(len / geometry.in_channels) {
+                    let range =
+                        pixels.start * geometry.in_channels..pixels.end * geometry.in_channels;
+                    sums.add(simd, activation, &values[range.clone()], &to[range]);
+                }
+            }
+        }
+    });
+    if let Some(to) = gradients.weight {
+        layout.finish(simd, pool, chunks.count(), weight_sums, to);
+    }
+    if let Some(sums) = gradients.sums {
+        sums.set_to_sum(&parts, geometry.in_channels);
+    }
+}
