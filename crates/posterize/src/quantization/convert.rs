@@ -174,31 +174,43 @@ impl Pass<'_> {
             .parameter(&node.name, "weight")
             .ok_or_else(|| Error::layer(&node.name, "the model has no weight for it"))?;
         let bias = model.parameter(&node.name, "bias").map(Tensor::data);
-        quantize_layer(&node.name, weight, bias, &qconfig.weight, input, output)
+        let spec = &qconfig.weight;
+        let qparams = match self.observed.weight_qparams(id) {
+            Some(known) => known.clone(),
+            None => observe_weight(&node.name, weight, spec)?,
+        };
+        let quant_range = spec.target()?.quant_range();
+        quantize_layer(&node.name, weight, bias, qparams, quant_range, input, output)
     }
 }
 
-/// Quantizes a weight `[out, …]` by `spec`, and a bias to i32 at `scale_x · scale_w`.
+/// The scales that `spec`'s observer finds for a weight.
+fn observe_weight(name: &str, weight: &Tensor, spec: &ObserverSpec) -> Result<QuantizationParams> {
+    let in_weight = || format!("{name}.weight");
+    let mut observer = spec.build()?;
+    observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
+    observer
+        .calculate_qparams()
+        .ok_or_else(|| Error::layer(in_weight(), "it holds no values"))
+}
+
+/// Quantizes a weight `[out, …]` to the integers of `quant_range`, and a bias to i32 at
+/// `scale_x · scale_w`.
 ///
 /// Where a channel's weights are so small that its bias would not fit, the channel's scale is raised
 /// until it does: such weights contribute next to nothing beside their bias.
 ///
 /// # Errors
 /// NaN or infinite values.
-pub(crate) fn quantize_layer(
+fn quantize_layer(
     name: &str,
     weight: &Tensor,
     bias: Option<&[f32]>,
-    spec: &ObserverSpec,
+    mut qparams: QuantizationParams,
+    (quant_min, quant_max): (i32, i32),
     input: QParams,
     output: QParams,
 ) -> Result<QuantizedLayer> {
-    let in_weight = || format!("{name}.weight");
-    let mut observer = spec.build()?;
-    observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
-    let mut qparams = observer
-        .calculate_qparams()
-        .ok_or_else(|| Error::layer(in_weight(), "it holds no values"))?;
     let channels = weight.shape()[0];
     let zeros = vec![0.0; channels];
     let bias = bias.unwrap_or(&zeros);
@@ -230,7 +242,7 @@ pub(crate) fn quantize_layer(
         .collect();
     let layer = QuantizedLayer {
         shape: weight.shape().to_vec(),
-        weight: values.into_iter().map(|q| q as i8).collect(),
+        weight: values.into_iter().map(|q| q.clamp(quant_min, quant_max) as i8).collect(),
         qparams,
         bias,
     };

@@ -288,24 +288,32 @@ impl FakeQuantize {
     }
 }
 
-impl fmt::Display for FakeQuantize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl FakeQuantize {
+    /// What PyTorch's `extra_repr` prints.
+    pub(super) fn extra_repr(&self) -> String {
         let target = self.observer.target();
         let (quant_min, quant_max) = target.quant_range();
         let spec = self.observer.spec();
-        write!(
-            f,
-            "FakeQuantize(fake_quant_enabled={}, observer_enabled={}, quant_min={quant_min}, \
-             quant_max={quant_max}, dtype={}, qscheme={}",
+        let axis = if spec.kind.is_per_channel() {
+            format!(", ch_axis={}", spec.ch_axis)
+        } else {
+            String::new()
+        };
+        format!(
+            "fake_quant_enabled={}, observer_enabled={}, quant_min={quant_min}, \
+             quant_max={quant_max}, dtype={}, qscheme={}{axis}, {}",
             self.fake_quant_enabled,
             self.observer_enabled,
             target.dtype(),
             target.qscheme(),
-        )?;
-        if spec.kind.is_per_channel() {
-            write!(f, ", ch_axis={}", spec.ch_axis)?;
-        }
-        write!(f, ", {})", self.qparams)
+            self.qparams
+        )
+    }
+}
+
+impl fmt::Display for FakeQuantize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FakeQuantize({})", self.extra_repr())
     }
 }
 

@@ -10,6 +10,33 @@ use crate::graph::{BatchNorm, Graph, Node, NodeId, Op, Rewriter};
 use crate::model::{FloatModel, Parameters};
 use crate::tensor::Tensor;
 
+/// How the nodes of a graph join into those of its fused graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    /// The fused graph.
+    pub(crate) fused: Graph,
+    /// For every node of it, the nodes that it is made of, in execution order.
+    pub(crate) members: Vec<Vec<NodeId>>,
+}
+
+impl Blocks {
+    /// The blocks that [`FloatModel::fuse`] makes of `model`'s graph.
+    ///
+    /// # Errors
+    /// As [`FloatModel::fuse`].
+    pub(crate) fn of(model: &FloatModel) -> Result<Self> {
+        let graph = model.graph();
+        let fused = model.fuse()?.graph().clone();
+        let consumers = graph.consumers();
+        let members = fused.nodes().iter().map(|node| {
+            let first = graph.find(&node.name).expect("a fused layer keeps its first member's name");
+            chain_from(graph, &consumers, first)
+        });
+        let members = members.collect();
+        Ok(Self { fused, members })
+    }
+}
+
 impl FloatModel {
     /// Fuses every Conv+BN, Conv+BN+ReLU/ReLU6, Conv+ReLU/ReLU6, Linear(+BN)(+ReLU/ReLU6) and
     /// Add+ReLU/ReLU6 of the graph. A model that is fused already stays as it is.

@@ -6,13 +6,17 @@ mod fuse;
 mod int8_form;
 mod observer;
 mod prepare;
+mod qat;
 mod qconfig;
 mod qparams;
 mod quantized_model;
 
 pub use fake_quantize::FakeQuantize;
+pub(crate) use fuse::Blocks;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
+pub(crate) use prepare::Domain;
 pub use prepare::{FloatLayer, ObservedModel};
+pub use qat::{QatModel, QatState};
 pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
 pub use quantized_model::{QuantizedLayer, QuantizedModel};

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::int8_form::{Int8Form, int8_form};
-use super::observer::Observer;
+use super::observer::{Observer, ObserverSpec};
 use super::qconfig::{QConfig, QConfigMapping};
+use super::qparams::QuantizationParams;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Leaf, ModuleTree, Node, NodeId, Op, float_leaf};
 use crate::model::FloatModel;
@@ -31,6 +32,9 @@ pub struct ObservedModel {
     domains: Vec<Domain>,
     qconfigs: Vec<Option<QConfig>>,
     observers: BTreeMap<NodeId, Observer>,
+    /// The scales of weights that were found in training; other weights are observed when they are
+    /// converted.
+    weights: BTreeMap<NodeId, QuantizationParams>,
 }
 
 /// Why a layer stays in float.
@@ -51,7 +55,39 @@ impl FloatModel {
     /// A qconfig that no kernel can serve (asymmetric weights, signed activations), or a module name
     /// or glob of the mapping that matches no layer.
     pub fn prepare(&self, mapping: &QConfigMapping) -> Result<ObservedModel> {
-        let graph = self.graph();
+        let Preparation { domains, qconfigs, observed } = Preparation::new(self.graph(), mapping)?;
+        let observers = observed
+            .iter()
+            .map(|(id, spec)| Ok((*id, spec.build()?)))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        Ok(ObservedModel {
+            model: self.clone(),
+            mapping: mapping.clone(),
+            domains,
+            qconfigs,
+            observers,
+            weights: BTreeMap::new(),
+        })
+    }
+}
+
+/// What becomes int8, and which values are observed for it.
+#[derive(Clone, Debug)]
+pub(super) struct Preparation {
+    /// For every node, where its output gets its scale from.
+    pub(super) domains: Vec<Domain>,
+    /// For every node, its qconfig.
+    pub(super) qconfigs: Vec<Option<QConfig>>,
+    /// The nodes whose outputs are observed, and how.
+    pub(super) observed: BTreeMap<NodeId, ObserverSpec>,
+}
+
+impl Preparation {
+    /// Chooses for a fused graph.
+    ///
+    /// # Errors
+    /// As [`FloatModel::prepare`].
+    pub(super) fn new(graph: &Graph, mapping: &QConfigMapping) -> Result<Self> {
         let names = graph.modules().iter().map(|module| module.path.as_str());
         let unmatched =
             mapping.unmatched(names.chain(graph.nodes().iter().map(|n| n.name.as_str())));
@@ -72,29 +108,23 @@ impl FloatModel {
             }
         }
         let domains = choose_domains(graph, &qconfigs);
-        let mut observers = BTreeMap::new();
+        let mut observed = BTreeMap::new();
         for (id, node) in graph.iter() {
             let Domain::Int8(source) = domains[id.0] else { continue };
             let qconfig = qconfigs[id.0].as_ref().expect("int8 nodes have a qconfig");
             if source == id {
-                observers.insert(id, qconfig.activation.build()?);
+                observed.insert(id, qconfig.activation.clone());
             }
             if !matches!(node.op, Op::QuantStub) {
                 // A float value on its way into int8 needs a scale of its own.
                 for &input in &node.inputs {
-                    if domains[input.0] == Domain::Float && !observers.contains_key(&input) {
-                        observers.insert(input, qconfig.activation.build()?);
+                    if domains[input.0] == Domain::Float {
+                        observed.entry(input).or_insert_with(|| qconfig.activation.clone());
                     }
                 }
             }
         }
-        Ok(ObservedModel {
-            model: self.clone(),
-            mapping: mapping.clone(),
-            domains,
-            qconfigs,
-            observers,
-        })
+        Ok(Self { domains, qconfigs, observed })
     }
 }
 
@@ -148,7 +178,48 @@ fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
     domains
 }
 
+/// The layers of a fused graph that stay in float, and why.
+pub(super) fn float_layers(
+    graph: &Graph,
+    domains: &[Domain],
+    qconfigs: &[Option<QConfig>],
+) -> Vec<FloatLayer> {
+    let region = quantized_region(graph);
+    graph
+        .iter()
+        .filter(|(id, node)| {
+            domains[id.0] == Domain::Float && !matches!(node.op, Op::Input | Op::DeQuantStub)
+        })
+        .map(|(id, node)| FloatLayer {
+            name: node.name.clone(),
+            kind: node.op.kind(),
+            reason: if !region[id.0] {
+                "it lies outside the region between QuantStub and DeQuantStub"
+            } else if qconfigs[id.0].is_none() {
+                "its qconfig is none"
+            } else if int8_form(&node.op) == Int8Form::None {
+                "it has no int8 form; fuse it into the layer before it"
+            } else {
+                "the layer before it is in float"
+            },
+        })
+        .collect()
+}
+
 impl ObservedModel {
+    /// A model whose observers have seen their data in training: `weights` are the scales of its
+    /// weights.
+    pub(super) fn trained(
+        model: FloatModel,
+        mapping: QConfigMapping,
+        preparation: Preparation,
+        observers: BTreeMap<NodeId, Observer>,
+        weights: BTreeMap<NodeId, QuantizationParams>,
+    ) -> Self {
+        let Preparation { domains, qconfigs, .. } = preparation;
+        Self { model, mapping, domains, qconfigs, observers, weights }
+    }
+
     /// Shows a node's output to its observer, if it has one.
     pub(crate) fn observe(&mut self, id: NodeId, values: &[f32]) -> Result<()> {
         match self.observers.get_mut(&id) {
@@ -186,28 +257,7 @@ impl ObservedModel {
 
     /// The layers that stay in float, and why.
     pub fn float_layers(&self) -> Vec<FloatLayer> {
-        let graph = self.model.graph();
-        let region = quantized_region(graph);
-        graph
-            .iter()
-            .filter(|(id, node)| {
-                self.domains[id.0] == Domain::Float
-                    && !matches!(node.op, Op::Input | Op::DeQuantStub)
-            })
-            .map(|(id, node)| FloatLayer {
-                name: node.name.clone(),
-                kind: node.op.kind(),
-                reason: if !region[id.0] {
-                    "it lies outside the region between QuantStub and DeQuantStub"
-                } else if self.qconfigs[id.0].is_none() {
-                    "its qconfig is none"
-                } else if int8_form(&node.op) == Int8Form::None {
-                    "it has no int8 form; fuse it into the layer before it"
-                } else {
-                    "the layer before it is in float"
-                },
-            })
-            .collect()
+        float_layers(self.model.graph(), &self.domains, &self.qconfigs)
     }
 
     pub(crate) fn domain(&self, id: NodeId) -> Domain {
@@ -220,6 +270,11 @@ impl ObservedModel {
 
     pub(crate) fn observer(&self, id: NodeId) -> Option<&Observer> {
         self.observers.get(&id)
+    }
+
+    /// The scales of a layer's weight, where they are known before it is converted.
+    pub(super) fn weight_qparams(&self, id: NodeId) -> Option<&QuantizationParams> {
+        self.weights.get(&id)
     }
 
     /// The module tree with its observers, of the whole network or below a dotted path.
@@ -250,7 +305,7 @@ impl ObservedModel {
     }
 }
 
-fn observed_leaf(mut leaf: Leaf, observer: Leaf) -> Leaf {
+pub(super) fn observed_leaf(mut leaf: Leaf, observer: Leaf) -> Leaf {
     leaf.children.retain(|(name, _)| name != "activation_post_process");
     leaf.children.push(("activation_post_process".into(), observer));
     leaf
