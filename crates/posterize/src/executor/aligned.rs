@@ -15,7 +15,7 @@ pub(super) struct Aligned<T> {
 
 impl<T: Copy + Default> Aligned<T> {
     /// Makes room for `len` values, if there is less. What was in it is lost then.
-    pub(super) fn reserve(&mut self, len: usize) {
+    pub(crate) fn reserve(&mut self, len: usize) {
         if len > self.len {
             // The system hands out zeros as pages are first touched. The old memory goes first.
             self.storage = Vec::new();

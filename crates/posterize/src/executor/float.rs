@@ -40,7 +40,7 @@ impl Source for FloatModel {
 }
 
 /// The clamp that computes an activation.
-fn clamp_of(activation: Option<Activation>) -> kernels::Clamp {
+pub(crate) fn clamp_of(activation: Option<Activation>) -> kernels::Clamp {
     match activation {
         None => kernels::Clamp::NONE,
         Some(Activation::ReLU) => kernels::Clamp::RELU,
@@ -161,7 +161,7 @@ impl FloatKernel {
 }
 
 /// Concatenates pixels of `channels[i]` values each.
-pub(super) fn cat<'a, T: Copy + 'a>(
+pub(crate) fn cat<'a, T: Copy + 'a>(
     channels: &[usize],
     input: &dyn Fn(usize) -> &'a [T],
     output: &mut [T],
@@ -177,7 +177,7 @@ pub(super) fn cat<'a, T: Copy + 'a>(
 }
 
 /// From H, W, C in memory to PyTorch's C, H, W.
-pub(super) fn flatten<T: Copy>([h, w]: [usize; 2], channels: usize, input: &[T], output: &mut [T]) {
+pub(crate) fn flatten<T: Copy>([h, w]: [usize; 2], channels: usize, input: &[T], output: &mut [T]) {
     let plane = h * w;
     let pictures = input.chunks_exact(plane * channels);
     for (x, y) in pictures.zip(output.chunks_exact_mut(plane * channels)) {

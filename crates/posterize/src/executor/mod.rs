@@ -3,18 +3,19 @@
 //! [`compile`] packs a model's weights for this machine and lays out its memory; the [`Engine`]
 //! that it returns runs batches.
 
-mod aligned;
+pub(crate) mod aligned;
 mod calibrate;
 mod engine;
 mod float;
 mod input;
 mod int8;
-mod memory;
+pub(crate) mod memory;
 mod plan;
 mod profile;
 mod workspace;
 
 pub use engine::{Compile, Engine, compile};
+pub(crate) use float::{cat, clamp_of, flatten};
 pub use input::{Input, Normalize};
 pub use posterize_kernels::Isa;
 pub use profile::{LayerProfile, Profile};

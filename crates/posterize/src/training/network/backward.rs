@@ -1,0 +1,322 @@
+//! The backward pass.
+
+use posterize_kernels::f32 as inference;
+use posterize_kernels::f32::training::{
+    self as kernels, ChannelSums, GradOutput, Gradients, NormBackward,
+};
+use posterize_kernels::{Isa, Padding, Pool};
+use rayon::prelude::*;
+
+use super::dropout::Mask;
+use super::forward::{Reader, scaled};
+use super::layers::{Core, Layer, Layers, Product};
+use super::memory::split;
+use super::plan::{Backward, Contribution, Place, Plan, Shape};
+use super::{Network, State};
+
+/// Slices longer than this are added by all of rayon's threads.
+const PARALLEL: usize = 1 << 16;
+
+impl Network {
+    /// Fills all gradients from that of the output.
+    pub(super) fn backward(&mut self, pictures: &[f32], gradient: &[f32]) {
+        let count = self.net.layers.len();
+        for parameter in &mut self.net.parameters {
+            parameter.gradient.fill(0.0);
+        }
+        let plan = self.plan.as_ref().expect("the step is planned");
+        let Some(step) = &plan.backward[self.net.output] else { return };
+        self.arena[step.output.clone()].copy_from_slice(gradient);
+        for index in (0..count).rev() {
+            let plan = self.plan.as_ref().expect("the step is planned");
+            let Some(step) = plan.backward[index].clone() else { continue };
+            let mut state = std::mem::take(&mut self.states[index]);
+            self.back_through_epilogue(index, &step, pictures, &mut state);
+            if matches!(self.net.layers[index].core, Core::Product(_)) {
+                self.back_through_product(index, &step, pictures, &state);
+            } else {
+                self.back_through_combination(index, &step, pictures);
+            }
+            self.states[index] = state;
+        }
+    }
+
+    /// The gradients of bias and batch norm, and what the gradient behind them is computed with; it
+    /// is stored where the core is no product.
+    fn back_through_epilogue(
+        &mut self,
+        index: usize,
+        step: &Backward,
+        pictures: &[f32],
+        state: &mut State,
+    ) {
+        let Self { net, plan, sums, arena, isa, pool, .. } = self;
+        let plan = plan.as_ref().expect("the step is planned");
+        let (layer, shape) = (&net.layers[index], plan.shapes[index]);
+        let epilogue = &layer.epilogue;
+        if epilogue.is_identity() {
+            return;
+        }
+        let sums = &mut sums[index];
+        let raw = plan.raw[index].as_ref().expect("epilogues are applied to something");
+        let y = match raw {
+            Place::Pictures => pictures,
+            Place::At(range) => &arena[range.clone()],
+        };
+        if (epilogue.norm.is_some() || epilogue.bias.is_some()) && !plan.summed_by_consumer[index] {
+            let gradient = &arena[step.output.clone()];
+            if epilogue.needs_input() {
+                let activation = state.activation(epilogue);
+                kernels::activate_backward_sums(*isa, pool, activation, y, gradient, sums);
+            } else {
+                *sums = column_sums(shape.channels, gradient);
+            }
+        }
+        let State { a, b, c, channels, .. } = state;
+        (a.clear(), b.clear(), c.clear());
+        if let Some(norm) = &epilogue.norm {
+            for (at, channel) in channels.iter().enumerate() {
+                let back = channel.backward(sums.grad[at], sums.grad_y[at]);
+                net.parameters[norm.gamma].gradient[at] = back.gamma as f32;
+                net.parameters[norm.beta].gradient[at] = back.beta as f32;
+                if let Some(bias) = epilogue.bias {
+                    net.parameters[bias].gradient[at] = back.bias as f32;
+                }
+                (a.push(back.a), b.push(back.b), c.push(back.c));
+            }
+        } else {
+            if let Some(bias) = epilogue.bias {
+                let gradients = net.parameters[bias].gradient.iter_mut();
+                gradients.zip(&sums.grad).for_each(|(to, sum)| *to = *sum as f32);
+            }
+            a.resize(shape.channels, 1.0);
+            b.resize(shape.channels, 0.0);
+            c.resize(shape.channels, 0.0);
+        }
+        if step.core != step.output {
+            let ([core], rest) = split(arena, [&step.core]);
+            let reader = Reader { rest, pictures };
+            let norm = state.norm_backward(layer, reader.get(raw));
+            kernels::activate_backward(*isa, pool, norm, reader.rest.get(&step.output), core);
+        }
+    }
+
+    fn back_through_product(
+        &mut self,
+        index: usize,
+        step: &Backward,
+        pictures: &[f32],
+        state: &State,
+    ) {
+        let Self { net, qat, plan, states, sums, convs, arena, scratch, pool, .. } = self;
+        let plan = plan.as_ref().expect("the step is planned");
+        let layer = &net.layers[index];
+        let (Core::Product(product), Some(conv)) = (&layer.core, &convs[index]) else { return };
+        let weight_index = product.weight;
+        let input = layer.inputs[0];
+        let Shape { batch, size, .. } = plan.shapes[input];
+        let mut grad_weight = std::mem::take(&mut net.parameters[weight_index].gradient);
+        let layer = &net.layers[index];
+        let product_weights = weights_of(layer, net, state);
+
+        let none = 0..0;
+        let target = match &step.inputs[0] {
+            Contribution::First(range) | Contribution::Further { through: range, .. } => range,
+            Contribution::Unwanted | Contribution::Same => &none,
+        };
+        let ([grad_input], rest) = split(arena, [target]);
+        let reader = Reader { rest, pictures };
+        let grad_output = GradOutput {
+            values: reader.rest.get(&step.output),
+            norm: layer.epilogue.needs_input().then(|| {
+                let raw = plan.raw[index].as_ref().expect("epilogues are applied to something");
+                state.norm_backward(layer, reader.get(raw))
+            }),
+        };
+        let x = reader.operand(plan, &net.layers, states, input);
+        let before = &net.layers[input].epilogue;
+        let wants_sums = plan.summed_by_consumer[input]
+            && plan.backward[input].is_some()
+            && (before.norm.is_some() || before.bias.is_some());
+        let gradients = Gradients {
+            input: (*target != none).then_some(grad_input),
+            weight: Some(&mut grad_weight),
+            sums: wants_sums.then_some(&mut sums[input]),
+        };
+        conv.backward(pool, batch, size, x, product_weights, grad_output, gradients, scratch);
+        if let Contribution::Further { into, through } = &step.inputs[0] {
+            let ([into], rest) = split(arena, [into]);
+            add_to(into, rest.get(through));
+        }
+
+        // Back through the rounding and the scaling of the weights.
+        let weight = &net.parameters[weight_index];
+        let rounds = rounded_of(layer).and_then(|id| qat.as_ref()?.weight(id));
+        if let Some(rounds) = rounds {
+            let before = scaled(&weight.value, &state.factor);
+            rounds
+                .backward(&before, &weight.shape, &mut grad_weight)
+                .expect("the shape is that of the forward pass");
+        }
+        let mut of_gamma = Vec::with_capacity(state.factor.len());
+        if !state.factor.is_empty() {
+            let taps = grad_weight.len() / state.factor.len();
+            let rows = grad_weight.chunks_exact_mut(taps).zip(weight.value.chunks_exact(taps));
+            for ((gradient, weight), (&factor, channel)) in
+                rows.zip(state.factor.iter().zip(&state.channels))
+            {
+                let mut sum = 0.0;
+                for (gradient, &weight) in gradient.iter_mut().zip(weight) {
+                    sum += f64::from(*gradient) * f64::from(weight);
+                    *gradient *= factor;
+                }
+                of_gamma.push(channel.gamma_of_weights(sum) as f32);
+            }
+        }
+        let norm = layer.epilogue.norm.as_ref().map(|norm| norm.gamma);
+        net.parameters[weight_index].gradient = grad_weight;
+        if let Some(gamma) = norm {
+            let gradient = &mut net.parameters[gamma].gradient;
+            gradient.iter_mut().zip(of_gamma).for_each(|(to, more)| *to += more);
+        }
+    }
+
+    fn back_through_combination(&mut self, index: usize, step: &Backward, pictures: &[f32]) {
+        let Self { net, plan, arena, isa, pool, .. } = self;
+        let plan = plan.as_ref().expect("the step is planned");
+        let layer = &net.layers[index];
+        let mask = match layer.core {
+            Core::Dropout(p) => Some(Mask::new(p, self.seed, self.step, index)),
+            _ => None,
+        };
+        for (position, contribution) in step.inputs.iter().enumerate() {
+            let target = match contribution {
+                Contribution::Unwanted | Contribution::Same => continue,
+                Contribution::First(range) | Contribution::Further { through: range, .. } => range,
+            };
+            let as_it_is = matches!(layer.core, Core::Add | Core::Identity);
+            if !(as_it_is && matches!(contribution, Contribution::Further { .. })) {
+                let ([target], rest) = split(arena, [target]);
+                let reader = Reader { rest, pictures };
+                let gradient = reader.rest.get(&step.core);
+                separate(*isa, pool, plan, layer, position, mask, &reader, gradient, target);
+            }
+            if let Contribution::Further { into, through } = contribution {
+                let ([into], rest) = split(arena, [into]);
+                add_to(into, rest.get(if as_it_is { &step.core } else { through }));
+            }
+        }
+    }
+}
+
+fn weights_of<'a>(layer: &Layer, net: &'a Layers, state: &'a State) -> &'a [f32] {
+    match &layer.core {
+        Core::Product(product) => product.weights(net, state),
+        _ => &[],
+    }
+}
+
+fn rounded_of(layer: &Layer) -> Option<crate::graph::NodeId> {
+    match layer.core {
+        Core::Product(Product { rounded, .. }) => rounded,
+        _ => None,
+    }
+}
+
+impl State {
+    fn norm_backward<'a>(&'a self, layer: &Layer, y: &'a [f32]) -> NormBackward<'a> {
+        let activation = self.activation(&layer.epilogue);
+        NormBackward { y, activation, a: &self.a, b: &self.b, c: &self.c }
+    }
+}
+
+/// The sums of a gradient that needs no mask.
+fn column_sums(channels: usize, gradient: &[f32]) -> ChannelSums {
+    let mut sums = ChannelSums::new(channels);
+    for row in gradient.chunks_exact(channels) {
+        sums.grad.iter_mut().zip(row).for_each(|(sum, &g)| *sum += f64::from(g));
+    }
+    sums
+}
+
+fn add_to(into: &mut [f32], from: &[f32]) {
+    let add = |(into, from): (&mut [f32], &[f32])| {
+        into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+    };
+    if into.len() > PARALLEL {
+        into.par_chunks_mut(PARALLEL).zip(from.par_chunks(PARALLEL)).for_each(add);
+    } else {
+        add((into, from));
+    }
+}
+
+/// What the gradient of a core that is no product gives to its input at `position`.
+fn separate(
+    isa: Isa,
+    pool: &Pool,
+    plan: &Plan,
+    layer: &Layer,
+    position: usize,
+    mask: Option<Mask>,
+    reader: &Reader<'_>,
+    gradient: &[f32],
+    target: &mut [f32],
+) {
+    let input = layer.inputs[position];
+    let Shape { batch, size, channels, .. } = plan.shapes[input];
+    match &layer.core {
+        Core::Add | Core::Identity => target.copy_from_slice(gradient),
+        Core::Mul => {
+            let other = reader.stored(plan, layer.inputs[1 - position]);
+            inference::mul(isa, pool, gradient, other, inference::Clamp::NONE, target);
+        }
+        Core::Cat => {
+            let widths = layer.inputs.iter().map(|&input| plan.shapes[input].channels);
+            let start: usize = widths.clone().take(position).sum();
+            let width: usize = widths.sum();
+            let rows = target.chunks_exact_mut(channels).zip(gradient.chunks_exact(width));
+            rows.for_each(|(to, from)| to.copy_from_slice(&from[start..start + channels]));
+        }
+        Core::MaxPool2d(geometry) => {
+            let x = reader.stored(plan, input);
+            kernels::max_pool2d_backward(
+                pool, *geometry, batch, size, channels, x, gradient, target,
+            );
+        }
+        Core::AdaptiveAvgPool2d(out) => kernels::adaptive_avg_pool2d_backward(
+            isa, pool, batch, size, channels, *out, gradient, target,
+        ),
+        Core::Flatten => unflatten(size, channels, gradient, target),
+        Core::Dropout(_) => {
+            if let Some(mask) = mask {
+                mask.apply(gradient, target);
+            }
+        }
+        Core::Pad(padding) => crop(size, channels, *padding, gradient, target),
+        Core::Input | Core::Product(_) => unreachable!("computed elsewhere"),
+    }
+}
+
+/// From PyTorch's C, H, W to H, W, C in memory.
+fn unflatten([h, w]: [usize; 2], channels: usize, from: &[f32], to: &mut [f32]) {
+    let plane = h * w;
+    let pictures = from.chunks_exact(plane * channels).zip(to.chunks_exact_mut(plane * channels));
+    for (from, to) in pictures {
+        for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
+            for (channel, value) in values.iter_mut().enumerate() {
+                *value = from[channel * plane + pixel];
+            }
+        }
+    }
+}
+
+/// Pictures of `size` without the padding around them.
+fn crop([h, w]: [usize; 2], channels: usize, padding: Padding, from: &[f32], to: &mut [f32]) {
+    let Padding { top, bottom, left, right } = padding;
+    let padded = (w + left + right) * channels;
+    let pictures = from.chunks_exact((h + top + bottom) * padded);
+    for (from, to) in pictures.zip(to.chunks_exact_mut(h * w * channels)) {
+        let rows = from[top * padded..].chunks_exact(padded).zip(to.chunks_exact_mut(w * channels));
+        rows.for_each(|(from, to)| to.copy_from_slice(&from[left * channels..][..w * channels]));
+    }
+}

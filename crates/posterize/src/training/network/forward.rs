@@ -1,0 +1,417 @@
+//! The forward pass.
+
+use posterize_kernels::f32 as inference;
+use posterize_kernels::f32::training::{self as kernels, Activation, FakeQuant, Input};
+use posterize_kernels::{Isa, Pool};
+
+use super::dropout::Mask;
+use super::layers::{Core, Epilogue, Layer, Layers, Norm, Product, Round};
+use super::memory::{Rest, split};
+use super::norm::{Affine, Channel, Moments};
+use super::plan::{Output, Place, Plan, Shape};
+use super::{Network, State, not_finite};
+use crate::error::{Error, Result};
+use crate::executor::{cat, flatten};
+use crate::graph::NodeId;
+use crate::quantization::{FakeQuantize, ObserverKind, QParams};
+
+/// What a forward pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Batches are normalized and observed.
+    Train,
+    /// As in training, but nothing moves; stops at the first value that is not finite.
+    Diagnose,
+    /// Running estimates, no dropout.
+    Evaluate,
+}
+
+/// What reads values: the arena but for what is being written, and the pictures.
+pub(super) struct Reader<'a> {
+    pub(super) rest: Rest<'a>,
+    pub(super) pictures: &'a [f32],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn get(&self, place: &Place) -> &'a [f32] {
+        match place {
+            Place::Pictures => self.pictures,
+            Place::At(range) => self.rest.get(range),
+        }
+    }
+
+    /// The output of a layer that is stored.
+    pub(super) fn stored(&self, plan: &Plan, layer: usize) -> &'a [f32] {
+        match &plan.output[layer] {
+            Output::Stored(place) => self.get(place),
+            Output::Computed => unreachable!("only products read what is not stored"),
+        }
+    }
+
+    /// The output of a layer as a product reads it.
+    pub(super) fn operand<'b>(
+        &self,
+        plan: &Plan,
+        layers: &[Layer],
+        states: &'b [State],
+        layer: usize,
+    ) -> Input<'b>
+    where
+        'a: 'b,
+    {
+        match &plan.output[layer] {
+            Output::Stored(place) => Input::from(self.get(place)),
+            Output::Computed => {
+                let raw = plan.raw[layer].as_ref().expect("epilogues are applied to something");
+                Input {
+                    values: self.get(raw),
+                    activation: Some(states[layer].activation(&layers[layer].epilogue)),
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// The epilogue of the last forward pass.
+    pub(super) fn activation(&self, epilogue: &Epilogue) -> Activation<'_> {
+        Activation {
+            scale: &self.scale,
+            shift: &self.shift,
+            clamp: epilogue.clamp,
+            fake_quant: self.fake_quant,
+        }
+    }
+}
+
+impl Network {
+    /// Runs all layers.
+    pub(super) fn forward(&mut self, pictures: &[f32], mode: Mode) -> Result<()> {
+        for index in 0..self.net.layers.len() {
+            let mut state = std::mem::take(&mut self.states[index]);
+            let result = self.forward_layer(index, pictures, mode, &mut state);
+            self.states[index] = state;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// The error that names the first layer whose output is not finite.
+    pub(super) fn diagnose(&mut self, pictures: &[f32]) -> Error {
+        match self.forward(pictures, Mode::Diagnose) {
+            Err(error) => error,
+            Ok(()) => Error::layer("loss", "it is not finite, though every layer's output is"),
+        }
+    }
+
+    fn forward_layer(
+        &mut self,
+        index: usize,
+        pictures: &[f32],
+        mode: Mode,
+        state: &mut State,
+    ) -> Result<()> {
+        let layer = &self.net.layers[index];
+        let by_batch = mode != Mode::Evaluate && !self.bn_stats_frozen;
+        let normalizes = by_batch && layer.epilogue.norm.is_some();
+        let observes = mode == Mode::Train
+            && matches!(layer.epilogue.round, Round::Own(id)
+                if self.fake_quantize(id).is_some_and(FakeQuantize::observer_enabled));
+        self.run_core(index, pictures, mode, normalizes || observes, state)?;
+        if layer_has_epilogue(&self.net, index) {
+            self.set_affine(index, mode, by_batch, state)?;
+            self.set_rounding(index, pictures, observes, state)?;
+            self.run_epilogue(index, pictures, state);
+        }
+        Ok(())
+    }
+
+    fn fake_quantize(&self, id: NodeId) -> Option<&FakeQuantize> {
+        self.qat.as_ref()?.activation(id)
+    }
+
+    /// Computes what the epilogue is applied to (or the output, where there is none), and its stats
+    /// where they are wanted.
+    fn run_core(
+        &mut self,
+        index: usize,
+        pictures: &[f32],
+        mode: Mode,
+        with_stats: bool,
+        state: &mut State,
+    ) -> Result<()> {
+        let Self { net, qat, plan, states, convs, arena, scratch, isa, pool, .. } = self;
+        let plan = plan.as_ref().expect("the step is planned");
+        let layer = &net.layers[index];
+        let mut stats = with_stats.then(|| std::mem::take(&mut state.stats));
+        let target = match (&plan.raw[index], &plan.output[index]) {
+            _ if matches!(layer.core, Core::Input | Core::Identity) => None,
+            (Some(Place::At(range)), _) | (None, Output::Stored(Place::At(range))) => Some(range),
+            _ => unreachable!("cores write into the arena"),
+        };
+        if let Some(range) = target {
+            let ([target], rest) = split(arena, [range]);
+            let reader = Reader { rest, pictures };
+            if let (Core::Product(product), Some(conv)) = (&layer.core, &convs[index]) {
+                set_factor(net, layer.epilogue.norm.as_ref(), &mut state.factor);
+                let weight = &net.parameters[product.weight];
+                let rounds = product.rounded.and_then(|id| qat.as_mut()?.weight_mut(id));
+                if let Some(rounds) = rounds {
+                    let scaled = scaled(&weight.value, &state.factor);
+                    state.weight.resize(scaled.len(), 0.0);
+                    if mode == Mode::Train {
+                        rounds.forward(&scaled, &weight.shape, &mut state.weight)
+                    } else {
+                        rounds.apply(&scaled, &weight.shape, &mut state.weight)
+                    }
+                    .map_err(|error| error.in_layer(&weight.name))?;
+                }
+                let weight = product.weights(net, state);
+                let Shape { batch, size, .. } = plan.shapes[layer.inputs[0]];
+                let x = reader.operand(plan, &net.layers, states, layer.inputs[0]);
+                match &mut stats {
+                    Some(stats) => {
+                        conv.forward_with_stats(
+                            pool, batch, size, x, weight, target, stats, scratch,
+                        );
+                    }
+                    None => conv.forward(pool, batch, size, x, weight, target, scratch),
+                }
+            } else {
+                let mask = match layer.core {
+                    Core::Dropout(p) if mode != Mode::Evaluate => {
+                        Some(Mask::new(p, self.seed, self.step, index))
+                    }
+                    _ => None,
+                };
+                combine(*isa, pool, plan, layer, mask, &reader, target);
+            }
+            if mode == Mode::Diagnose && target.iter().any(|x| !x.is_finite()) {
+                return Err(not_finite(&layer.name));
+            }
+        }
+        if let Some(stats) = &mut stats
+            && !matches!(layer.core, Core::Product(_))
+        {
+            let y = match plan.raw[index].as_ref().expect("what has stats has an epilogue") {
+                Place::Pictures => pictures,
+                Place::At(range) => &arena[range.clone()],
+            };
+            kernels::channel_stats(*isa, pool, plan.shapes[index].channels, y, stats);
+        }
+        if let Some(stats) = stats {
+            state.stats = stats;
+        }
+        Ok(())
+    }
+
+    /// Bias and batch norm as one affine map.
+    fn set_affine(
+        &mut self,
+        index: usize,
+        mode: Mode,
+        by_batch: bool,
+        state: &mut State,
+    ) -> Result<()> {
+        let plan = self.plan.as_ref().expect("the step is planned");
+        let Layers { layers, parameters, running, .. } = &mut self.net;
+        let (layer, shape) = (&layers[index], plan.shapes[index]);
+        let bias = layer.epilogue.bias.map(|bias| parameters[bias].value.as_slice());
+        let State { scale, shift, .. } = state;
+        let Some(norm) = &layer.epilogue.norm else {
+            scale.clear();
+            scale.resize(shape.channels, 1.0);
+            shift.clear();
+            match bias {
+                Some(bias) => shift.extend_from_slice(bias),
+                None => shift.resize(shape.channels, 0.0),
+            }
+            return Ok(());
+        };
+        (scale.clear(), shift.clear(), state.channels.clear());
+        let running = &mut running[norm.running];
+        let pixels = shape.pixels();
+        if by_batch {
+            if pixels < 2 {
+                let problem = "batch norm in training needs more than one value for each channel: \
+                               take more pictures in a batch, or freeze its statistics";
+                return Err(Error::layer(&layer.name, problem));
+            }
+            let finite = state.stats.sum.iter().chain(&state.stats.sum_sq).all(|x| x.is_finite());
+            if !finite {
+                return Err(not_finite(&layer.name));
+            }
+        }
+        for c in 0..shape.channels {
+            let channel = Channel {
+                gamma: parameters[norm.gamma].value[c].into(),
+                beta: parameters[norm.beta].value[c].into(),
+                bias: bias.map_or(0.0, |bias| bias[c].into()),
+                eps: norm.eps.into(),
+                running_mean: running.mean[c].into(),
+                running_var: running.var[c].into(),
+                factor: state.factor.get(c).map_or(1.0, |&factor| factor.into()),
+                folded: norm.folded,
+                batch: by_batch.then(|| {
+                    let (mean, var) = state.stats.mean_variance(c, pixels);
+                    Moments { mean, var, pixels }
+                }),
+            };
+            let Affine { scale, shift } = channel.affine();
+            state.scale.push(scale);
+            state.shift.push(shift);
+            if mode == Mode::Train {
+                let (mean, var) = channel.updated(norm.momentum.into());
+                (running.mean[c], running.var[c]) = (mean as f32, var as f32);
+            }
+            state.channels.push(channel);
+        }
+        Ok(())
+    }
+
+    /// Observes what the epilogue is going to round, and finds the scale to round it with.
+    fn set_rounding(
+        &mut self,
+        index: usize,
+        pictures: &[f32],
+        observes: bool,
+        state: &mut State,
+    ) -> Result<()> {
+        let Self { net, qat, plan, arena, isa, pool, .. } = self;
+        let layer = &net.layers[index];
+        state.fake_quant = None;
+        let (Round::Own(id) | Round::Shared(id)) = layer.epilogue.round else { return Ok(()) };
+        let Some(rounds) = qat.as_mut().and_then(|qat| qat.activation_mut(id)) else {
+            return Ok(());
+        };
+        if observes {
+            let seen = if rounds.observer().spec().kind == ObserverKind::Histogram {
+                // A histogram wants every value.
+                let plan = plan.as_ref().expect("the step is planned");
+                let raw = plan.raw[index].as_ref().expect("epilogues are applied to something");
+                let y = match raw {
+                    Place::Pictures => pictures,
+                    Place::At(range) => &arena[range.clone()],
+                };
+                let mut x = vec![0.0; y.len()];
+                kernels::activate(*isa, pool, state.activation(&layer.epilogue), y, &mut x);
+                x
+            } else {
+                state.range(layer.epilogue.clamp).to_vec()
+            };
+            let shape = [seen.len()];
+            rounds.observe(&seen, &shape).map_err(|error| error.in_layer(&layer.name))?;
+        }
+        if let (true, Some(qparams)) = (rounds.fake_quant_enabled(), rounds.qparams().per_tensor()) {
+            let (quant_min, quant_max) = rounds.observer().target().quant_range();
+            let QParams { scale, zero_point } = qparams;
+            state.fake_quant = Some(FakeQuant { scale, zero_point, quant_min, quant_max });
+        }
+        Ok(())
+    }
+
+    /// Stores the output, where it is not computed by who reads it.
+    fn run_epilogue(&mut self, index: usize, pictures: &[f32], state: &State) {
+        let Self { net, plan, arena, isa, pool, .. } = self;
+        let plan = plan.as_ref().expect("the step is planned");
+        let (Some(raw), Output::Stored(Place::At(range))) = (&plan.raw[index], &plan.output[index])
+        else {
+            return;
+        };
+        let ([output], rest) = split(arena, [range]);
+        let y = Reader { rest, pictures }.get(raw);
+        let activation = state.activation(&net.layers[index].epilogue);
+        kernels::activate(*isa, pool, activation, y, output);
+    }
+}
+
+/// What the weights are scaled by before they are rounded: `gamma / sqrt(running_var + eps)` where a
+/// batch norm is folded into them; nothing where none is.
+fn set_factor(net: &Layers, norm: Option<&Norm>, factor: &mut Vec<f32>) {
+    factor.clear();
+    if let Some(norm) = norm.filter(|norm| norm.folded) {
+        let gamma = &net.parameters[norm.gamma].value;
+        let var = &net.running[norm.running].var;
+        factor.extend(gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + norm.eps).sqrt()));
+    }
+}
+
+/// A weight with each output channel scaled.
+pub(super) fn scaled(weight: &[f32], factor: &[f32]) -> Vec<f32> {
+    if factor.is_empty() {
+        return weight.to_vec();
+    }
+    let taps = weight.len() / factor.len();
+    let rows = weight.chunks_exact(taps).zip(factor);
+    rows.flat_map(|(row, factor)| row.iter().map(move |w| w * factor)).collect()
+}
+
+impl Product {
+    /// The weights that the convolution runs with.
+    pub(super) fn weights<'a>(&self, net: &'a Layers, state: &'a State) -> &'a [f32] {
+        if self.rounded.is_some() { &state.weight } else { &net.parameters[self.weight].value }
+    }
+}
+
+impl State {
+    /// The smallest and the largest value that the epilogue rounds; from those of each channel, since
+    /// what it does before is monotone.
+    fn range(&self, clamp: inference::Clamp) -> [f32; 2] {
+        let mut range = [f32::INFINITY, f32::NEG_INFINITY];
+        let ends = self.stats.min.iter().zip(&self.stats.max);
+        for ((&scale, &shift), (&min, &max)) in self.scale.iter().zip(&self.shift).zip(ends) {
+            for y in [min, max] {
+                let x = (y * scale + shift).max(clamp.min).min(clamp.max);
+                // A NaN must reach the observer.
+                let x = if y.is_nan() { y } else { x };
+                range = [if x < range[0] { x } else { range[0] }, if x > range[1] { x } else { range[1] }];
+            }
+        }
+        range
+    }
+}
+
+fn layer_has_epilogue(net: &Layers, index: usize) -> bool {
+    !net.layers[index].epilogue.is_identity()
+}
+
+/// Runs a core that is no product.
+fn combine(
+    isa: Isa,
+    pool: &Pool,
+    plan: &Plan,
+    layer: &Layer,
+    mask: Option<Mask>,
+    reader: &Reader<'_>,
+    output: &mut [f32],
+) {
+    let x = reader.stored(plan, layer.inputs[0]);
+    let Shape { batch, size, channels, .. } = plan.shapes[layer.inputs[0]];
+    let none = inference::Clamp::NONE;
+    match &layer.core {
+        Core::Add => {
+            inference::add(isa, pool, x, reader.stored(plan, layer.inputs[1]), none, output);
+        }
+        Core::Mul => {
+            inference::mul(isa, pool, x, reader.stored(plan, layer.inputs[1]), none, output);
+        }
+        Core::Cat => {
+            let widths: Vec<usize> =
+                layer.inputs.iter().map(|&input| plan.shapes[input].channels).collect();
+            cat(&widths, &|index| reader.stored(plan, layer.inputs[index]), output);
+        }
+        Core::MaxPool2d(geometry) => {
+            inference::max_pool2d(isa, pool, *geometry, batch, size, channels, x, output);
+        }
+        Core::AdaptiveAvgPool2d(out) => {
+            inference::adaptive_avg_pool2d(isa, pool, batch, size, channels, *out, x, output);
+        }
+        Core::Flatten => flatten(size, channels, x, output),
+        Core::Dropout(_) => match mask {
+            Some(mask) => mask.apply(x, output),
+            None => output.copy_from_slice(x),
+        },
+        Core::Pad(padding) => inference::pad(batch, size, channels, *padding, 0.0, x, output),
+        Core::Input | Core::Identity | Core::Product(_) => unreachable!("computed elsewhere"),
+    }
+}

@@ -1,0 +1,389 @@
+//! Reverse mode over the graph: forward in training mode, and the gradients of all parameters.
+//!
+//! The graph is cut into layers of a core (a convolution, an addition, a pooling) and an epilogue
+//! over its every element (bias, batch norm, activation, fake quantization). Only what the core gives
+//! is stored. Where convolutions alone read a layer's output, they compute its epilogue themselves,
+//! block by block in the cache, forward and backward; no gradient behind a batch norm is stored
+//! either. Everything lies in one arena, planned by when it is needed.
+
+mod backward;
+mod dropout;
+mod forward;
+mod layers;
+mod memory;
+mod norm;
+mod plan;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use posterize_kernels::Pool;
+use posterize_kernels::f32::training as kernels;
+
+pub use self::state::{NetworkState, NetworkValues};
+
+use self::forward::Mode;
+use self::layers::{Core, Layers};
+use self::plan::{Output, Place, Plan};
+use super::{CrossEntropy, TrainedMut};
+use crate::error::{Error, Result};
+use crate::executor::Options;
+use crate::executor::aligned::Aligned;
+use crate::graph::Graph;
+use crate::model::FloatModel;
+use crate::quantization::{Blocks, QatModel};
+use crate::tensor::{MemoryFormat, Tensor};
+
+/// What a step found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// The mean loss of the batch.
+    pub loss: f32,
+    /// Pictures whose label has the highest logit.
+    pub correct: usize,
+}
+
+/// A network in training: its parameters, their gradients, and the memory of a step.
+///
+/// A step is a [`forward_backward`](Self::forward_backward), which fills the gradients, and what an
+/// optimiser makes of [`trained`](Self::trained). Batch norms normalize by the batch and move their
+/// running estimates, as PyTorch's do in training mode. The same bits come out for any number of
+/// threads.
+///
+/// ```
+/// use posterize::executor::Options;
+/// use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
+/// use posterize::nn::{Flatten, Sequential};
+/// use posterize::training::{CrossEntropy, Network};
+/// use posterize::{Architecture, Tensor};
+///
+/// let net = Sequential::new()
+///     .then(Conv2d::new(3, 4, 3).padding(Padding::all(1)).bias(false))
+///     .then(BatchNorm::two_d(4))
+///     .then(Activation::ReLU)
+///     .then(Flatten)
+///     .then(Linear::new(4 * 8 * 8, 2));
+/// let model = Architecture::trace(&net)?.init(0);
+/// let mut network = Network::float(&model, Options::new(1)?)?;
+/// let values = (0..2 * 3 * 64).map(|i| (i % 7) as f32 - 3.0).collect();
+/// let images = Tensor::new([2, 3, 8, 8], values)?;
+/// let before = network.forward_backward(&images, &[0, 1], &CrossEntropy::default())?;
+/// for tensor in network.trained() {
+///     for (value, gradient) in tensor.value.iter_mut().zip(&*tensor.gradient) {
+///         *value -= 0.05 * gradient;
+///     }
+/// }
+/// let after = network.forward_backward(&images, &[0, 1], &CrossEntropy::default())?;
+/// assert!(after.loss < before.loss);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Network {
+    /// The model that training began with; its graph is what counts.
+    model: FloatModel,
+    qat: Option<QatModel>,
+    fused: Graph,
+    net: Layers,
+    bn_stats_frozen: bool,
+    seed: u64,
+    step: u64,
+    isa: posterize_kernels::Isa,
+    pool: Pool,
+    /// What each layer computed in the last pass.
+    states: Vec<State>,
+    /// The sums of each layer's gradient.
+    sums: Vec<kernels::ChannelSums>,
+    plan: Option<Plan>,
+    /// The convolutions of the plan.
+    convs: Vec<Option<kernels::Conv2d>>,
+    arena: Aligned<f32>,
+    scratch: Aligned<f32>,
+}
+
+/// What a layer computed in the last forward pass, and needs to go back.
+#[derive(Debug, Default)]
+struct State {
+    /// The epilogue as one map of each channel.
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    fake_quant: Option<kernels::FakeQuant>,
+    stats: kernels::ChannelStats,
+    channels: Vec<norm::Channel>,
+    /// What the weights of each output channel were scaled by before they were rounded.
+    factor: Vec<f32>,
+    /// The weights as they were rounded.
+    weight: Vec<f32>,
+    /// Of the gradient.
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+}
+
+impl Network {
+    /// A float network. The model should not be fused: its batch norms are trained.
+    ///
+    /// # Errors
+    /// A parameter is missing.
+    pub fn float(model: &FloatModel, options: Options) -> Result<Self> {
+        let blocks = Blocks::of(model)?;
+        let net = Layers::new(model, &blocks, None)?;
+        Ok(Self::new(model.clone(), None, blocks.fused, net, options))
+    }
+
+    /// A network whose weights and activations are rounded as `model` says.
+    ///
+    /// # Errors
+    /// A parameter is missing.
+    pub fn qat(model: QatModel, options: Options) -> Result<Self> {
+        let net = Layers::new(model.model(), model.blocks(), Some(&model))?;
+        let fused = model.blocks().fused.clone();
+        Ok(Self::new(model.model().clone(), Some(model), fused, net, options))
+    }
+
+    fn new(
+        model: FloatModel,
+        qat: Option<QatModel>,
+        fused: Graph,
+        net: Layers,
+        options: Options,
+    ) -> Self {
+        let layers = net.layers.len();
+        Self {
+            bn_stats_frozen: qat.as_ref().is_some_and(QatModel::bn_stats_frozen),
+            model,
+            qat,
+            fused,
+            net,
+            seed: 0,
+            step: 0,
+            isa: options.isa,
+            pool: Pool::new(options.threads),
+            states: (0..layers).map(|_| State::default()).collect(),
+            sums: vec![kernels::ChannelSums::default(); layers],
+            plan: None,
+            convs: Vec::new(),
+            arena: Aligned::default(),
+            scratch: Aligned::default(),
+        }
+    }
+
+    /// Runs a batch `[N, C, H, W]` forward in training mode and fills the gradients of all
+    /// parameters. Observers and running estimates see the batch, as far as they are switched on.
+    ///
+    /// # Errors
+    /// The pictures or labels do not fit the network. A loss that is not finite: the error names the
+    /// first layer whose output is not; gradients are then of no use.
+    pub fn forward_backward(
+        &mut self,
+        images: &Tensor,
+        labels: &[usize],
+        loss: &CrossEntropy,
+    ) -> Result<StepResult> {
+        let converted;
+        let images = if images.format() == MemoryFormat::ChannelsLast {
+            images
+        } else {
+            converted = images.to_format(MemoryFormat::ChannelsLast);
+            &converted
+        };
+        self.lay_out(images)?;
+        self.forward(images.data(), Mode::Train)?;
+        let logits = self.output(images)?;
+        let mut gradient = vec![0.0; logits.data().len()];
+        let found = loss.forward_backward(&logits, labels, &mut gradient)?;
+        if !found.value.is_finite() {
+            return Err(self.diagnose(images.data()));
+        }
+        self.backward(images.data(), &gradient);
+        self.step += 1;
+        Ok(StepResult { loss: found.value, correct: found.correct })
+    }
+
+    /// The output for a batch `[N, C, H, W]` in eval mode: batch norms by their running estimates,
+    /// no dropout, and in quantization-aware training values rounded with the scales so far. Nothing
+    /// is observed.
+    ///
+    /// # Errors
+    /// The pictures do not fit the network.
+    pub fn evaluate_forward(&mut self, images: &Tensor) -> Result<Tensor> {
+        let converted;
+        let images = if images.format() == MemoryFormat::ChannelsLast {
+            images
+        } else {
+            converted = images.to_format(MemoryFormat::ChannelsLast);
+            &converted
+        };
+        self.lay_out(images)?;
+        self.forward(images.data(), Mode::Evaluate)?;
+        self.output(images)
+    }
+
+    /// Plans the memory for batches of that shape.
+    fn lay_out(&mut self, images: &Tensor) -> Result<()> {
+        let shape = images.shape4()?;
+        if self.plan.as_ref().is_some_and(|plan| plan.pictures == shape) {
+            return Ok(());
+        }
+        let plan = Plan::new(&self.net, &self.fused, shape)?;
+        self.convs.clear();
+        let mut scratch = 0;
+        for layer in &self.net.layers {
+            self.convs.push(match &layer.core {
+                Core::Product(product) => {
+                    let input = plan.shapes[layer.inputs[0]];
+                    let conv =
+                        kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
+                    let threads = self.pool.threads();
+                    scratch = scratch.max(conv.scratch_len(threads, input.batch, input.size));
+                    Some(conv)
+                }
+                _ => None,
+            });
+        }
+        self.arena.reserve(plan.total);
+        self.scratch.reserve(scratch);
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    /// What the forward pass gave.
+    fn output(&self, images: &Tensor) -> Result<Tensor> {
+        let plan = self.plan.as_ref().expect("a pass ran");
+        let values = match &plan.output[self.net.output] {
+            Output::Stored(Place::At(range)) => self.arena[range.clone()].to_vec(),
+            _ => images.data().to_vec(),
+        };
+        let shape = plan.shapes[self.net.output];
+        if shape.flat {
+            Tensor::new([shape.batch, shape.channels], values)
+        } else {
+            let [h, w] = shape.size;
+            Tensor::channels_last([shape.batch, shape.channels, h, w], values)
+        }
+    }
+
+    /// Everything that is trained, in PyTorch's order.
+    pub fn trained(&mut self) -> impl Iterator<Item = TrainedMut<'_>> {
+        self.net.parameters.iter_mut().map(|parameter| TrainedMut {
+            name: &parameter.name,
+            role: parameter.role,
+            value: &mut parameter.value,
+            gradient: &mut parameter.gradient,
+        })
+    }
+
+    /// Batch norms normalize by their running estimates from now on, which stay as they are.
+    pub fn freeze_bn_stats(&mut self) {
+        self.set_bn_stats_frozen(true);
+    }
+
+    /// Batch norms normalize by the batch from now on, and their running estimates follow.
+    pub fn update_bn_stats(&mut self) {
+        self.set_bn_stats_frozen(false);
+    }
+
+    /// Whether batch norms normalize by their running estimates in training.
+    pub fn bn_stats_frozen(&self) -> bool {
+        self.bn_stats_frozen
+    }
+
+    fn set_bn_stats_frozen(&mut self, frozen: bool) {
+        self.bn_stats_frozen = frozen;
+        if let Some(qat) = &mut self.qat {
+            if frozen { qat.freeze_bn_stats() } else { qat.update_bn_stats() }
+        }
+    }
+
+    /// As [`QatModel::enable_observer`]; nothing in a float network.
+    pub fn enable_observer(&mut self) {
+        self.qat.iter_mut().for_each(QatModel::enable_observer);
+    }
+
+    /// As [`QatModel::disable_observer`]; nothing in a float network.
+    pub fn disable_observer(&mut self) {
+        self.qat.iter_mut().for_each(QatModel::disable_observer);
+    }
+
+    /// As [`QatModel::enable_fake_quant`]; nothing in a float network.
+    pub fn enable_fake_quant(&mut self) {
+        self.qat.iter_mut().for_each(QatModel::enable_fake_quant);
+    }
+
+    /// As [`QatModel::disable_fake_quant`]; nothing in a float network.
+    pub fn disable_fake_quant(&mut self) {
+        self.qat.iter_mut().for_each(QatModel::disable_fake_quant);
+    }
+
+    /// The seed of dropout.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// The step of dropout, which counts up with every [`forward_backward`](Self::forward_backward).
+    pub fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// Bytes of all values and gradients of a step together, scratch memory included; 0 before the
+    /// first.
+    pub fn activation_bytes(&self) -> usize {
+        4 * (self.arena.len() + self.scratch.len())
+    }
+
+    /// The float model with the parameters and running estimates so far.
+    ///
+    /// # Errors
+    /// None that training can cause.
+    pub fn float_model(&self) -> Result<FloatModel> {
+        let parameters = self
+            .tensors()
+            .map(|(name, shape, values)| {
+                let tensor = Tensor::new(shape.to_vec(), values.to_vec())?;
+                Ok((name, Arc::new(tensor)))
+            })
+            .collect::<Result<_>>()?;
+        FloatModel::new(self.model.graph().clone(), parameters)
+    }
+
+    /// The quantization-aware model as it is now, to look at or to
+    /// [convert](QatModel::convert); none of a float network.
+    ///
+    /// # Errors
+    /// None that training can cause.
+    pub fn qat_model(&self) -> Result<Option<QatModel>> {
+        match &self.qat {
+            Some(qat) => Ok(Some(qat.with_model(self.float_model()?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Parameters and running estimates with their names and shapes.
+    fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>, &[f32])> {
+        let parameters = self
+            .net
+            .parameters
+            .iter()
+            .map(|found| (found.name.clone(), found.shape.clone(), found.value.as_slice()));
+        let running = self.net.running.iter().flat_map(|running| {
+            let named = |last: &str, values| {
+                (format!("{}.{last}", running.name), vec![running.mean.len()], values)
+            };
+            [
+                named("running_mean", running.mean.as_slice()),
+                named("running_var", running.var.as_slice()),
+            ]
+        });
+        parameters.chain(running)
+    }
+}
+
+/// An output that is not finite.
+fn not_finite(layer: &str) -> Error {
+    Error::layer(
+        layer,
+        "its output holds NaN or infinite values: lower the learning rate, or look at the weights \
+         and pictures it was given",
+    )
+}
