@@ -7,7 +7,7 @@ const LINE: usize = 64;
 
 /// Values that begin on a cache line.
 #[derive(Debug, Default)]
-pub(super) struct Aligned<T> {
+pub(crate) struct Aligned<T> {
     storage: Vec<T>,
     start: usize,
     len: usize,

@@ -197,7 +197,8 @@ impl Network {
                 Place::Pictures => pictures,
                 Place::At(range) => &arena[range.clone()],
             };
-            kernels::channel_stats(*isa, pool, plan.shapes[index].channels, y, stats);
+            let channels = plan.shapes[index].channels;
+            kernels::channel_stats(*isa, pool, y.len() / channels, channels, y, stats);
         }
         if let Some(stats) = stats {
             state.stats = stats;
