@@ -189,9 +189,7 @@ fn observe_weight(name: &str, weight: &Tensor, spec: &ObserverSpec) -> Result<Qu
     let in_weight = || format!("{name}.weight");
     let mut observer = spec.build()?;
     observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
-    observer
-        .calculate_qparams()
-        .ok_or_else(|| Error::layer(in_weight(), "it holds no values"))
+    observer.calculate_qparams().ok_or_else(|| Error::layer(in_weight(), "it holds no values"))
 }
 
 /// Quantizes a weight `[out, …]` to the integers of `quant_range`, and a bias to i32 at

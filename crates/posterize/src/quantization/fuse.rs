@@ -29,7 +29,8 @@ impl Blocks {
         let fused = model.fuse()?.graph().clone();
         let consumers = graph.consumers();
         let members = fused.nodes().iter().map(|node| {
-            let first = graph.find(&node.name).expect("a fused layer keeps its first member's name");
+            let first =
+                graph.find(&node.name).expect("a fused layer keeps its first member's name");
             chain_from(graph, &consumers, first)
         });
         let members = members.collect();

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fake_quantize::FakeQuantize;
 use super::fuse::Blocks;
-use super::prepare::{
-    Domain, FloatLayer, ObservedModel, Preparation, float_layers, observed_leaf,
-};
+use super::prepare::{Domain, FloatLayer, ObservedModel, Preparation, float_layers, observed_leaf};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
 use crate::error::{Error, Result};
@@ -235,11 +233,8 @@ impl QatModel {
                 idle.join(", ")
             )));
         }
-        let observers = self
-            .activations
-            .iter()
-            .map(|(id, found)| (*id, found.observer().clone()))
-            .collect();
+        let observers =
+            self.activations.iter().map(|(id, found)| (*id, found.observer().clone())).collect();
         let weights = self.weights.iter().map(|(id, w)| (*id, w.qparams().clone())).collect();
         ObservedModel::trained(
             self.model.fuse()?,
@@ -291,9 +286,7 @@ impl QatModel {
         let kind = match (norm, fused.op.kind()) {
             (None, kind) => kind,
             (Some(_), kind) if kind == "Linear" => "LinearBn1d".to_owned(),
-            (Some(_), kind) => {
-                kind.replacen("Conv", "ConvBn", 1).replacen("Linear", "LinearBn", 1)
-            }
+            (Some(_), kind) => kind.replacen("Conv", "ConvBn", 1).replacen("Linear", "LinearBn", 1),
         };
         let Some(weight) = self.weights.get(&id) else {
             if let [only] = leaves.as_slice() {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::dropout::Mask;
 use super::forward::{Reader, scaled};
-use super::layers::{Core, Layer, Layers, Product};
+use super::layers::{Core, Layer, Product, Program};
 use super::memory::split;
 use super::plan::{Backward, Contribution, Place, Plan, Shape};
 use super::{Network, State};
@@ -73,7 +73,9 @@ impl Network {
             }
         }
         let State { a, b, c, channels, .. } = state;
-        (a.clear(), b.clear(), c.clear());
+        for factors in [&mut *a, &mut *b, &mut *c] {
+            factors.clear();
+        }
         if let Some(norm) = &epilogue.norm {
             for (at, channel) in channels.iter().enumerate() {
                 let back = channel.backward(sums.grad[at], sums.grad_y[at]);
@@ -82,7 +84,9 @@ impl Network {
                 if let Some(bias) = epilogue.bias {
                     net.parameters[bias].gradient[at] = back.bias as f32;
                 }
-                (a.push(back.a), b.push(back.b), c.push(back.c));
+                a.push(back.a);
+                b.push(back.b);
+                c.push(back.c);
             }
         } else {
             if let Some(bias) = epilogue.bias {
@@ -209,7 +213,7 @@ impl Network {
     }
 }
 
-fn weights_of<'a>(layer: &Layer, net: &'a Layers, state: &'a State) -> &'a [f32] {
+fn weights_of<'a>(layer: &Layer, net: &'a Program, state: &'a State) -> &'a [f32] {
     match &layer.core {
         Core::Product(product) => product.weights(net, state),
         _ => &[],
@@ -251,6 +255,7 @@ fn add_to(into: &mut [f32], from: &[f32]) {
 }
 
 /// What the gradient of a core that is no product gives to its input at `position`.
+#[expect(clippy::too_many_arguments, reason = "where from, what, and where to")]
 fn separate(
     isa: Isa,
     pool: &Pool,

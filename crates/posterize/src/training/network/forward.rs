@@ -5,7 +5,7 @@ use posterize_kernels::f32::training::{self as kernels, Activation, FakeQuant, I
 use posterize_kernels::{Isa, Pool};
 
 use super::dropout::Mask;
-use super::layers::{Core, Epilogue, Layer, Layers, Norm, Product, Round};
+use super::layers::{Core, Epilogue, Layer, Norm, Product, Program, Round};
 use super::memory::{Rest, split};
 use super::norm::{Affine, Channel, Moments};
 use super::plan::{Output, Place, Plan, Shape};
@@ -215,7 +215,7 @@ impl Network {
         state: &mut State,
     ) -> Result<()> {
         let plan = self.plan.as_ref().expect("the step is planned");
-        let Layers { layers, parameters, running, .. } = &mut self.net;
+        let Program { layers, parameters, running, .. } = &mut self.net;
         let (layer, shape) = (&layers[index], plan.shapes[index]);
         let bias = layer.epilogue.bias.map(|bias| parameters[bias].value.as_slice());
         let State { scale, shift, .. } = state;
@@ -229,7 +229,9 @@ impl Network {
             }
             return Ok(());
         };
-        (scale.clear(), shift.clear(), state.channels.clear());
+        scale.clear();
+        shift.clear();
+        state.channels.clear();
         let running = &mut running[norm.running];
         let pixels = shape.pixels();
         if by_batch {
@@ -303,7 +305,8 @@ impl Network {
             let shape = [seen.len()];
             rounds.observe(&seen, &shape).map_err(|error| error.in_layer(&layer.name))?;
         }
-        if let (true, Some(qparams)) = (rounds.fake_quant_enabled(), rounds.qparams().per_tensor()) {
+        if let (true, Some(qparams)) = (rounds.fake_quant_enabled(), rounds.qparams().per_tensor())
+        {
             let (quant_min, quant_max) = rounds.observer().target().quant_range();
             let QParams { scale, zero_point } = qparams;
             state.fake_quant = Some(FakeQuant { scale, zero_point, quant_min, quant_max });
@@ -328,7 +331,7 @@ impl Network {
 
 /// What the weights are scaled by before they are rounded: `gamma / sqrt(running_var + eps)` where a
 /// batch norm is folded into them; nothing where none is.
-fn set_factor(net: &Layers, norm: Option<&Norm>, factor: &mut Vec<f32>) {
+fn set_factor(net: &Program, norm: Option<&Norm>, factor: &mut Vec<f32>) {
     factor.clear();
     if let Some(norm) = norm.filter(|norm| norm.folded) {
         let gamma = &net.parameters[norm.gamma].value;
@@ -349,7 +352,7 @@ pub(super) fn scaled(weight: &[f32], factor: &[f32]) -> Vec<f32> {
 
 impl Product {
     /// The weights that the convolution runs with.
-    pub(super) fn weights<'a>(&self, net: &'a Layers, state: &'a State) -> &'a [f32] {
+    pub(super) fn weights<'a>(&self, net: &'a Program, state: &'a State) -> &'a [f32] {
         if self.rounded.is_some() { &state.weight } else { &net.parameters[self.weight].value }
     }
 }
@@ -365,14 +368,17 @@ impl State {
                 let x = (y * scale + shift).max(clamp.min).min(clamp.max);
                 // A NaN must reach the observer.
                 let x = if y.is_nan() { y } else { x };
-                range = [if x < range[0] { x } else { range[0] }, if x > range[1] { x } else { range[1] }];
+                range = [
+                    if x < range[0] { x } else { range[0] },
+                    if x > range[1] { x } else { range[1] },
+                ];
             }
         }
         range
     }
 }
 
-fn layer_has_epilogue(net: &Layers, index: usize) -> bool {
+fn layer_has_epilogue(net: &Program, index: usize) -> bool {
     !net.layers[index].epilogue.is_identity()
 }
 

@@ -124,7 +124,7 @@ pub(super) enum Round {
 
 /// A network's layers and what is trained in them.
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(super) struct Program {
     pub(super) layers: Vec<Layer>,
     /// The layer whose output the network returns.
     pub(super) output: usize,
@@ -132,7 +132,7 @@ pub(super) struct Layers {
     pub(super) running: Vec<Running>,
 }
 
-impl Layers {
+impl Program {
     pub(super) fn new(model: &FloatModel, blocks: &Blocks, qat: Option<&QatModel>) -> Result<Self> {
         let (parameters, running) = tensors(model)?;
         let by_name =
@@ -169,7 +169,8 @@ fn tensors(model: &FloatModel) -> Result<(Vec<Parameter>, Vec<Running>)> {
     };
     for (name, parameter) in graph.parameters() {
         let (layer, last) = name.rsplit_once('.').unwrap_or(("", &name));
-        let norm = graph.find(layer).is_some_and(|id| matches!(graph.node(id).op, Op::BatchNorm(_)));
+        let norm =
+            graph.find(layer).is_some_and(|id| matches!(graph.node(id).op, Op::BatchNorm(_)));
         if parameter.trained {
             let value = value(&name)?;
             let role = match (norm, last) {

@@ -14,8 +14,6 @@ mod memory;
 mod norm;
 mod plan;
 mod state;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -25,7 +23,7 @@ use posterize_kernels::f32::training as kernels;
 pub use self::state::{NetworkState, NetworkValues};
 
 use self::forward::Mode;
-use self::layers::{Core, Layers};
+use self::layers::{Core, Program};
 use self::plan::{Output, Place, Plan};
 use super::{CrossEntropy, TrainedMut};
 use crate::error::{Error, Result};
@@ -85,7 +83,7 @@ pub struct Network {
     model: FloatModel,
     qat: Option<QatModel>,
     fused: Graph,
-    net: Layers,
+    net: Program,
     bn_stats_frozen: bool,
     seed: u64,
     step: u64,
@@ -128,7 +126,7 @@ impl Network {
     /// A parameter is missing.
     pub fn float(model: &FloatModel, options: Options) -> Result<Self> {
         let blocks = Blocks::of(model)?;
-        let net = Layers::new(model, &blocks, None)?;
+        let net = Program::new(model, &blocks, None)?;
         Ok(Self::new(model.clone(), None, blocks.fused, net, options))
     }
 
@@ -137,7 +135,7 @@ impl Network {
     /// # Errors
     /// A parameter is missing.
     pub fn qat(model: QatModel, options: Options) -> Result<Self> {
-        let net = Layers::new(model.model(), model.blocks(), Some(&model))?;
+        let net = Program::new(model.model(), model.blocks(), Some(&model))?;
         let fused = model.blocks().fused.clone();
         Ok(Self::new(model.model().clone(), Some(model), fused, net, options))
     }
@@ -146,7 +144,7 @@ impl Network {
         model: FloatModel,
         qat: Option<QatModel>,
         fused: Graph,
-        net: Layers,
+        net: Program,
         options: Options,
     ) -> Self {
         let layers = net.layers.len();
@@ -233,8 +231,7 @@ impl Network {
             self.convs.push(match &layer.core {
                 Core::Product(product) => {
                     let input = plan.shapes[layer.inputs[0]];
-                    let conv =
-                        kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
+                    let conv = kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
                     let threads = self.pool.threads();
                     scratch = scratch.max(conv.scratch_len(threads, input.batch, input.size));
                     Some(conv)
@@ -340,7 +337,7 @@ impl Network {
         let parameters = self
             .tensors()
             .map(|(name, shape, values)| {
-                let tensor = Tensor::new(shape.to_vec(), values.to_vec())?;
+                let tensor = Tensor::new(shape, values.to_vec())?;
                 Ok((name, Arc::new(tensor)))
             })
             .collect::<Result<_>>()?;

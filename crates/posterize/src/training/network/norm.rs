@@ -200,7 +200,10 @@ mod tests {
                 let h = 1e-5;
                 let expected = (f(h) - f(-h)) / (2.0 * h);
                 let error = (found - expected).abs();
-                assert!(error <= 1e-6 * expected.abs().max(1.0), "{channel:?}: {found}, {expected}");
+                assert!(
+                    error <= 1e-6 * expected.abs().max(1.0),
+                    "{channel:?}: {found}, {expected}"
+                );
             };
             for i in 0..Y.len() {
                 let dy = f64::from(found.a) * t[i] + f64::from(found.b) * Y[i] + f64::from(found.c);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::layers::{Core, Layer, Layers};
+use super::layers::{Core, Layer, Program};
 use crate::error::{Error, Result};
 use crate::executor::memory::{Lifetime, place};
 use crate::graph::Graph;
@@ -124,13 +124,14 @@ struct Planner<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(net: &Layers, graph: &Graph, pictures: [usize; 4]) -> Result<Self> {
+    pub(super) fn new(net: &Program, graph: &Graph, pictures: [usize; 4]) -> Result<Self> {
         let inferred = graph.infer(&pictures)?;
         let layers = net.layers.as_slice();
         for layer in layers {
             let shape = &inferred[layer.node.0].shape;
             if !matches!(shape.len(), 2 | 4) {
-                let problem = format!("expected a value of two or four dimensions, found {shape:?}");
+                let problem =
+                    format!("expected a value of two or four dimensions, found {shape:?}");
                 return Err(Error::shape(&layer.name, problem));
             }
         }
@@ -169,7 +170,9 @@ impl Plan {
             raw: raw.into_iter().map(|raw| raw.map(placed)).collect(),
             output: output
                 .into_iter()
-                .map(|output| output.map_or(Output::Computed, |found| Output::Stored(placed(found))))
+                .map(|output| {
+                    output.map_or(Output::Computed, |found| Output::Stored(placed(found)))
+                })
                 .collect(),
             backward: backward
                 .into_iter()
@@ -321,8 +324,7 @@ impl Planner<'_> {
             let time = self.back(index);
             self.extend(Some(Planned::Buffer(gradient)), time);
             // Products go through their epilogue on the fly.
-            let stored =
-                layer.epilogue.needs_input() && !matches!(layer.core, Core::Product(_));
+            let stored = layer.epilogue.needs_input() && !matches!(layer.core, Core::Product(_));
             let core = if stored { self.buffer(index, time) } else { gradient };
             let mut inputs = Vec::with_capacity(layer.inputs.len());
             for &input in &layer.inputs {

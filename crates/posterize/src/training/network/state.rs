@@ -65,7 +65,8 @@ impl Network {
                 .get(&name)
                 .ok_or_else(|| Error::layer(&name, "the saved state does not have it"))?;
             if found.shape() != shape {
-                let problem = format!("expected {shape:?}, the saved state has {:?}", found.shape());
+                let problem =
+                    format!("expected {shape:?}, the saved state has {:?}", found.shape());
                 return Err(Error::shape(name, problem));
             }
             expected += 1;
@@ -81,12 +82,14 @@ impl Network {
             (None, None) => {}
             (Some(_), None) => {
                 return Err(Error::Argument(
-                    "the saved state is of a float training, not of a quantization-aware one".into(),
+                    "the saved state is of a float training, not of a quantization-aware one"
+                        .into(),
                 ));
             }
             (None, Some(_)) => {
                 return Err(Error::Argument(
-                    "the saved state is of a quantization-aware training, not of a float one".into(),
+                    "the saved state is of a quantization-aware training, not of a float one"
+                        .into(),
                 ));
             }
         }
