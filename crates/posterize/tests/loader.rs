@@ -193,3 +193,27 @@ fn a_sampler_of_ones_own_may_repeat_samples_but_not_invent_them() {
     let error = drawn(loader(&[1, 4])).unwrap_err().to_string();
     assert!(error.contains("sample 4") && error.contains("of 4"), "{error}");
 }
+
+#[test]
+fn an_epoch_goes_on_where_it_stopped() {
+    let (root, folder) = pictures(6);
+    fs::write(root.path().join("dog/001.jpg"), "no picture").unwrap();
+    let augmentation = Augmentation::new(&small(), 2);
+    let loader = Loader::new(&folder, augmentation)
+        .sampler(RandomSampler { seed: 4 })
+        .batch_size(3)
+        .limit(11)
+        .epoch(5);
+    let mut batches = loader.tensors();
+    let whole: Vec<_> = batches.by_ref().map(Result::unwrap).collect();
+    assert_eq!((whole.len(), batches.skipped().len(), batches.place()), (4, 1, 11));
+    for stop in 0..=whole.len() {
+        let mut first = loader.tensors();
+        first.by_ref().take(stop).for_each(|batch| drop(batch.unwrap()));
+        let rest = loader.clone().start(first.place());
+        assert_eq!(rest.len(), 11 - first.place());
+        let rest: Vec<_> = rest.tensors().map(Result::unwrap).collect();
+        assert_eq!(rest, whole[stop..]);
+    }
+    assert!(loader.start(99).is_empty());
+}

@@ -28,6 +28,7 @@ pub struct Loader {
     batch_size: usize,
     threads: usize,
     limit: Option<usize>,
+    start: usize,
     epoch: u64,
     strict: bool,
     drop_last: bool,
@@ -43,6 +44,7 @@ impl Loader {
             batch_size: 1,
             threads: 0,
             limit: None,
+            start: 0,
             epoch: 0,
             strict: false,
             drop_last: false,
@@ -77,6 +79,13 @@ impl Loader {
         self
     }
 
+    /// Leaves out the first `place` samples of the order: goes on where [`Batches::place`] was.
+    #[must_use]
+    pub fn start(mut self, place: usize) -> Self {
+        self.start = place;
+        self
+    }
+
     /// Which epoch this is: random orders and augmentations differ between epochs.
     #[must_use]
     pub fn epoch(mut self, epoch: u64) -> Self {
@@ -98,8 +107,23 @@ impl Loader {
         self
     }
 
+    /// The pictures that it draws from.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// What they go through.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+
     /// How many samples an epoch draws.
     pub fn len(&self) -> usize {
+        self.end().saturating_sub(self.start)
+    }
+
+    /// The place of the order where the epoch ends.
+    fn end(&self) -> usize {
         self.limit.map_or(self.samples.len(), |limit| limit.min(self.samples.len()))
     }
 
@@ -120,7 +144,8 @@ impl Loader {
 
     fn order(&self) -> Vec<usize> {
         let mut order = self.sampler.indices(self.samples.len(), self.epoch);
-        order.truncate(self.len());
+        order.truncate(self.end());
+        order.drain(..self.start.min(order.len()));
         order
     }
 }
@@ -133,6 +158,7 @@ impl std::fmt::Debug for Loader {
             .field("batch_size", &self.batch_size)
             .field("threads", &self.threads)
             .field("limit", &self.limit)
+            .field("start", &self.start)
             .field("epoch", &self.epoch)
             .field("strict", &self.strict)
             .finish_non_exhaustive()
@@ -220,7 +246,9 @@ pub struct Batches<T: BatchImages> {
     batch_size: usize,
     strict: bool,
     drop_last: bool,
-    /// How many places of the order have been taken.
+    /// The place of the order that the workers began with.
+    start: usize,
+    /// How many places have been taken since.
     taken: usize,
     /// Set when the settings are unusable or no thread could be started: the first batch.
     failed: Option<Error>,
@@ -327,6 +355,7 @@ impl<T: BatchImages + 'static> Batches<T> {
             batch_size: loader.batch_size,
             strict: loader.strict,
             drop_last: loader.drop_last,
+            start: loader.start,
             taken: 0,
             failed: loader.transform.validate().err().or(outside),
             skipped: Vec::new(),
@@ -358,6 +387,11 @@ impl<T: BatchImages> Batches<T> {
     /// The pictures left out so far because they could not be read or decoded.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// The place of the order behind the last batch: what [`Loader::start`] goes on from.
+    pub fn place(&self) -> usize {
+        self.start + self.taken
     }
 
     /// The pictures left out, at the end.

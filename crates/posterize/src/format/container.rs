@@ -7,11 +7,22 @@ use std::fmt::Write as _;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use super::FORMAT_VERSION;
 use crate::checkpoint::safetensors::{LENGTH, Place, explain, header};
 
-/// The value of the metadata's `format`.
-const FORMAT: &str = "posterize";
+/// What a file is of.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The value of the metadata's `format`.
+    pub format: &'static str,
+    /// The version that is written, and the newest that is read.
+    pub version: u32,
+    /// What it is called: "a model saved by posterize".
+    pub what: &'static str,
+    /// What else to do with a safetensors file that is none.
+    pub otherwise: &'static str,
+    /// The largest file that is read, in bytes.
+    pub largest: u64,
+}
 
 const DIGEST: &str = "digest";
 
@@ -36,12 +47,12 @@ pub(super) struct Container<'a> {
 impl<'a> Container<'a> {
     /// The file. Values of four bytes come before those of one, so that each lies on a multiple of
     /// its size.
-    pub(super) fn encode(mut self) -> Vec<u8> {
+    pub(super) fn encode(mut self, kind: &Kind) -> Vec<u8> {
         let mut set = |key: &str, value: String| {
             self.metadata.entry(key.into()).or_insert(value);
         };
-        set("format", FORMAT.into());
-        set("format_version", FORMAT_VERSION.to_string());
+        set("format", kind.format.into());
+        set("format_version", kind.version.to_string());
         set("tool", concat!("posterize ", env!("CARGO_PKG_VERSION")).into());
         self.metadata.remove(DIGEST);
         let digest = self.digest();
@@ -68,8 +79,8 @@ impl<'a> Container<'a> {
     }
 
     /// The content of a file whose version is known and whose digest is right.
-    pub(super) fn decode(file: &'a [u8]) -> Result<Self, String> {
-        recognise(&file[..file.len().min(9)])?;
+    pub(super) fn decode(kind: &Kind, file: &'a [u8]) -> Result<Self, String> {
+        recognise(kind, &file[..file.len().min(9)])?;
         let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if header_length > LARGEST_HEADER {
             return Err(format!(
@@ -87,33 +98,35 @@ impl<'a> Container<'a> {
         }
         let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
         let mut container = Self { metadata, tensors };
-        container.check_version()?;
+        container.check_version(kind)?;
         let found = container.metadata.remove(DIGEST).ok_or("it has no digest")?;
         let expected = container.digest();
         if found != expected {
             return Err(format!(
                 "its content was altered or damaged: its digest is {expected}, and it says \
-                 {found:.71}; copy it again, or save the model again"
+                 {found:.71}; copy it again, or write it again"
             ));
         }
         Ok(container)
     }
 
-    fn check_version(&self) -> Result<(), String> {
-        if self.metadata.get("format").map(String::as_str) != Some(FORMAT) {
-            return Err("a safetensors file, but no model saved by posterize: its metadata lacks \
-                        `format: posterize`; load float weights as a checkpoint"
-                .into());
+    fn check_version(&self, kind: &Kind) -> Result<(), String> {
+        if self.metadata.get("format").map(String::as_str) != Some(kind.format) {
+            return Err(format!(
+                "a safetensors file, but not {}: its metadata lacks `format: {}`; {}",
+                kind.what, kind.format, kind.otherwise
+            ));
         }
         let version = self.metadata.get("format_version").map_or("", String::as_str);
         let shown: String = version.chars().filter(|c| !c.is_control()).take(20).collect();
         match version.parse::<u32>() {
-            Ok(1..=FORMAT_VERSION) => Ok(()),
+            Ok(version) if (1..=kind.version).contains(&version) => Ok(()),
             Ok(0) | Err(_) => Err(format!("its format version is {shown:?}, which is no version")),
             Ok(_) => Err(format!(
                 "it is of format version {shown}, and this posterize ({}) reads up to \
-                 {FORMAT_VERSION}: use a newer posterize",
-                env!("CARGO_PKG_VERSION")
+                 {}: use a newer posterize",
+                env!("CARGO_PKG_VERSION"),
+                kind.version
             )),
         }
     }
@@ -149,15 +162,17 @@ impl<'a> Container<'a> {
 }
 
 /// Whether a file that begins with `start` (its first 9 bytes) may be a safetensors file.
-pub(super) fn recognise(start: &[u8]) -> Result<(), String> {
-    const EXPECTED: &str = "expected a model saved by posterize";
+pub(super) fn recognise(kind: &Kind, start: &[u8]) -> Result<(), String> {
+    let what = kind.what;
     match start {
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(()),
-        [] => Err(format!("{EXPECTED}, found an empty file")),
+        [] => Err(format!("expected {what}, found an empty file")),
         [b'P', b'K', 3, 4, ..] | [0x80, ..] => Err(format!(
-            "{EXPECTED}, found a PyTorch checkpoint, which holds float weights and no network"
+            "expected {what}, found a PyTorch checkpoint, which holds float weights and no network"
         )),
-        _ if start.len() < 9 => Err(format!("{EXPECTED}, found a file of {} bytes", start.len())),
-        _ => Err(format!("{EXPECTED}, which is a safetensors file; this is none")),
+        _ if start.len() < 9 => {
+            Err(format!("expected {what}, found a file of {} bytes", start.len()))
+        }
+        _ => Err(format!("expected {what}, which is a safetensors file; this is none")),
     }
 }

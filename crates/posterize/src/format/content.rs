@@ -2,24 +2,20 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Write};
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
 use safetensors::Dtype;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::SavedModel;
 use super::container::{Container, RawTensor};
+use super::parts::{Reader, compressed, floats, json};
 use crate::data::Class;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Node};
 use crate::model::Parameters;
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer, QuantizedModel};
-use crate::tensor::{MemoryFormat, Tensor};
+use crate::tensor::MemoryFormat;
 
 /// The tensor that holds the graph, as compressed JSON.
 const GRAPH: &str = "graph.json.zlib";
@@ -130,32 +126,15 @@ pub(super) fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
     Ok(Container { metadata, tensors })
 }
 
-fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::Argument(format!("cannot save the model: {error}")))
-}
-
-fn compressed<'a>(value: &impl Serialize) -> Result<RawTensor<'a>> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    let bytes = encoder
-        .write_all(json(value)?.as_bytes())
-        .and_then(|()| encoder.finish())
-        .map_err(|error| Error::Argument(format!("cannot compress the model's graph: {error}")))?;
-    Ok(RawTensor { dtype: Dtype::U8, shape: vec![bytes.len()], bytes: Cow::Owned(bytes) })
-}
-
-fn floats(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 /// The model of a container. That its parts fit together is [`SavedModel::check`]'s affair.
 pub(super) fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     let metadata = |key: &str| container.metadata.get(key).map(String::as_str);
-    let mut reader = Reader { container, used: HashSet::new() };
+    let mut reader = Reader::new(container);
     let Description { graph, qparams } = reader
-        .unfold::<Description<Graph>>(GRAPH)?
+        .unfold::<Description<Graph>>(GRAPH, LARGEST_JSON)?
         .ok_or_else(|| format!("it has no tensor `{GRAPH}`"))?;
-    let classes = reader.unfold::<Vec<(String, String)>>(CLASSES)?.unwrap_or_default();
+    let classes =
+        reader.unfold::<Vec<(String, String)>>(CLASSES, LARGEST_JSON)?.unwrap_or_default();
     let classes = classes.into_iter().map(|(folder, name)| Class { folder, name }).collect();
     if qparams.len() != graph.nodes().len() {
         return Err(format!("its {} nodes have {} scales", graph.nodes().len(), qparams.len()));
@@ -166,7 +145,7 @@ pub(super) fn from_container(container: &Container<'_>) -> Result<SavedModel, St
             continue;
         }
         if qparams.is_some() {
-            layers.insert(node.name.clone(), reader.layer(node)?);
+            layers.insert(node.name.clone(), layer(&mut reader, node)?);
         } else {
             for parameter in node.op.parameters() {
                 let name = format!("{}.{}", node.name, parameter.name);
@@ -175,7 +154,7 @@ pub(super) fn from_container(container: &Container<'_>) -> Result<SavedModel, St
             }
         }
     }
-    if let Some(name) = container.tensors.keys().find(|name| !reader.used.contains(name.as_str())) {
+    if let Some(name) = reader.unused() {
         return Err(format!("the tensor {name:.80?} belongs to no layer of its graph"));
     }
     let in_metadata = |key: &str, error: serde_json::Error| format!("its {key}: {error}");
@@ -195,83 +174,28 @@ pub(super) fn from_container(container: &Container<'_>) -> Result<SavedModel, St
     Ok(SavedModel { name, model, preprocessing, classes })
 }
 
-struct Reader<'a> {
-    container: &'a Container<'a>,
-    used: HashSet<String>,
-}
-
-impl<'a> Reader<'a> {
-    /// The bytes of a tensor that must be there with that type and shape.
-    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8], String> {
-        let tensor = self.container.tensors.get(name).ok_or_else(|| {
-            format!("it has no tensor `{name}`; its graph needs one, {dtype} of shape {shape:?}")
-        })?;
-        if tensor.dtype != dtype || tensor.shape != shape {
-            return Err(format!(
-                "tensor `{name}` must be {dtype} of shape {shape:?}, found {} of shape {:.60}",
-                tensor.dtype,
-                format!("{:?}", tensor.shape)
-            ));
-        }
-        self.used.insert(name.to_owned());
-        Ok(&tensor.bytes)
-    }
-
-    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        let bytes = self.take(name, Dtype::F32, shape)?;
-        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(format!(
-                "tensor `{name}`: value {place} is {}; it must be finite",
-                values[place]
-            )),
-            None => Ok(values),
-        }
-    }
-
-    fn parameter(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, String> {
-        let values = self.floats(name, shape)?;
-        Tensor::new(shape, values).map_err(|error| error.to_string())
-    }
-
-    /// The int8 weights of a convolution or linear layer.
-    fn layer(&mut self, node: &Node) -> Result<QuantizedLayer, String> {
-        let Some(weight) = node.op.parameters().into_iter().next() else {
-            return Err(format!("{}: it has no weight", node.name));
-        };
-        let (shape, outputs) = (weight.shape.clone(), weight.shape[0]);
-        let part = |part: &str| format!("{}.{part}", node.name);
-        let weight = self.take(&part("weight"), Dtype::I8, &shape)?;
-        let weight = weight.iter().map(|&byte| byte as i8).collect();
-        let bias = self.take(&part("bias"), Dtype::I32, &[outputs])?;
-        let bias = bias.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
-        let scale = part("weight_scale");
-        let per_tensor = self.container.tensors.get(&scale).is_some_and(|t| t.shape.is_empty());
-        let scales =
-            self.floats(&scale, if per_tensor { &[] } else { std::slice::from_ref(&outputs) })?;
-        let mut channels = scales.into_iter().map(|scale| QParams { scale, zero_point: 0 });
-        let qparams = match channels.next() {
-            Some(only) if per_tensor => QuantizationParams::PerTensor(only),
-            first => QuantizationParams::PerChannel {
-                axis: 0,
-                channels: first.into_iter().chain(channels).collect(),
-            },
-        };
-        Ok(QuantizedLayer { shape, weight, qparams, bias })
-    }
-
-    /// What a tensor of compressed JSON holds, where there is such a tensor.
-    fn unfold<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, String> {
-        let Some(tensor) = self.container.tensors.get(name) else { return Ok(None) };
-        let bytes = self.take(name, Dtype::U8, &[tensor.bytes.len()])?;
-        let mut json = Vec::new();
-        ZlibDecoder::new(bytes)
-            .take(LARGEST_JSON + 1)
-            .read_to_end(&mut json)
-            .map_err(|error| format!("tensor `{name}` cannot be decompressed: {error}"))?;
-        if json.len() as u64 > LARGEST_JSON {
-            return Err(format!("tensor `{name}` unfolds to more than {LARGEST_JSON} bytes"));
-        }
-        serde_json::from_slice(&json).map(Some).map_err(|error| format!("tensor `{name}`: {error}"))
-    }
+/// The int8 weights of a convolution or linear layer.
+fn layer(reader: &mut Reader<'_>, node: &Node) -> Result<QuantizedLayer, String> {
+    let Some(weight) = node.op.parameters().into_iter().next() else {
+        return Err(format!("{}: it has no weight", node.name));
+    };
+    let (shape, outputs) = (weight.shape.clone(), weight.shape[0]);
+    let part = |part: &str| format!("{}.{part}", node.name);
+    let weight = reader.take(&part("weight"), Dtype::I8, &shape)?;
+    let weight = weight.iter().map(|&byte| byte as i8).collect();
+    let bias = reader.take(&part("bias"), Dtype::I32, &[outputs])?;
+    let bias = bias.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
+    let scale = part("weight_scale");
+    let per_tensor = reader.container.tensors.get(&scale).is_some_and(|t| t.shape.is_empty());
+    let scales =
+        reader.floats(&scale, if per_tensor { &[] } else { std::slice::from_ref(&outputs) })?;
+    let mut channels = scales.into_iter().map(|scale| QParams { scale, zero_point: 0 });
+    let qparams = match channels.next() {
+        Some(only) if per_tensor => QuantizationParams::PerTensor(only),
+        first => QuantizationParams::PerChannel {
+            axis: 0,
+            channels: first.into_iter().chain(channels).collect(),
+        },
+    };
+    Ok(QuantizedLayer { shape, weight, qparams, bias })
 }

@@ -7,8 +7,10 @@
 
 mod container;
 mod content;
+mod parts;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::fs::File;
 use std::io::Read;
@@ -19,13 +21,19 @@ use crate::data::{Class, Preprocessing};
 use crate::error::{Error, Result};
 use crate::quantization::QuantizedModel;
 
-use container::Container;
+use container::{Container, Kind};
 
 /// The version of the format that is written, and the newest that is read.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The largest file that is read, in bytes: an int8 classifier is far smaller.
-const LARGEST_FILE: u64 = 1 << 30;
+const MODEL: Kind = Kind {
+    format: "posterize",
+    version: FORMAT_VERSION,
+    what: "a model saved by posterize",
+    otherwise: "load float weights as a checkpoint",
+    // An int8 classifier is far smaller.
+    largest: 1 << 30,
+};
 
 /// An int8 network with what it takes to use it.
 ///
@@ -87,7 +95,7 @@ impl SavedModel {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()
             .map_err(|problem| Error::Argument(format!("cannot save the model: {problem}")))?;
-        content::to_container(self).map(Container::encode)
+        content::to_container(self).map(|container| container.encode(&MODEL))
     }
 
     /// Writes the file: first under a temporary name in the same folder, then renamed, so that
@@ -110,7 +118,7 @@ impl SavedModel {
     /// it is trusted, and no memory is taken beyond what the file holds.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path)?;
+        let bytes = read(&MODEL, path)?;
         Self::from_bytes(path, &bytes)
     }
 
@@ -119,7 +127,7 @@ impl SavedModel {
     /// # Errors
     /// As [`SavedModel::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
-        Container::decode(bytes)
+        Container::decode(&MODEL, bytes)
             .and_then(|container| content::from_container(&container))
             .and_then(|saved| saved.check().map(|()| saved))
             .map_err(|problem| format_error(path.as_ref(), problem))
@@ -149,26 +157,26 @@ fn format_error(path: &Path, problem: impl Into<String>) -> Error {
     Error::Format { path: path.to_path_buf(), problem: problem.into() }
 }
 
-/// The bytes of a file that may be one of ours.
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a file that may be of that kind.
+fn read(kind: &Kind, path: &Path) -> Result<Vec<u8>> {
     let failed = || Error::io(path, "read");
     let mut file = File::open(path).map_err(Error::io(path, "open"))?;
     let metadata = file.metadata().map_err(failed())?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(format_error(path, format!("{found}, where a saved model is expected")));
+        return Err(format_error(path, format!("{found}, where {} is expected", kind.what)));
     }
-    // Whatever is no saved model is not read to its end.
+    // Whatever is none is not read to its end.
     let mut bytes = Vec::new();
     (&mut file).take(9).read_to_end(&mut bytes).map_err(failed())?;
-    container::recognise(&bytes).map_err(|problem| format_error(path, problem))?;
-    if metadata.len() > LARGEST_FILE {
+    container::recognise(kind, &bytes).map_err(|problem| format_error(path, problem))?;
+    if metadata.len() > kind.largest {
         return Err(format_error(
             path,
-            format!("{} bytes are more than the limit of {LARGEST_FILE}", metadata.len()),
+            format!("{} bytes are more than the limit of {}", metadata.len(), kind.largest),
         ));
     }
     bytes.reserve_exact(metadata.len() as usize);
-    file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(failed())?;
+    file.take(kind.largest).read_to_end(&mut bytes).map_err(failed())?;
     Ok(bytes)
 }

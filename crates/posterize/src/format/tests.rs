@@ -139,12 +139,12 @@ fn a_changed_bit_anywhere_is_refused() {
 fn other_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| SavedModel::open(path).unwrap_err().to_string();
-    assert!(open(folder.path()).contains("a folder, where a saved model is expected"));
+    assert!(open(folder.path()).contains("a folder, where a model saved by posterize is expected"));
     assert!(open(&folder.path().join("none")).contains("none: cannot open: "));
     let path = folder.path().join("weights");
     let float = Architecture::trace(&Conv2d::new(3, 2, 1)).unwrap().init(0);
     float.state_dict().save_safetensors(&path).unwrap();
-    assert!(open(&path).contains("no model saved by posterize"), "{}", open(&path));
+    assert!(open(&path).contains("not a model saved by posterize"), "{}", open(&path));
     std::fs::write(&path, b"PK\x03\x04 and so on").unwrap();
     assert!(open(&path).contains("found a PyTorch checkpoint"));
     std::fs::write(&path, "hello").unwrap();
@@ -180,9 +180,9 @@ fn parts_that_do_not_fit_are_not_saved() {
 /// A file whose digest is right, whatever else is wrong.
 fn crafted(change: &dyn Fn(&mut Container<'_>)) -> Vec<u8> {
     let bytes = small().to_bytes().unwrap();
-    let mut container = Container::decode(&bytes).unwrap();
+    let mut container = Container::decode(&MODEL, &bytes).unwrap();
     change(&mut container);
-    container.encode()
+    container.encode(&MODEL)
 }
 
 fn zlib(json: &[u8]) -> RawTensor<'static> {
@@ -325,7 +325,7 @@ fn hostile_tensors_and_metadata_are_refused() {
         (metadata("format_version", "4294967295"), "use a newer posterize"),
         (metadata("format_version", "0"), "which is no version"),
         (metadata("format_version", "one"), "\"one\", which is no version"),
-        (metadata("format", "pt"), "no model saved by posterize"),
+        (metadata("format", "pt"), "not a model saved by posterize"),
         (metadata("model", "\u{7}"), "control characters"),
         (metadata("preprocessing", "{}"), "its preprocessing: missing field `resize`"),
         (
@@ -371,7 +371,7 @@ fn hostile_headers_are_refused() {
     assert!(long(1 << 20).contains("truncated or damaged"));
     let deep = format!("{{\"a\":{}", "[".repeat(1 << 20));
     for (header, data, problem) in [
-        ("{}", 0, "no model saved by posterize"),
+        ("{}", 0, "not a model saved by posterize"),
         (r#"{"__metadata__":{"format":"posterize","format_version":"1"}}"#, 0, "it has no digest"),
         (r#"{"__metadata__":{"format":"posterize","format_version":1}}"#, 0, "header is damaged"),
         (r#"{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]}}"#, 3, "truncated or damaged"),

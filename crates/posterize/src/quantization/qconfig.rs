@@ -109,6 +109,21 @@ impl QConfig {
         }
     }
 
+    /// The preset of that name for quantization-aware training: [`Self::recommended_qat`],
+    /// [`Self::default_qat`], [`Self::fbgemm_qat`] or [`Self::qnnpack_qat`].
+    ///
+    /// # Errors
+    /// There is none of that name in [`Self::PRESETS`].
+    pub fn qat(name: &str) -> Result<Self> {
+        Ok(match name {
+            "recommended" => Self::recommended_qat(),
+            "default" => Self::default_qat(),
+            "fbgemm" => Self::fbgemm_qat(),
+            "qnnpack" => Self::qnnpack_qat(),
+            other => return other.parse(),
+        })
+    }
+
     /// Whether both observers can be built.
     ///
     /// # Errors
@@ -343,6 +358,7 @@ mod tests {
     fn every_preset_builds() {
         for name in QConfig::PRESETS {
             name.parse::<QConfig>().unwrap().validate().unwrap();
+            QConfig::qat(name).unwrap().validate().unwrap();
         }
         for qconfig in [
             QConfig::fbgemm_qat(),

@@ -1,15 +1,23 @@
 //! Training and quantization-aware fine-tuning.
 
+mod checkpoint;
 mod clip;
+mod history;
 mod loss;
 mod network;
+mod options;
 mod schedule;
 mod sgd;
 mod trained;
+mod trainer;
 
+pub use checkpoint::{Checkpoint, Position, Settings};
 pub use clip::{clip_grad_norm, global_norm};
+pub use history::{EpochRecord, History, StepRecord};
 pub use loss::{CrossEntropy, Loss};
 pub use network::{Network, NetworkState, NetworkValues, StepResult};
+pub use options::{Keep, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
 pub use sgd::{Decay, Sgd, SgdOptions};
 pub use trained::{Role, TrainedMut};
+pub use trainer::{Outcome, TrainedModel, Trainer, Watch};

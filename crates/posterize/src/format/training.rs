@@ -1,0 +1,156 @@
+//! The file of a training run: what [`Checkpoint`] holds, in a safetensors file.
+//!
+//! Tensors: `network.NAME`, `best.NAME` and `momentum.NAME` in f32, `losses`; and compressed JSON:
+//! `network.values.json.zlib` and `best.values.json.zlib`, the state of the fake quantization among it,
+//! and `run.json.zlib`, everything else.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use super::container::{Container, Kind, RawTensor};
+use super::parts::{Reader, compressed, floats};
+use super::{format_error, read};
+use crate::atomic_file;
+use crate::error::Result;
+use crate::tensor::{MemoryFormat, Tensor};
+use crate::training::{
+    Checkpoint, EpochRecord, History, NetworkState, NetworkValues, Position, Settings,
+};
+
+const TRAINING: Kind = Kind {
+    format: "posterize training",
+    version: 1,
+    what: "a training run saved by posterize",
+    otherwise: "a model is no training run: give it as the model to train",
+    // Weights, momentum and the best weights of what a CPU can train.
+    largest: 8 << 30,
+};
+
+const RUN: &str = "run.json.zlib";
+const LOSSES: &str = "losses";
+/// What of a network is no tensor, behind `network.` or `best.`.
+const VALUES: &str = "values.json.zlib";
+
+/// What compressed JSON may unfold to, in bytes: the scales of every channel of a large network.
+const LARGEST_JSON: u64 = 64 << 20;
+
+/// The tensor [`RUN`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run<'a> {
+    position: Position,
+    epochs: Cow<'a, [EpochRecord]>,
+    settings: Cow<'a, Settings>,
+}
+
+impl Checkpoint {
+    /// The file's content.
+    ///
+    /// # Errors
+    /// Two tensors would have one name.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut tensors = BTreeMap::new();
+        let run = Run {
+            position: self.position,
+            epochs: Cow::Borrowed(&self.history.epochs),
+            settings: Cow::Borrowed(&self.settings),
+        };
+        tensors.insert(RUN.to_owned(), compressed(&run)?);
+        tensors
+            .insert(LOSSES.to_owned(), raw(vec![self.history.losses.len()], &self.history.losses));
+        for (prefix, state) in [("network", Some(&self.network)), ("best", self.best.as_ref())] {
+            let Some(state) = state else { continue };
+            for (name, tensor) in &state.tensors {
+                let tensor = tensor.to_format(MemoryFormat::Contiguous);
+                let raw = raw(tensor.shape().to_vec(), tensor.data());
+                tensors.insert(format!("{prefix}.{name}"), raw);
+            }
+            tensors.insert(format!("{prefix}.{VALUES}"), compressed(&state.values)?);
+        }
+        for (name, buffer) in &self.momentum {
+            tensors.insert(format!("momentum.{name}"), raw(vec![buffer.len()], buffer));
+        }
+        Ok(Container { metadata: BTreeMap::new(), tensors }.encode(&TRAINING))
+    }
+
+    /// Writes the file: first under a temporary name in the same folder, then renamed, so that a
+    /// process that is killed meanwhile leaves the file of before. Returns its size in bytes.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
+        let bytes = self.to_bytes()?;
+        atomic_file::write(path, |file| file.write_all(&bytes))?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// Reads a file that [`Checkpoint::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) where it cannot be read, [`Error::Format`](crate::Error::Format)
+    /// where it is none of these files, was altered or cut short, or is of a newer format.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_bytes(path, &read(&TRAINING, path)?)
+    }
+
+    /// The same for a file in memory. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        Container::decode(&TRAINING, bytes)
+            .and_then(|container| from_container(&container))
+            .map_err(|problem| format_error(path.as_ref(), problem))
+    }
+}
+
+fn raw(shape: Vec<usize>, values: &[f32]) -> RawTensor<'static> {
+    RawTensor { dtype: Dtype::F32, shape, bytes: Cow::Owned(floats(values)) }
+}
+
+fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
+    let mut reader = Reader::new(container);
+    let run = reader
+        .unfold::<Run<'static>>(RUN, LARGEST_JSON)?
+        .ok_or_else(|| format!("it has no tensor `{RUN}`"))?;
+    let Run { position, epochs, settings } = run;
+    let losses = reader.floats(LOSSES, &[position.step])?;
+    let network = state(&mut reader, "network")?;
+    let best = state(&mut reader, "best")?;
+    let mut momentum = BTreeMap::new();
+    for (full, tensor) in &container.tensors {
+        if let Some(name) = full.strip_prefix("momentum.") {
+            momentum.insert(name.to_owned(), reader.floats(full, &tensor.shape)?);
+        }
+    }
+    if let Some(name) = reader.unused() {
+        return Err(format!("the tensor {name:.80?} is no part of a training run"));
+    }
+    Ok(Checkpoint {
+        position,
+        history: History { epochs: epochs.into_owned(), losses },
+        network: network.ok_or("it has no network")?,
+        momentum,
+        best,
+        settings: settings.into_owned(),
+    })
+}
+
+/// The network behind a prefix, if there is one.
+fn state(reader: &mut Reader<'_>, prefix: &str) -> Result<Option<NetworkState>, String> {
+    let values = reader.unfold::<NetworkValues>(&format!("{prefix}.{VALUES}"), LARGEST_JSON)?;
+    let Some(values) = values else { return Ok(None) };
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (full, tensor) in &reader.container.tensors {
+        let name = full.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+        if let Some(name) = name.filter(|name| *name != VALUES) {
+            tensors.insert(name.to_owned(), reader.parameter(full, &tensor.shape)?);
+        }
+    }
+    Ok(Some(NetworkState { tensors, values }))
+}

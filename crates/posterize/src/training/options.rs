@@ -1,0 +1,99 @@
+//! The settings of a training run.
+
+use serde::{Deserialize, Serialize};
+
+use super::clip::check_max_norm;
+use super::{CrossEntropy, LearningRate, Schedule, SgdOptions};
+use crate::error::{Error, Result};
+
+/// Which epoch's network is the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The one with the highest top-1 accuracy on the validation pictures; of equal ones that with
+    /// the lowest loss.
+    #[default]
+    Best,
+    /// The last one.
+    Last,
+}
+
+/// The settings of a [`Trainer`](super::Trainer). The default is the quantization-aware training of
+/// PyTorch's tutorial "Static Quantization with Eager Mode".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// How many epochs.
+    pub epochs: usize,
+    /// How many batches an epoch has at most; `None` for all pictures.
+    pub batches: Option<usize>,
+    /// Pictures in a batch.
+    pub batch_size: usize,
+    /// The learning rate after the warm-up.
+    pub lr: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Over how many steps it rises to `lr`.
+    pub warmup: usize,
+    /// The optimiser's settings.
+    pub sgd: SgdOptions,
+    /// The loss.
+    pub loss: CrossEntropy,
+    /// The greatest length of the gradient; `None` to leave it as it is.
+    pub clip: Option<f64>,
+    /// Scales and zero points stay as they are from the end of this epoch on, counted from 0, before
+    /// it is validated; the tutorial's `if nepoch > 3: disable_observer`. Quantization-aware
+    /// training only.
+    pub freeze_observer_after: Option<usize>,
+    /// Batch norms use their running estimates from the end of this epoch on; the tutorial's
+    /// `if nepoch > 2: freeze_bn_stats`.
+    pub freeze_bn_after: Option<usize>,
+    /// Which epoch's network is the result.
+    pub keep: Keep,
+    /// Determines the order of the pictures, how they are augmented, and what dropout drops.
+    pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 8,
+            batches: Some(20),
+            batch_size: 30,
+            lr: 1e-4,
+            schedule: Schedule::Constant,
+            warmup: 0,
+            sgd: SgdOptions::default(),
+            loss: CrossEntropy::default(),
+            clip: None,
+            freeze_observer_after: Some(4),
+            freeze_bn_after: Some(3),
+            keep: Keep::Best,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Checks all ranges. An epoch has `steps` steps.
+    pub(super) fn validate(&self, steps: usize) -> Result<()> {
+        for (what, value) in [
+            ("epochs", self.epochs),
+            ("batches", self.batches.unwrap_or(1)),
+            ("batch size", self.batch_size),
+        ] {
+            if value == 0 {
+                return Err(Error::Argument(format!("{what}: 0; expected at least 1")));
+            }
+        }
+        self.sgd.validate()?;
+        self.loss.validate()?;
+        self.clip.map_or(Ok(()), check_max_norm)?;
+        self.learning_rate(steps).validate()
+    }
+
+    /// The learning rate of every step, where an epoch has `steps`.
+    pub fn learning_rate(&self, steps: usize) -> LearningRate {
+        let Self { lr: base, schedule, warmup, .. } = *self;
+        LearningRate { base, schedule, warmup, total: self.epochs.saturating_mul(steps) }
+    }
+}

@@ -1,0 +1,489 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::{Checkpoint, Position, Settings, differences};
+use super::history::{EpochRecord, History, StepRecord};
+use super::{
+    Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions, TrainedMut, clip_grad_norm,
+    global_norm,
+};
+use crate::data::{Batches, Loader, RandomSampler, Skipped};
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::executor::{Options, compile};
+use crate::model::FloatModel;
+use crate::quantization::{QatModel, QuantizedModel};
+use crate::tensor::Tensor;
+
+/// A network as it is used after training.
+#[derive(Clone, Debug)]
+pub enum TrainedModel {
+    /// Of float training: not fused, with PyTorch's names.
+    Float(FloatModel),
+    /// Of quantization-aware training: converted.
+    Int8(QuantizedModel),
+}
+
+/// Who watches a training run. Every method has a default that does nothing.
+pub trait Watch {
+    /// A step was made.
+    fn step(&mut self, _step: &StepRecord) {}
+
+    /// A picture of the training data could not be read and was left out.
+    fn skipped(&mut self, _picture: &Skipped) {}
+
+    /// Validation is on its way.
+    fn validating(&mut self, _so_far: &Evaluation) {}
+
+    /// An epoch was validated. `kept` says that its network is the one to keep, unless a later one
+    /// is.
+    ///
+    /// # Errors
+    /// End the run.
+    fn epoch(&mut self, _epoch: &EpochRecord, _model: &TrainedModel, _kept: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether to save the run now, between two steps. `epoch_ended` says that an epoch has just been
+    /// validated.
+    fn wants_checkpoint(&mut self, _position: &Position, _epoch_ended: bool) -> bool {
+        false
+    }
+
+    /// Saves the run.
+    ///
+    /// # Errors
+    /// End the run.
+    fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Nobody watches.
+impl Watch for () {}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The epoch with the highest validation accuracy.
+    pub best: EpochRecord,
+    /// The last epoch.
+    pub last: EpochRecord,
+    /// Which of them was kept.
+    pub kept: Keep,
+}
+
+impl Outcome {
+    /// The epoch whose network was kept.
+    pub fn kept_epoch(&self) -> &EpochRecord {
+        match self.kept {
+            Keep::Best => &self.best,
+            Keep::Last => &self.last,
+        }
+    }
+}
+
+/// Trains a [`Network`] on an image folder by stochastic gradient descent, and validates it after
+/// every epoch: in quantization-aware training the converted int8 model, else the float one.
+///
+/// Other threads decode the next batches while a step is made. The result is the same, bit for bit,
+/// for any number of threads, and for a run that was stopped and [resumed](Self::resume).
+///
+/// ```no_run
+/// use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
+/// use posterize::executor::Options;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// use posterize::training::{Network, TrainOptions, Trainer};
+/// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
+/// let qat = model.prepare_qat(&QConfigMapping::global(QConfig::recommended_qat()))?;
+/// let options = Options::all_threads()?;
+/// let preprocessing = Preprocessing::imagenet();
+/// let train = ImageFolder::open("imagenet/train", Some("imagenet/classes.txt".as_ref()))?;
+/// let val = ImageFolder::open("imagenet/val", None)?;
+/// let mut trainer = Trainer::new(
+///     Network::qat(qat, options)?,
+///     &Loader::new(&train, Augmentation::new(&preprocessing, 0)),
+///     &Loader::new(&val, preprocessing).batch_size(30),
+///     TrainOptions { lr: 1e-5, ..TrainOptions::default() },
+///     options,
+/// )?;
+/// let outcome = trainer.run(&mut ())?;
+/// println!("{:.2} % after epoch {}", outcome.best.val_top1, outcome.best.epoch);
+/// trainer.network().qat_model()?.unwrap().convert()?.save("int8.safetensors")?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer {
+    network: Network,
+    /// Whether the network is trained to become int8.
+    is_qat: bool,
+    train: Loader,
+    val: Loader,
+    options: TrainOptions,
+    executor: Options,
+    learning_rate: LearningRate,
+    steps_per_epoch: usize,
+    sgd: Sgd,
+    position: Position,
+    history: History,
+    best: Option<NetworkState>,
+    settings: Settings,
+}
+
+impl Trainer {
+    /// A run that is at its beginning. Order, batch size and limit of `train` are set by `options`;
+    /// `val` is taken as it is.
+    ///
+    /// # Errors
+    /// An option is out of its range, or there is no picture.
+    pub fn new(
+        mut network: Network,
+        train: &Loader,
+        val: &Loader,
+        options: TrainOptions,
+        executor: Options,
+    ) -> Result<Self> {
+        let limit = options.batches.map(|n| n.saturating_mul(options.batch_size));
+        let train = train
+            .clone()
+            .sampler(RandomSampler { seed: options.seed })
+            .batch_size(options.batch_size)
+            .limit(limit);
+        let steps_per_epoch = train.len().div_ceil(options.batch_size.max(1));
+        options.validate(steps_per_epoch)?;
+        if train.is_empty() || val.is_empty() {
+            let which = if train.is_empty() { "train" } else { "validate" };
+            return Err(Error::Argument(format!("there is no picture to {which} on")));
+        }
+        network.set_seed(options.seed);
+        let qat = network.qat_model()?;
+        let settings = settings(&network.float_model()?, qat.as_ref(), &train, val, &options);
+        Ok(Self {
+            is_qat: qat.is_some(),
+            learning_rate: options.learning_rate(steps_per_epoch),
+            sgd: Sgd::new(options.sgd)?,
+            network,
+            train,
+            val: val.clone(),
+            options,
+            executor,
+            steps_per_epoch,
+            position: Position::default(),
+            history: History::default(),
+            best: None,
+            settings,
+        })
+    }
+
+    /// The network as it is now; after [`run`](Self::run) the one that was kept.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What happened so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Where the run is.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// How many steps an epoch has, if all its pictures can be read.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
+    }
+
+    /// The run as it is, to go on with later.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            position: self.position,
+            history: self.history.clone(),
+            network: self.network.state(),
+            momentum: self.sgd.buffers().clone(),
+            best: self.best.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Goes on where `checkpoint` was made. The number of epochs and what is kept may be others than
+    /// they were; everything else must be the same.
+    ///
+    /// # Errors
+    /// What is not the same, all of it by name; a state that does not fit the network. The trainer
+    /// must not be used then.
+    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let Checkpoint { position, history, network, momentum, best, settings } = checkpoint;
+        let differences = differences(&settings, &self.settings);
+        if !differences.is_empty() {
+            return Err(Error::Argument(format!(
+                "the training that is to be resumed was another: {}; give it the same model, data \
+                 and options",
+                differences.join("; ")
+            )));
+        }
+        let refuse = |problem: String| {
+            Err(Error::Argument(format!("the checkpoint contradicts itself: {problem}")))
+        };
+        let Position { epoch, batch, step, .. } = position;
+        if history.epochs.len() != epoch || best.is_some() != (epoch > 0) {
+            return refuse(format!(
+                "it is in epoch {epoch}, and has records of {}",
+                history.epochs.len()
+            ));
+        }
+        if history.losses.len() != step || batch > step || batch > self.steps_per_epoch {
+            return refuse(format!(
+                "it is at step {step} and batch {batch}, and has {} losses",
+                history.losses.len()
+            ));
+        }
+        // Both must fit, so that nothing is found to be wrong after hours.
+        if let Some(best) = &best {
+            self.network.load_state(best.clone())?;
+        }
+        self.network.load_state(network)?;
+        let lengths: BTreeMap<String, usize> =
+            self.network.trained().map(|t| (t.name.to_owned(), t.value.len())).collect();
+        for (name, buffer) in &momentum {
+            if lengths.get(name) != Some(&buffer.len()) {
+                return refuse(format!("the momentum of {name:.80} has {} values", buffer.len()));
+            }
+        }
+        let with_momentum = step > 0 && self.options.sgd.momentum != 0.0;
+        if momentum.len() != if with_momentum { lengths.len() } else { 0 } {
+            return refuse(format!("it has the momentum of {} tensors", momentum.len()));
+        }
+        self.sgd.set_buffers(momentum);
+        (self.position, self.history, self.best) = (position, history, best);
+        Ok(())
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// Pictures or labels that the network does not fit; a loss that is not finite, by the name of
+    /// the layer where it began; what `watch` refuses; none of an epoch's pictures can be read.
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        while self.position.epoch < self.options.epochs {
+            self.train_epoch(watch)?;
+            self.validate(watch)?;
+        }
+        let last = self.history.epochs.last().cloned();
+        let (Some(best), Some(last)) = (self.history.best().cloned(), last) else {
+            return Err(Error::Argument("no epoch was trained".into()));
+        };
+        if let (Keep::Best, Some(state)) = (self.options.keep, &self.best)
+            && best.epoch != last.epoch
+        {
+            self.network.load_state(state.clone())?;
+        }
+        Ok(Outcome { best, last, kept: self.options.keep })
+    }
+
+    fn train_epoch(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        let epoch = self.position.epoch;
+        let loader = self.train.clone().epoch(epoch as u64).start(self.position.place);
+        let mut batches = loader.tensors();
+        let mut told = 0;
+        let mut since = Instant::now();
+        let spent = self.position.seconds;
+        while self.position.batch < self.steps_per_epoch {
+            let Some(batch) = next(&mut batches, &mut told, watch)? else { break };
+            let lr = self.learning_rate.at(self.position.step);
+            let (loss, correct, grad_norm) = self
+                .step(&batch.images, &batch.labels, lr)
+                .map_err(|error| self.explained(error, lr))?;
+            let images = batch.labels.len();
+            let position = &mut self.position;
+            position.place = batches.place();
+            position.loss_sum += f64::from(loss) * images as f64;
+            position.correct += correct;
+            position.images += images;
+            position.seconds = spent + since.elapsed().as_secs_f64();
+            self.history.losses.push(loss);
+            watch.step(&StepRecord {
+                step: position.step,
+                epoch,
+                batch: position.batch,
+                batches: self.steps_per_epoch,
+                loss,
+                correct,
+                images,
+                lr,
+                grad_norm,
+                epoch_loss: position.loss_sum / position.images as f64,
+                epoch_top1: 100.0 * position.correct as f64 / position.images as f64,
+            });
+            position.batch += 1;
+            position.step += 1;
+            if watch.wants_checkpoint(&self.position, false) {
+                let before = Instant::now();
+                watch.checkpoint(&self.checkpoint())?;
+                since += before.elapsed();
+            }
+        }
+        if self.position.images == 0 {
+            return Err(Error::Argument(format!(
+                "epoch {epoch}: none of the {} training pictures could be read",
+                loader.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// One step: its loss, how many pictures were right, and the length of the gradient.
+    fn step(&mut self, images: &Tensor, labels: &[usize], lr: f64) -> Result<(f32, usize, f64)> {
+        self.network.set_step(self.position.step as u64);
+        let found = self.network.forward_backward(images, labels, &self.options.loss)?;
+        let mut trained: Vec<TrainedMut<'_>> = self.network.trained().collect();
+        let norm = match self.options.clip {
+            Some(max_norm) => clip_grad_norm(&mut trained, max_norm)?,
+            None => global_norm(&trained),
+        };
+        if !norm.is_finite() {
+            let finite = |t: &&TrainedMut<'_>| !t.gradient.iter().all(|g| g.is_finite());
+            let name = trained.iter().find(finite).map_or("the network", |tensor| tensor.name);
+            return Err(Error::layer(name, "its gradient is not finite"));
+        }
+        self.sgd.step(lr, &mut trained);
+        Ok((found.loss, found.correct, norm))
+    }
+
+    /// An error of a step, with where it was and what may help.
+    fn explained(&self, error: Error, lr: f64) -> Error {
+        let Position { epoch, batch, .. } = self.position;
+        match error {
+            Error::Layer { layer, problem } => Error::Layer {
+                layer,
+                problem: format!(
+                    "{problem} (epoch {epoch}, batch {batch}, learning rate {lr}; a warm-up or \
+                     clipped gradients may keep the training stable)"
+                ),
+            },
+            other => other,
+        }
+    }
+
+    /// What follows the training of an epoch: freezing, validation, and what is kept of it.
+    fn validate(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        let epoch = self.position.epoch;
+        let reached = |after: Option<usize>| after.is_some_and(|after| epoch >= after);
+        let observers_frozen = self.is_qat && reached(self.options.freeze_observer_after);
+        let bn_stats_frozen = reached(self.options.freeze_bn_after);
+        if observers_frozen {
+            self.network.disable_observer();
+        }
+        if bn_stats_frozen {
+            self.network.freeze_bn_stats();
+        }
+        let start = Instant::now();
+        let (model, mut engine) = if let Some(qat) = self.network.qat_model()? {
+            let int8 = qat.convert()?;
+            let engine = compile(&int8, self.executor)?;
+            (TrainedModel::Int8(int8), engine)
+        } else {
+            let float = self.network.float_model()?;
+            let engine = compile(&float.fuse()?, self.executor)?;
+            (TrainedModel::Float(float), engine)
+        };
+        let found = evaluate(&mut engine, self.val.tensors(), &mut |so_far, _, _| {
+            watch.validating(so_far);
+        })?;
+        let position = self.position;
+        let record = EpochRecord {
+            epoch,
+            steps: position.step,
+            lr: self.learning_rate.at(position.step.saturating_sub(1)),
+            train_loss: position.loss_sum / position.images as f64,
+            train_top1: 100.0 * position.correct as f64 / position.images as f64,
+            train_images: position.images,
+            train_seconds: position.seconds,
+            val_loss: found.loss(),
+            val_top1: found.top1(),
+            val_top5: found.top5(),
+            val_images: found.images,
+            val_seconds: start.elapsed().as_secs_f64(),
+            observers_frozen,
+            bn_stats_frozen,
+        };
+        let is_best = self.history.best().is_none_or(|best| record.beats(best));
+        if is_best {
+            self.best = Some(self.network.state());
+        }
+        watch.epoch(&record, &model, is_best || self.options.keep == Keep::Last)?;
+        self.history.epochs.push(record);
+        self.position = Position { epoch: epoch + 1, step: position.step, ..Position::default() };
+        if watch.wants_checkpoint(&self.position, true) {
+            watch.checkpoint(&self.checkpoint())?;
+        }
+        Ok(())
+    }
+}
+
+/// The next batch; what was left out on the way is told.
+fn next(
+    batches: &mut Batches<Tensor>,
+    told: &mut usize,
+    watch: &mut dyn Watch,
+) -> Result<Option<crate::data::Batch<Tensor>>> {
+    let batch = batches.next().transpose();
+    batches.skipped()[*told..].iter().for_each(|picture| watch.skipped(picture));
+    *told = batches.skipped().len();
+    batch
+}
+
+/// What must be the same for a resumed run to end as the one that was stopped.
+fn settings(
+    model: &FloatModel,
+    qat: Option<&QatModel>,
+    train: &Loader,
+    val: &Loader,
+    options: &TrainOptions,
+) -> Settings {
+    let TrainOptions { batch_size, lr, schedule, warmup, sgd, loss, clip, seed, .. } = options;
+    let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
+    let never = |n: Option<usize>| n.map_or("never".to_owned(), |n| n.to_string());
+    let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
+    [
+        ("network", model.graph().kind().to_owned()),
+        ("qconfig", qconfig.unwrap_or_else(|| "float".into())),
+        ("batches", all(options.batches)),
+        ("batch size", batch_size.to_string()),
+        ("learning rate", lr.to_string()),
+        ("schedule", format!("{schedule:?}")),
+        ("warm-up", warmup.to_string()),
+        ("optimiser", format!("{sgd:?}")),
+        ("label smoothing", loss.label_smoothing.to_string()),
+        ("clip", clip.map_or("never".to_owned(), |clip| clip.to_string())),
+        ("observers frozen after", never(options.freeze_observer_after)),
+        ("batch norms frozen after", never(options.freeze_bn_after)),
+        ("seed", seed.to_string()),
+        ("training pictures", fingerprint(train)),
+        ("augmentation", format!("{:?}", train.transform())),
+        ("validation pictures", fingerprint(val)),
+        ("preprocessing", format!("{:?}", val.transform())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// How many pictures there are, and a digest of their names and classes.
+fn fingerprint(loader: &Loader) -> String {
+    let mut hash = Sha256::new();
+    for sample in loader.samples() {
+        // The folder may have moved.
+        let name = sample.path.file_name().unwrap_or_default().as_encoded_bytes();
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((sample.label as u64).to_le_bytes());
+    }
+    let digest = hash.finalize();
+    let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
+    format!("{} of {} ({digest:016x})", loader.len(), loader.samples().len())
+}

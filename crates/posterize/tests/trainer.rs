@@ -1,0 +1,304 @@
+//! The training loop: what it tells, what it refuses, and that a run stopped anywhere goes on to the
+//! same bits.
+
+use std::fs;
+
+use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
+use posterize::executor::Options;
+use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
+use posterize::nn::{Flatten, Sequential};
+use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::training::{
+    Checkpoint, EpochRecord, Keep, Network, Position, SgdOptions, StepRecord, TrainOptions,
+    TrainedModel, Trainer, Watch,
+};
+use posterize::{Architecture, FloatModel};
+use tempfile::TempDir;
+
+/// Two classes of seven pictures: noise, brighter in one of them; and one file that is no picture.
+fn pictures() -> (TempDir, ImageFolder) {
+    pictures_of([("dark", 0), ("light", 90)])
+}
+
+fn pictures_of(classes: [(&str, u8); 2]) -> (TempDir, ImageFolder) {
+    let root = tempfile::tempdir().unwrap();
+    let mut state = 7u32;
+    for (class, light) in classes {
+        fs::create_dir(root.path().join(class)).unwrap();
+        for number in 0..7 {
+            let mut bytes = b"P6\n12 10\n255\n".to_vec();
+            bytes.extend((0..360).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8 / 2 + light
+            }));
+            fs::write(root.path().join(format!("{class}/{number}.ppm")), bytes).unwrap();
+        }
+    }
+    fs::write(root.path().join("dark/3.ppm"), "no picture").unwrap();
+    let folder = ImageFolder::open(root.path(), None).unwrap();
+    (root, folder)
+}
+
+fn model() -> FloatModel {
+    let net = Sequential::new()
+        .then(Conv2d::new(3, 8, 3).padding(Padding::all(1)).bias(false))
+        .then(BatchNorm::two_d(8))
+        .then(Activation::ReLU6)
+        .then(Conv2d::new(8, 8, 3).padding(Padding::all(1)).groups(8).bias(false))
+        .then(BatchNorm::two_d(8))
+        .then(Activation::ReLU6)
+        .then(Flatten)
+        .then(Linear::new(8 * 8 * 8, 2));
+    Architecture::trace(&net).unwrap().init(1)
+}
+
+fn settings() -> TrainOptions {
+    TrainOptions {
+        epochs: 4,
+        batches: None,
+        batch_size: 4,
+        lr: 0.02,
+        sgd: SgdOptions { momentum: 0.9, ..SgdOptions::default() },
+        freeze_observer_after: Some(2),
+        freeze_bn_after: Some(1),
+        ..TrainOptions::default()
+    }
+}
+
+fn trainer(folder: &ImageFolder, qat: bool, options: TrainOptions, threads: usize) -> Trainer {
+    trainer_on([folder, folder], qat, options, threads)
+}
+
+fn trainer_on(
+    [train, val]: [&ImageFolder; 2],
+    qat: bool,
+    options: TrainOptions,
+    threads: usize,
+) -> Trainer {
+    let executor = Options::new(threads).unwrap();
+    let network = if qat {
+        let mapping = QConfigMapping::global(QConfig::recommended_qat());
+        Network::qat(model().prepare_qat(&mapping).unwrap(), executor).unwrap()
+    } else {
+        Network::float(&model(), executor).unwrap()
+    };
+    let small = Preprocessing { resize: 10, crop: 8, ..Preprocessing::imagenet() };
+    let train = Loader::new(train, Augmentation::new(&small, 5)).threads(threads);
+    let val = Loader::new(val, small).batch_size(3).threads(threads);
+    Trainer::new(network, &train, &val, options, executor).unwrap()
+}
+
+/// Keeps every checkpoint, and what it was told.
+#[derive(Default)]
+struct Recorder {
+    checkpoints: Vec<Checkpoint>,
+    steps: Vec<StepRecord>,
+    epochs: Vec<(EpochRecord, bool)>,
+    skipped: usize,
+    /// Whether the models were int8.
+    int8: Vec<bool>,
+}
+
+impl Watch for Recorder {
+    fn step(&mut self, step: &StepRecord) {
+        self.steps.push(*step);
+    }
+
+    fn skipped(&mut self, picture: &posterize::data::Skipped) {
+        assert!(picture.path.ends_with("dark/3.ppm"));
+        self.skipped += 1;
+    }
+
+    fn epoch(
+        &mut self,
+        epoch: &EpochRecord,
+        model: &TrainedModel,
+        kept: bool,
+    ) -> posterize::Result<()> {
+        self.epochs.push((epoch.clone(), kept));
+        self.int8.push(matches!(model, TrainedModel::Int8(_)));
+        Ok(())
+    }
+
+    fn wants_checkpoint(&mut self, _: &Position, _: bool) -> bool {
+        true
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
+        self.checkpoints.push(checkpoint.clone());
+        Ok(())
+    }
+}
+
+/// What does not depend on how long things took.
+fn timeless(epochs: &[EpochRecord]) -> Vec<EpochRecord> {
+    let still = |e: &EpochRecord| EpochRecord { train_seconds: 0.0, val_seconds: 0.0, ..e.clone() };
+    epochs.iter().map(still).collect()
+}
+
+#[test]
+fn it_tells_every_step_and_epoch_and_freezes_when_told() {
+    let (_root, folder) = pictures();
+    for qat in [false, true] {
+        let mut trainer = trainer(&folder, qat, settings(), 2);
+        assert_eq!(trainer.steps_per_epoch(), 4);
+        let mut seen = Recorder::default();
+        let outcome = trainer.run(&mut seen).unwrap();
+        assert_eq!(seen.skipped, 4, "once in each epoch");
+        assert!(seen.int8.iter().all(|&int8| int8 == qat));
+        let steps: Vec<_> = seen.steps.iter().map(|s| (s.step, s.epoch, s.batch)).collect();
+        assert_eq!(steps[..5], [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 0)]);
+        assert_eq!(seen.steps.len(), 16);
+        for (number, (epoch, _)) in seen.epochs.iter().enumerate() {
+            assert_eq!((epoch.epoch, epoch.steps), (number, 4 * (number + 1)));
+            assert_eq!((epoch.train_images, epoch.val_images), (13, 13));
+            assert_eq!(epoch.bn_stats_frozen, number >= 1);
+            assert_eq!(epoch.observers_frozen, qat && number >= 2);
+            let last = &seen.steps[4 * number + 3];
+            assert_eq!((epoch.train_loss, epoch.train_top1), (last.epoch_loss, last.epoch_top1));
+        }
+        let best = seen.epochs.iter().rfind(|(_, kept)| *kept).unwrap();
+        assert_eq!(outcome.best, best.0);
+        assert_eq!(outcome.last, seen.epochs[3].0);
+        assert!(outcome.best.val_top1 > 90.0, "brightness is easily learnt: {outcome:?}");
+        assert_eq!(seen.checkpoints.len(), 20, "after every step and every epoch");
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
+    let (_root, folder) = pictures();
+    for qat in [false, true] {
+        let mut whole = trainer(&folder, qat, settings(), 1);
+        let mut seen = Recorder::default();
+        let outcome = whole.run(&mut seen).unwrap();
+        for checkpoint in &seen.checkpoints {
+            let bytes = checkpoint.to_bytes().unwrap();
+            let read = Checkpoint::from_bytes("run.checkpoint", &bytes).unwrap();
+            assert_eq!(read, *checkpoint);
+            let mut resumed = trainer(&folder, qat, settings(), 3);
+            resumed.resume(read).unwrap();
+            let again = resumed.run(&mut ()).unwrap();
+            let at = checkpoint.position;
+            assert_eq!(resumed.network().state(), whole.network().state(), "{at:?}");
+            assert_eq!(resumed.checkpoint().momentum, whole.checkpoint().momentum, "{at:?}");
+            assert_eq!(resumed.history().losses, whole.history().losses);
+            let epochs = |trainer: &Trainer| timeless(&trainer.history().epochs);
+            assert_eq!(epochs(&resumed), epochs(&whole));
+            assert_eq!(again.kept_epoch().epoch, outcome.kept_epoch().epoch);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_is_the_best_or_the_last() {
+    let (_root, folder) = pictures();
+    // Of these the network knows less the more it learns.
+    let (_swapped_root, swapped) = pictures_of([("dark", 90), ("light", 0)]);
+    let trainer = |keep| {
+        let options = TrainOptions { keep, ..settings() };
+        trainer_on([&folder, &swapped], false, options, 1)
+    };
+    let mut last = trainer(Keep::Last);
+    let outcome = last.run(&mut ()).unwrap();
+    assert!(outcome.best.epoch < outcome.last.epoch && outcome.last.epoch == 3, "{outcome:?}");
+    assert!(outcome.best.beats(&outcome.last));
+    assert_eq!(outcome.kept_epoch(), &outcome.last);
+    let mut best = trainer(Keep::Best);
+    let mut seen = Recorder::default();
+    let outcome = best.run(&mut seen).unwrap();
+    let states = seen.checkpoints.iter().filter(|c| c.position.batch == 0);
+    let at_best = states.into_iter().nth(outcome.best.epoch).unwrap();
+    assert_eq!(best.network().state(), at_best.network);
+    assert_ne!(best.network().state(), last.network().state());
+}
+
+#[test]
+fn checkpoints_that_contradict_themselves_are_refused() {
+    let (_root, folder) = pictures();
+    let mut seen = Recorder::default();
+    trainer(&folder, true, settings(), 1).run(&mut seen).unwrap();
+    let good = &seen.checkpoints[6];
+    assert_eq!((good.position.epoch, good.position.batch), (1, 2));
+    let refused = |change: &dyn Fn(&mut Checkpoint)| {
+        let mut checkpoint = good.clone();
+        change(&mut checkpoint);
+        trainer(&folder, true, settings(), 1).resume(checkpoint).unwrap_err().to_string()
+    };
+    for (change, says) in [
+        (&(|c: &mut Checkpoint| c.position.epoch = 2) as &dyn Fn(&mut Checkpoint), "in epoch 2"),
+        (&|c| c.position.batch = 99, "batch 99"),
+        (&|c| c.position.step = 3, "step 3"),
+        (&|c| c.best = None, "in epoch 1"),
+        (&|c| c.momentum.clear(), "momentum of 0 tensors"),
+        (&|c| c.momentum.values_mut().next().unwrap().push(0.0), "the momentum of 0.weight"),
+        (&|c| drop(c.network.tensors.pop_first()), "0.weight: the saved state does not have it"),
+        (&|c| c.network.values.quantization = None, "float training"),
+        (
+            &|c| drop(c.settings.insert("seed".into(), "9".into())),
+            "seed was 9, and is 0; give it the same",
+        ),
+    ] {
+        let error = refused(change);
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn files_that_are_no_training_run_are_refused() {
+    let (_root, folder) = pictures();
+    let bytes = trainer(&folder, true, settings(), 1).checkpoint().to_bytes().unwrap();
+    let refused = |bytes: &[u8]| {
+        let error = Checkpoint::from_bytes("a/run.checkpoint", bytes).unwrap_err().to_string();
+        assert!(error.starts_with("a/run.checkpoint: "), "{error}");
+        error
+    };
+    assert!(Checkpoint::from_bytes("run", &bytes).is_ok());
+    // Cut anywhere.
+    for length in (0..bytes.len()).step_by(97).chain([1, 8, 9, bytes.len() - 1]) {
+        refused(&bytes[..length]);
+    }
+    // Altered anywhere: the digest covers every name and value.
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for place in (header..bytes.len()).step_by(61) {
+        let mut altered = bytes.clone();
+        altered[place] ^= 0x10;
+        assert!(refused(&altered).contains("altered or damaged"));
+    }
+    let saved = {
+        let mapping = QConfigMapping::global(QConfig::recommended());
+        let mut observed = model().fuse().unwrap().prepare(&mapping).unwrap();
+        let values = (0..192).map(|i| i as f32 / 100.0).collect();
+        observed.forward(&posterize::Tensor::new([1, 3, 8, 8], values).unwrap()).unwrap();
+        posterize::format::SavedModel::new(observed.convert().unwrap()).to_bytes().unwrap()
+    };
+    assert!(refused(&saved).contains("not a training run saved by posterize"));
+    let error = posterize::format::SavedModel::from_bytes("run", &bytes).unwrap_err().to_string();
+    assert!(error.contains("not a model saved by posterize"), "{error}");
+}
+
+#[test]
+fn a_folder_of_broken_pictures_and_settings_without_sense_are_errors() {
+    let (root, _) = pictures();
+    for class in ["dark", "light"] {
+        for number in 0..7 {
+            fs::write(root.path().join(format!("{class}/{number}.ppm")), "no picture").unwrap();
+        }
+    }
+    let folder = ImageFolder::open(root.path(), None).unwrap();
+    let error = trainer(&folder, false, settings(), 1).run(&mut ()).unwrap_err().to_string();
+    assert!(error.contains("epoch 0: none of the 14 training pictures"), "{error}");
+    let executor = Options::new(1).unwrap();
+    let loader = Loader::new(&folder, Preprocessing::imagenet());
+    for (options, says) in [
+        (TrainOptions { epochs: 0, ..settings() }, "epochs: 0"),
+        (TrainOptions { batches: Some(0), ..settings() }, "batches: 0"),
+        (TrainOptions { batch_size: 0, ..settings() }, "batch size: 0"),
+        (TrainOptions { lr: -1.0, ..settings() }, "it is -1"),
+        (TrainOptions { clip: Some(-1.0), ..settings() }, "clipped to -1"),
+    ] {
+        let network = Network::float(&model(), executor).unwrap();
+        let error = Trainer::new(network, &loader, &loader, options, executor).err().unwrap();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
