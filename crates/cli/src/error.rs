@@ -22,6 +22,12 @@ pub(crate) enum CliError {
     /// A checkpoint that does not fit the network.
     #[error("{path}: {source}", path = path.display())]
     Weights { path: PathBuf, source: Box<posterize::Error> },
+    /// A training that broke off; what was before is not lost.
+    #[error(
+        "{source}; {checkpoint} holds the training as it was at epoch {epoch}, batch {batch}",
+        checkpoint = checkpoint.display()
+    )]
+    Training { source: Box<posterize::Error>, checkpoint: PathBuf, epoch: usize, batch: usize },
     /// Class numbers that cannot be right.
     #[error("{0}")]
     Classes(String),

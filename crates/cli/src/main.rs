@@ -5,6 +5,7 @@ mod commands;
 mod error;
 mod fetch;
 mod model;
+mod page;
 mod pictures;
 mod timing;
 mod ui;

@@ -150,6 +150,22 @@ impl ModelArgs {
         self.load(Fetcher::new(cache)?.fetch_noted(item, ui)?.path, ui)
     }
 
+    /// The float network to train, with the weights of `--weights`. Without them fresh ones of `seed`
+    /// for training in float; those that are published for training further in int8.
+    pub(crate) fn to_train(
+        &self,
+        qat: bool,
+        seed: u64,
+        cache: &CacheArgs,
+        ui: &Ui,
+    ) -> Result<Loaded> {
+        if qat || self.weights.is_some() || self.is_file() {
+            self.with_trained_weights(cache, ui)
+        } else {
+            self.loaded(self.architecture()?.init(seed), None)
+        }
+    }
+
     fn load(&self, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
         self.with_state(&StateDict::open(&weights)?, weights, ui)
     }

@@ -6,6 +6,7 @@ mod evaluate;
 mod fetch;
 mod inspect;
 mod quantize;
+mod train;
 mod tutorial;
 
 use clap::Subcommand;
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Fetch(fetch::Fetch),
     /// Turn a float network into an int8 one, in one file
     Quantize(quantize::Quantize),
+    /// Train a network, in float or with fake quantization
+    Train(Box<train::Train>),
     /// Name what is on pictures
     Classify(classify::Classify),
     /// Measure a network's accuracy over a folder of pictures
@@ -36,6 +39,7 @@ pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
     match command {
         Command::Fetch(command) => command.run(ui),
         Command::Quantize(command) => command.run(ui),
+        Command::Train(command) => command.run(ui),
         Command::Classify(command) => command.run(ui),
         Command::Evaluate(command) => command.run(ui),
         Command::Inspect(command) => command.run(ui),

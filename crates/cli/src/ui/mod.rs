@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::error::{CliError, Result};
 
-pub(crate) use number::{bytes, count, megabytes, percent, si};
+pub(crate) use number::{bytes, count, duration, megabytes, percent, si};
 pub(crate) use table::{Align, Table};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -74,6 +74,11 @@ impl Ui {
         self.stderr(format_args!("{NOTE}{text}{NOTE:#}"));
     }
 
+    /// A line for a person who watches that is as important as the result, on stderr.
+    pub(crate) fn line(&self, text: impl Display) {
+        self.stderr(text);
+    }
+
     /// Why the command failed.
     pub(crate) fn error(&self, error: &impl Display) {
         self.stderr(format_args!("{ERROR}error:{ERROR:#} {error}"));
@@ -92,6 +97,11 @@ impl Ui {
     /// A bar over `total` steps.
     pub(crate) fn steps_bar(&self, what: impl Into<String>, total: u64) -> ProgressBar {
         self.bars.add(progress::steps(what.into(), total))
+    }
+
+    /// A bar over the batches of an epoch, whose name stands before it, with a message behind it.
+    pub(crate) fn epoch_bar(&self) -> ProgressBar {
+        self.bars.add(progress::epoch())
     }
 
     /// A bar over `total` bytes.

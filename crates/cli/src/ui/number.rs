@@ -56,6 +56,20 @@ pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")
 }
 
+/// A time to the second, to the tenth below ten: `1:02:03`, `2:03`, `42 s`, `4.2 s`.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -85,6 +99,20 @@ mod tests {
             (100_000, "100,000"),
         ] {
             assert_eq!(super::count(value), text);
+        }
+    }
+
+    #[test]
+    fn times_are_as_on_a_clock() {
+        for (seconds, text) in [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (59.6, "1:00"),
+            (123.0, "2:03"),
+            (3723.0, "1:02:03"),
+        ] {
+            assert_eq!(super::duration(seconds), text);
         }
     }
 

@@ -35,6 +35,12 @@ pub(super) fn steps(what: String, total: u64) -> ProgressBar {
         .with_message(what)
 }
 
+/// A bar over the batches of an epoch.
+pub(super) fn epoch() -> ProgressBar {
+    ProgressBar::new(0)
+        .with_style(style("{prefix} {bar:24.cyan/dim} {human_pos}/{human_len}  {msg}"))
+}
+
 /// A turning wheel and the time that has passed.
 pub(super) fn spinner(what: String) -> ProgressBar {
     ProgressBar::new_spinner()
@@ -56,6 +62,7 @@ mod tests {
         super::bytes("x".into(), None);
         super::pictures(1);
         super::steps("x".into(), 1);
+        super::epoch();
         super::spinner("x".into());
     }
 }

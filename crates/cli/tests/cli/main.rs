@@ -9,4 +9,5 @@ mod quantize;
 mod scene;
 mod server;
 mod support;
+mod train;
 mod tutorial;

@@ -255,7 +255,10 @@ fn files_that_are_no_saved_model_are_refused() {
     let weights = scene.path("small.safetensors");
     let bench = |file: &Path| scene.with_file("bench", file);
     let error = fails(&mut bench(&weights));
-    assert!(error.contains("small.safetensors: a safetensors file, but no model saved"), "{error}");
+    assert!(
+        error.contains("small.safetensors: a safetensors file, but not a model saved"),
+        "{error}"
+    );
     let error = fails(&mut bench(&scene.path("none.safetensors")));
     assert!(error.contains("none.safetensors: cannot open: No such file"), "{error}");
     let error = misused(bench(&file).arg("--weights").arg(&weights));

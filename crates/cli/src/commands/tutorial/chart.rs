@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{html::escaped, story::Row};
+use super::story::Row;
+use crate::page::escaped;
 
 const WIDTH: f64 = 620.0;
 /// Where the bars begin, behind the names, and where the longest ends, before its number.

@@ -6,35 +6,15 @@ use super::{
     chart, narration,
     story::{Row, Story},
 };
-
-const STYLE: &str = include_str!("style.css");
+use crate::page::{document, escaped, table};
 
 pub(super) fn render(story: &Story) -> String {
-    let title = escaped(&narration::title(story));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n<ul>\n"
-    );
+    let mut page = String::from("<ul>\n");
     for fact in &story.facts {
         let _ = writeln!(page, "<li>{}</li>", escaped(fact));
     }
-    page += "</ul>\n<h2>Summary</h2>\n<div class=\"wide\"><table>\n<thead><tr>";
-    for head in Row::HEADS {
-        let _ = write!(page, "<th scope=\"col\">{head}</th>");
-    }
-    page += "</tr></thead>\n<tbody>\n";
-    for row in &story.rows {
-        let [method, numbers @ ..] = row.cells();
-        let _ = write!(page, "<tr><th scope=\"row\">{}</th>", escaped(&method));
-        for number in numbers {
-            let _ = write!(page, "<td>{number}</td>");
-        }
-        page += "</tr>\n";
-    }
-    page += "</tbody>\n</table></div>\n";
+    page += "</ul>\n<h2>Summary</h2>\n";
+    page += &table(&Row::HEADS, story.rows.iter().map(Row::cells));
     page += &chart::render(&story.rows);
     for note in &story.notes {
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(note));
@@ -51,25 +31,10 @@ pub(super) fn render(story: &Story) -> String {
             let _ = writeln!(page, "<p class=\"finding\">{}</p>", escaped(finding));
         }
     }
-    page + "</main>\n</body>\n</html>\n"
+    document(&narration::title(story), &page)
 }
 
-/// Text that is no markup, also within a quoted attribute.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// The same, with what stands between backquotes as code.
+/// Text that is no markup, with what stands between backquotes as code.
 fn code_spans(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(index, part)| match index % 2 {
         0 => escaped(part),

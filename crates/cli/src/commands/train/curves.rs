@@ -1,0 +1,285 @@
+//! Curves over the steps and epochs of a training run, as SVG; their colours are the page's.
+
+use std::fmt::Write;
+
+use posterize::training::{EpochRecord, History};
+
+use crate::page::escaped;
+
+const WIDTH: f64 = 620.0;
+const HEIGHT: f64 = 220.0;
+/// Around the area that curves are drawn in.
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 34.0;
+
+/// No more points than pixels: a long run's losses are averaged in groups.
+const MOST_POINTS: usize = 600;
+
+/// A curve, in steps and values.
+struct Curve {
+    name: &'static str,
+    /// The class of its colour.
+    class: &'static str,
+    points: Vec<(f64, f64)>,
+    /// Whether its points are marked.
+    marked: bool,
+}
+
+/// One figure for the loss, one for the accuracy, one for the learning rate.
+pub(super) fn render(history: &History, kept_epoch: usize) -> String {
+    let epochs = &history.epochs;
+    let steps = epochs.last().map_or(history.losses.len(), |e| e.steps.max(history.losses.len()));
+    let of_epochs = |value: fn(&EpochRecord) -> f64| -> Vec<(f64, f64)> {
+        epochs.iter().map(|epoch| (epoch.steps as f64, value(epoch))).collect()
+    };
+    let kept = epochs.iter().find(|epoch| epoch.epoch == kept_epoch);
+    let kept = kept.map(|epoch| epoch.steps as f64);
+    let frozen = |is: fn(&EpochRecord) -> bool, what| {
+        epochs.iter().find(|epoch| is(epoch)).map(|epoch| (epoch.steps as f64, what))
+    };
+    let notes: Vec<(f64, &str)> = [
+        frozen(|e| e.bn_stats_frozen, "batch norms frozen"),
+        frozen(|e| e.observers_frozen, "observers frozen"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let axes = Axes { steps: steps.max(1) as f64, epochs, kept, notes: &notes };
+    let loss = [
+        Curve {
+            name: "each batch",
+            class: "faint",
+            points: thinned(&history.losses),
+            marked: false,
+        },
+        Curve {
+            name: "training",
+            class: "train",
+            points: of_epochs(|epoch| epoch.train_loss),
+            marked: true,
+        },
+        Curve {
+            name: "validation",
+            class: "val",
+            points: of_epochs(|epoch| epoch.val_loss),
+            marked: true,
+        },
+    ];
+    let top1 = [
+        Curve {
+            name: "training",
+            class: "train",
+            points: of_epochs(|epoch| epoch.train_top1),
+            marked: true,
+        },
+        Curve {
+            name: "validation",
+            class: "val",
+            points: of_epochs(|epoch| epoch.val_top1),
+            marked: true,
+        },
+    ];
+    axes.figure("Top-1 accuracy, %", &top1) + &axes.figure("Loss", &loss)
+}
+
+/// Means over groups, so that no more than [`MOST_POINTS`] are left.
+fn thinned(values: &[f32]) -> Vec<(f64, f64)> {
+    let group = values.len().div_ceil(MOST_POINTS).max(1);
+    values
+        .chunks(group)
+        .enumerate()
+        .map(|(index, chunk)| {
+            let mean = chunk.iter().copied().map(f64::from).sum::<f64>() / chunk.len() as f64;
+            ((index * group) as f64 + f64::midpoint(chunk.len() as f64, 1.0), mean)
+        })
+        .collect()
+}
+
+/// A round step between lines that leaves about four of them over `span`.
+fn round_step(span: f64) -> f64 {
+    let rough = span / 4.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let factor = [1.0, 2.0, 2.5, 5.0].into_iter().find(|f| f * power >= rough).unwrap_or(10.0);
+    factor * power
+}
+
+struct Axes<'a> {
+    steps: f64,
+    epochs: &'a [EpochRecord],
+    /// The step whose network was kept.
+    kept: Option<f64>,
+    /// What happened at which step.
+    notes: &'a [(f64, &'a str)],
+}
+
+impl Axes<'_> {
+    fn x(&self, step: f64) -> f64 {
+        LEFT + (WIDTH - LEFT - RIGHT) * step / self.steps
+    }
+
+    fn figure(&self, title: &str, curves: &[Curve]) -> String {
+        let values =
+            || curves.iter().flat_map(|c| &c.points).map(|&(_, v)| v).filter(|v| v.is_finite());
+        let (low, high) =
+            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low > high {
+            return String::new();
+        }
+        // All equal: a line in the middle.
+        let margin = if high > low { 0.0 } else { (high.abs() * 0.1).max(1.0) };
+        let step = round_step(high - low + 2.0 * margin);
+        let bottom = ((low - margin) / step).floor() * step;
+        let top = ((high + margin) / step).ceil() * step;
+        let y =
+            |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - bottom) / (top - bottom));
+        let mut svg = format!(
+            "<figure><figcaption>{0}</figcaption>\n\
+             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\n",
+            escaped(title)
+        );
+        let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize
+            + usize::from((step / 10f64.powf(step.log10().floor()) - 2.5).abs() < 1e-9);
+        let lines = ((top - bottom) / step).round() as usize;
+        for line in 0..=lines {
+            let value = bottom + step * line as f64;
+            let _ = writeln!(
+                svg,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"name\" x=\"{label}\" y=\"{y:.1}\">{value:.decimals$}</text>",
+                right = WIDTH - RIGHT,
+                label = LEFT - 8.0,
+                y = y(value),
+            );
+        }
+        self.epoch_labels(&mut svg);
+        for &(step, what) in self.notes {
+            let x = self.x(step);
+            let _ = writeln!(
+                svg,
+                "<line class=\"event\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\">\
+                 <title>{what}</title></line>",
+                bottom = HEIGHT - BOTTOM,
+            );
+        }
+        for curve in curves {
+            let points: Vec<String> = curve
+                .points
+                .iter()
+                .filter(|(_, value)| value.is_finite())
+                .map(|&(step, value)| format!("{:.1},{:.1}", self.x(step), y(value)))
+                .collect();
+            let class = curve.class;
+            let _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
+            for &(step, value) in curve.points.iter().filter(|(_, v)| curve.marked && v.is_finite())
+            {
+                let kept = class == "val" && self.kept == Some(step);
+                let _ = writeln!(
+                    svg,
+                    "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{}\"><title>{}: \
+                     {value:.4}{}</title></circle>",
+                    self.x(step),
+                    y(value),
+                    if kept { 5.0 } else { 2.5 },
+                    curve.name,
+                    if kept { " (kept)" } else { "" },
+                );
+            }
+        }
+        svg += "</svg>\n<p class=\"legend\">";
+        for curve in curves {
+            let _ = write!(svg, "<span class=\"{}\">{}</span> ", curve.class, curve.name);
+        }
+        for (_, what) in self.notes {
+            let _ = write!(svg, "<span class=\"event\">{what}</span> ");
+        }
+        svg.trim_end().to_owned() + "</p></figure>\n"
+    }
+
+    /// Numbers of epochs below the area, no closer than they can be read.
+    fn epoch_labels(&self, svg: &mut String) {
+        let _ = writeln!(
+            svg,
+            "<text class=\"name\" x=\"{}\" y=\"{}\">epoch</text>",
+            LEFT - 8.0,
+            HEIGHT - BOTTOM / 2.0
+        );
+        let every = self.epochs.len().div_ceil(16).max(1);
+        for epoch in self.epochs.iter().step_by(every) {
+            let _ = writeln!(
+                svg,
+                "<text class=\"below\" x=\"{:.1}\" y=\"{}\">{}</text>",
+                self.x(epoch.steps as f64),
+                HEIGHT - BOTTOM / 2.0,
+                epoch.epoch,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(epochs: usize) -> History {
+        let record = |epoch: usize| EpochRecord {
+            epoch,
+            steps: 4 * (epoch + 1),
+            lr: 0.1,
+            train_loss: 2.0 - epoch as f64 / 10.0,
+            train_top1: 50.0,
+            train_images: 8,
+            train_seconds: 1.0,
+            val_loss: 1.5,
+            val_top1: 60.0 + epoch as f64,
+            val_top5: 90.0,
+            val_images: 8,
+            val_seconds: 1.0,
+            observers_frozen: epoch >= 2,
+            bn_stats_frozen: epoch >= 1,
+        };
+        History {
+            epochs: (0..epochs).map(record).collect(),
+            losses: (0..4 * epochs).map(|step| 2.0 - step as f32 / 100.0).collect(),
+        }
+    }
+
+    #[test]
+    fn curves_lie_within_the_figure_and_the_kept_epoch_is_marked() {
+        let svg = render(&history(5), 3);
+        assert_eq!(svg.matches("<figure>").count(), 2);
+        assert_eq!(svg.matches("(kept)").count(), 2);
+        assert_eq!(svg.matches("<title>batch norms frozen</title>").count(), 2);
+        for points in svg.split("points=\"").skip(1) {
+            for point in points.split('"').next().unwrap().split_whitespace() {
+                let (x, y) = point.split_once(',').unwrap();
+                let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
+                assert!((LEFT..=WIDTH - RIGHT).contains(&x), "{x}");
+                assert!((TOP..=HEIGHT - BOTTOM).contains(&y), "{y}");
+            }
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+
+    #[test]
+    fn long_runs_have_no_more_points_than_can_be_seen() {
+        let points = thinned(&vec![1.5; 100_001]);
+        assert!(points.len() <= MOST_POINTS);
+        assert!(points.iter().all(|&(_, value)| value == 1.5));
+        assert_eq!(thinned(&[1.0, 3.0]), [(1.0, 1.0), (2.0, 3.0)]);
+    }
+
+    #[test]
+    fn steps_between_lines_are_round() {
+        for (span, step) in [(4.0, 1.0), (1.0, 0.25), (0.031, 0.01), (100.0, 25.0), (37.0, 10.0)] {
+            assert!((round_step(span) - step).abs() < 1e-9 * step, "{span}: {}", round_step(span));
+        }
+    }
+
+    #[test]
+    fn an_empty_history_and_equal_values_are_no_trouble() {
+        assert_eq!(render(&History::default(), 0), "");
+        assert!(!render(&history(1), 0).contains("NaN"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The logs of a training run: a line on the screen, and two CSV files.
+
+use std::fmt::Write;
+
+use posterize::{
+    atomic_file,
+    training::{EpochRecord, History, TrainOptions, TrainedModel},
+};
+
+use super::Files;
+use crate::ui::percent;
+
+/// An epoch in a line.
+pub(super) fn line(epoch: &EpochRecord, model: &TrainedModel, is_best: bool) -> String {
+    let mut line = format!(
+        "epoch {}: loss {:.4}, top-1 {}; {} on {} pictures: loss {:.4}, top-1 {}, top-5 {}; {:.1} \
+         pictures/s",
+        epoch.epoch,
+        epoch.train_loss,
+        percent(epoch.train_top1),
+        match model {
+            TrainedModel::Float(_) => "validated",
+            TrainedModel::Int8(_) => "int8 validated",
+        },
+        epoch.val_images,
+        epoch.val_loss,
+        percent(epoch.val_top1),
+        percent(epoch.val_top5),
+        epoch.train_images as f64 / epoch.train_seconds.max(1e-9),
+    );
+    for (said, what) in [
+        (epoch.observers_frozen, ", observers frozen"),
+        (epoch.bn_stats_frozen, ", batch norms frozen"),
+        (is_best, " (best)"),
+    ] {
+        if said {
+            line += what;
+        }
+    }
+    line
+}
+
+/// Writes the epochs to one CSV file and the steps to another.
+pub(super) fn write(
+    files: &Files,
+    history: &History,
+    options: &TrainOptions,
+    steps_per_epoch: usize,
+) -> posterize::Result<()> {
+    let epochs = epochs(history);
+    atomic_file::write(&files.log, |file| file.write_all(epochs.as_bytes()))?;
+    let rate = options.learning_rate(steps_per_epoch);
+    let mut steps = String::from("step,lr,loss\n");
+    for (step, loss) in history.losses.iter().enumerate() {
+        let _ = writeln!(steps, "{step},{},{loss}", rate.at(step));
+    }
+    atomic_file::write(&files.steps, |file| file.write_all(steps.as_bytes()))
+}
+
+fn epochs(history: &History) -> String {
+    let mut csv = String::from(
+        "epoch,steps,lr,train_loss,train_top1,train_images,train_seconds,val_loss,val_top1,val_top5,\
+         val_images,val_seconds,observers_frozen,bn_stats_frozen\n",
+    );
+    for e in &history.epochs {
+        let _ = writeln!(
+            csv,
+            "{},{},{},{},{},{},{:.3},{},{},{},{},{:.3},{},{}",
+            e.epoch,
+            e.steps,
+            e.lr,
+            e.train_loss,
+            e.train_top1,
+            e.train_images,
+            e.train_seconds,
+            e.val_loss,
+            e.val_top1,
+            e.val_top5,
+            e.val_images,
+            e.val_seconds,
+            e.observers_frozen,
+            e.bn_stats_frozen
+        );
+    }
+    csv
+}

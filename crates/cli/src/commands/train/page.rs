@@ -1,0 +1,40 @@
+//! The curves as a page that needs no other file.
+
+use posterize::{atomic_file, training::History};
+
+use super::{Files, curves, report::Report};
+use crate::{
+    page::{document, escaped, table},
+    ui::{count, duration},
+};
+
+/// Writes the page.
+pub(super) fn write(files: &Files, report: &Report, history: &History) -> posterize::Result<()> {
+    let page = render(report, history);
+    atomic_file::write(&files.page, |file| file.write_all(page.as_bytes()))
+}
+
+fn render(report: &Report, history: &History) -> String {
+    let mut facts = vec![
+        format!(
+            "{} parameters, trained on {} pictures and validated on {}, in {}.",
+            count(report.parameters as u64),
+            count(report.train_images as u64),
+            count(report.val_images as u64),
+            duration(report.seconds)
+        ),
+        format!("Top-1: {}.", report.finding()),
+    ];
+    if let Some(weights) = &report.weights {
+        facts.insert(0, format!("Began with {}.", weights.display()));
+    }
+    let facts: Vec<String> = facts.iter().map(|fact| escaped(fact)).collect();
+    let rows = report.epochs.iter().map(Report::cells);
+    let body = format!(
+        "<ul>\n<li>{}</li>\n</ul>\n{}<h2>Epochs</h2>\n{}",
+        facts.join("</li>\n<li>"),
+        curves::render(history, report.kept_epoch),
+        table(&Report::HEADS, rows)
+    );
+    document(&format!("Training of {}", report.title()), &body)
+}

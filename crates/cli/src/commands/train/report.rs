@@ -1,0 +1,155 @@
+//! What `posterize train` prints at its end.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use posterize::{
+    executor::Options,
+    training::{EpochRecord, History, Keep, Outcome},
+};
+use serde::Serialize;
+
+use super::{Files, Naming, options::QatArgs};
+use crate::ui::{Align, Table, count, duration, megabytes, percent};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) model: String,
+    pub(super) weights: Option<PathBuf>,
+    /// Values that are trained.
+    pub(super) parameters: usize,
+    /// "float", or "QAT" with its qconfig.
+    pub(super) training: String,
+    /// Pictures to train and to validate on.
+    pub(super) train_images: usize,
+    pub(super) val_images: usize,
+    /// Training pictures left out because they could not be decoded, counted every time.
+    skipped: usize,
+    pub(super) epochs: Vec<EpochRecord>,
+    /// The epoch with the highest validation accuracy, its accuracy in percent, and that of the last
+    /// epoch.
+    best_epoch: usize,
+    best_top1: f64,
+    last_top1: f64,
+    kept: Keep,
+    pub(super) kept_epoch: usize,
+    output: PathBuf,
+    bytes: u64,
+    float_output: Option<PathBuf>,
+    log: PathBuf,
+    steps: PathBuf,
+    page: PathBuf,
+    checkpoint: PathBuf,
+    pub(super) seconds: f64,
+    threads: usize,
+    isa: String,
+}
+
+impl Report {
+    #[expect(clippy::too_many_arguments, reason = "a report has many parts")]
+    pub(super) fn new(
+        naming: &Naming,
+        weights: Option<PathBuf>,
+        parameters: usize,
+        files: &Files,
+        bytes: u64,
+        qat: &QatArgs,
+        outcome: &Outcome,
+        history: &History,
+        (train_images, val_images, skipped): (usize, usize, usize),
+        seconds: f64,
+        options: Options,
+    ) -> Self {
+        Self {
+            model: naming.model.clone(),
+            weights,
+            parameters,
+            training: qat.describe(),
+            train_images,
+            val_images,
+            skipped,
+            epochs: history.epochs.clone(),
+            best_epoch: outcome.best.epoch,
+            best_top1: outcome.best.val_top1,
+            last_top1: outcome.last.val_top1,
+            kept: outcome.kept,
+            kept_epoch: outcome.kept_epoch().epoch,
+            output: files.output.clone(),
+            bytes,
+            float_output: files.float_output.clone(),
+            log: files.log.clone(),
+            steps: files.steps.clone(),
+            page: files.page.clone(),
+            checkpoint: files.checkpoint.clone(),
+            seconds,
+            threads: options.threads,
+            isa: options.isa.to_string(),
+        }
+    }
+
+    /// The network and how it was trained.
+    pub(super) fn title(&self) -> String {
+        format!("{}, {}", self.model, self.training)
+    }
+
+    /// The best and the last accuracy, and which was kept.
+    pub(super) fn finding(&self) -> String {
+        format!(
+            "best {} after epoch {}, last {} after epoch {}; kept: {}",
+            percent(self.best_top1),
+            self.best_epoch,
+            percent(self.last_top1),
+            self.epochs.len().saturating_sub(1),
+            match self.kept {
+                Keep::Best => "best",
+                Keep::Last => "last",
+            }
+        )
+    }
+
+    /// Heads of the table of epochs.
+    pub(super) const HEADS: [&'static str; 8] =
+        ["epoch", "lr", "loss", "top-1", "val loss", "val top-1", "val top-5", "pictures/s"];
+
+    pub(super) fn cells(epoch: &EpochRecord) -> [String; 8] {
+        [
+            epoch.epoch.to_string(),
+            format!("{:.3e}", epoch.lr),
+            format!("{:.4}", epoch.train_loss),
+            percent(epoch.train_top1),
+            format!("{:.4}", epoch.val_loss),
+            percent(epoch.val_top1),
+            percent(epoch.val_top5),
+            format!("{:.1}", epoch.train_images as f64 / epoch.train_seconds.max(1e-9)),
+        ]
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(Self::HEADS.map(|head| (head, Align::Right)));
+        for epoch in &self.epochs {
+            table.row(Self::cells(epoch));
+        }
+        writeln!(f, "{table}\n\n{}: {}", self.title(), self.finding())?;
+        let show = |path: &Path| path.display().to_string();
+        write!(f, "{} ({}", show(&self.output), megabytes(self.bytes))?;
+        if let Some(file) = &self.float_output {
+            write!(f, "; float weights: {}", show(file))?;
+        }
+        write!(
+            f,
+            ") written in {}; curves: {}; log: {}",
+            duration(self.seconds),
+            show(&self.page),
+            show(&self.log)
+        )?;
+        match self.skipped {
+            0 => Ok(()),
+            1 => write!(f, "; 1 picture left out"),
+            skipped => write!(f, "; pictures left out {} times", count(skipped as u64)),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `posterize train`: what it writes, what it refuses, and that a killed run goes on as if it had not
+//! been.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use posterize::{StateDict, format::SavedModel, training::Checkpoint};
+use serde_json::Value;
+
+use crate::{
+    scene::Scene,
+    support::{fails, misused, posterize, run, succeeds},
+};
+
+impl Scene {
+    /// `posterize train` on the pictures: two epochs of three batches, unless `options` say
+    /// otherwise.
+    fn train(&self, output: &str, options: &[&str]) -> Command {
+        let mut command = self.command("train");
+        command.arg("--data").arg(self.data()).arg("--val").arg(self.data());
+        let usual = [
+            ["--epochs", "2"],
+            ["--batches", "3"],
+            ["--batch-size", "4"],
+            ["--lr", "0.01"],
+            ["--checkpoint-every", "60s"],
+        ];
+        command.args(usual.iter().filter(|[name, _]| !options.contains(name)).flatten());
+        command.arg("-o").arg(self.path(output)).args(options);
+        command
+    }
+
+    fn weights(&self) -> String {
+        self.path("small.safetensors").display().to_string()
+    }
+}
+
+fn json(command: &mut Command) -> Value {
+    serde_json::from_str(&succeeds(command.arg("--json"))).unwrap()
+}
+
+#[test]
+fn float_training_leaves_weights_logs_curves_and_a_checkpoint() {
+    let scene = Scene::new();
+    let options = ["--momentum", "0.9", "--nesterov", "--weight-decay", "1e-4", "--clip", "5"];
+    let mut command = scene.train("out.safetensors", &options);
+    let report = json(command.args(["--schedule", "cosine", "--warmup", "2", "--seed", "3"]));
+    let epochs = report["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 2);
+    assert_eq!((&epochs[1]["epoch"], &epochs[1]["steps"]), (&1.into(), &6.into()));
+    assert_eq!((&epochs[0]["train_images"], &epochs[0]["val_images"]), (&12.into(), &12.into()));
+    assert_eq!(report["last_top1"], epochs[1]["val_top1"]);
+    let best = epochs.iter().map(|epoch| epoch["val_top1"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert_eq!(report["best_top1"].as_f64().unwrap(), best);
+
+    // The kept weights are as accurate as the run says.
+    let weights = StateDict::open(scene.path("out.safetensors")).unwrap();
+    assert_eq!(weights.len(), scene.model.state_dict().len());
+    let mut evaluate = scene.command("evaluate");
+    evaluate.arg("--weights").arg(scene.path("out.safetensors")).arg("--data").arg(scene.data());
+    assert_eq!(json(&mut evaluate)["top1"].as_f64().unwrap(), best);
+
+    let log = fs::read_to_string(scene.path("out.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = log.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((lines.len(), lines[0][0], lines[2][0]), (3, "epoch", "1"));
+    assert!(lines.iter().all(|line| line.len() == lines[0].len()));
+    let steps = fs::read_to_string(scene.path("out.steps.csv")).unwrap();
+    let rates: Vec<f64> =
+        steps.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    assert_eq!(rates.len(), 6);
+    assert!(rates[0] < rates[1] && rates[1] < rates[2] && rates[2] == 0.01 && rates[5] < rates[3]);
+    let page = fs::read_to_string(scene.path("out.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.matches("<polyline").count() == 5);
+    assert!(!page.contains("http") && !page.contains("src="));
+    let checkpoint = Checkpoint::open(scene.path("out.checkpoint")).unwrap();
+    assert_eq!((checkpoint.position.epoch, checkpoint.position.step), (2, 6));
+    let running = |name: &&String| name.ends_with("running_mean") || name.ends_with("running_var");
+    let trained = checkpoint.network.tensors.keys().filter(|name| !running(name)).count();
+    assert_eq!(checkpoint.momentum.len(), trained);
+}
+
+#[test]
+fn qat_writes_the_int8_network_and_its_float_weights() {
+    let scene = Scene::new();
+    let weights = scene.weights();
+    let float = scene.path("float.safetensors").display().to_string();
+    let options = ["--weights", &weights, "--qat", "--float-output", &float];
+    let mut command = scene.train("int8.safetensors", &options);
+    let report = json(command.args(["--freeze-observer-after", "1", "--freeze-bn-after", "0"]));
+    let epochs = report["epochs"].as_array().unwrap();
+    let frozen = |name: &str| -> Vec<bool> {
+        epochs.iter().map(|epoch| epoch[name].as_bool().unwrap()).collect()
+    };
+    assert_eq!(frozen("observers_frozen"), [false, true]);
+    assert_eq!(frozen("bn_stats_frozen"), [true, true]);
+    let saved = SavedModel::open(scene.path("int8.safetensors")).unwrap();
+    assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", 3));
+    let mut evaluate = posterize(&scene.path("cache"));
+    evaluate.arg("evaluate").arg(scene.path("int8.safetensors")).arg("--data").arg(scene.data());
+    assert_eq!(json(&mut evaluate)["top1"], report["best_top1"]);
+    let trained = StateDict::open(&float).unwrap();
+    assert_ne!(trained, scene.model.state_dict());
+    assert_eq!(trained.len(), scene.model.state_dict().len());
+}
+
+#[test]
+fn nothing_but_the_options_changes_a_bit_of_the_weights() {
+    let scene = Scene::new();
+    let file = |options: &[&str]| {
+        let options = [&["--keep", "last", "--epochs", "1"], options].concat();
+        succeeds(&mut scene.train("again.safetensors", &options));
+        fs::read(scene.path("again.safetensors")).unwrap()
+    };
+    let first = file(&["--threads", "1"]);
+    assert!(first == file(&["--threads", "3"]));
+    for options in [
+        &["--seed", "1"][..],
+        &["--augment", "none"],
+        &["--augment", "shifted:4"],
+        &["--momentum", "0.5"],
+        &["--weight-decay", "0.1"],
+        &["--label-smoothing", "0.1"],
+        &["--clip", "0.01"],
+        &["--warmup", "2"],
+        &["--batches", "2"],
+    ] {
+        assert!(first != file(options), "{options:?}");
+    }
+}
+
+/// Starts a run, kills it (SIGKILL) in the middle of its second epoch, resumes it, and compares the
+/// result with a run that nobody killed.
+fn killed_and_resumed(options: &[&str]) {
+    let scene = Scene::new();
+    let weights = scene.weights();
+    let train = |output: &str| {
+        let run = ["--epochs", "3", "--weights", &weights, "--checkpoint-every", "1"];
+        scene.train(output, &[&run[..], options].concat())
+    };
+    succeeds(&mut train("whole.safetensors"));
+
+    let checkpoint = scene.path("killed.checkpoint");
+    let mut child =
+        train("killed.safetensors").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let position = loop {
+        assert!(Instant::now() < deadline, "no checkpoint within the second epoch");
+        // The file is whole whenever it is there.
+        if checkpoint.exists() {
+            let position = Checkpoint::open(&checkpoint).unwrap().position;
+            if position.epoch == 1 && position.batch >= 1 {
+                break position;
+            }
+            assert!(position.epoch < 2, "the run was not seen in its second epoch");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!status.success(), "the run ended before it was killed at {position:?}");
+    let stopped = Checkpoint::open(&checkpoint).unwrap().position;
+    assert!(stopped.step < 9, "{stopped:?}");
+
+    let resume = ["--resume", checkpoint.to_str().unwrap(), "--threads", "1"];
+    let report = json(train("killed.safetensors").args(resume));
+    assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
+    let read = |name: &str| fs::read(scene.path(name)).unwrap();
+    assert!(read("whole.safetensors") == read("killed.safetensors"), "stopped at {stopped:?}");
+    let [whole, resumed] = ["whole", "killed"]
+        .map(|name| Checkpoint::open(scene.path(&format!("{name}.checkpoint"))).unwrap());
+    assert_eq!(whole.network, resumed.network);
+    assert_eq!(whole.momentum, resumed.momentum);
+    assert_eq!(whole.history.losses, resumed.history.losses);
+    // Another run of the finished training only writes the files again.
+    fs::remove_file(scene.path("killed.safetensors")).unwrap();
+    succeeds(train("killed.safetensors").args(["--resume", checkpoint.to_str().unwrap()]));
+    assert!(read("whole.safetensors") == read("killed.safetensors"));
+}
+
+#[test]
+fn a_killed_float_training_goes_on_to_the_same_bits() {
+    killed_and_resumed(&["--momentum", "0.9", "--schedule", "cosine"]);
+}
+
+#[test]
+fn a_killed_quantization_aware_training_goes_on_to_the_same_bits() {
+    killed_and_resumed(&["--qat", "--freeze-observer-after", "1", "--freeze-bn-after", "0"]);
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_refused() {
+    let scene = Scene::new();
+    succeeds(&mut scene.train("out.safetensors", &["--epochs", "1"]));
+    let checkpoint = scene.path("out.checkpoint");
+    let resume = |options: &[&str]| {
+        let mut command = scene.train("more.safetensors", options);
+        command.arg("--resume").arg(&checkpoint);
+        command
+    };
+    let error = misused(&mut resume(&["--lr", "0.1", "--seed", "1"]));
+    assert!(error.contains("learning rate was 0.01, and is 0.1"), "{error}");
+    assert!(error.contains("seed was 0, and is 1"), "{error}");
+    let error = misused(&mut resume(&["--qat", "--weights", &scene.weights()]));
+    assert!(error.contains("qconfig was float, and is "), "{error}");
+    // More epochs are no contradiction.
+    let report = json(&mut resume(&["--epochs", "3"]));
+    assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
+
+    let whole = fs::read(&checkpoint).unwrap();
+    let mut altered = whole.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    for (bytes, says) in [
+        (&whole[..whole.len() / 2], "it is truncated or damaged"),
+        (&altered, "its content was altered or damaged"),
+        (b"", "expected a training run saved by posterize, found an empty file"),
+        (&fs::read(scene.weights()).unwrap(), "not a training run saved by posterize"),
+    ] {
+        fs::write(&checkpoint, bytes).unwrap();
+        let error = fails(&mut resume(&[]));
+        assert!(error.contains("out.checkpoint: ") && error.contains(says), "{error}");
+    }
+    fs::remove_file(&checkpoint).unwrap();
+    assert!(fails(&mut resume(&[])).contains("out.checkpoint: cannot open: No such file"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_any_work() {
+    let scene = Scene::new();
+    let refused = |options: &[&str]| misused(&mut scene.train("out.safetensors", options));
+    assert!(refused(&["--momentum", "1"]).contains("momentum is 1"));
+    assert!(refused(&["--nesterov"]).contains("momentum above 0"));
+    assert!(refused(&["--lr", "0"]).contains("learning rate: it is 0"));
+    assert!(refused(&["--label-smoothing", "2"]).contains("label smoothing is 2"));
+    assert!(refused(&["--clip", "0"]).contains("must be above 0"));
+    assert!(refused(&["--warmup", "6"]).contains("leaves nothing of the 6"));
+    for (options, says) in [
+        (["--qconfig", "fbgemm"], "--qat"),
+        (["--augment", "shifted:99999"], "shifted: number too large"),
+        (["--batches", "0"], "at least 1, or `all`"),
+        (["--checkpoint-every", "5m"], "expected batches (50), seconds (60s) or `epoch`"),
+    ] {
+        let output = run(&mut scene.train("out.safetensors", &options));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(says), "{error}");
+    }
+    let empty = scene.path("empty");
+    fs::create_dir_all(&empty).unwrap();
+    let mut command = scene.command("train");
+    command.arg("--data").arg(&empty).arg("--val").arg(scene.data());
+    let error = fails(command.arg("-o").arg(scene.path("out.safetensors")));
+    assert!(error.contains("empty: found no class folder"), "{error}");
+    let mut command = posterize(&scene.path("cache"));
+    command.args(["train", "resnet18", "--data"]).arg(scene.data()).arg("--val").arg(scene.data());
+    let error = fails(command.arg("-o").arg(scene.path("out.safetensors")));
+    assert!(error.contains("3 class folders, but the network has 1000 classes"), "{error}");
+    let error = fails(&mut scene.train("none/out.safetensors", &[]));
+    assert!(error.contains("none/out.safetensors: cannot create"), "{error}");
+    let error = misused(&mut scene.train("out.csv", &[]));
+    assert!(error.contains("two files of the training would have this name"), "{error}");
+    assert!(!scene.path("out.safetensors").exists());
+}
+
+#[test]
+fn a_training_that_diverges_names_the_layer_and_keeps_what_was_good() {
+    let scene = Scene::new();
+    let output =
+        run(&mut scene.train("out.safetensors", &["--checkpoint-every", "1", "--lr", "1e30"]));
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let last = error.lines().last().unwrap();
+    assert!(last.contains("NaN or infinite") && last.contains("epoch 0, batch 1"), "{error}");
+    assert!(last.contains("out.checkpoint holds the training as it was at epoch 0"), "{error}");
+    let saved = Checkpoint::open(scene.path("out.checkpoint")).unwrap();
+    assert_eq!(saved.position.step, 1);
+}
