@@ -9,7 +9,7 @@ use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::nn::{Flatten, Sequential};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{
-    Checkpoint, EpochRecord, Keep, Network, Position, SgdOptions, StepRecord, TrainOptions,
+    Checkpoint, EpochRecord, Freeze, Keep, Network, Position, SgdOptions, StepRecord, TrainOptions,
     TrainedModel, Trainer, Watch,
 };
 use posterize::{Architecture, FloatModel};
@@ -59,8 +59,8 @@ fn settings() -> TrainOptions {
         batch_size: 4,
         lr: 0.02,
         sgd: SgdOptions { momentum: 0.9, ..SgdOptions::default() },
-        freeze_observer_after: Some(2),
-        freeze_bn_after: Some(1),
+        freeze_observer: Freeze::After(2),
+        freeze_bn: Freeze::After(1),
         ..TrainOptions::default()
     }
 }
@@ -188,6 +188,28 @@ fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
             assert_eq!(again.kept_epoch().epoch, outcome.kept_epoch().epoch);
         }
     }
+}
+
+#[test]
+fn batch_norms_frozen_from_the_start_keep_their_estimates() {
+    let (_root, folder) = pictures();
+    let running = |freeze_bn| {
+        let mut trainer = trainer(&folder, true, TrainOptions { freeze_bn, ..settings() }, 1);
+        let mut seen = Recorder::default();
+        trainer.run(&mut seen).unwrap();
+        let frozen: Vec<bool> = seen.epochs.iter().map(|(e, _)| e.bn_stats_frozen).collect();
+        let state = trainer.network().state();
+        (state.tensors["1.running_var"].data().to_vec(), frozen)
+    };
+    let (still, frozen) = running(Freeze::Start);
+    assert_eq!((still, frozen), (vec![1.0; 8], vec![true; 4]));
+    let (moved, frozen) = running(Freeze::Never);
+    assert!(moved.iter().all(|&var| var != 1.0) && frozen == [false; 4]);
+    // Scales that nothing was observed for cannot be converted.
+    let mut trainer =
+        trainer(&folder, true, TrainOptions { freeze_observer: Freeze::Start, ..settings() }, 1);
+    let error = trainer.run(&mut ()).unwrap_err().to_string();
+    assert!(error.contains("saw no data"), "{error}");
 }
 
 #[test]

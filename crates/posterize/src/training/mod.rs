@@ -16,7 +16,7 @@ pub use clip::{clip_grad_norm, global_norm};
 pub use history::{EpochRecord, History, StepRecord};
 pub use loss::{CrossEntropy, Loss};
 pub use network::{Network, NetworkState, NetworkValues, StepResult};
-pub use options::{Keep, TrainOptions};
+pub use options::{Freeze, Keep, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
 pub use sgd::{Decay, Sgd, SgdOptions};
 pub use trained::{Role, TrainedMut};

@@ -1,5 +1,7 @@
 //! The settings of a training run.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::clip::check_max_norm;
@@ -16,6 +18,39 @@ pub enum Keep {
     Best,
     /// The last one.
     Last,
+}
+
+/// From when on something stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Freeze {
+    /// It goes on changing.
+    Never,
+    /// From the beginning.
+    Start,
+    /// From the end of this epoch on, counted from 0, before it is validated.
+    After(usize),
+}
+
+impl Freeze {
+    /// Whether it stays when epoch `epoch` has been trained.
+    pub(super) fn holds_after(self, epoch: usize) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Start => true,
+            Self::After(after) => epoch >= after,
+        }
+    }
+}
+
+impl fmt::Display for Freeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Start => f.write_str("start"),
+            Self::After(epoch) => write!(f, "{epoch}"),
+        }
+    }
 }
 
 /// The settings of a [`Trainer`](super::Trainer). The default is the quantization-aware training of
@@ -40,13 +75,12 @@ pub struct TrainOptions {
     pub loss: CrossEntropy,
     /// The greatest length of the gradient; `None` to leave it as it is.
     pub clip: Option<f64>,
-    /// Scales and zero points stay as they are from the end of this epoch on, counted from 0, before
-    /// it is validated; the tutorial's `if nepoch > 3: disable_observer`. Quantization-aware
-    /// training only.
-    pub freeze_observer_after: Option<usize>,
-    /// Batch norms use their running estimates from the end of this epoch on; the tutorial's
-    /// `if nepoch > 2: freeze_bn_stats`.
-    pub freeze_bn_after: Option<usize>,
+    /// When scales and zero points stay as they are; the tutorial's
+    /// `if nepoch > 3: disable_observer` is `After(4)`. Quantization-aware training only.
+    pub freeze_observer: Freeze,
+    /// When batch norms begin to use their running estimates in training; the tutorial's
+    /// `if nepoch > 2: freeze_bn_stats` is `After(3)`.
+    pub freeze_bn: Freeze,
     /// Which epoch's network is the result.
     pub keep: Keep,
     /// Determines the order of the pictures, how they are augmented, and what dropout drops.
@@ -65,8 +99,8 @@ impl Default for TrainOptions {
             sgd: SgdOptions::default(),
             loss: CrossEntropy::default(),
             clip: None,
-            freeze_observer_after: Some(4),
-            freeze_bn_after: Some(3),
+            freeze_observer: Freeze::After(4),
+            freeze_bn: Freeze::After(3),
             keep: Keep::Best,
             seed: 0,
         }

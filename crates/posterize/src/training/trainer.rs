@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Position, Settings, differences};
 use super::history::{EpochRecord, History, StepRecord};
 use super::{
-    Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions, TrainedMut, clip_grad_norm,
-    global_norm,
+    Freeze, Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions, TrainedMut,
+    clip_grad_norm, global_norm,
 };
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
@@ -288,6 +288,12 @@ impl Trainer {
 
     fn train_epoch(&mut self, watch: &mut dyn Watch) -> Result<()> {
         let epoch = self.position.epoch;
+        if self.options.freeze_observer == Freeze::Start {
+            self.network.disable_observer();
+        }
+        if self.options.freeze_bn == Freeze::Start {
+            self.network.freeze_bn_stats();
+        }
         let loader = self.train.clone().epoch(epoch as u64).start(self.position.place);
         let mut batches = loader.tensors();
         let mut told = 0;
@@ -373,9 +379,8 @@ impl Trainer {
     /// What follows the training of an epoch: freezing, validation, and what is kept of it.
     fn validate(&mut self, watch: &mut dyn Watch) -> Result<()> {
         let epoch = self.position.epoch;
-        let reached = |after: Option<usize>| after.is_some_and(|after| epoch >= after);
-        let observers_frozen = self.is_qat && reached(self.options.freeze_observer_after);
-        let bn_stats_frozen = reached(self.options.freeze_bn_after);
+        let observers_frozen = self.is_qat && self.options.freeze_observer.holds_after(epoch);
+        let bn_stats_frozen = self.options.freeze_bn.holds_after(epoch);
         if observers_frozen {
             self.network.disable_observer();
         }
@@ -448,7 +453,6 @@ fn settings(
 ) -> Settings {
     let TrainOptions { batch_size, lr, schedule, warmup, sgd, loss, clip, seed, .. } = options;
     let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
-    let never = |n: Option<usize>| n.map_or("never".to_owned(), |n| n.to_string());
     let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
     [
         ("network", model.graph().kind().to_owned()),
@@ -461,8 +465,8 @@ fn settings(
         ("optimiser", format!("{sgd:?}")),
         ("label smoothing", loss.label_smoothing.to_string()),
         ("clip", clip.map_or("never".to_owned(), |clip| clip.to_string())),
-        ("observers frozen after", never(options.freeze_observer_after)),
-        ("batch norms frozen after", never(options.freeze_bn_after)),
+        ("observers frozen after", options.freeze_observer.to_string()),
+        ("batch norms frozen after", options.freeze_bn.to_string()),
         ("seed", seed.to_string()),
         ("training pictures", fingerprint(train)),
         ("augmentation", format!("{:?}", train.transform())),

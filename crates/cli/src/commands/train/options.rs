@@ -7,7 +7,7 @@ use posterize::{
     data::{Augmentation, Class, ImageFolder, Preprocessing, RandomCrop, Transform},
     models,
     quantization::{ObserverSpec, QConfig, QConfigMapping},
-    training::{CrossEntropy, Decay, Keep, Schedule, SgdOptions, TrainOptions},
+    training::{CrossEntropy, Decay, Freeze, Keep, Schedule, SgdOptions, TrainOptions},
 };
 
 use crate::{error::Result, pictures};
@@ -220,8 +220,8 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "EPOCH", default_value = "4")]
     freeze_observer_after: After,
 
-    /// Batch norms use their running statistics from the end of this epoch on, counted from 0, or
-    /// `never` [default: 3 with --qat, else never]
+    /// Batch norms use their running statistics from the end of this epoch on, counted from 0, from
+    /// the `start` on, or `never` [default: 3 with --qat, else never]
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
@@ -246,18 +246,19 @@ impl FromStr for Batches {
     }
 }
 
-/// An epoch, or never.
+/// From when on something stays.
 #[derive(Clone, Copy, Debug)]
-struct After(Option<usize>);
+struct After(Freeze);
 
 impl FromStr for After {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse::<u32>() {
-            _ if text == "never" => Ok(Self(None)),
-            Ok(epoch) => Ok(Self(Some(epoch as usize))),
-            Err(_) => Err("expected an epoch, counted from 0, or `never`".to_owned()),
+            _ if text == "never" => Ok(Self(Freeze::Never)),
+            _ if text == "start" => Ok(Self(Freeze::Start)),
+            Ok(epoch) => Ok(Self(Freeze::After(epoch as usize))),
+            Err(_) => Err("expected an epoch, counted from 0, `start` or `never`".to_owned()),
         }
     }
 }
@@ -278,10 +279,10 @@ enum KeepName {
 impl ScheduleArgs {
     /// The trainer's options, for that many pictures.
     pub(super) fn options(&self, data: &DataArgs, qat: bool, pictures: usize) -> TrainOptions {
-        let freeze_bn_after = match self.freeze_bn_after {
-            Some(After(after)) => after,
-            None if qat => TrainOptions::default().freeze_bn_after,
-            None => None,
+        let freeze_bn = match self.freeze_bn_after {
+            Some(After(freeze)) => freeze,
+            None if qat => TrainOptions::default().freeze_bn,
+            None => Freeze::Never,
         };
         let batch_size = usize::from(data.batch_size);
         let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
@@ -306,8 +307,8 @@ impl ScheduleArgs {
             },
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
             clip: self.clip,
-            freeze_observer_after: self.freeze_observer_after.0,
-            freeze_bn_after,
+            freeze_observer: self.freeze_observer_after.0,
+            freeze_bn,
             keep: match self.keep {
                 KeepName::Best => Keep::Best,
                 KeepName::Last => Keep::Last,
