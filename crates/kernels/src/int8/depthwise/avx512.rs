@@ -8,11 +8,8 @@ use std::arch::x86_64::*;
 use super::Row;
 use super::pack::{self, Block};
 use crate::geometry::Conv2dGeometry;
-use crate::int8::Requantize;
 use crate::int8::aligned::Aligned;
-use crate::int8::pack::accumulator_range;
 use crate::int8::requantize::avx512::Epilogue;
-use crate::int8::requantize::products_fit;
 use crate::isa::Avx512Vnni;
 use crate::reference;
 
@@ -20,8 +17,7 @@ use crate::reference;
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     packed: pack::Packed<i8, 64, 4>,
-    /// Packing with saturation does all the clamping there is to do: the outputs' zero point is 0,
-    /// their range is whole, and no product overflows.
+    /// As [`pack::packs_plainly`] says.
     plain: bool,
 }
 
@@ -32,16 +28,10 @@ pub(super) fn covers(g: &Conv2dGeometry) -> bool {
 
 impl Packed {
     pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
-        let Requantize { zero_point, min, max, .. } = *conv.requantize;
-        let channels = conv.geometry.out_channels;
-        let fits = |channel: usize| {
-            let window = pack::window(conv, channel);
-            let range = accumulator_range(window, conv.bias[channel], conv.input_zero_point);
-            products_fit(range, conv.requantize.multiplier[channel])
-        };
+        let blocks = blocks(conv.geometry.out_channels);
         Self {
-            packed: pack::Packed::new(conv, blocks(channels)),
-            plain: (zero_point, min, max) == (0, 0, 255) && (0..channels).all(fits),
+            packed: pack::Packed::new(conv, blocks, |kx, group, i| [group * 4 + i, kx]),
+            plain: pack::packs_plainly(conv),
         }
     }
 

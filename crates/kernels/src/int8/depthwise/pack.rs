@@ -1,8 +1,9 @@
 //! Weights, biases and multipliers in the order in which a vector kernel reads them.
 
+use crate::int8::Requantize;
 use crate::int8::aligned::Aligned;
-use crate::int8::pack::folded_bias;
-use crate::int8::requantize::effective_multiplier;
+use crate::int8::pack::{accumulator_range, folded_bias};
+use crate::int8::requantize::{effective_multiplier, products_fit};
 use crate::reference;
 
 /// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
@@ -19,6 +20,18 @@ pub(super) fn bias(conv: &reference::Conv2d<'_>, channel: usize) -> i32 {
     folded_bias(window(conv, channel), conv.bias[channel], conv.input_zero_point)
 }
 
+/// Whether packing with saturation does all the clamping there is to do: the outputs' zero point is
+/// 0, their range is whole, and no product overflows.
+pub(super) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
+    let Requantize { zero_point, min, max, .. } = *conv.requantize;
+    let fits = |channel: usize| {
+        let window = window(conv, channel);
+        let range = accumulator_range(window, conv.bias[channel], conv.input_zero_point);
+        products_fit(range, conv.requantize.multiplier[channel])
+    };
+    (zero_point, min, max) == (0, 0, 255) && (0..conv.geometry.out_channels).all(fits)
+}
+
 /// One vector's worth of bytes: `channels` channels of each of `pixels` neighbouring outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -28,18 +41,24 @@ pub(super) struct Block {
     pub(super) pixels: usize,
 }
 
-/// Blocks of `LANES` bytes, whose columns are interleaved in groups of `TAPS` rows of weights `W`.
+/// Blocks of `LANES` bytes, whose taps are interleaved in groups of `TAPS` of weights `W`.
 #[derive(Clone, Debug)]
 pub(super) struct Packed<W, const LANES: usize, const TAPS: usize> {
     pub(super) blocks: Vec<Block>,
-    /// For each block, column and group of rows: `TAPS` weights of each lane.
+    /// For each block, column and group of taps: `TAPS` weights of each lane.
     pub(super) weights: Vec<Aligned<[[W; TAPS]; LANES]>>,
     pub(super) bias: Vec<Aligned<[i32; LANES]>>,
     pub(super) multiplier: Vec<Aligned<[f32; LANES]>>,
 }
 
 impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES, TAPS> {
-    pub(super) fn new(conv: &reference::Conv2d<'_>, blocks: Vec<Block>) -> Self {
+    /// `tap(kx, group, i)` is the row and column of the `i`th tap of a column's group: zero where
+    /// that lies beyond the window.
+    pub(super) fn new(
+        conv: &reference::Conv2d<'_>,
+        blocks: Vec<Block>,
+        tap: impl Fn(usize, usize, usize) -> [usize; 2],
+    ) -> Self {
         let [kh, kw] = conv.geometry.kernel;
         // The channel in each position of the unpacked order; `None` for an unused lane.
         let channel = |block: &Block, position: usize| {
@@ -51,10 +70,10 @@ impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES,
         for (block, kx) in blocks.iter().flat_map(|b| (0..kw).map(move |kx| (b, kx))) {
             for group in 0..kh.div_ceil(TAPS) {
                 weights.push(Aligned(std::array::from_fn(|position| {
-                    std::array::from_fn(|tap| {
-                        let ky = group * TAPS + tap;
+                    std::array::from_fn(|i| {
+                        let [ky, kx] = tap(kx, group, i);
                         channel(block, position)
-                            .filter(|_| ky < kh)
+                            .filter(|_| ky < kh && kx < kw)
                             .map_or(0, |channel| window(conv, channel)[ky * kw + kx])
                             .into()
                     })
