@@ -71,6 +71,7 @@ struct Output {
 }
 
 impl Output {
+    #[inline]
     fn at(self, row: usize, column: usize) -> *mut u8 {
         self.start.wrapping_add(row * self.stride + column)
     }
