@@ -96,6 +96,12 @@ fn qat_writes_the_int8_network_and_its_float_weights() {
     };
     assert_eq!(frozen("observers_frozen"), [false, true]);
     assert_eq!(frozen("bn_stats_frozen"), [true, true]);
+    // Frozen statistics are what makes `recommended` stable; PyTorch's presets have its tutorial's.
+    for (qconfig, expected) in [("recommended", true), ("fbgemm", false)] {
+        let options = ["--weights", &weights, "--qat", "--qconfig", qconfig, "--epochs", "1"];
+        let report = json(&mut scene.train("other.safetensors", &options));
+        assert_eq!(report["epochs"][0]["bn_stats_frozen"], expected, "{qconfig}");
+    }
     let saved = SavedModel::open(scene.path("int8.safetensors")).unwrap();
     assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", 3));
     let mut evaluate = posterize(&scene.path("cache"));

@@ -221,7 +221,8 @@ pub(super) struct ScheduleArgs {
     freeze_observer_after: After,
 
     /// Batch norms use their running statistics from the end of this epoch on, counted from 0, from
-    /// the `start` on, or `never` [default: 3 with --qat, else never]
+    /// the `start` on, or `never` [default: start for the qconfig `recommended`, 3 for PyTorch's, as
+    /// in its tutorial; never in float training]
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
@@ -278,11 +279,12 @@ enum KeepName {
 
 impl ScheduleArgs {
     /// The trainer's options, for that many pictures.
-    pub(super) fn options(&self, data: &DataArgs, qat: bool, pictures: usize) -> TrainOptions {
+    pub(super) fn options(&self, data: &DataArgs, qat: &QatArgs, pictures: usize) -> TrainOptions {
         let freeze_bn = match self.freeze_bn_after {
             Some(After(freeze)) => freeze,
-            None if qat => TrainOptions::default().freeze_bn,
-            None => Freeze::Never,
+            None if !qat.qat => Freeze::Never,
+            None if qat.qconfig == "recommended" => Freeze::Start,
+            None => TrainOptions::default().freeze_bn,
         };
         let batch_size = usize::from(data.batch_size);
         let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
