@@ -150,7 +150,8 @@ impl<const K: usize> Work<'_, K> {
         let channels = self.row.geometry.in_channels;
         let (width, outputs) = (self.row.width, self.row.output_width());
         let weights = self.weights.as_ptr().cast::<__m256i>().wrapping_add(FIRST);
-        let bias = (&raw const self.bias.0).cast::<__m256i>().wrapping_add(FIRST);
+        let bias: *const __m256i = (&raw const self.bias.0).cast();
+        let bias = bias.wrapping_add(FIRST);
         let multiplier = self.multiplier.0.as_ptr().wrapping_add(8 * FIRST);
         let epilogue = Epilogue::new(self.row.requantize);
         let output = output.as_mut_ptr();

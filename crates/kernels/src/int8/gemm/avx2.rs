@@ -9,18 +9,19 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::{Output, Packed, Panel, Rows, last_step, part, position};
+use super::{Output, Packed, Panel, Rows, last_step, position};
 use crate::int8::Requantize;
 use crate::int8::pack::{Lines, Operand};
 use crate::int8::requantize::avx2::Epilogue;
+use crate::int8::requantize::effective_multiplier;
 use crate::isa::Avx2;
 
-/// Columns of a panel: two vectors of accumulators.
-const PANEL: usize = 16;
-/// Bytes of a panel's biases, and of its multipliers.
-const HEADER: usize = PANEL * size_of::<i32>();
-/// Bytes of a step's weights: two pairs of channels, a vector of eight columns after the other.
-const STEP: usize = PANEL * 4 * size_of::<i16>();
+/// Columns of a vector of accumulators.
+const VECTOR: usize = 8;
+/// Vectors of a panel.
+const VECTORS: usize = 2;
+/// Columns of a panel.
+const PANEL: usize = VECTORS * VECTOR;
 /// Rows of the largest micro-kernel: 12 accumulators, two weights, one activation, one product.
 const ROWS: usize = 6;
 /// Rows that are widened together, at most.
@@ -29,7 +30,8 @@ const WIDENED_ROWS: usize = 4 * ROWS;
 /// as large, and the second-level cache at least four times.
 const BUFFER: usize = 32 * 1024;
 
-/// Panels of `bias[16] multiplier[16] weight[taps][steps][2][16][2]`, the weights as i16.
+/// Panels of `bias[n] multiplier[n] weight[taps][steps][2][n][2]` with `n` = 8 times their vectors,
+/// the weights as i16.
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -37,6 +39,8 @@ pub(super) struct Weights {
     packed: Lines,
     taps: usize,
     channels: usize,
+    /// No product of an accumulator and its multiplier overflows.
+    fitting: bool,
 }
 
 /// Values of a widened row: every step has four.
@@ -53,38 +57,90 @@ impl Weights {
     pub(super) fn new(_: Avx2, operand: &Operand<'_>, requantize: &Requantize) -> Self {
         let &Operand { columns, channels, taps, .. } = operand;
         let steps = channels.div_ceil(4);
-        let panel_bytes = 2 * HEADER + taps * steps * STEP;
-        let panels: Vec<Panel> = (0..columns)
-            .step_by(PANEL)
-            .enumerate()
-            .map(|(index, first)| Panel {
-                vectors: 2,
-                first,
-                columns: PANEL.min(columns - first),
-                offset: index * panel_bytes,
-            })
-            .collect();
-        let mut packed = Lines::zeroed(panels.len() * panel_bytes / Lines::LEN);
+        let mut panels = Vec::new();
+        let mut offset = 0;
+        for first in (0..columns).step_by(PANEL) {
+            let columns = PANEL.min(columns - first);
+            let vectors = columns.div_ceil(VECTOR);
+            panels.push(Panel { vectors, first, columns, offset });
+            let bytes = vectors * VECTOR * (8 + taps * steps * 8);
+            offset += bytes.next_multiple_of(Lines::LEN);
+        }
+        let mut packed = Lines::zeroed(offset / Lines::LEN);
         for panel in &panels {
+            let width = panel.vectors * VECTOR;
             let (header, weights) =
-                packed.bytes_mut()[panel.offset..][..panel_bytes].split_at_mut(2 * HEADER);
+                packed.bytes_mut()[panel.offset..].split_at_mut(width * 2 * size_of::<i32>());
             for c in 0..panel.columns {
                 let column = panel.first + c;
                 header[c * 4..][..4].copy_from_slice(&operand.folded_bias(column).to_ne_bytes());
-                header[HEADER + c * 4..][..4]
-                    .copy_from_slice(&operand.multiplier[column].to_ne_bytes());
+                header[(width + c) * 4..][..4].copy_from_slice(
+                    &effective_multiplier(operand.multiplier[column]).to_ne_bytes(),
+                );
                 for tap in 0..taps {
                     for channel in 0..channels {
                         let (step, byte) = position(channel, channels);
                         let weight = i16::from(operand.at(column, tap, channel));
-                        let place = (byte / 2 * PANEL + c) * 2 + byte % 2;
-                        weights[(tap * steps + step) * STEP + place * 2..][..2]
-                            .copy_from_slice(&weight.to_ne_bytes());
+                        let pair = (tap * steps + step) * 2 + byte / 2;
+                        let place = (pair * width + c) * 2 + byte % 2;
+                        weights[place * 2..][..2].copy_from_slice(&weight.to_ne_bytes());
                     }
                 }
             }
         }
-        Self { requantize: requantize.clone(), panels, packed, taps, channels }
+        let fitting = operand.products_fit();
+        Self { requantize: requantize.clone(), panels, packed, taps, channels, fitting }
+    }
+
+    /// [`Packed::multiply`].
+    ///
+    /// # Safety
+    /// Needs AVX2, and what [`Packed::multiply`] asks for.
+    #[target_feature(enable = "avx2")]
+    unsafe fn widen_and_multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+        let depth = widened(self.taps, self.channels);
+        #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
+        let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];
+        let buffer = &mut buffer[..rows.len * depth];
+        for (i, buffer) in buffer.chunks_exact_mut(depth).enumerate() {
+            let taps = buffer.chunks_exact_mut(self.channels.next_multiple_of(4));
+            for (tap, buffer) in taps.enumerate() {
+                let row = rows.taps[tap * rows.capacity + i];
+                // SAFETY: the row has `channels` values, by the caller's promise, and the buffer
+                // room for all steps of four.
+                unsafe { widen(row, self.channels, buffer.as_mut_ptr().cast()) };
+            }
+        }
+        // As many tiles of the largest kernel as there are, then one of what is left.
+        let (tiles, rest) = (rows.len / ROWS, rows.len % ROWS);
+        let first_of_rest = rows.len - rest;
+        for panel in &self.panels[panels] {
+            let kernels = &TILES[panel.vectors - 1];
+            let output = Output { start: output.at(0, panel.first), ..output };
+            let mut call = Tiles {
+                count: tiles,
+                rows: buffer.as_ptr().cast(),
+                depth,
+                panel: self.packed.bytes()[panel.offset..].as_ptr(),
+                requantize: &self.requantize,
+                fitting: self.fitting,
+                output,
+                columns: panel.columns,
+            };
+            // SAFETY: all values of the rows have been written; the panel was packed for rows of
+            // this depth; the caller's promise covers the outputs.
+            unsafe {
+                if tiles > 0 {
+                    kernels[ROWS - 1](&call);
+                }
+                if rest > 0 {
+                    call.count = 1;
+                    call.rows = buffer[first_of_rest * depth..].as_ptr().cast();
+                    call.output.start = output.at(first_of_rest, 0);
+                    kernels[rest - 1](&call);
+                }
+            }
+        }
     }
 }
 
@@ -99,37 +155,16 @@ impl Packed for Weights {
         if rows > ROWS { rows / ROWS * ROWS } else { rows }
     }
 
+    fn block_rows_of(&self, rows: usize) -> usize {
+        // No block of a few rows, for which all weights would pass by.
+        let most = self.block_rows();
+        let blocks = rows.div_ceil(most).max(1);
+        rows.div_ceil(blocks).next_multiple_of(ROWS).min(most)
+    }
+
     unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
-        let depth = widened(self.taps, self.channels);
-        #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
-        let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];
-        let buffer = &mut buffer[..rows.len * depth];
-        for (i, buffer) in buffer.chunks_exact_mut(depth).enumerate() {
-            let taps = buffer.chunks_exact_mut(self.channels.next_multiple_of(4));
-            for (tap, buffer) in taps.enumerate() {
-                let row = rows.taps[tap * rows.capacity + i];
-                // SAFETY: the token given to `new` proves AVX2; the row has `channels` values, by
-                // the caller's promise, and the buffer room for all steps of four.
-                unsafe { widen(row, self.channels, buffer.as_mut_ptr().cast()) };
-            }
-        }
-        let tiles = rows.len.div_ceil(ROWS);
-        for panel in &self.panels[panels] {
-            for tile in 0..tiles {
-                let tile = part(rows.len, tiles, tile);
-                let call = Tile {
-                    rows: buffer[tile.start * depth..].as_ptr().cast(),
-                    depth,
-                    panel: self.packed.bytes()[panel.offset..].as_ptr(),
-                    requantize: &self.requantize,
-                    output: Output { start: output.at(tile.start, panel.first), ..output },
-                    columns: panel.columns,
-                };
-                // SAFETY: AVX2 as above; all values of the rows have been written; the panel was
-                // packed for rows of this depth; the caller's promise covers the outputs.
-                unsafe { TILES[tile.len() - 1](&call) };
-            }
-        }
+        // SAFETY: the token given to `new` proves AVX2; the rest is the caller's promise.
+        unsafe { self.widen_and_multiply(rows, panels, output) }
     }
 }
 
@@ -138,6 +173,7 @@ impl Packed for Weights {
 /// # Safety
 /// Needs AVX2. `row` must have `channels` readable bytes, `output` room for the next multiple of
 /// four values.
+#[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
     let mut k = 0;
@@ -161,88 +197,161 @@ unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
 }
 
 /// The arguments of a micro-kernel.
-struct Tile<'a> {
+struct Tiles<'a> {
+    /// How many tiles, one below the other.
+    count: usize,
     /// Rows of `depth` values, one after the other.
     rows: *const i16,
     /// A multiple of four.
     depth: usize,
     panel: *const u8,
     requantize: &'a Requantize,
+    /// No product of an accumulator and its multiplier overflows.
+    fitting: bool,
     output: Output,
     columns: usize,
 }
 
-type TileFn = unsafe fn(&Tile<'_>);
+type TilesFn = unsafe fn(&Tiles<'_>);
 
-/// Micro-kernels by rows, less one.
-static TILES: [TileFn; ROWS] = [
-    u8i8_gemm_avx2::<1>,
-    u8i8_gemm_avx2::<2>,
-    u8i8_gemm_avx2::<3>,
-    u8i8_gemm_avx2::<4>,
-    u8i8_gemm_avx2::<5>,
-    u8i8_gemm_avx2::<6>,
-];
+macro_rules! tiles {
+    ($vectors:literal: $($rows:literal)*) => { [$(u8i8_gemm_avx2::<$rows, $vectors>),*] };
+}
 
-/// `R` rows times 16 columns.
+/// Micro-kernels by vectors and rows, each less one.
+static TILES: [[TilesFn; ROWS]; VECTORS] = [tiles!(1: 1 2 3 4 5 6), tiles!(2: 1 2 3 4 5 6)];
+
+/// `R` rows times `V` vectors of 8 columns, tile after tile.
 ///
 /// # Safety
-/// Needs AVX2. `rows` must hold `R` rows; `panel` must have been packed for rows of this depth;
-/// `output` must be writable at the first `columns ≤ 16` bytes of each row.
+/// Needs AVX2. `rows` must hold `R` rows for each tile; `panel` must have been packed for rows of
+/// this depth with `V` vectors; `output` must be writable at the first `columns ≤ 8 * V` bytes of
+/// each row.
 #[target_feature(enable = "avx2")]
-unsafe fn u8i8_gemm_avx2<const R: usize>(tile: &Tile<'_>) {
-    let header = tile.panel;
-    // SAFETY: the panel is aligned to 64 bytes; its header holds 16 biases and 16 multipliers; for
-    // each pair of channels, 64 bytes of weights follow. Rows are read within their `depth` values.
-    // Outputs are as the caller promised.
+unsafe fn u8i8_gemm_avx2<const R: usize, const V: usize>(tiles: &Tiles<'_>) {
+    let header = tiles.panel;
+    let stride = tiles.depth * size_of::<i16>();
+    let epilogue = Epilogue::new(tiles.requantize);
+    let last = V - 1;
+    // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
+    // of multipliers; for each pair of channels, `V` vectors of weights follow. Rows are read within
+    // their `depth` values. Outputs are as the caller promised.
     unsafe {
-        let bias = [_mm256_load_si256(header.cast()), _mm256_load_si256(header.add(32).cast())];
-        let mut acc = [bias; R];
-        let mut weights = header.add(2 * HEADER);
-        let mut k = 0;
-        // Two pairs a turn would be slower by a tenth, measured on Sapphire Rapids.
-        while k < tile.depth {
-            let w = [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())];
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let x = tile.rows.add(i * tile.depth + k).cast::<i32>().read_unaligned();
-                let x = _mm256_set1_epi32(x);
-                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, w[0]));
-                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, w[1]));
+        let multiplier = header.add(V * 32);
+        let m =
+            [_mm256_load_ps(multiplier.cast()), _mm256_load_ps(multiplier.add(last * 32).cast())];
+        let mut rows = tiles.rows.cast::<u8>();
+        let mut output = tiles.output;
+        for _ in 0..tiles.count {
+            let zero = _mm256_setzero_si256();
+            let mut bias = [zero; V];
+            for (v, bias) in bias.iter_mut().enumerate() {
+                *bias = _mm256_load_si256(header.add(v * 32).cast());
             }
-            weights = weights.add(STEP / 2);
-            k += 2;
-        }
+            let mut acc = [bias; R];
+            let mut weights = header.add(V * 64);
+            let mut k = 0;
+            while k < stride {
+                let mut w = [zero; V];
+                for (v, w) in w.iter_mut().enumerate() {
+                    *w = _mm256_load_si256(weights.add(v * 32).cast());
+                }
+                for_rows!(I in 0 1 2 3 4 5 => {
+                    let x = rows.add(I * stride + k).cast::<i32>().read_unaligned();
+                    let x = _mm256_set1_epi32(x);
+                    acc[I][0] = _mm256_add_epi32(acc[I][0], _mm256_madd_epi16(x, w[0]));
+                    if V > 1 {
+                        let product = _mm256_madd_epi16(x, w[last]);
+                        acc[I][last] = _mm256_add_epi32(acc[I][last], product);
+                    }
+                });
+                weights = weights.add(V * 32);
+                k += 4;
+            }
 
-        let epilogue = Epilogue::new(tile.requantize);
-        let multiplier = header.add(HEADER);
-        let m = [_mm256_load_ps(multiplier.cast()), _mm256_load_ps(multiplier.add(32).cast())];
-        for i in (0..R).step_by(2) {
-            let (a, b) = (acc[i], acc[(i + 1).min(R - 1)]);
-            let bytes = epilogue.apply([a[0], a[1], b[0], b[1]], [m[0], m[1], m[0], m[1]]);
-            store(_mm256_castsi256_si128(bytes), tile, i);
-            if i + 1 < R {
-                store(_mm256_extracti128_si256::<1>(bytes), tile, i + 1);
+            // Four vectors of accumulators become 32 bytes: two rows of two vectors, four of one.
+            // Where rows run out, the last stands in for them.
+            macro_rules! requantize {
+                ($acc:expr) => {{
+                    let m = [m[0], m[last], m[0], m[last]];
+                    if tiles.fitting {
+                        epilogue.apply_fitting($acc, m)
+                    } else {
+                        epilogue.apply($acc, m)
+                    }
+                }};
             }
+            if V == 2 {
+                for_rows!(I in 0 2 4 => {
+                    let (a, b) = (acc[I], acc[if I + 1 < R { I + 1 } else { I }]);
+                    let bytes = requantize!([a[0], a[last], b[0], b[last]]);
+                    store(_mm256_castsi256_si128(bytes), output.at(I, 0), tiles.columns);
+                    if I + 1 < R {
+                        let bytes = _mm256_extracti128_si256::<1>(bytes);
+                        store(bytes, output.at(I + 1, 0), tiles.columns);
+                    }
+                });
+            } else {
+                for_rows!(I in 0 4 => {
+                    let (b, c, d) = (
+                        if I + 1 < R { I + 1 } else { I },
+                        if I + 2 < R { I + 2 } else { I },
+                        if I + 3 < R { I + 3 } else { I },
+                    );
+                    let bytes = requantize!([acc[I][0], acc[b][0], acc[c][0], acc[d][0]]);
+                    let (low, high) =
+                        (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+                    store_half(low, output.at(I, 0), tiles.columns);
+                    if I + 1 < R {
+                        store_half(_mm_unpackhi_epi64(low, low), output.at(I + 1, 0), tiles.columns);
+                    }
+                    if I + 2 < R {
+                        store_half(high, output.at(I + 2, 0), tiles.columns);
+                    }
+                    if I + 3 < R {
+                        let bytes = _mm_unpackhi_epi64(high, high);
+                        store_half(bytes, output.at(I + 3, 0), tiles.columns);
+                    }
+                });
+            }
+            rows = rows.add(R * stride);
+            output.start = output.at(R, 0);
         }
     }
 }
 
-/// Writes the columns that exist.
+/// Writes the columns that exist of 16.
 ///
 /// # Safety
-/// As for the micro-kernel that calls it.
+/// The first `columns` bytes from `output` on must be writable.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store(bytes: __m128i, tile: &Tile<'_>, row: usize) {
-    let output = tile.output.at(row, 0);
+unsafe fn store(bytes: __m128i, output: *mut u8, columns: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        if tile.columns == PANEL {
+        if columns == 16 {
             _mm_storeu_si128(output.cast(), bytes);
         } else {
-            let mut values = [0u8; PANEL];
+            let mut values = [0u8; 16];
             _mm_storeu_si128(values.as_mut_ptr().cast(), bytes);
-            output.copy_from_nonoverlapping(values.as_ptr(), tile.columns);
+            output.copy_from_nonoverlapping(values.as_ptr(), columns);
+        }
+    }
+}
+
+/// As [`store`], of 8.
+///
+/// # Safety
+/// As for [`store`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_half(bytes: __m128i, output: *mut u8, columns: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if columns == 8 {
+            _mm_storel_epi64(output.cast(), bytes);
+        } else {
+            store(bytes, output, columns);
         }
     }
 }

@@ -149,19 +149,6 @@ static TILES: [&[TileFn]; 4] = [
     tiles!(4: 1 2 3 4 5 6),
 ];
 
-/// Repeats a block for those of the listed rows that are less than `R`, each as a constant.
-///
-/// The compiler gives up on unrolling some loops over rows, and accumulators that a variable picks
-/// live in memory: a kernel is three times slower then.
-macro_rules! for_rows {
-    ($row:ident in $($index:literal)* => $block:block) => {{
-        $(if $index < R {
-            const $row: usize = $index;
-            $block
-        })*
-    }};
-}
-
 /// `R` rows times `V` vectors of 16 columns.
 ///
 /// # Safety

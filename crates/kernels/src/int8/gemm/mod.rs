@@ -5,6 +5,19 @@
 //! blocks of rows that stay in the L1 or L2 cache while its panels pass by once. What a block
 //! gathers are pointers, one for each row and tap; the matrix that they describe is never written.
 
+/// Repeats a block for those of the listed rows that are less than `R`, each as a constant.
+///
+/// The compiler gives up on unrolling some loops over rows, and accumulators that a variable picks
+/// live in memory: a kernel is three times slower then.
+macro_rules! for_rows {
+    ($row:ident in $($index:literal)* => $block:block) => {{
+        $(if $index < R {
+            const $row: usize = $index;
+            $block
+        })*
+    }};
+}
+
 mod partition;
 mod scalar;
 mod windows;
@@ -38,8 +51,14 @@ trait Packed: Send + Sync + std::fmt::Debug {
     /// How many panels the columns are divided into.
     fn panels(&self) -> usize;
 
-    /// How many rows a block should have; at most [`MOST_ROWS`].
+    /// How many rows a block has at most; at most [`MOST_ROWS`].
     fn block_rows(&self) -> usize;
+
+    /// How many rows each block should have where there are `rows`; at most
+    /// [`Packed::block_rows`].
+    fn block_rows_of(&self, _rows: usize) -> usize {
+        self.block_rows()
+    }
 
     /// Bytes of scratch memory for [`Packed::multiply`].
     fn scratch_bytes(&self) -> usize {
@@ -168,8 +187,9 @@ impl Gemm {
                 &mut taps[..len]
             }
         };
-        for start in pixels.clone().step_by(block_rows) {
-            let block = start..(start + block_rows).min(pixels.end);
+        let rows = packed.block_rows_of(pixels.len());
+        for start in pixels.clone().step_by(rows) {
+            let block = start..(start + rows).min(pixels.end);
             let rows = windows.gather(block, taps);
             let output = Output { start: output.at(start, 0), ..output };
             // SAFETY: the rows were gathered from this group's channels and taps; the caller's

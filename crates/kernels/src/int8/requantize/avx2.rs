@@ -12,6 +12,7 @@ pub(crate) struct Epilogue {
     greatest: __m256,
     zero_point: __m256i,
     min: __m256i,
+    max: __m256i,
 }
 
 impl Epilogue {
@@ -24,6 +25,7 @@ impl Epilogue {
             greatest: _mm256_set1_ps(greatest as f32),
             zero_point: _mm256_set1_epi16(i16::from(requantize.zero_point)),
             min: _mm256_set1_epi8(requantize.min as i8),
+            max: _mm256_set1_epi8(requantize.max as i8),
         }
     }
 
@@ -31,9 +33,7 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
-        let bytes = self.apply_in_lanes(acc, multiplier);
-        // Dword `4 * lane + v` belongs to vector `v`.
-        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        in_order(self.apply_in_lanes(acc, multiplier))
     }
 
     /// As [`Self::apply`], for accumulators in the order that unpacking bytes to dwords leaves: the
@@ -42,12 +42,32 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply_in_lanes(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
-        let [a, b, c, d] = [
+        self.pack([
             self.scale(acc[0], multiplier[0]),
             self.scale(acc[1], multiplier[1]),
             self.scale(acc[2], multiplier[2]),
             self.scale(acc[3], multiplier[3]),
-        ];
+        ])
+    }
+
+    /// As [`Self::apply`], for products that [fit an i32](super::products_fit) with effective
+    /// multipliers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn apply_fitting(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
+        let bytes = self.pack([
+            scale_fitting(acc[0], multiplier[0]),
+            scale_fitting(acc[1], multiplier[1]),
+            scale_fitting(acc[2], multiplier[2]),
+            scale_fitting(acc[3], multiplier[3]),
+        ]);
+        in_order(_mm256_min_epu8(bytes, self.max))
+    }
+
+    /// Adds the zero point and packs, with saturation, and clamps from below.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn pack(&self, [a, b, c, d]: [__m256i; 4]) -> __m256i {
         let ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), self.zero_point);
         let cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), self.zero_point);
         _mm256_max_epu8(_mm256_packus_epi16(ab, cd), self.min)
@@ -61,23 +81,48 @@ impl Epilogue {
     }
 }
 
+/// Undoes the order of packs, which work within 128-bit lanes: dword `4 * lane + v` belongs to
+/// vector `v`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(bytes: __m256i) -> __m256i {
+    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn scale_fitting(acc: __m256i, multiplier: __m256) -> __m256i {
+    _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::case;
+    use super::super::{effective_multiplier, products_fit};
     use super::*;
     use crate::isa::Avx2;
 
     #[target_feature(enable = "avx2")]
-    fn through_registers(requantize: &Requantize, acc: &[i32; 32], out: &mut [u8; 32]) {
+    fn through_registers(
+        requantize: &Requantize,
+        acc: &[i32; 32],
+        out: &mut [u8; 32],
+        fitting: bool,
+    ) {
         // SAFETY: both arrays hold 32 values; unaligned loads and stores within them.
         unsafe {
             let a = acc.as_ptr();
             let m = requantize.multiplier.as_ptr();
             let acc = std::array::from_fn(|v| _mm256_loadu_si256(a.add(8 * v).cast()));
             let multiplier = std::array::from_fn(|v| _mm256_loadu_ps(m.add(8 * v)));
-            let bytes = Epilogue::new(requantize).apply(acc, multiplier);
+            let epilogue = Epilogue::new(requantize);
+            let bytes = if fitting {
+                epilogue.apply_fitting(acc, multiplier)
+            } else {
+                epilogue.apply(acc, multiplier)
+            };
             _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes);
         }
     }
@@ -92,9 +137,20 @@ mod tests {
             let requantize = Requantize { multiplier, zero_point, min: a.min(b), max: a.max(b) };
             let mut out = [0; 32];
             // SAFETY: AVX2 was detected above.
-            unsafe { through_registers(&requantize, acc[..].try_into().unwrap(), &mut out) };
+            unsafe { through_registers(&requantize, acc[..].try_into().unwrap(), &mut out, false) };
             for (i, &out) in out.iter().enumerate() {
                 prop_assert_eq!(out, requantize.apply(i, acc[i]), "{}", i);
+            }
+
+            let multiplier = requantize.multiplier.iter().map(|&m| effective_multiplier(m));
+            let effective = Requantize { multiplier: multiplier.collect(), ..requantize.clone() };
+            // SAFETY: as above.
+            unsafe { through_registers(&effective, acc[..].try_into().unwrap(), &mut out, true) };
+            for (i, &out) in out.iter().enumerate() {
+                let range = (i64::from(acc[i]), i64::from(acc[i]));
+                if products_fit(range, requantize.multiplier[i]) {
+                    prop_assert_eq!(out, requantize.apply(i, acc[i]), "{} fitting", i);
+                }
             }
         }
     }
