@@ -57,6 +57,18 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32, x: __m512) {
+        // SAFETY: `self` proves AVX-512; the caller promises the memory and its alignment.
+        unsafe { _mm512_stream_ps(to, x) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: every x86-64 CPU has the instruction.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: every x86-64 CPU has the instruction, and it never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }

@@ -34,6 +34,13 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
     /// # Safety
     /// The floats of the mask's lanes at `to` can be written.
     unsafe fn store_masked(self, to: *mut f32, x: Self::F, mask: Self::M);
+    /// Stores past the caches. Other threads see it after a [`Simd::fence`].
+    ///
+    /// # Safety
+    /// `LANES` floats at `to` can be written, and `to` is on a boundary of as many floats.
+    unsafe fn stream(self, to: *mut f32, x: Self::F);
+    /// Makes what was streamed visible before anything that is stored later.
+    fn fence(self);
 
     /// Asks for a cache line; any address will do.
     fn prefetch(self, from: *const f32);
@@ -152,6 +159,15 @@ impl Simd for Portable {
         // SAFETY: the caller's promise; the mask has at most 8 lanes.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, mask) };
     }
+
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32, x: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to, x) };
+    }
+
+    #[inline(always)]
+    fn fence(self) {}
 
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}

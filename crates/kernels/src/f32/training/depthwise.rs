@@ -13,13 +13,14 @@ use super::chunks::Chunks;
 use super::conv2d::{Backward, Gradients, Input, Shape};
 use super::depthwise_row::{Tap, WeightRow, convolve_row};
 use super::stats::{ChannelStats, ChannelSums};
+use super::stream::{is_far, stream};
 use super::weight_sums::{AddTo, Scratch, lines};
 use crate::f32::aligned::Aligned;
 use crate::f32::simd::Simd;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of output rows after which their stats are taken.
-const STAT_FLOATS: usize = 48 * 1024;
+/// Floats of rows that are computed before their stats are taken and they are stored.
+const GROUP_FLOATS: usize = 48 * 1024;
 
 /// Rows in a ring: row `y` of a picture is in place `y % rows`, between zeros.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,9 @@ fn scratch<S: Simd>(_: S, shape: Shape<'_>) -> Scratch {
     let g = shape.geometry;
     Scratch {
         shared: Chunks::new(shape.batch, 1).count() * lines(g.taps_per_output() * g.in_channels),
-        per_thread: lines(input_ring(shape).len()) + grad_ring(shape).len(),
+        per_thread: lines(input_ring(shape).len())
+            + lines(grad_ring(shape).len())
+            + most_group(shape),
     }
 }
 
@@ -172,9 +175,15 @@ fn window_end(shape: Shape<'_>, oy: usize) -> usize {
     end.saturating_sub(g.padding.top).min(shape.size[0])
 }
 
-/// Rows of `row_len` floats after which stats are taken.
-fn stat_rows(row_len: usize) -> usize {
-    (STAT_FLOATS / row_len).max(1)
+/// Rows of `row_len` floats that are computed before their stats are taken and they are stored.
+fn group_rows(row_len: usize) -> usize {
+    (GROUP_FLOATS / row_len).max(1)
+}
+
+/// Floats of the largest group of rows, of the output or of the gradient of the input.
+fn most_group(shape: Shape<'_>) -> usize {
+    let lens = [shape.size[1], shape.out[1]].map(|width| width * shape.geometry.in_channels);
+    lens.map(|len| group_rows(len) * len).into_iter().max().unwrap_or(0)
 }
 
 pub(super) fn forward<S: Simd>(
@@ -196,27 +205,31 @@ pub(super) fn forward<S: Simd>(
     let wants_stats = stats.is_some();
     let mut parts = vec![ChannelStats::new(channels); if wants_stats { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
+    let far = is_far(output.len());
     let output = SharedMut::new(output);
     let (_, workers) = scratch(simd, shape).split(memory);
     let row_len = shape.out[1] * channels;
     pool.run(chunks.count(), &|chunk, worker| {
         // SAFETY: the worker's own memory, used by this task only.
-        let memory = &mut unsafe { workers.part(worker) }[..ring.len()];
+        let (memory, group) = unsafe { workers.part(worker) }.split_at_mut(lines(ring.len()));
         memory.fill(0.0);
+        let rows_of_group = group_rows(row_len);
         let mut window = Vec::with_capacity(g.kernel[0]);
         for n in chunks.units(chunk) {
             let picture = &input.values[n * shape.input_picture()..][..shape.input_picture()];
             let first = n * shape.output_picture();
-            let (mut next, mut counted) = (0, 0);
+            let (mut next, mut done) = (0, 0);
             for oy in 0..shape.out[0] {
                 let end = window_end(shape, oy);
                 fill_input(simd, &ring, picture, input.activation.as_ref(), &mut next, end, memory);
                 window_lines(shape, &ring, memory, oy, &mut window);
-                let range = first + oy * row_len..first + (oy + 1) * row_len;
-                // SAFETY: the pictures of a chunk are its own; the lines are as long as the taps
-                // reach.
+                // SAFETY: the pictures of a chunk are its own.
+                let out =
+                    unsafe { output.slice(first + done * row_len..first + (oy + 1) * row_len) };
+                let y = if far { &mut group[..out.len()] } else { &mut *out };
+                let row = y.len() - row_len;
+                // SAFETY: the lines are as long as the taps reach, and the row is the last of `y`.
                 unsafe {
-                    let out = output.slice(range).as_mut_ptr();
                     convolve_row(
                         simd,
                         &window,
@@ -226,18 +239,20 @@ pub(super) fn forward<S: Simd>(
                         channels,
                         g.stride[1] * channels,
                         shape.out[1],
-                        out,
+                        y[row..].as_mut_ptr(),
                         channels,
                     );
                 }
-                if wants_stats && (oy + 1 - counted == stat_rows(row_len) || oy + 1 == shape.out[0])
-                {
-                    let range = first + counted * row_len..first + (oy + 1) * row_len;
-                    // SAFETY: the chunk's own.
-                    unsafe {
-                        shared_parts.slice(chunk..chunk + 1)[0].add(simd, output.slice(range));
+                if oy + 1 - done == rows_of_group || oy + 1 == shape.out[0] {
+                    if wants_stats {
+                        // SAFETY: the chunk's own.
+                        let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
+                        stats[0].add(simd, y);
                     }
-                    counted = oy + 1;
+                    if far {
+                        stream(simd, &group[..out.len()], out);
+                    }
+                    done = oy + 1;
                 }
             }
         }
@@ -296,6 +311,8 @@ struct Work<'a> {
     grad_ring: Ring,
     window: Vec<Tap>,
     phases: Phases,
+    /// Whether the gradient of the input is streamed.
+    far: bool,
 }
 
 pub(super) fn backward<S: Simd>(
@@ -318,6 +335,7 @@ pub(super) fn backward<S: Simd>(
         grad_ring,
         window: window_taps(shape),
         phases: Phases::new(shape, &grad_ring),
+        far: gradients.input.as_ref().is_some_and(|grad| is_far(grad.len())),
     };
     let chunks = Chunks::new(shape.batch, 1);
     let (weight_sums, workers) = scratch(simd, shape).split(memory);
@@ -378,11 +396,12 @@ fn picture_backward<S: Simd>(
     let Work { shape, read: Backward { input, grad_output, .. }, .. } = work;
     let g = shape.geometry;
     let channels = g.in_channels;
-    let (input_memory, grad_memory) = memory.split_at_mut(lines(work.input_ring.len()));
+    let (input_memory, rest) = memory.split_at_mut(lines(work.input_ring.len()));
+    let (grad_memory, group) = rest.split_at_mut(lines(work.grad_ring.len()));
     let inputs = if weight_sums.is_some() || sums.is_some() { shape.input_picture() } else { 0 };
     let picture = &input.values[n * inputs..(n + 1) * inputs];
     let (in_row, out_row) = (shape.size[1] * channels, shape.out[1] * channels);
-    let (mut next, mut next_grad, mut counted) = (0, 0, 0);
+    let (mut next, mut next_grad, mut done) = (0, 0, 0);
     let mut window = Vec::with_capacity(g.kernel[0]);
     let (mut rows, mut taps) = (Vec::with_capacity(g.kernel[0]), Vec::new());
     for oy in 0..shape.out[0] {
@@ -426,6 +445,9 @@ fn picture_backward<S: Simd>(
         };
         while next_grad < end {
             let y = next_grad;
+            let to = &mut to[done * in_row..(y + 1) * in_row];
+            let grad_x = if work.far { &mut group[..to.len()] } else { &mut *to };
+            let row = grad_x.len() - in_row;
             phase_rows(*shape, y, &mut rows);
             window.clear();
             window.extend(rows.iter().map(|&(_, oy)| work.grad_ring.line(grad_memory, oy)));
@@ -449,17 +471,21 @@ fn picture_backward<S: Simd>(
                         channels,
                         channels,
                         count,
-                        to[y * in_row..].as_mut_ptr().wrapping_add(x * channels),
+                        grad_x[row..].as_mut_ptr().wrapping_add(x * channels),
                         g.stride[1] * channels,
                     );
                 }
             }
             next_grad += 1;
-            let ready = next_grad - counted == stat_rows(in_row) || next_grad == shape.size[0];
-            if let (Some(sums), Some(activation), true) = (&mut sums, &input.activation, ready) {
-                let range = counted * in_row..next_grad * in_row;
-                sums.add(simd, activation, &picture[range.clone()], &to[range]);
-                counted = next_grad;
+            if next_grad - done == group_rows(in_row) || next_grad == shape.size[0] {
+                if let (Some(sums), Some(activation)) = (&mut sums, &input.activation) {
+                    let range = done * in_row..next_grad * in_row;
+                    sums.add(simd, activation, &picture[range], grad_x);
+                }
+                if work.far {
+                    stream(simd, &group[..to.len()], to);
+                }
+                done = next_grad;
             }
         }
     }

@@ -28,6 +28,7 @@ mod norm;
 mod pointwise;
 mod pooling;
 mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod weight_sums;

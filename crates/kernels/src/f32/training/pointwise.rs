@@ -4,6 +4,7 @@ use super::block;
 use super::chunks::Chunks;
 use super::conv2d::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
+use super::stream::{is_far, stream};
 use super::weight_sums::{Layout, Scratch, lines};
 use crate::f32::Clamp;
 use crate::f32::gemm::{Panels, Rows, multiply};
@@ -25,14 +26,14 @@ fn backward_chunks(shape: Shape<'_>) -> Chunks {
     Chunks::at_most(shape.output_pixels(), block_pixels(shape), most)
 }
 
-/// Memory for the sums of the weights, and for each thread a block of the input and one of the
-/// gradient of the output.
+/// Memory for the sums of the weights, and for each thread a block of the input, one of its
+/// gradient, and one of the output or its gradient.
 fn scratch(shape: Shape<'_>) -> Scratch {
     let block = block_pixels(shape);
     let (k, n) = (shape.geometry.in_channels, shape.geometry.out_channels);
     Scratch {
         shared: backward_chunks(shape).count() * Layout::new(shape.geometry).len(),
-        per_thread: lines(block * k) + block * n,
+        per_thread: 2 * lines(block * k) + block * n,
     }
 }
 
@@ -55,16 +56,18 @@ pub(super) fn forward<S: Simd>(
     let chunks = Chunks::new(shape.output_pixels(), block_pixels(shape));
     let mut parts = vec![ChannelStats::new(n); if stats.is_some() { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
+    let far = is_far(output.len());
     let output = SharedMut::new(output);
+    let block = block_pixels(shape);
     let (_, workers) = scratch(shape).split(memory);
     pool.run(chunks.count(), &|chunk, worker| {
         // SAFETY: the worker's own memory, used by this task only.
-        let own = unsafe { workers.part(worker) };
+        let (own_x, own_y) = unsafe { workers.part(worker) }.split_at_mut(2 * lines(block * k));
         for pixels in chunks.blocks(chunk) {
             let values = &input.values[pixels.start * k..pixels.end * k];
             let x = match &input.activation {
                 Some(activation) => {
-                    let x = &mut own[..values.len()];
+                    let x = &mut own_x[..values.len()];
                     block::apply(simd, activation, values, x);
                     &*x
                 }
@@ -73,7 +76,8 @@ pub(super) fn forward<S: Simd>(
             let rows = Rows::contiguous(x.as_ptr(), k, k);
             // SAFETY: the block's pixels are this task's own.
             let out = unsafe { output.slice(pixels.start * n..pixels.end * n) };
-            // SAFETY: `x` has as many rows as `out`.
+            let y = if far { &mut own_y[..out.len()] } else { &mut *out };
+            // SAFETY: `x` has as many rows as `y`.
             unsafe {
                 multiply(
                     simd,
@@ -81,7 +85,7 @@ pub(super) fn forward<S: Simd>(
                     0..panels.len(),
                     rows,
                     pixels.len(),
-                    out.as_mut_ptr(),
+                    y.as_mut_ptr(),
                     n,
                     Clamp::NONE,
                 );
@@ -89,7 +93,10 @@ pub(super) fn forward<S: Simd>(
             if !shared_parts.is_empty() {
                 // SAFETY: the chunk's own.
                 let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
-                stats[0].add(simd, out);
+                stats[0].add(simd, y);
+            }
+            if far {
+                stream(simd, &own_y[..out.len()], out);
             }
         }
     });
@@ -120,12 +127,14 @@ pub(super) fn backward<S: Simd>(
     let wants_sums = gradients.sums.is_some();
     let mut parts = vec![ChannelSums::new(k); if wants_sums { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
+    let far = gradients.input.as_ref().is_some_and(|grad| is_far(grad.len()));
     let grad_input = gradients.input.map(SharedMut::new);
     let block = block_pixels(shape);
     pool.run(chunks.count(), &|chunk, worker| {
         // SAFETY: the worker's own memory, used by this task only.
         let own = unsafe { workers.part(worker) };
-        let (own_x, own_grad) = own.split_at_mut(lines(block * k));
+        let (own_x, own_grad) = own.split_at_mut(2 * lines(block * k));
+        let (own_x, own_grad_x) = own_x.split_at_mut(lines(block * k));
         // SAFETY: the chunk's own.
         let sums = unsafe { shared_weight.slice(chunk * layout.len()..(chunk + 1) * layout.len()) };
         if wants_weight {
@@ -143,11 +152,21 @@ pub(super) fn backward<S: Simd>(
                 None => &grad_output.values[outputs],
             };
             let inputs = pixels.start * k..pixels.end * k;
+            let values = input.values.get(inputs.clone()).unwrap_or_default();
+            let x = match &input.activation {
+                Some(activation) if wants_weight => {
+                    let x = &mut own_x[..values.len()];
+                    block::apply(simd, activation, values, x);
+                    &*x
+                }
+                _ => values,
+            };
             if let (Some(panels), Some(grad_input)) = (&panels, &grad_input) {
                 let rows = Rows::contiguous(grad.as_ptr(), n, n);
                 // SAFETY: the block's pixels are this task's own.
                 let to = unsafe { grad_input.slice(inputs.clone()) };
-                // SAFETY: `grad` has as many rows as `to`.
+                let grad_x = if far { &mut own_grad_x[..to.len()] } else { &mut *to };
+                // SAFETY: `grad` has as many rows as `grad_x`.
                 unsafe {
                     multiply(
                         simd,
@@ -155,7 +174,7 @@ pub(super) fn backward<S: Simd>(
                         0..panels.len(),
                         rows,
                         pixels.len(),
-                        to.as_mut_ptr(),
+                        grad_x.as_mut_ptr(),
                         k,
                         Clamp::NONE,
                     );
@@ -163,19 +182,13 @@ pub(super) fn backward<S: Simd>(
                 if let (true, Some(activation)) = (wants_sums, &input.activation) {
                     // SAFETY: the chunk's own.
                     let sums = &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0];
-                    sums.add(simd, activation, &input.values[inputs.clone()], to);
+                    sums.add(simd, activation, values, grad_x);
+                }
+                if far {
+                    stream(simd, &own_grad_x[..to.len()], to);
                 }
             }
             if wants_weight {
-                let values = &input.values[inputs];
-                let x = match &input.activation {
-                    Some(activation) => {
-                        let x = &mut own_x[..values.len()];
-                        block::apply(simd, activation, values, x);
-                        &*x
-                    }
-                    None => values,
-                };
                 let x = Matrix { first: x.as_ptr(), stride: k, columns: k };
                 let grad = Matrix { first: grad.as_ptr(), stride: n, columns: n };
                 // SAFETY: both have the block's pixels.

@@ -7,9 +7,9 @@ use crate::geometry::Conv2dGeometry;
 use crate::pool::{Pool, SharedMut};
 
 /// Floats that the sums of all chunks together should not exceed.
-const MOST_FLOATS: usize = 4 * 1024 * 1024;
+const MOST_FLOATS: usize = 1024 * 1024;
 /// Chunks there are nevertheless, for threads to share.
-const LEAST_CHUNKS: usize = 4;
+const LEAST_CHUNKS: usize = 6;
 /// Floats that are worth a task.
 const TASK: usize = 16 * 1024;
 
