@@ -66,6 +66,15 @@ impl Operand<'_> {
         &self.weight[column * len..][..len]
     }
 
+    /// The weights of one column as bytes in the order of the rows that it meets: `[taps, channels]`.
+    pub(crate) fn write_row(&self, column: usize, row: &mut Vec<u8>) {
+        let weights = self.column(column);
+        row.clear();
+        for tap in 0..self.taps {
+            row.extend(weights[tap..].iter().step_by(self.taps).map(|&w| w as u8));
+        }
+    }
+
     /// The bias of `column` with the zero point folded into it.
     pub(crate) fn folded_bias(&self, column: usize) -> i32 {
         folded_bias(self.column(column), self.bias[column], self.input_zero_point)
@@ -86,8 +95,18 @@ impl Operand<'_> {
 /// It may wrap, as the sums over raw `x` may: arithmetic modulo 2^32 is exact where the final
 /// result fits, which [`accumulator_range`] promises.
 pub(crate) fn folded_bias(weight: &[i8], bias: i32, input_zero_point: u8) -> i32 {
-    let sum: i64 = weight.iter().map(|&w| i64::from(w)).sum();
-    (i64::from(bias) - sum * i64::from(input_zero_point)) as i32
+    let [positive, negative] = sums(weight);
+    (i64::from(bias) - (positive + negative) * i64::from(input_zero_point)) as i32
+}
+
+/// The sums of the weights above and below zero.
+fn sums(weight: &[i8]) -> [i64; 2] {
+    // So many fit into 16 bits: 256 · 128 = 2^15, and the compiler adds as many as fill a vector.
+    weight.chunks(256).fold([0, 0], |[positive, negative], weights| {
+        let above: i16 = weights.iter().map(|&w| i16::from(w.max(0))).sum();
+        let below: i16 = weights.iter().map(|&w| i16::from(w.min(0))).sum();
+        [positive + i64::from(above), negative + i64::from(below)]
+    })
 }
 
 /// The least and greatest accumulator that any input can lead to:
@@ -98,13 +117,8 @@ pub(crate) fn folded_bias(weight: &[i8], bias: i32, input_zero_point: u8) -> i32
 pub fn accumulator_range(weight: &[i8], bias: i32, input_zero_point: u8) -> (i64, i64) {
     let below = i64::from(input_zero_point);
     let above = 255 - below;
-    weight.iter().fold((i64::from(bias), i64::from(bias)), |(least, greatest), &w| {
-        let w = i64::from(w);
-        (
-            least - below * w.max(0) + above * w.min(0),
-            greatest + above * w.max(0) - below * w.min(0),
-        )
-    })
+    let (bias, [positive, negative]) = (i64::from(bias), sums(weight));
+    (bias - below * positive + above * negative, bias + above * positive - below * negative)
 }
 
 /// What is wrong with a layer's numbers, in words; `None` where nothing is.
@@ -148,6 +162,10 @@ mod tests {
         assert_eq!(accumulator_range(&[1], 0, 0), (0, 255));
         assert_eq!(accumulator_range(&[-128, 127], 5, 255), (5 - 127 * 255, 5 + 128 * 255));
         assert_eq!(accumulator_range(&[2], 7, 100), (7 - 200, 7 + 310));
+        // 16 bits hold no more of one sign.
+        let long = [[-128; 512], [127; 512]].concat();
+        assert_eq!(accumulator_range(&long, 0, 0), (-512 * 128 * 255, 512 * 127 * 255));
+        assert_eq!(folded_bias(&long, 9, 2), 9 + 512 * 2);
     }
 
     #[test]

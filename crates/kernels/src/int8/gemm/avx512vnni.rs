@@ -47,6 +47,7 @@ impl Weights {
             offset += width * (8 + taps * steps * 4);
         }
         let mut packed = Lines::zeroed(offset / Lines::LEN);
+        let mut row = Vec::with_capacity(taps * channels);
         for panel in &panels {
             let width = panel.vectors * VECTOR;
             let (header, weights) =
@@ -57,11 +58,16 @@ impl Weights {
                 header[(width + c) * 4..][..4].copy_from_slice(
                     &effective_multiplier(operand.multiplier[column]).to_ne_bytes(),
                 );
-                for tap in 0..taps {
-                    for channel in 0..channels {
+                operand.write_row(column, &mut row);
+                for (tap, row) in row.chunks_exact(channels).enumerate() {
+                    let weights = &mut weights[tap * steps * width * 4..];
+                    let (fours, rest) = row.as_chunks::<4>();
+                    for (step, four) in fours.iter().enumerate() {
+                        weights[(step * width + c) * 4..][..4].copy_from_slice(four);
+                    }
+                    for (channel, &weight) in (channels - rest.len()..).zip(rest) {
                         let (step, byte) = position(channel, channels);
-                        weights[((tap * steps + step) * width + c) * 4 + byte] =
-                            operand.at(column, tap, channel) as u8;
+                        weights[(step * width + c) * 4 + byte] = weight;
                     }
                 }
             }

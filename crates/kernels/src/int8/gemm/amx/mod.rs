@@ -71,10 +71,10 @@ impl Steps {
         if least.len <= depth { least } else { cut(2) }
     }
 
-    /// The step that multiplies value `k` of a row, and the value's place in the step.
-    fn position(self, k: usize) -> (usize, usize) {
-        let last = self.count - 1;
-        if k < last * self.len { (k / self.len, k % self.len) } else { (last, k - self.last()) }
+    /// The first value of a row that a step multiplies and no earlier one, and its place in the step.
+    fn first(self, step: usize) -> (usize, usize) {
+        let first = step * self.len;
+        (first, if step + 1 == self.count { first - self.last() } else { 0 })
     }
 
     /// Where the last step begins.
@@ -117,6 +117,7 @@ impl Weights {
         let mut packed = Lines::zeroed(columns.div_ceil(COLUMNS) * tile_bytes / Lines::LEN);
         let panel_bytes = 2 * tile_bytes;
         let panels = packed.bytes_mut().chunks_mut(panel_bytes);
+        let mut row = Vec::with_capacity(taps * channels);
         for (first, panel) in (0..columns).step_by(2 * COLUMNS).zip(panels) {
             let tiles = panel.len() / tile_bytes;
             let (header, weights) = panel.split_at_mut(tiles * 2 * Lines::LEN);
@@ -127,13 +128,20 @@ impl Weights {
                 multiplier[c * 4..][..4].copy_from_slice(
                     &effective_multiplier(operand.multiplier[column]).to_ne_bytes(),
                 );
-                for tap in 0..taps {
-                    for channel in 0..channels {
-                        let (step, k) = steps.position(tap * channels + channel);
-                        let tile = step * tiles + c / COLUMNS;
-                        let row = tile * steps.len / 4 + k / 4;
-                        weights[(row * COLUMNS + c % COLUMNS) * 4 + k % 4] =
-                            operand.at(column, tap, channel) as u8;
+                operand.write_row(column, &mut row);
+                for step in 0..steps.count {
+                    let (first, start) = steps.first(step);
+                    let row = &row[first..depth.min(first + steps.len - start)];
+                    let base = (step * tiles + c / COLUMNS) * steps.len * COLUMNS;
+                    let place = |k: usize| base + (k / 4 * COLUMNS + c % COLUMNS) * 4 + k % 4;
+                    // Groups of four, but for a step that begins within one.
+                    let fours = if start.is_multiple_of(4) { row.len() / 4 } else { 0 };
+                    let (fours, rest) = row.split_at(4 * fours);
+                    for (k, four) in (start..).step_by(4).zip(fours.as_chunks::<4>().0) {
+                        weights[place(k)..][..4].copy_from_slice(four);
+                    }
+                    for (k, &weight) in (start + fours.len()..).zip(rest) {
+                        weights[place(k)] = weight;
                     }
                 }
             }
