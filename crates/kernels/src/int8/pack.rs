@@ -70,6 +70,10 @@ impl Operand<'_> {
     pub(crate) fn write_row(&self, column: usize, row: &mut Vec<u8>) {
         let weights = self.column(column);
         row.clear();
+        if self.taps == 1 {
+            row.extend(weights.iter().map(|&w| w as u8));
+            return;
+        }
         for tap in 0..self.taps {
             row.extend(weights[tap..].iter().step_by(self.taps).map(|&w| w as u8));
         }
