@@ -228,9 +228,10 @@ impl Engine {
         };
         let plan = self.plan(picture, granularity)?;
         let values = self.workspace.run(&plan, &self.pool, batch, given, watch)?.to_vec();
-        match *plan.output_shape(batch) {
+        let shape = plan.output_shape(batch);
+        match *shape {
             [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
-            ref shape => Tensor::new(shape, values),
+            _ => Tensor::new(shape, values),
         }
     }
 }

@@ -1,0 +1,70 @@
+//! A run allocates nothing once an engine is warm. The only test of its program: it counts what any
+//! thread allocates.
+
+mod nets;
+
+use std::time::Duration;
+
+use nets::{mobilenet, others, pixels, preprocessed, preprocessing, quantized};
+use posterize::executor::{Compile, Engine, Input, Options, compile};
+use posterize::{MemoryFormat, Tensor};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// How many blocks `work` allocates each time, in the end. A thread that has just been started may
+/// allocate at any moment while it begins, so it is asked until the answer is the wanted one.
+fn allocations(wanted: u64, work: &mut dyn FnMut()) -> u64 {
+    const TIMES: u64 = 5;
+    let mut found = 0;
+    for _ in 0..100 {
+        let before = dhat::HeapStats::get().total_blocks;
+        (0..TIMES).for_each(|_| work());
+        found = dhat::HeapStats::get().total_blocks - before;
+        if found == wanted * TIMES {
+            return wanted;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    found / TIMES
+}
+
+fn check<M: Compile>(name: &str, model: &M) {
+    for (threads, batch) in [(1, 1), (1, 3), (2, 1), (2, 3)] {
+        let options = Options { batch, ..Options::new(threads).unwrap() };
+        let mut engine = compile(model, options.pictures(&preprocessing())).unwrap();
+        let pixels = pixels(batch, 1);
+        let last = preprocessed(&pixels);
+        let first = last.to_format(MemoryFormat::Contiguous);
+        let one = Tensor::channels_last(
+            [1, 3, nets::SIDE, nets::SIDE],
+            last.data()[..3 * nets::SIDE * nets::SIDE].to_vec(),
+        );
+        let one = one.unwrap();
+        let inputs: [(&str, Input<'_>); 4] = [
+            ("pixels", (&pixels).into()),
+            ("channels last", (&last).into()),
+            ("contiguous", (&first).into()),
+            ("a smaller batch", (&one).into()),
+        ];
+        for (kind, input) in inputs {
+            let mut output = vec![0.0; if kind == "a smaller batch" { 10 } else { 10 * batch }];
+            let mut into =
+                |engine: &mut Engine| engine.run_into(input, &mut output).expect("it runs");
+            let what = format!("{name}, {threads} threads, batch {batch}, {kind}");
+            assert_eq!(allocations(0, &mut || into(&mut engine)), 0, "{what}");
+            // The tensor's values and its shape.
+            let mut run = || drop(engine.run(input).expect("it runs"));
+            assert_eq!(allocations(2, &mut run), 2, "{what}, into a tensor");
+        }
+    }
+}
+
+#[test]
+fn a_warm_engine_allocates_nothing() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    for (name, model) in [("mobilenet", mobilenet()), ("others", others())] {
+        check(name, &model);
+        check(&format!("{name} int8"), &quantized(&model));
+    }
+}

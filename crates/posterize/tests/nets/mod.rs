@@ -1,0 +1,87 @@
+//! Small networks and pictures for the tests of engines.
+
+use posterize::data::{PixelBatch, Preprocessing};
+use posterize::executor::Options;
+use posterize::graph::{Activation, AdaptiveAvgPool2d, Conv2d, Linear, MaxPool2d, ZeroPad2d};
+use posterize::models::{self, Config};
+use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
+use posterize::{Architecture, FloatModel, Tensor};
+
+/// Height and width of the pictures.
+pub(crate) const SIDE: usize = 40;
+
+pub(crate) fn preprocessing() -> Preprocessing {
+    Preprocessing { resize: SIDE, crop: SIDE, ..Preprocessing::imagenet() }
+}
+
+/// MobileNetV2 of a tenth of the width: it begins with a convolution.
+pub(crate) fn mobilenet() -> FloatModel {
+    let config = Config { num_classes: 10, width_mult: 0.1, ..Config::default() };
+    models::mobilenet_v2(&config).unwrap().init(3).fuse().unwrap()
+}
+
+/// The other operators. It begins with padding, which stays in float when it is quantized, so that
+/// pixels are needed in float too.
+struct Others {
+    stem: Sequential,
+    tail: Sequential,
+}
+
+impl Module for Others {
+    fn kind(&self) -> &'static str {
+        "Others"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let x = cx.call("stem", &self.stem, x);
+        let y = cx.mul(x, x);
+        let z = cx.cat(&[x, y]);
+        cx.call("tail", &self.tail, z)
+    }
+}
+
+pub(crate) fn others() -> FloatModel {
+    let stem = Sequential::new()
+        .then(ZeroPad2d { left: 0, right: 1, top: 0, bottom: 1 })
+        .then(Conv2d::new(3, 12, 5).stride(2))
+        .then(Activation::ReLU)
+        .then(MaxPool2d { kernel_size: 3, stride: 2, padding: 1 })
+        .then(Conv2d::new(12, 12, 3).groups(3));
+    let tail = Sequential::new()
+        .then(AdaptiveAvgPool2d { output_size: [2, 2] })
+        .then(Flatten)
+        .then(Linear::new(24 * 4, 10));
+    Architecture::trace(&Others { stem, tail }).unwrap().init(5).fuse().unwrap()
+}
+
+/// Calibrated on noise.
+pub(crate) fn quantized(float: &FloatModel) -> QuantizedModel {
+    let mapping = QConfigMapping::global(QConfig::recommended());
+    let mut observed = float.prepare(&mapping).unwrap();
+    let images = preprocessed(&pixels(4, 77));
+    observed.calibrate(Options::new(1).unwrap(), [Ok(images)]).unwrap();
+    observed.convert().unwrap()
+}
+
+/// Noise in which every value of every colour occurs.
+pub(crate) fn pixels(batch: usize, seed: usize) -> PixelBatch {
+    let shape = [batch, SIDE, SIDE, 3];
+    let mut state = seed as u32;
+    let value = |index: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if index < 768 { (index / 3) as u8 } else { (state >> 24) as u8 }
+    };
+    PixelBatch { shape, data: (0..shape.iter().product()).map(value).collect() }
+}
+
+/// The same pictures as torchvision's `ToTensor` and `Normalize` leave them.
+pub(crate) fn preprocessed(pixels: &PixelBatch) -> Tensor {
+    let Preprocessing { mean, std, .. } = preprocessing();
+    let normalized = |(index, &value): (usize, &u8)| {
+        (f32::from(value) / 255.0 - mean[index % 3]) / std[index % 3]
+    };
+    let values = pixels.data.iter().enumerate().map(normalized).collect();
+    let [n, h, w, c] = pixels.shape;
+    Tensor::channels_last([n, c, h, w], values).unwrap()
+}
