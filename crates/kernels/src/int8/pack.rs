@@ -107,8 +107,11 @@ pub(crate) fn folded_bias(weight: &[i8], bias: i32, input_zero_point: u8) -> i32
 fn sums(weight: &[i8]) -> [i64; 2] {
     // So many fit into 16 bits: 256 · 128 = 2^15, and the compiler adds as many as fill a vector.
     weight.chunks(256).fold([0, 0], |[positive, negative], weights| {
-        let above: i16 = weights.iter().map(|&w| i16::from(w.max(0))).sum();
-        let below: i16 = weights.iter().map(|&w| i16::from(w.min(0))).sum();
+        let (mut above, mut below) = (0i16, 0i16);
+        for &w in weights {
+            above += i16::from(w).max(0);
+            below += i16::from(w).min(0);
+        }
         [positive + i64::from(above), negative + i64::from(below)]
     })
 }
