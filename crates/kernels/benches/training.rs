@@ -7,6 +7,7 @@
 //! POSTERIZE_BATCH=4 cargo bench -p posterize-kernels --bench training -- backward/depthwise
 //! ```
 
+#[allow(dead_code, reason = "shared with benchmarks of single layers")]
 mod layers;
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ use posterize_kernels::f32::training::{
     NormBackward,
 };
 use posterize_kernels::{Isa, Pool};
+
+type Pass = fn(Isa, &Pool, usize, &Layer, &mut Buffers);
 
 const CLASSES: [Class; 5] =
     [Class::First, Class::Pointwise, Class::Depthwise, Class::General, Class::Linear];
@@ -144,7 +147,6 @@ fn networks(c: &mut Criterion) {
     let pool = Pool::new(2);
     for (network, layers) in layers::networks() {
         let mut buffers = None;
-        type Pass = fn(Isa, &Pool, usize, &Layer, &mut Buffers);
         for (pass, run) in [("forward", forward as Pass), ("backward", backward)] {
             let group_name = format!("training/{isa}/{network}/{pass}");
             let mut group = c.benchmark_group(&group_name);

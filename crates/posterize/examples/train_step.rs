@@ -1,0 +1,70 @@
+//! Times training steps on request: what `bench/peers/train_step.py` runs beside PyTorch.
+//!
+//! Reads lines from stdin and answers each with a line of JSON: `run N` with the milliseconds of N
+//! steps, `memory` with the most memory that the process has had, in MiB. Anything else ends it.
+//!
+//! ```text
+//! echo "run 5" | cargo run --release -p posterize --example train_step -- tf_mobilenet_v2 qat 30 2
+//! ```
+
+use std::error::Error;
+use std::io::BufRead;
+use std::time::Instant;
+
+use posterize::executor::Options;
+use posterize::graph::Activation;
+use posterize::models::{self, Config};
+use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions, TrainedMut};
+use posterize::{MemoryFormat, Tensor};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, kind, batch, threads] = arguments.as_slice() else {
+        return Err("usage: train_step MODEL float|qat BATCH THREADS".into());
+    };
+    let (batch, options) = (batch.parse::<usize>()?, Options::new(threads.parse()?)?);
+    let qat = kind == "qat";
+    // With ReLU, as in PyTorch's tutorial on quantization-aware training.
+    let activation = qat.then_some(Activation::ReLU);
+    let model = models::by_name(name, &Config { activation, ..models::config(name)? })?.init(0);
+    let mut network = if qat {
+        let mapping = QConfigMapping::global(QConfig::fbgemm_qat());
+        Network::qat(model.prepare_qat(&mapping)?, options)?
+    } else {
+        Network::float(&model, options)?
+    };
+    let crop = models::preprocessing(name)?.crop;
+    let values = (0..batch * 3 * crop * crop)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 16 & 0xFFF) as f32 / 1024.0 - 2.0)
+        .collect();
+    let images = Tensor::new([batch, 3, crop, crop], values)?.to_format(MemoryFormat::ChannelsLast);
+    let labels: Vec<usize> = (0..batch).collect();
+    let (loss, mut sgd) = (CrossEntropy::default(), Sgd::new(SgdOptions::default())?);
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if line == "memory" {
+            println!("{}", most_memory()?);
+            continue;
+        }
+        let Some(count) = line.strip_prefix("run ") else { break };
+        let mut times = Vec::new();
+        for _ in 0..count.parse()? {
+            let start = Instant::now();
+            network.forward_backward(&images, &labels, &loss)?;
+            let mut trained: Vec<TrainedMut<'_>> = network.trained().collect();
+            sgd.step(1e-4, &mut trained);
+            times.push((start.elapsed().as_secs_f64() * 1e4).round() / 10.0);
+        }
+        println!("{times:?}");
+    }
+    Ok(())
+}
+
+/// The most memory that this process has had, in MiB; 0 where the system does not say.
+fn most_memory() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) / 1024)
+}
