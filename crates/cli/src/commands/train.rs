@@ -65,8 +65,8 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 
-    /// The file to write: int8 with --qat, else float weights; both are what MODEL may be in other
-    /// commands
+    /// The file to write: with --qat the int8 network, which is what MODEL may be in other commands;
+    /// else float weights under PyTorch's names (safetensors), for --weights
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
