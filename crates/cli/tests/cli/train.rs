@@ -71,6 +71,7 @@ fn float_training_leaves_weights_logs_curves_and_a_checkpoint() {
     let rates: Vec<f64> =
         steps.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse().unwrap()).collect();
     assert_eq!(rates.len(), 6);
+    assert!(steps.starts_with("step,lr,loss,grad_norm\n"));
     assert!(rates[0] < rates[1] && rates[1] < rates[2] && rates[2] == 0.01 && rates[5] < rates[3]);
     let page = fs::read_to_string(scene.path("out.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.matches("<polyline").count() == 5);

@@ -1,6 +1,6 @@
 //! The file of a training run: what [`Checkpoint`] holds, in a safetensors file.
 //!
-//! Tensors: `network.NAME`, `best.NAME` and `momentum.NAME` in f32, `losses`; and compressed JSON:
+//! Tensors: `network.NAME`, `best.NAME` and `momentum.NAME` in f32, `losses` and `grad_norms`; and compressed JSON:
 //! `network.values.json.zlib` and `best.values.json.zlib`, the state of the fake quantization among it,
 //! and `run.json.zlib`, everything else.
 
@@ -32,6 +32,7 @@ const TRAINING: Kind = Kind {
 
 const RUN: &str = "run.json.zlib";
 const LOSSES: &str = "losses";
+const GRAD_NORMS: &str = "grad_norms";
 /// What of a network is no tensor, behind `network.` or `best.`.
 const VALUES: &str = "values.json.zlib";
 
@@ -60,8 +61,9 @@ impl Checkpoint {
             settings: Cow::Borrowed(&self.settings),
         };
         tensors.insert(RUN.to_owned(), compressed(&run)?);
-        tensors
-            .insert(LOSSES.to_owned(), raw(vec![self.history.losses.len()], &self.history.losses));
+        let History { losses, grad_norms, .. } = &self.history;
+        tensors.insert(LOSSES.to_owned(), raw(vec![losses.len()], losses));
+        tensors.insert(GRAD_NORMS.to_owned(), raw(vec![grad_norms.len()], grad_norms));
         for (prefix, state) in [("network", Some(&self.network)), ("best", self.best.as_ref())] {
             let Some(state) = state else { continue };
             for (name, tensor) in &state.tensors {
@@ -120,6 +122,7 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
         .ok_or_else(|| format!("it has no tensor `{RUN}`"))?;
     let Run { position, epochs, settings } = run;
     let losses = reader.floats(LOSSES, &[position.step])?;
+    let grad_norms = reader.floats(GRAD_NORMS, &[position.step])?;
     let network = state(&mut reader, "network")?;
     let best = state(&mut reader, "best")?;
     let mut momentum = BTreeMap::new();
@@ -133,7 +136,7 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     }
     Ok(Checkpoint {
         position,
-        history: History { epochs: epochs.into_owned(), losses },
+        history: History { epochs: epochs.into_owned(), losses, grad_norms },
         network: network.ok_or("it has no network")?,
         momentum,
         best,

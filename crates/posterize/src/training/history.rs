@@ -74,13 +74,15 @@ impl EpochRecord {
     }
 }
 
-/// Every epoch, and the loss of every step.
+/// Every epoch, and the loss and the gradient's length of every step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// The finished epochs in order.
     pub epochs: Vec<EpochRecord>,
     /// The loss of each step.
     pub losses: Vec<f32>,
+    /// The length of each step's gradient before it was clipped; what to choose a clipping by.
+    pub grad_norms: Vec<f32>,
 }
 
 impl History {

@@ -237,10 +237,11 @@ impl Trainer {
                 history.epochs.len()
             ));
         }
-        if history.losses.len() != step || batch > step || batch > self.steps_per_epoch {
+        let steps = [history.losses.len(), history.grad_norms.len()];
+        if steps != [step; 2] || batch > step || batch > self.steps_per_epoch {
             return refuse(format!(
-                "it is at step {step} and batch {batch}, and has {} losses",
-                history.losses.len()
+                "it is at step {step} and batch {batch}, and has losses and gradients of {steps:?} \
+                 steps"
             ));
         }
         // Both must fit, so that nothing is found to be wrong after hours.
@@ -313,6 +314,7 @@ impl Trainer {
             position.images += images;
             position.seconds = spent + since.elapsed().as_secs_f64();
             self.history.losses.push(loss);
+            self.history.grad_norms.push(grad_norm as f32);
             watch.step(&StepRecord {
                 step: position.step,
                 epoch,

@@ -242,6 +242,7 @@ mod tests {
         History {
             epochs: (0..epochs).map(record).collect(),
             losses: (0..4 * epochs).map(|step| 2.0 - step as f32 / 100.0).collect(),
+            grad_norms: vec![1.0; 4 * epochs],
         }
     }
 

@@ -124,6 +124,7 @@ impl Watch for Live<'_> {
         let (loss, top1) = (step.epoch_loss, percent(step.epoch_top1));
         let last = self.options.epochs - 1;
         self.history.losses.push(step.loss);
+        self.history.grad_norms.push(step.grad_norm as f32);
         if self.bar.is_hidden() {
             if now.duration_since(self.line).as_secs_f64() >= LINE_EVERY {
                 self.line = now;

@@ -50,9 +50,9 @@ pub(super) fn write(
     let epochs = epochs(history);
     atomic_file::write(&files.log, |file| file.write_all(epochs.as_bytes()))?;
     let rate = options.learning_rate(steps_per_epoch);
-    let mut steps = String::from("step,lr,loss\n");
-    for (step, loss) in history.losses.iter().enumerate() {
-        let _ = writeln!(steps, "{step},{},{loss}", rate.at(step));
+    let mut steps = String::from("step,lr,loss,grad_norm\n");
+    for (step, (loss, norm)) in history.losses.iter().zip(&history.grad_norms).enumerate() {
+        let _ = writeln!(steps, "{step},{},{loss},{norm}", rate.at(step));
     }
     atomic_file::write(&files.steps, |file| file.write_all(steps.as_bytes()))
 }
