@@ -176,9 +176,9 @@ pub(super) struct ScheduleArgs {
     lr: f64,
 
     /// The learning rate's course: it stays, falls by --gamma every --step-epochs, or falls along a
-    /// cosine to 0 at the end
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = ScheduleName::Constant)]
-    schedule: ScheduleName,
+    /// cosine to 0 at the end [default: cosine for the qconfig `recommended`, else constant]
+    #[arg(long, value_enum, value_name = "NAME")]
+    schedule: Option<ScheduleName>,
 
     /// For --schedule step: epochs between two steps
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
@@ -212,9 +212,10 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     label_smoothing: f64,
 
-    /// The greatest length of the gradient; a longer one is shortened to it
+    /// The greatest length of the gradient, or `never`; a longer one is shortened to it [default: 20
+    /// for the qconfig `recommended`, else never]
     #[arg(long, value_name = "NORM")]
-    clip: Option<f64>,
+    clip: Option<Clip>,
 
     /// Scales and zero points stay from the end of this epoch on, counted from 0, or `never`
     #[arg(long, value_name = "EPOCH", default_value = "4")]
@@ -243,6 +244,22 @@ impl FromStr for Batches {
             _ if text == "all" => Ok(Self(None)),
             Ok(number) if number > 0 => Ok(Self(Some(number as usize))),
             _ => Err("expected a number of batches, at least 1, or `all`".to_owned()),
+        }
+    }
+}
+
+/// The greatest length of the gradient.
+#[derive(Clone, Copy, Debug)]
+struct Clip(Option<f64>);
+
+impl FromStr for Clip {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.parse() {
+            _ if text == "never" => Ok(Self(None)),
+            Ok(norm) => Ok(Self(Some(norm))),
+            Err(_) => Err("expected a number or `never`".to_owned()),
         }
     }
 }
@@ -280,11 +297,12 @@ enum KeepName {
 impl ScheduleArgs {
     /// The trainer's options, for that many pictures.
     pub(super) fn options(&self, data: &DataArgs, qat: &QatArgs, pictures: usize) -> TrainOptions {
-        let freeze_bn = match self.freeze_bn_after {
-            Some(After(freeze)) => freeze,
-            None if !qat.qat => Freeze::Never,
-            None if qat.qconfig == "recommended" => Freeze::Start,
-            None => TrainOptions::default().freeze_bn,
+        let usual = if !qat.qat {
+            TrainOptions { freeze_bn: Freeze::Never, ..TrainOptions::default() }
+        } else if qat.qconfig == "recommended" {
+            TrainOptions::recommended_qat()
+        } else {
+            TrainOptions::default()
         };
         let batch_size = usize::from(data.batch_size);
         let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
@@ -294,11 +312,12 @@ impl ScheduleArgs {
             batch_size,
             lr: self.lr,
             schedule: match self.schedule {
-                ScheduleName::Constant => Schedule::Constant,
-                ScheduleName::Step => {
+                None => usual.schedule,
+                Some(ScheduleName::Constant) => Schedule::Constant,
+                Some(ScheduleName::Step) => {
                     Schedule::Step { every: self.step_epochs as usize * batches, gamma: self.gamma }
                 }
-                ScheduleName::Cosine => Schedule::Cosine { least: 0.0 },
+                Some(ScheduleName::Cosine) => Schedule::Cosine { least: 0.0 },
             },
             warmup: self.warmup as usize,
             sgd: SgdOptions {
@@ -308,9 +327,9 @@ impl ScheduleArgs {
                 nesterov: self.nesterov,
             },
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
-            clip: self.clip,
+            clip: self.clip.map_or(usual.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
-            freeze_bn,
+            freeze_bn: self.freeze_bn_after.map_or(usual.freeze_bn, |After(freeze)| freeze),
             keep: match self.keep {
                 KeepName::Best => Keep::Best,
                 KeepName::Last => Keep::Last,
