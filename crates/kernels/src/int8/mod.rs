@@ -10,6 +10,8 @@ mod depthwise;
 mod elementwise;
 mod first_conv;
 mod gemm;
+#[cfg(all(test, target_os = "linux"))]
+mod guard_pages;
 mod linear;
 pub(crate) mod pack;
 mod pad;

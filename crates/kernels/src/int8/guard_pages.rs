@@ -1,0 +1,165 @@
+//! No kernel touches a byte outside its slices: each lies against a page that must not be touched.
+//!
+//! This sees what AddressSanitizer (`scripts/sanitize`) cannot: assembly, such as the loads of AMX
+//! tiles. A stray access ends the test process with a segmentation fault.
+
+use std::ffi::{c_int, c_long, c_void};
+use std::ptr;
+
+use super::testing::bytes;
+use super::{Conv2d, Requantize};
+use crate::geometry::{Conv2dGeometry, Padding};
+use crate::isa::Isa;
+use crate::pool::Pool;
+
+unsafe extern "C" {
+    fn mmap(
+        at: *mut c_void,
+        len: usize,
+        access: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: c_long,
+    ) -> *mut c_void;
+    fn mprotect(at: *mut c_void, len: usize, access: c_int) -> c_int;
+    fn munmap(at: *mut c_void, len: usize) -> c_int;
+}
+
+const NO_ACCESS: c_int = 0;
+const READ_WRITE: c_int = 3;
+const PRIVATE_ANONYMOUS: c_int = 0x22;
+/// A multiple of every size of pages that Linux has on x86 but for huge ones.
+const PAGE: usize = 4096;
+
+/// Which end of a slice lies against an inaccessible page.
+#[derive(Clone, Copy, Debug)]
+enum Against {
+    Start,
+    End,
+}
+
+/// Bytes between two inaccessible pages.
+struct Guarded {
+    map: *mut u8,
+    mapped: usize,
+    start: *mut u8,
+    len: usize,
+}
+
+impl Guarded {
+    fn new(len: usize, against: Against) -> Self {
+        let inside = len.next_multiple_of(PAGE).max(PAGE);
+        let mapped = inside + 2 * PAGE;
+        // SAFETY: a new map, which overlaps no other.
+        let map = unsafe { mmap(ptr::null_mut(), mapped, NO_ACCESS, PRIVATE_ANONYMOUS, -1, 0) };
+        assert!(!map.is_null() && map.addr() != usize::MAX, "no memory");
+        let map: *mut u8 = map.cast();
+        // SAFETY: the pages between the first and the last of that map.
+        let changed = unsafe { mprotect(map.add(PAGE).cast(), inside, READ_WRITE) };
+        assert_eq!(changed, 0, "mprotect");
+        let skip = match against {
+            Against::Start => 0,
+            Against::End => inside - len,
+        };
+        Self { map, mapped, start: map.wrapping_add(PAGE + skip), len }
+    }
+
+    fn copy_of(bytes: &[u8], against: Against) -> Self {
+        let mut guarded = Self::new(bytes.len(), against);
+        guarded.bytes().copy_from_slice(bytes);
+        guarded
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `len` bytes of accessible pages, zeros at first, that nobody else refers to.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the whole map, to which no reference is left.
+        unsafe { munmap(self.map.cast(), self.mapped) };
+    }
+}
+
+fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2]) {
+    let Some([oh, ow]) = geometry.output_size(size) else { return };
+    let channels = geometry.out_channels;
+    let weight: Vec<i8> =
+        bytes(channels * geometry.taps_per_output(), 3).iter().map(|&b| b as i8).collect();
+    let requantize =
+        Requantize { multiplier: vec![1e-3; channels], zero_point: 7, min: 0, max: 255 };
+    let values = bytes(batch * size[0] * size[1] * geometry.in_channels, 5);
+    let pool = Pool::new(2);
+    let mut expected = None;
+    for isa in Isa::supported() {
+        let conv = Conv2d::new(isa, geometry, &weight, &vec![9; channels], 11, &requantize);
+        for against in [Against::Start, Against::End] {
+            let mut input = Guarded::copy_of(&values, against);
+            let mut output = Guarded::new(batch * oh * ow * channels, against);
+            let mut scratch = Guarded::new(conv.scratch_len(2, batch, size), against);
+            let (output, scratch) = (output.bytes(), scratch.bytes());
+            conv.run(&pool, batch, size, input.bytes(), output, scratch);
+            let expected = expected.get_or_insert_with(|| output.to_vec());
+            assert_eq!(output, expected, "{} against its {against:?}", conv.kernel_name());
+        }
+    }
+}
+
+fn geometry(
+    [in_channels, out_channels]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> Conv2dGeometry {
+    Conv2dGeometry {
+        in_channels,
+        out_channels,
+        groups,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        padding: Padding::symmetric(kernel / 2, kernel / 2),
+    }
+}
+
+#[test]
+fn pointwise_kernels_stay_within_their_slices() {
+    for in_channels in [1, 3, 16, 24, 25, 63, 64, 65, 100, 130] {
+        for out_channels in [1, 8, 16, 17, 24, 33, 64, 70] {
+            for size in [[1, 1], [3, 5], [4, 8], [5, 7], [6, 11]] {
+                check(geometry([in_channels, out_channels], 1, 1, 1), 1, size);
+            }
+        }
+        check(geometry([in_channels, 20], 1, 2, 1), 2, [7, 9]);
+    }
+}
+
+#[test]
+fn general_kernels_stay_within_their_slices() {
+    for in_channels in [2, 5, 16, 24, 31, 64] {
+        for out_channels in [4, 17, 32, 50] {
+            for (stride, size) in [(1, [5, 6]), (2, [9, 8]), (1, [1, 3]), (2, [12, 7])] {
+                check(geometry([in_channels, out_channels], 3, stride, 1), 1, size);
+            }
+        }
+    }
+    check(geometry([12, 8], 3, 1, 4), 2, [6, 5]);
+}
+
+#[test]
+fn depthwise_and_first_kernels_stay_within_their_slices() {
+    for channels in [1, 16, 24, 32, 33, 63, 64, 96, 100] {
+        for kernel in [3, 5] {
+            for (stride, size) in [(1, [5, 9]), (2, [8, 9]), (1, [1, 1]), (2, [5, 6])] {
+                check(geometry([channels; 2], kernel, stride, channels), 2, size);
+            }
+        }
+    }
+    for (kernel, stride, out_channels) in [(3, 2, 32), (7, 2, 64), (3, 1, 5)] {
+        for width in [4, 9, 31, 140] {
+            check(geometry([3, out_channels], kernel, stride, 1), 1, [6, width]);
+        }
+    }
+}
