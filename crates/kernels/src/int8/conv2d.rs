@@ -1,5 +1,6 @@
 //! Two-dimensional convolution.
 
+use super::depthwise::Depthwise;
 use super::gemm::Gemm;
 use super::{Requantize, depthwise, first_conv};
 use crate::geometry::Conv2dGeometry;
@@ -26,6 +27,16 @@ pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
 
     /// What profiles call it.
     fn name(&self) -> &'static str;
+
+    /// The matrix products that it consists of, as a part of fused blocks.
+    fn gemm(&self) -> Option<&Gemm> {
+        None
+    }
+
+    /// The depthwise convolution that it is, as a part of fused blocks.
+    fn depthwise(&self) -> Option<&Depthwise> {
+        None
+    }
 }
 
 /// Makes a kernel for a convolution where it has one, given a convolution without defects.
@@ -128,6 +139,11 @@ impl Conv2d {
         if batch > 0 {
             self.kernel.run(pool, batch, size, input, output, scratch);
         }
+    }
+
+    /// The kernel, for blocks that run several convolutions as one.
+    pub(super) fn kernel(&self) -> &dyn ConvKernel {
+        &*self.kernel
     }
 
     /// Which kernel computes it, for profiles: `pointwise_avx512vnni` and the like.

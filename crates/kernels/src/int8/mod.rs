@@ -12,6 +12,7 @@ mod first_conv;
 mod gemm;
 #[cfg(all(test, target_os = "linux"))]
 mod guard_pages;
+mod inverted_residual;
 mod linear;
 pub(crate) mod pack;
 mod pad;
@@ -25,6 +26,7 @@ mod vectorize;
 
 pub use conv2d::Conv2d;
 pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
+pub use inverted_residual::InvertedResidual;
 pub use linear::Linear;
 pub use pack::accumulator_range;
 pub use pad::pad;

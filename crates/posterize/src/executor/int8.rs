@@ -1,5 +1,7 @@
 //! The int8 kernels of a plan.
 
+use std::sync::Arc;
+
 use posterize_kernels::int8 as kernels;
 use posterize_kernels::{Isa, Padding};
 
@@ -12,7 +14,9 @@ use crate::quantization::{QParams, QuantizedModel};
 /// A step from u8 to u8.
 #[derive(Debug)]
 pub enum Int8Kernel {
-    Conv2d(Box<kernels::Conv2d>),
+    /// Shared with the block that it may become a part of.
+    Conv2d(Arc<kernels::Conv2d>),
+    InvertedResidual(Box<kernels::InvertedResidual>),
     Linear(Box<kernels::Linear>),
     Clamp([u8; 2]),
     Add(kernels::Add),
@@ -149,7 +153,7 @@ impl Int8Kernel {
             Op::Conv2d(conv, _) => {
                 let geometry = conv.geometry(size);
                 let zero_point = input_zero_point;
-                Self::Conv2d(Box::new(kernels::Conv2d::new(
+                Self::Conv2d(Arc::new(kernels::Conv2d::new(
                     isa,
                     geometry,
                     weight,
@@ -166,6 +170,7 @@ impl Int8Kernel {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Conv2d(conv) => conv.kernel_name(),
+            Self::InvertedResidual(block) => block.kernel_name(),
             Self::Linear(_) => "linear",
             Self::Clamp(_) => "clamp",
             Self::Add(_) => "add",
@@ -182,6 +187,7 @@ impl Int8Kernel {
     pub(super) fn scratch_len(&self, threads: usize, batch: usize, shapes: &Shapes) -> usize {
         match self {
             Self::Conv2d(conv) => conv.scratch_len(threads, batch, shapes.size),
+            Self::InvertedResidual(block) => block.scratch_len(threads),
             _ => 0,
         }
     }
@@ -197,6 +203,7 @@ impl Int8Kernel {
         let (x, c) = (input(0), channels[0]);
         match self {
             Self::Conv2d(conv) => conv.run(pool, batch, size, x, output, scratch),
+            Self::InvertedResidual(block) => block.run(pool, batch, x, output, scratch),
             Self::Linear(linear) => linear.run(pool, batch, x, output),
             Self::Clamp([min, max]) => kernels::clamp(isa, pool, *min, *max, x, output),
             Self::Add(add) => add.run(pool, x, input(1), output),

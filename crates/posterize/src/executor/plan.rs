@@ -8,6 +8,7 @@ use posterize_kernels::int8::{PixelTable, QParams8};
 use posterize_kernels::{Isa, Pool};
 
 use super::Normalize;
+use super::blocks;
 use super::float::FloatKernel;
 use super::int8::Int8Kernel;
 use super::memory::{self, Lifetime};
@@ -157,9 +158,10 @@ impl Plan {
         let graph = source.graph();
         let [c, h, w] = picture;
         let shapes = graph.infer(&[1, c, h, w])?;
-        // No kernel covers several nodes: both are the same.
-        let (Granularity::Blocks | Granularity::Layers) = granularity;
         let mut steps = pack(source, isa, pool, &shapes)?;
+        if granularity == Granularity::Blocks {
+            steps = blocks::fuse(graph, steps);
+        }
         let qparams: Vec<_> = graph.iter().map(|(id, _)| source.qparams(id)).collect();
 
         let sizes: Vec<usize> = shapes.iter().map(|layer| layer.shape.iter().product()).collect();

@@ -165,6 +165,9 @@ impl ConvKernel for Depthwise {
             Kernel::Avx512(..) => "depthwise_avx512vnni",
         }
     }
+    fn depthwise(&self) -> Option<&Depthwise> {
+        Some(self)
+    }
 }
 
 impl Row<'_> {

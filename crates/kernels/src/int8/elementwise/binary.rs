@@ -59,6 +59,19 @@ impl Add {
         Self { isa, formula }
     }
 
+    /// The addition of the same values with the sides exchanged; its sums have the same bits.
+    #[must_use]
+    pub fn swapped(&self) -> Self {
+        let AddFormula { scale: [a, b], offset: [of_a, of_b], .. } = self.formula;
+        let formula = AddFormula { scale: [b, a], offset: [of_b, of_a], ..self.formula };
+        Self { formula, ..self.clone() }
+    }
+
+    /// As [`Self::run`] on the calling thread, for slices of equal lengths that fit the cache.
+    pub(in crate::int8) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
+        vectorize(self.isa, Binary { formula: self.formula, a, b, output });
+    }
+
     /// Adds `a` and `b` element by element.
     ///
     /// # Panics

@@ -144,6 +144,37 @@ impl Gemm {
         Self { geometry, groups, padding: vec![conv.input_zero_point; channels], name }
     }
 
+    /// Input and output channels where this is the product of pixels with one matrix.
+    pub(super) fn pointwise_channels(&self) -> Option<[usize; 2]> {
+        let g = &self.geometry;
+        g.is_pointwise().then_some([g.in_channels, g.out_channels])
+    }
+
+    /// Multiplies neighbouring pixels on the calling thread: `input` is `[pixels, in_channels]`,
+    /// `output` `[pixels, out_channels]`.
+    ///
+    /// # Panics
+    /// When this is no product of pixels with one matrix, or the lengths do not fit each other.
+    pub(super) fn run_pixels(&self, input: &[u8], output: &mut [u8]) {
+        let [channels, columns] = self.pointwise_channels().expect("a product of pixels");
+        let pixels = input.len() / channels;
+        assert_eq!(input.len(), pixels * channels, "whole pixels");
+        assert_eq!(output.len(), pixels * columns, "as many pixels");
+        let windows = Windows {
+            input,
+            padding: &self.padding,
+            geometry: &self.geometry,
+            size: [pixels, 1],
+            output_size: [pixels, 1],
+            first_channel: 0,
+        };
+        let panels = 0..self.groups[0].panels();
+        let output = Output { start: output.as_mut_ptr(), stride: columns };
+        // SAFETY: all pixels of the output are borrowed; pixels in their order need no scratch
+        // memory.
+        unsafe { self.multiply(0, &windows, (0..pixels, panels), output, &mut []) };
+    }
+
     fn taps(&self) -> usize {
         self.geometry.kernel[0] * self.geometry.kernel[1]
     }
@@ -246,6 +277,10 @@ impl ConvKernel for Gemm {
 
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn gemm(&self) -> Option<&Gemm> {
+        Some(self)
     }
 }
 

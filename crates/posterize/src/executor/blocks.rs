@@ -1,0 +1,112 @@
+//! Steps that compute several nodes at once.
+
+use std::sync::Arc;
+
+use posterize_kernels::int8::InvertedResidual;
+
+use super::int8::Int8Kernel;
+use super::plan::{Kernel, Step};
+use crate::graph::{Graph, NodeId};
+
+/// Makes one step of each int8 inverted residual: a depthwise convolution and the pointwise one
+/// behind it, the pointwise one before it, and the addition of the block's input, where there are
+/// any. Nothing else may use the values in between.
+pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
+    let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); graph.nodes().len()];
+    for (id, node) in graph.iter() {
+        node.inputs.iter().for_each(|input| users[input.0].push(id));
+    }
+    // Whoever asked for the output uses it as well.
+    users[graph.output().0].push(graph.output());
+    let mut step_of: Vec<Option<usize>> = vec![None; graph.nodes().len()];
+    for (index, step) in steps.iter().enumerate() {
+        step_of[step.output().0] = Some(index);
+    }
+    let pattern = Pattern { steps: &steps, users, step_of };
+
+    let mut fused: Vec<Option<Step>> = steps.iter().map(|_| None).collect();
+    let mut replaced = vec![false; steps.len()];
+    for index in 0..steps.len() {
+        let Some((parts, step)) = pattern.inverted_residual(index) else { continue };
+        // A block that ends where the next one begins shares no step with it, but two patterns can
+        // both want a pointwise convolution between two depthwise ones.
+        if parts.iter().any(|&part| replaced[part]) {
+            continue;
+        }
+        parts.iter().for_each(|&part| replaced[part] = true);
+        fused[parts[parts.len() - 1]] = Some(step);
+    }
+    let pairs = steps.into_iter().zip(fused).zip(replaced);
+    pairs.filter_map(|((step, fused), replaced)| fused.or((!replaced).then_some(step))).collect()
+}
+
+/// What blocks are found in.
+struct Pattern<'a> {
+    steps: &'a [Step],
+    /// Which nodes use each node's output.
+    users: Vec<Vec<NodeId>>,
+    /// The step that computes each node's output.
+    step_of: Vec<Option<usize>>,
+}
+
+impl Pattern<'_> {
+    /// The block around the depthwise convolution at step `depthwise`: its steps, and what replaces
+    /// them.
+    fn inverted_residual(&self, depthwise: usize) -> Option<(Vec<usize>, Step)> {
+        let filter = self.convolution(depthwise).filter(|conv| conv.geometry().is_depthwise())?;
+        let project = self.only_user(depthwise)?;
+        let projection = self.convolution(project)?;
+        let expand = self.step_of[self.steps[depthwise].inputs[0].0]
+            .filter(|&expand| self.only_user(expand) == Some(depthwise))
+            .filter(|&expand| {
+                self.convolution(expand).is_some_and(|e| e.geometry().is_pointwise())
+            });
+        let first = &self.steps[expand.unwrap_or(depthwise)];
+
+        let input = first.inputs[0];
+        let add = self.only_user(project).and_then(|index| {
+            let step = &self.steps[index];
+            let Kernel::Int8(Int8Kernel::Add(add)) = &step.kernel else { return None };
+            let projected = self.steps[project].output();
+            match *step.inputs {
+                [a, b] if a == input && b == projected => Some((index, add.clone())),
+                [a, b] if a == projected && b == input => Some((index, add.swapped())),
+                _ => None,
+            }
+        });
+        let (added, add) = add.unzip();
+
+        let block = InvertedResidual::new(
+            expand.and_then(|expand| self.convolution(expand)).cloned(),
+            Arc::clone(filter),
+            Arc::clone(projection),
+            add,
+            first.shapes.size,
+        )?;
+        let parts: Vec<usize> =
+            expand.into_iter().chain([depthwise, project]).chain(added).collect();
+        let step = Step {
+            nodes: parts.iter().map(|&part| self.steps[part].output()).collect(),
+            kernel: Kernel::Int8(Int8Kernel::InvertedResidual(Box::new(block))),
+            inputs: vec![input],
+            shapes: first.shapes.clone(),
+        };
+        Some((parts, step))
+    }
+
+    fn convolution(&self, step: usize) -> Option<&Arc<posterize_kernels::int8::Conv2d>> {
+        match &self.steps[step].kernel {
+            Kernel::Int8(Int8Kernel::Conv2d(conv)) => Some(conv),
+            _ => None,
+        }
+    }
+
+    /// The one step that uses a step's output.
+    fn only_user(&self, step: usize) -> Option<usize> {
+        let output = self.steps[step].output();
+        match *self.users[output.0] {
+            [user] if user != output => self.step_of[user.0],
+            _ => None,
+        }
+    }
+}

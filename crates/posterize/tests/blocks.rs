@@ -1,0 +1,141 @@
+//! Inverted residuals that a plan runs as one step, against their layers one after the other.
+
+use posterize::executor::{Options, compile};
+use posterize::graph::{Activation, BatchNorm, Conv2d, NodeId, Padding};
+use posterize::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
+use posterize::{Architecture, Tensor};
+
+fn convolution(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Conv2d {
+    let groups = if kernel > 1 && inputs == outputs { inputs } else { 1 };
+    Conv2d::new(inputs, outputs, kernel)
+        .stride(stride)
+        .padding(Padding::all(kernel / 2))
+        .groups(groups)
+        .bias(false)
+}
+
+fn layer(conv: Conv2d, outputs: usize, activation: Option<Activation>) -> Sequential {
+    let layer = Sequential::new().then(conv).then(BatchNorm::two_d(outputs));
+    match activation {
+        Some(activation) => layer.then(activation),
+        None => layer,
+    }
+}
+
+/// Blocks of all kinds, and layers that look like parts of one.
+struct Net {
+    stem: Sequential,
+    /// Without expansion; strided; with an addition, whose sides come in both orders.
+    blocks: [Sequential; 4],
+    /// A block whose expanded values somebody else uses.
+    expand: Sequential,
+    filter: Sequential,
+    project: Sequential,
+    reduce: Sequential,
+}
+
+impl Net {
+    fn new() -> Self {
+        let relu6 = Some(Activation::ReLU6);
+        let block = |inputs, hidden, outputs, kernel, stride| {
+            Sequential::new()
+                .then(layer(convolution(inputs, hidden, 1, 1), hidden, relu6))
+                .then(layer(convolution(hidden, hidden, kernel, stride), hidden, relu6))
+                .then(layer(convolution(hidden, outputs, 1, 1), outputs, None))
+        };
+        Self {
+            stem: layer(convolution(3, 32, 3, 2), 32, relu6),
+            blocks: [
+                Sequential::new()
+                    .then(layer(convolution(32, 32, 3, 1), 32, relu6))
+                    .then(layer(convolution(32, 16, 1, 1), 16, None)),
+                block(16, 96, 24, 5, 2),
+                block(24, 144, 24, 3, 1),
+                block(24, 80, 24, 5, 1),
+            ],
+            expand: layer(convolution(24, 64, 1, 1), 64, relu6),
+            filter: layer(convolution(64, 64, 3, 1), 64, relu6),
+            project: layer(convolution(64, 64, 1, 1), 64, None),
+            reduce: layer(convolution(64, 10, 1, 1), 10, None),
+        }
+    }
+}
+
+impl Module for Net {
+    fn kind(&self) -> &'static str {
+        "Net"
+    }
+
+    fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+        let x = cx.call("stem", &self.stem, x);
+        let x = cx.call("blocks.0", &self.blocks[0], x);
+        let x = cx.call("blocks.1", &self.blocks[1], x);
+        let y = cx.call("blocks.2", &self.blocks[2], x);
+        let x = cx.functional("add.2", FloatFunctional::Add, &[x, y]);
+        let y = cx.call("blocks.3", &self.blocks[3], x);
+        let x = cx.functional("add.3", FloatFunctional::Add, &[y, x]);
+        let expanded = cx.call("expand", &self.expand, x);
+        let y = cx.call("filter", &self.filter, expanded);
+        let y = cx.call("project", &self.project, y);
+        let x = cx.functional("add", FloatFunctional::Add, &[expanded, y]);
+        cx.call("reduce", &self.reduce, x)
+    }
+}
+
+fn pictures(batch: usize, size: [usize; 2], seed: u32) -> Tensor {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let values = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    });
+    let [h, w] = size;
+    Tensor::channels_last([batch, 3, h, w], values.take(batch * 3 * h * w).collect()).unwrap()
+}
+
+fn int8() -> QuantizedModel {
+    let float = Architecture::trace(&Net::new()).unwrap().init(5).fuse().unwrap();
+    let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+    observed.forward(&pictures(4, [32, 32], 1)).unwrap();
+    observed.convert().unwrap()
+}
+
+#[test]
+fn blocks_are_one_step_with_the_layers_bits() {
+    let model = int8();
+    for threads in [1, 2, 3] {
+        let mut engine = compile(&model, Options::new(threads).unwrap()).unwrap();
+        for (batch, size) in [(1, [32, 32]), (5, [37, 22]), (2, [2, 3])] {
+            let images = pictures(batch, size, 9);
+            let mut seen = 0;
+            let layers = engine
+                .run_observed(&images, &mut |_: NodeId, _: &[f32]| {
+                    seen += 1;
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(seen, model.graph().nodes().len(), "every node can be watched");
+            assert_eq!(engine.run(&images).unwrap(), layers, "{batch} of {size:?}");
+        }
+    }
+}
+
+#[test]
+fn a_profile_names_blocks() {
+    let mut engine = compile(&int8(), Options::new(1).unwrap()).unwrap();
+    let profile = engine.profile(&pictures(1, [32, 32], 2), 2).unwrap();
+    let blocks: Vec<&str> = profile
+        .layers
+        .iter()
+        .filter(|layer| layer.kernel.starts_with("inverted_residual"))
+        .map(|layer| layer.name.as_str())
+        .collect();
+    // The last one starts at the depthwise convolution, since others use the expanded values, and
+    // its addition is of something else than its input... which the expanded values are.
+    assert_eq!(blocks.len(), 5, "{blocks:?}");
+    assert_eq!(blocks[2..], ["add.2", "add.3", "add"]);
+    // 16x16 values of 96 channels are nowhere: 32 channels at most lie beside each other.
+    let multiply_adds: u64 = profile.layers.iter().map(|layer| layer.multiply_adds).sum();
+    let shapes = int8().graph().infer(&[1, 3, 32, 32]).unwrap();
+    assert_eq!(multiply_adds, shapes.iter().map(|layer| layer.multiply_adds).sum::<u64>());
+}
