@@ -47,9 +47,11 @@ impl Net {
         Self {
             stem: layer(convolution(3, 32, 3, 2), 32, relu6),
             blocks: [
-                Sequential::new()
-                    .then(layer(convolution(32, 32, 3, 1), 32, relu6))
-                    .then(layer(convolution(32, 16, 1, 1), 16, None)),
+                Sequential::new().then(layer(convolution(32, 32, 3, 1), 32, relu6)).then(layer(
+                    convolution(32, 16, 1, 1),
+                    16,
+                    None,
+                )),
                 block(16, 96, 24, 5, 2),
                 block(24, 144, 24, 3, 1),
                 block(24, 80, 24, 5, 1),
@@ -130,11 +132,9 @@ fn a_profile_names_blocks() {
         .filter(|layer| layer.kernel.starts_with("inverted_residual"))
         .map(|layer| layer.name.as_str())
         .collect();
-    // The last one starts at the depthwise convolution, since others use the expanded values, and
-    // its addition is of something else than its input... which the expanded values are.
+    // The last one starts at its depthwise convolution: the addition uses the expanded values too.
     assert_eq!(blocks.len(), 5, "{blocks:?}");
     assert_eq!(blocks[2..], ["add.2", "add.3", "add"]);
-    // 16x16 values of 96 channels are nowhere: 32 channels at most lie beside each other.
     let multiply_adds: u64 = profile.layers.iter().map(|layer| layer.multiply_adds).sum();
     let shapes = int8().graph().infer(&[1, 3, 32, 32]).unwrap();
     assert_eq!(multiply_adds, shapes.iter().map(|layer| layer.multiply_adds).sum::<u64>());

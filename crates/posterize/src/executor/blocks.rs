@@ -10,7 +10,8 @@ use crate::graph::{Graph, NodeId};
 
 /// Makes one step of each int8 inverted residual: a depthwise convolution and the pointwise one
 /// behind it, the pointwise one before it, and the addition of the block's input, where there are
-/// any. Nothing else may use the values in between.
+/// any. Nothing else may use the values in between. Blocks whose layers are as fast alone remain
+/// layers.
 pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
     let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); graph.nodes().len()];
     for (id, node) in graph.iter() {
@@ -82,7 +83,8 @@ impl Pattern<'_> {
             Arc::clone(projection),
             add,
             first.shapes.size,
-        )?;
+        )
+        .filter(InvertedResidual::is_worthwhile)?;
         let parts: Vec<usize> =
             expand.into_iter().chain([depthwise, project]).chain(added).collect();
         let step = Step {

@@ -110,6 +110,12 @@ impl InvertedResidual {
         fits.then_some(Self { expand, depthwise, project, add, tiling })
     }
 
+    /// Whether its stripes are large enough for it to take no longer than its layers do one after
+    /// the other.
+    pub fn is_worthwhile(&self) -> bool {
+        self.tiling.is_worthwhile()
+    }
+
     fn block(&self) -> Block<'_> {
         const PART: &str = "checked when the block was made";
         Block {

@@ -12,6 +12,11 @@ use super::Shape;
 /// which the prefetchers hide.
 pub(super) const STRIPE_BYTES: usize = 256 * 1024;
 
+/// A stripe that is not the whole picture has at least this many pixels, or the products read their
+/// weights too often. Measured on blocks of 14x14 pixels: stripes of 28 take 7 % longer than the layers
+/// one after the other, stripes of 56 take 1 % longer, the whole picture 10 % less.
+const LEAST_PIXELS: usize = 96;
+
 /// How a block of one shape is computed.
 #[derive(Clone, Debug)]
 pub(super) struct Tiling {
@@ -30,6 +35,12 @@ impl Tiling {
         let fits = |tiling: &Self| tiling.ring_bytes() + tiling.filtered_bytes() <= stripe_bytes;
         let most = (1..=oh).rev().find(|&rows| fits(&of(rows))).unwrap_or(1);
         of(oh.div_ceil(oh.div_ceil(most)))
+    }
+
+    /// Whether stripes are large enough for the products.
+    pub(super) fn is_worthwhile(&self) -> bool {
+        let [oh, ow] = self.shape.output_size;
+        self.rows == oh || self.rows * ow >= LEAST_PIXELS
     }
 
     /// Into how many parts the rows of each picture are divided: as few as give every thread the
@@ -96,6 +107,10 @@ mod tests {
         assert!(cut.ring_bytes() + cut.filtered_bytes() <= STRIPE_BYTES);
         let wide = Tiling::new(shape(24, 144, 5000), STRIPE_BYTES);
         assert_eq!((wide.rows, wide.ring_rows), (1, 3));
+        assert!(whole.is_worthwhile() && cut.is_worthwhile() && wide.is_worthwhile());
+        let deep = Tiling::new(shape(2000, 12_000, 14), STRIPE_BYTES);
+        assert_eq!(deep.rows, 1);
+        assert!(!deep.is_worthwhile());
     }
 
     #[test]
