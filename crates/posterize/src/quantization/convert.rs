@@ -200,7 +200,7 @@ fn observe_weight(name: &str, weight: &Tensor, spec: &ObserverSpec) -> Result<Qu
 ///
 /// # Errors
 /// NaN or infinite values.
-fn quantize_layer(
+pub(crate) fn quantize_layer(
     name: &str,
     weight: &Tensor,
     bias: Option<&[f32]>,

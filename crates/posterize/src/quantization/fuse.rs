@@ -204,11 +204,17 @@ fn fold(
         for w in &mut weights[channel * per_channel..][..per_channel] {
             *w *= factor;
         }
-        biases[channel] = (biases[channel] - mean.data()[channel]) * factor + beta.data()[channel];
+        biases[channel] =
+            folded_bias(biases[channel], mean.data()[channel], factor, beta.data()[channel]);
     }
     parameters.insert(format!("{}.weight", layer.name), weight);
     parameters.insert(format!("{}.bias", layer.name), bias);
     Ok(())
+}
+
+/// A bias with a batch norm folded into it, where `factor` is `gamma / sqrt(var + eps)`.
+pub(crate) fn folded_bias(bias: f32, mean: f32, factor: f32, beta: f32) -> f32 {
+    (bias - mean) * factor + beta
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ mod qconfig;
 mod qparams;
 mod quantized_model;
 
+pub(crate) use convert::quantize_layer;
 pub use fake_quantize::FakeQuantize;
-pub(crate) use fuse::Blocks;
+pub(crate) use fuse::{Blocks, folded_bias};
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub(crate) use prepare::Domain;
 pub use prepare::{FloatLayer, ObservedModel};

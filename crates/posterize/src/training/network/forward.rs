@@ -5,6 +5,7 @@ use posterize_kernels::f32::training::{self as kernels, Activation, FakeQuant, I
 use posterize_kernels::{Isa, Pool};
 
 use super::dropout::Mask;
+use super::integers::{TO_INTEGERS, Units};
 use super::layers::{Core, Epilogue, Layer, Norm, Product, Program, Round};
 use super::memory::{Rest, split};
 use super::norm::{Affine, Channel, Moments};
@@ -78,7 +79,7 @@ impl State {
         Activation {
             scale: &self.scale,
             shift: &self.shift,
-            clamp: epilogue.clamp,
+            clamp: self.clamp.unwrap_or(epilogue.clamp),
             fake_quant: self.fake_quant,
         }
     }
@@ -87,6 +88,11 @@ impl State {
 impl Network {
     /// Runs all layers.
     pub(super) fn forward(&mut self, pictures: &[f32], mode: Mode) -> Result<()> {
+        let plan = self.plan.as_ref().expect("the step is planned");
+        self.units = match mode {
+            Mode::Evaluate => self.choose_units(plan),
+            Mode::Train | Mode::Diagnose => vec![Units::default(); self.net.layers.len()],
+        };
         for index in 0..self.net.layers.len() {
             let mut state = std::mem::take(&mut self.states[index]);
             let result = self.forward_layer(index, pictures, mode, &mut state);
@@ -126,7 +132,7 @@ impl Network {
         Ok(())
     }
 
-    fn fake_quantize(&self, id: NodeId) -> Option<&FakeQuantize> {
+    pub(super) fn fake_quantize(&self, id: NodeId) -> Option<&FakeQuantize> {
         self.qat.as_ref()?.activation(id)
     }
 
@@ -140,7 +146,16 @@ impl Network {
         with_stats: bool,
         state: &mut State,
     ) -> Result<()> {
-        let Self { net, qat, plan, states, convs, arena, scratch, isa, pool, .. } = self;
+        let mut biases = Vec::new();
+        if let Some(scales) = self.units[index].product {
+            let layer = &self.net.layers[index];
+            set_factor(&self.net, layer.epilogue.norm.as_ref(), &mut state.factor);
+            if let Core::Product(product) = &layer.core {
+                let scaled = scaled(&self.net.parameters[product.weight].value, &state.factor);
+                biases = self.set_integers(index, scales, scaled, state)?;
+            }
+        }
+        let Self { net, qat, plan, states, convs, arena, scratch, isa, pool, units, .. } = self;
         let plan = plan.as_ref().expect("the step is planned");
         let layer = &net.layers[index];
         let mut stats = with_stats.then(|| std::mem::take(&mut state.stats));
@@ -156,7 +171,8 @@ impl Network {
                 set_factor(net, layer.epilogue.norm.as_ref(), &mut state.factor);
                 let weight = &net.parameters[product.weight];
                 let rounds = product.rounded.and_then(|id| qat.as_mut()?.weight_mut(id));
-                if let Some(rounds) = rounds {
+                let over_integers = units[index].product;
+                if let (Some(rounds), None) = (rounds, over_integers) {
                     let scaled = scaled(&weight.value, &state.factor);
                     state.weight.resize(scaled.len(), 0.0);
                     if mode == Mode::Train {
@@ -167,8 +183,14 @@ impl Network {
                     .map_err(|error| error.in_layer(&weight.name))?;
                 }
                 let weight = product.weights(net, state);
-                let Shape { batch, size, .. } = plan.shapes[layer.inputs[0]];
-                let x = reader.operand(plan, &net.layers, states, layer.inputs[0]);
+                let Shape { batch, size, channels, .. } = plan.shapes[layer.inputs[0]];
+                let mut x = reader.operand(plan, &net.layers, states, layer.inputs[0]);
+                let to_integers = over_integers
+                    .map(|(input, _)| (vec![1.0 / input.scale; channels], vec![0.0; channels]));
+                if let (Some((scale, shift)), None) = (&to_integers, x.activation) {
+                    let (clamp, fake_quant) = (inference::Clamp::NONE, Some(TO_INTEGERS));
+                    x.activation = Some(Activation { scale, shift, clamp, fake_quant });
+                }
                 match &mut stats {
                     Some(stats) => {
                         conv.forward_with_stats(
@@ -176,6 +198,11 @@ impl Network {
                         );
                     }
                     None => conv.forward(pool, batch, size, x, weight, target, scratch),
+                }
+                if !biases.is_empty() {
+                    for pixel in target.chunks_exact_mut(biases.len()) {
+                        pixel.iter_mut().zip(&biases).for_each(|(sum, bias)| *sum += bias);
+                    }
                 }
             } else {
                 let mask = match layer.core {
@@ -218,6 +245,9 @@ impl Network {
         let Program { layers, parameters, running, .. } = &mut self.net;
         let (layer, shape) = (&layers[index], plan.shapes[index]);
         let bias = layer.epilogue.bias.map(|bias| parameters[bias].value.as_slice());
+        if self.units[index].product.is_some() {
+            return Ok(());
+        }
         let State { scale, shift, .. } = state;
         let Some(norm) = &layer.epilogue.norm else {
             scale.clear();
@@ -280,9 +310,9 @@ impl Network {
         observes: bool,
         state: &mut State,
     ) -> Result<()> {
-        let Self { net, qat, plan, arena, isa, pool, .. } = self;
+        let Self { net, qat, plan, arena, isa, pool, units, .. } = self;
         let layer = &net.layers[index];
-        state.fake_quant = None;
+        (state.fake_quant, state.clamp) = (None, None);
         let (Round::Own(id) | Round::Shared(id)) = layer.epilogue.round else { return Ok(()) };
         let Some(rounds) = qat.as_mut().and_then(|qat| qat.activation_mut(id)) else {
             return Ok(());
@@ -310,6 +340,7 @@ impl Network {
             let (quant_min, quant_max) = rounds.observer().target().quant_range();
             let QParams { scale, zero_point } = qparams;
             state.fake_quant = Some(FakeQuant { scale, zero_point, quant_min, quant_max });
+            units[index].adapt(state, layer.epilogue.clamp);
         }
         Ok(())
     }
@@ -326,6 +357,9 @@ impl Network {
         let y = Reader { rest, pictures }.get(raw);
         let activation = state.activation(&net.layers[index].epilogue);
         kernels::activate(*isa, pool, activation, y, output);
+        if let Some((_, grid)) = self.units[index].product {
+            output.iter_mut().for_each(|integer| *integer *= grid.scale);
+        }
     }
 }
 

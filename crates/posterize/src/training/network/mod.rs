@@ -9,6 +9,7 @@
 mod backward;
 mod dropout;
 mod forward;
+mod integers;
 mod layers;
 mod memory;
 mod norm;
@@ -23,6 +24,7 @@ use posterize_kernels::f32::training as kernels;
 pub use self::state::{NetworkState, NetworkValues};
 
 use self::forward::Mode;
+use self::integers::Units;
 use self::layers::{Core, Program};
 use self::plan::{Output, Place, Plan};
 use super::{CrossEntropy, TrainedMut};
@@ -94,6 +96,8 @@ pub struct Network {
     /// The sums of each layer's gradient.
     sums: Vec<kernels::ChannelSums>,
     plan: Option<Plan>,
+    /// In what each layer computed in the last pass.
+    units: Vec<Units>,
     /// The convolutions of the plan.
     convs: Vec<Option<kernels::Conv2d>>,
     arena: Aligned<f32>,
@@ -106,6 +110,8 @@ struct State {
     /// The epilogue as one map of each channel.
     scale: Vec<f32>,
     shift: Vec<f32>,
+    /// In place of the epilogue's own bounds, where it rounds to integers.
+    clamp: Option<posterize_kernels::f32::Clamp>,
     fake_quant: Option<kernels::FakeQuant>,
     stats: kernels::ChannelStats,
     channels: Vec<norm::Channel>,
@@ -161,6 +167,7 @@ impl Network {
             states: (0..layers).map(|_| State::default()).collect(),
             sums: vec![kernels::ChannelSums::default(); layers],
             plan: None,
+            units: Vec::new(),
             convs: Vec::new(),
             arena: Aligned::default(),
             scratch: Aligned::default(),
@@ -187,7 +194,10 @@ impl Network {
             &converted
         };
         self.lay_out(images)?;
-        self.forward(images.data(), Mode::Train)?;
+        if let Err(error) = self.forward(images.data(), Mode::Train) {
+            // What stopped it may come from a layer before.
+            return Err(self.forward(images.data(), Mode::Diagnose).err().unwrap_or(error));
+        }
         let logits = self.output(images)?;
         let mut gradient = vec![0.0; logits.data().len()];
         let found = loss.forward_backward(&logits, labels, &mut gradient)?;
@@ -200,8 +210,8 @@ impl Network {
     }
 
     /// The output for a batch `[N, C, H, W]` in eval mode: batch norms by their running estimates,
-    /// no dropout, and in quantization-aware training values rounded with the scales so far. Nothing
-    /// is observed.
+    /// no dropout, and in quantization-aware training values rounded with the scales so far, biases
+    /// as well: what the [converted](QatModel::convert) model will say. Nothing is observed.
     ///
     /// # Errors
     /// The pictures do not fit the network.
