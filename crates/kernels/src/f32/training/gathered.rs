@@ -2,10 +2,13 @@
 //! multiplied by the weights, and on the way back the products are scattered again. A task has
 //! whole pictures, so that no two add to the same pixel.
 
+use std::ops::Range;
+
 use super::block;
 use super::chunks::Chunks;
 use super::conv2d::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
+use super::stream::{is_far, stream};
 use super::weight_sums::{Layout, Scratch, lines};
 use super::window::scatter;
 use crate::f32::Clamp;
@@ -16,8 +19,13 @@ use crate::f32::simd::Simd;
 use crate::f32::split::part;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of gathered rows.
+/// Floats of gathered rows and what is made of them.
 const BLOCK_FLOATS: usize = 128 * 1024;
+/// Pixels that meet the weights at once, even if they are more than that: where weights do not stay
+/// in the cache, fewer would wait for them.
+const LEAST_PIXELS: usize = 192;
+/// Tasks that a small batch is nevertheless cut into.
+const LEAST_TASKS: usize = 4;
 
 /// From one gathered row to the next.
 fn row_stride(shape: Shape<'_>) -> usize {
@@ -31,22 +39,29 @@ fn taps(shape: Shape<'_>) -> usize {
     shape.geometry.taps_per_output()
 }
 
-/// Output pixels of a block, all of one picture.
+/// Pictures that are worked on together: several where one has fewer pixels than a block should.
+fn group_pictures(shape: Shape<'_>) -> usize {
+    (LEAST_PIXELS / (shape.out[0] * shape.out[1])).clamp(1, (shape.batch / LEAST_TASKS).max(1))
+}
+
+/// Output pixels of a block.
 fn block_pixels(shape: Shape<'_>) -> usize {
-    let picture = shape.out[0] * shape.out[1];
-    (BLOCK_FLOATS / (row_stride(shape) + shape.geometry.out_channels)).clamp(32, 512).min(picture)
+    let group = group_pictures(shape) * shape.out[0] * shape.out[1];
+    let fit = BLOCK_FLOATS / (row_stride(shape) + shape.geometry.out_channels);
+    fit.clamp(LEAST_PIXELS, 512).min(group)
 }
 
 fn backward_chunks(shape: Shape<'_>) -> Chunks {
-    Chunks::at_most(shape.batch, 1, Layout::new(shape.geometry).most_chunks())
+    let most = Layout::new(shape.geometry).most_chunks();
+    Chunks::at_most(shape.batch, group_pictures(shape), most)
 }
 
-/// For each thread a picture, a block of gathered rows and one of the gradient of the output.
+/// For each thread a group of pictures, a block of gathered rows and one of the gradient of the output.
 fn scratch(shape: Shape<'_>) -> Scratch {
     let block = block_pixels(shape);
     Scratch {
         shared: backward_chunks(shape).count() * Layout::new(shape.geometry).len(),
-        per_thread: lines(shape.input_picture())
+        per_thread: lines(group_pictures(shape) * shape.input_picture())
             + lines(block * row_stride(shape))
             + lines(block * shape.geometry.out_channels),
     }
@@ -58,32 +73,33 @@ pub(super) fn scratch_len(shape: Shape<'_>, threads: usize) -> usize {
 
 /// A thread's memory.
 struct Own<'a> {
-    picture: &'a mut [f32],
+    pictures: &'a mut [f32],
     rows: &'a mut [f32],
     grad: &'a mut [f32],
 }
 
 impl<'a> Own<'a> {
     fn new(shape: Shape<'_>, memory: &'a mut [f32]) -> Self {
-        let (picture, rest) = memory.split_at_mut(lines(shape.input_picture()));
+        let pictures = lines(group_pictures(shape) * shape.input_picture());
+        let (pictures, rest) = memory.split_at_mut(pictures);
         let (rows, grad) = rest.split_at_mut(lines(block_pixels(shape) * row_stride(shape)));
-        Self { picture, rows, grad }
+        Self { pictures, rows, grad }
     }
 }
 
-/// Picture `index` as the convolution reads it.
+/// Some pictures as the convolution reads them.
 fn activated<'a, S: Simd>(
     simd: S,
     shape: Shape<'_>,
     input: &Input<'a>,
-    index: usize,
+    pictures: Range<usize>,
     own: &'a mut [f32],
 ) -> &'a [f32] {
     let len = shape.input_picture();
-    let values = &input.values[index * len..(index + 1) * len];
+    let values = &input.values[pictures.start * len..pictures.end * len];
     match &input.activation {
         Some(activation) => {
-            let x = &mut own[..len];
+            let x = &mut own[..values.len()];
             block::apply(simd, activation, values, x);
             x
         }
@@ -91,11 +107,11 @@ fn activated<'a, S: Simd>(
     }
 }
 
-/// The blocks of a picture, as ranges of its output pixels.
-fn blocks(shape: Shape<'_>) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let picture = shape.out[0] * shape.out[1];
-    let count = picture.div_ceil(block_pixels(shape).max(1));
-    (0..count).map(move |block| part(picture, count, block))
+/// The blocks of some pictures, as ranges of their output pixels.
+fn blocks(shape: Shape<'_>, pictures: usize) -> impl Iterator<Item = Range<usize>> {
+    let pixels = pictures * shape.out[0] * shape.out[1];
+    let count = pixels.div_ceil(block_pixels(shape).max(1));
+    (0..count).map(move |block| part(pixels, count, block))
 }
 
 /// Where tap `k` of output channel `n`, in the order of gathered rows, lies in the weights.
@@ -125,22 +141,24 @@ pub(super) fn forward<S: Simd>(
             Panels::pack(simd, taps(shape), per_group, at, None)
         })
         .collect();
-    let chunks = Chunks::new(shape.batch, 1);
+    let chunks = Chunks::new(shape.batch, group_pictures(shape));
     let wants_stats = stats.is_some();
     let mut parts = vec![ChannelStats::new(channels); if wants_stats { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
+    let far = is_far(output.len());
     let output = SharedMut::new(output);
     let (_, workers) = scratch(shape).split(memory);
     pool.run(chunks.count(), &|chunk, worker| {
         // SAFETY: the worker's own memory, used by this task only.
         let own = Own::new(shape, unsafe { workers.part(worker) });
-        for picture in chunks.units(chunk) {
-            let x = activated(simd, shape, &input, picture, own.picture);
-            let first = picture * shape.output_picture();
-            for pixels in blocks(shape) {
+        for pictures in chunks.blocks(chunk) {
+            let x = activated(simd, shape, &input, pictures.clone(), own.pictures);
+            let first = pictures.start * shape.output_picture();
+            for pixels in blocks(shape, pictures.len()) {
                 let range = first + pixels.start * channels..first + pixels.end * channels;
                 // SAFETY: the pictures of a chunk are its own.
                 let out = unsafe { output.slice(range) };
+                let y = if far { &mut own.grad[..out.len()] } else { &mut *out };
                 for (group, panels) in groups.iter().enumerate() {
                     gather(
                         shape.geometry,
@@ -153,7 +171,7 @@ pub(super) fn forward<S: Simd>(
                         own.rows,
                     );
                     let rows = Rows::contiguous(own.rows.as_ptr(), row_stride, panels.k());
-                    // SAFETY: `gather` has filled a row for each pixel, and `out` has a place for
+                    // SAFETY: `gather` has filled a row for each pixel, and `y` has a place for
                     // each.
                     unsafe {
                         multiply(
@@ -162,7 +180,7 @@ pub(super) fn forward<S: Simd>(
                             0..panels.len(),
                             rows,
                             pixels.len(),
-                            out.as_mut_ptr().add(group * per_group),
+                            y.as_mut_ptr().add(group * per_group),
                             channels,
                             Clamp::NONE,
                         );
@@ -171,7 +189,10 @@ pub(super) fn forward<S: Simd>(
                 if wants_stats {
                     // SAFETY: the chunk's own.
                     let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
-                    stats[0].add(simd, out);
+                    stats[0].add(simd, y);
+                }
+                if far {
+                    stream(simd, &own.grad[..out.len()], out);
                 }
             }
         }
@@ -218,22 +239,23 @@ pub(super) fn backward<S: Simd>(
         if wants_weight {
             sums.fill(0.0);
         }
-        for picture in chunks.units(chunk) {
+        for pictures in chunks.blocks(chunk) {
             let len = shape.input_picture();
+            let inputs = pictures.start * len..pictures.end * len;
             let mut to = grad_input.as_ref().map(|grad_input| {
                 // SAFETY: the pictures of a chunk are its own.
-                unsafe { grad_input.slice(picture * len..(picture + 1) * len) }
+                unsafe { grad_input.slice(inputs.clone()) }
             });
             if let Some(to) = &mut to {
                 to.fill(0.0);
             }
             let x = if wants_weight {
-                activated(simd, shape, &input, picture, own.picture)
+                activated(simd, shape, &input, pictures.clone(), own.pictures)
             } else {
                 &[]
             };
-            let first = picture * shape.output_picture();
-            for pixels in blocks(shape) {
+            let first = pictures.start * shape.output_picture();
+            for pixels in blocks(shape, pictures.len()) {
                 let outputs = first + pixels.start * channels..first + pixels.end * channels;
                 let grad = match &grad_output.norm {
                     Some(norm) => {
@@ -289,8 +311,8 @@ pub(super) fn backward<S: Simd>(
             if let (true, Some(activation), Some(to)) = (wants_sums, &input.activation, &to) {
                 // SAFETY: the chunk's own.
                 let sums = &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0];
-                let values = &input.values[picture * len..(picture + 1) * len];
-                for pixels in Chunks::blocks_of(len / geometry.in_channels) {
+                let values = &input.values[inputs.clone()];
+                for pixels in Chunks::blocks_of(inputs.len() / geometry.in_channels) {
                     let range =
                         pixels.start * geometry.in_channels..pixels.end * geometry.in_channels;
                     sums.add(simd, activation, &values[range.clone()], &to[range]);

@@ -7,7 +7,7 @@ use super::weight_sums::AddTo;
 use crate::f32::simd::Simd;
 
 /// Adds gathered rows, in the order (row of the window, column of the window, channel), to the
-/// pixels of a picture that they were gathered from; what lies in the padding is dropped.
+/// pixels of some pictures that they were gathered from; what lies in the padding is dropped.
 pub(super) fn scatter<S: Simd>(
     simd: S,
     shape: Shape<'_>,
@@ -15,14 +15,16 @@ pub(super) fn scatter<S: Simd>(
     pixels: Range<usize>,
     row_stride: usize,
     rows: &[f32],
-    picture: &mut [f32],
+    pictures: &mut [f32],
 ) {
     let geometry = shape.geometry;
     let [h, w] = shape.size;
     let channels = geometry.in_channels / geometry.groups;
     let merged = geometry.groups == 1 && geometry.dilation[1] == 1;
     for (pixel, row) in pixels.zip(rows.chunks_exact(row_stride)) {
-        let (oy, ox) = (pixel / shape.out[1], pixel % shape.out[1]);
+        let [oh, ow] = shape.out;
+        let (n, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+        let picture = &mut pictures[n * shape.input_picture()..];
         let x0 = ox * geometry.stride[1];
         for (ky, taps) in
             (0..geometry.kernel[0]).zip(row.chunks_exact(geometry.kernel[1] * channels))

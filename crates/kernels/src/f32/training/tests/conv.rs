@@ -298,4 +298,7 @@ fn layers_of_real_networks() {
     for (i, (geometry, size)) in cases.into_iter().enumerate() {
         check(geometry, 5, size, i % 2 == 0, i as u64);
     }
+    // Pictures so small that several are gathered together, and one is left over.
+    check(square(3, 1, 1, 64, 48), 9, [9, 9], true, 8);
+    check(square(3, 2, 1, 24, 130), 13, [7, 8], true, 9);
 }
