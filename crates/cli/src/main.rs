@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod embedded;
 mod error;
 mod fetch;
 mod model;

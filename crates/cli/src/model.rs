@@ -15,6 +15,7 @@ use posterize::{
 
 use crate::{
     args::CacheArgs,
+    embedded,
     error::{CliError, Result},
     fetch::{Fetcher, Item},
     ui::Ui,
@@ -128,7 +129,7 @@ impl ModelArgs {
     }
 
     /// The network of the file, the one with the weights of `--weights`, or one with the published
-    /// ones, fetched if need be.
+    /// ones, fetched if need be or carried by the program.
     pub(crate) fn with_trained_weights(&self, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
             return Loaded::of_file(&self.name, self.saved()?);
@@ -139,6 +140,9 @@ impl ModelArgs {
         // A wrong name is a better reason than missing weights.
         self.architecture()?;
         let item = match self.name.as_str() {
+            embedded::MODEL => {
+                return self.with_state(&embedded::weights()?, embedded::WEIGHTS_NAME.into(), ui);
+            }
             "efficientnet_lite0" => Item::EfficientnetLite0,
             "mobilenet_v2" => Item::MobilenetV2,
             name => {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ThreadArgs},
+    embedded,
     error::Result,
     fetch::{Fetcher, Item},
     model::ModelArgs,
@@ -25,13 +26,14 @@ use predictions::Predictions;
 
 /// Runs a network over a folder of labelled pictures and prints its top-1 and top-5 accuracy.
 ///
-/// Without --weights and --data, the published weights and 20 ImageNet photographs are fetched.
+/// Without --weights and --data, the published weights and 20 ImageNet photographs are fetched;
+/// fashion_mobilenet_v2 and its pictures are carried by the program.
 #[derive(Args, Debug)]
 pub(crate) struct Evaluate {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures, in one folder for each class [default: the fetched samples]
+    /// Pictures, in one folder for each class [default: the fetched samples, or the program's own]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -100,9 +102,14 @@ impl Evaluate {
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
+        // Also as an int8 file, which has that in its name.
+        let own = loaded.name.split(' ').next() == Some(embedded::MODEL);
+        let carried = own && self.data.is_none();
+        let unpacked = carried.then(embedded::Pictures::unpack).transpose()?;
+        let data = match (&self.data, &unpacked) {
+            (Some(data), _) => data.clone(),
+            (None, Some(pictures)) => pictures.val(),
+            (None, None) => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
         };
         let size = loaded.preprocessing.crop;
         let batch = usize::from(self.batch_size);
@@ -117,7 +124,7 @@ impl Evaluate {
             precision: loaded.precision(),
             model: loaded.name,
             weights: loaded.file,
-            data,
+            data: if carried { embedded::VAL.into() } else { data },
             images: evaluation.images,
             skipped,
             top1: evaluation.top1(),

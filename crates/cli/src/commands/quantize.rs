@@ -4,8 +4,9 @@ use std::{fmt, fs, path::PathBuf, time::Instant};
 
 use clap::{Args, builder::PossibleValuesParser};
 use posterize::{
-    data::{Augmentation, Class, ImageFolder, Loader, RandomSampler, Transform},
+    data::{Class, ImageFolder, Loader, RandomSampler, Transform},
     format::SavedModel,
+    models,
     quantization::{ObserverSpec, QConfig, QConfigMapping, QuantizationParams},
 };
 use serde::Serialize;
@@ -151,7 +152,7 @@ impl Quantize {
 
         let calibration = Instant::now();
         let transform: Transform = if self.augment {
-            Augmentation::new(&preprocessing, self.seed).into()
+            models::augmentation(&name, self.seed)?
         } else {
             (&preprocessing).into()
         };

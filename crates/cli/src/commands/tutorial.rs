@@ -1,14 +1,18 @@
 //! `posterize tutorial`: PyTorch's tutorial "Static Quantization with Eager Mode", told by doing it.
 
 mod calibration;
+mod channels;
 mod chart;
+mod figure;
 mod html;
 mod labelled;
 mod markdown;
 mod measure;
 mod narration;
+mod sources;
 mod story;
 mod text;
+mod training;
 
 use std::{
     fs,
@@ -24,8 +28,8 @@ use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ThreadArgs},
+    embedded,
     error::Result,
-    fetch::{Fetcher, Item},
     model::ModelArgs,
     pictures,
     ui::Ui,
@@ -35,20 +39,23 @@ use calibration::Calibration;
 use labelled::Labelled;
 use measure::Measure;
 use narration::METHODS;
-use story::{Row, Step, Story};
+use sources::Sources;
+use story::{Epoch, Row, Score, Step, Story};
+use training::TrainingArgs;
 
 /// Fuses, calibrates and converts a network step by step as PyTorch's tutorial on static
 /// quantization does, shows what each step makes of it, and measures what it costs and gains.
 ///
-/// Without arguments efficientnet_lite0 and 20 ImageNet photographs are fetched. The story is also
-/// written to the folder of --out, as tutorial.md and tutorial.html.
+/// Without arguments it is told on a small network and pictures that the program carries. The story
+/// is also written to the folder of --out, as tutorial.md and tutorial.html.
 #[derive(Args, Debug)]
-#[command(mut_arg("name", |name| name.required(false).default_value("efficientnet_lite0")))]
+#[command(mut_arg("name", |name| name.required(false).default_value(embedded::MODEL)))]
 pub(crate) struct Tutorial {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures, in one folder for each class [default: the fetched samples]
+    /// Pictures, in one folder for each class [default: those that the program carries for its own
+    /// network; 20 ImageNet photographs, which are fetched, for others]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -63,7 +70,7 @@ pub(crate) struct Tutorial {
     limit: Option<u64>,
 
     /// Pictures to calibrate on, in one folder for each class [default: those of --data that --limit
-    /// leaves, else the evaluated ones]
+    /// leaves, else the evaluated ones; the program's own for its own network]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
 
@@ -72,7 +79,10 @@ pub(crate) struct Tutorial {
     #[arg(long)]
     augment: bool,
 
-    /// Determines which pictures calibrate, and how they are cropped
+    #[command(flatten)]
+    training: TrainingArgs,
+
+    /// Determines which pictures calibrate and train, and how they are cropped
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
@@ -91,7 +101,7 @@ pub(crate) struct Tutorial {
 struct Report<'a> {
     model: &'a str,
     weights: &'a Path,
-    data: &'a Path,
+    data: &'a str,
     /// Pictures evaluated.
     images: usize,
     /// Pictures left out because they could not be decoded.
@@ -99,6 +109,8 @@ struct Report<'a> {
     calibration: &'a Calibration,
     isa: String,
     rows: &'a [Row],
+    /// Of the training, if any.
+    epochs: &'a [Epoch],
     files: [PathBuf; 2],
 }
 
@@ -111,29 +123,35 @@ impl Tutorial {
         let (name, preprocessing) = (loaded.name.clone(), loaded.preprocessing.clone());
         let weights = loaded.file.clone().unwrap_or_default();
         let unfused = loaded.into_float()?;
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
-        };
+        let (data, calibrate) = (self.data.as_deref(), self.calibrate.as_deref());
+        let sources = Sources::new(&name, data, calibrate, &self.cache, ui)?;
+        let evaluated = &sources.evaluated;
         let size = preprocessing.crop;
         let shapes = unfused.graph().infer(&[1, 3, size, size])?;
         let outputs = shapes[unfused.graph().output().0].shape.iter().product();
-        let folder = pictures::open(&data, self.classes.as_deref(), &[], outputs)?;
-        let labelled = Labelled::new(folder, self.limit);
+        let folder = pictures::open(&evaluated.folder, self.classes.as_deref(), &[], outputs)?;
+        let labelled = Labelled::new(folder, &evaluated.place, self.limit);
         let mut measure = Measure::new(&name, &labelled, &preprocessing, options, ui)?;
         let calibration = Calibration::new(
-            self.calibrate.as_deref(),
+            &name,
+            sources.calibrate.as_ref(),
             &labelled,
             preprocessing.clone(),
             self.augment,
             self.seed,
             options,
         )?;
+        let training = self.training.plan(&sources, &labelled, &calibration, self.seed)?;
 
         let mut told = Telling { ui, steps: Vec::new() };
         let mut story = Story {
             model: name.clone(),
-            facts: narration::facts(&weights, &labelled, calibration.describe()),
+            facts: narration::facts(
+                &weights,
+                &labelled,
+                calibration.describe(),
+                sources.are_embedded(),
+            ),
             steps: Vec::new(),
             rows: Vec::new(),
             notes: Vec::new(),
@@ -146,12 +164,29 @@ impl Tutorial {
         let baseline = measure.float(&float)?;
         told.step(narration::baseline(&baseline))?;
         told.step(narration::observers(&prepare(QConfig::default_qconfig())?)?)?;
+        let mut scores: Vec<Score> = Vec::new();
         for method in &METHODS {
             let mut observed = prepare((method.qconfig)())?;
             let calibrated_on = calibration.run(&mut observed, options, ui)?;
             let int8 = observed.convert()?;
             let score = measure.int8(method.name, &int8)?;
-            told.step(narration::converted(method, &int8, calibrated_on, &score, &baseline)?)?;
+            told.step(narration::converted(
+                method,
+                (&float, &baseline),
+                &int8,
+                calibrated_on,
+                &score,
+            )?)?;
+            scores.push(score);
+        }
+        let mut epochs = Vec::new();
+        if let Some(training) = &training {
+            let trained = training.run(&name, &unfused, &labelled, &preprocessing, options, ui)?;
+            let score = measure.int8(&training.method(), &trained.model)?;
+            epochs.clone_from(&trained.epochs);
+            let before = format!("int8 {}", training.qconfig);
+            let untrained = scores.iter().find(|score| score.method == before).map(|s| s.top1);
+            told.step(narration::trained(training, trained, &score, &baseline, untrained))?;
         }
 
         let (images, skipped) = measure.pictures;
@@ -165,12 +200,13 @@ impl Tutorial {
         let report = Report {
             model: &story.model,
             weights: &weights,
-            data: labelled.folder.root(),
+            data: &labelled.place,
             images,
             skipped,
             calibration: &calibration,
             isa: options.isa.to_string(),
             rows: &story.rows,
+            epochs: &epochs,
             files,
         };
         ui.result(&report, written)

@@ -1,12 +1,12 @@
 //! `posterize tutorial`.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::{
-    scene::Scene,
-    support::{fails, files, run, succeeds},
+    scene::{CLASSES, Scene},
+    support::{fails, files, misused, posterize, run, succeeds},
 };
 
 fn tutorial(scene: &Scene) -> Command {
@@ -92,6 +92,81 @@ fn json_has_the_table_and_says_what_calibrated() {
     let report: Value = serde_json::from_str(&succeeds(&mut command)).unwrap();
     assert_eq!(report["calibration"]["pictures"], "others");
     assert_eq!(report["calibration"]["images"], 3);
+}
+
+/// The embedded network with little training, in a folder of its own.
+fn embedded(folder: &Path) -> Command {
+    let mut command = posterize(&folder.join("cache"));
+    command.args(["tutorial", "--offline", "--json", "--out"]).arg(folder.join("out"));
+    command
+}
+
+#[test]
+fn without_arguments_it_is_told_offline_on_what_the_program_carries() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = embedded(folder.path());
+    command.args(["--limit", "500", "--epochs", "3"]).env("TMPDIR", folder.path());
+    let report: Value = serde_json::from_str(&succeeds(&mut command)).unwrap();
+    assert_eq!(report["model"], "fashion_mobilenet_v2");
+    assert_eq!(report["data"], "embedded/val");
+    assert_eq!(report["calibration"]["data"], "embedded/train");
+    assert_eq!(report["calibration"]["pictures"], "others");
+    let rows = report["rows"].as_array().unwrap();
+    let methods: Vec<&str> = rows.iter().map(|row| row["method"].as_str().unwrap()).collect();
+    let expected =
+        ["float", "int8 default", "int8 fbgemm", "int8 recommended", "int8 default, QAT"];
+    assert_eq!(methods, expected);
+    let top1: Vec<f64> = rows.iter().map(|row| row["top1"].as_f64().unwrap()).collect();
+    let [float, default, fbgemm, recommended, trained] = top1[..] else { panic!("{top1:?}") };
+    assert!(float > 90.0, "{top1:?}");
+    assert!(default < float - 10.0, "one scale for a weight hurts: {top1:?}");
+    assert!(fbgemm > float - 2.0 && recommended > float - 2.0, "{top1:?}");
+    assert!(trained > default + 5.0, "training heals: {top1:?}");
+    let epochs = report["epochs"].as_array().unwrap();
+    let best = epochs.iter().map(|epoch| epoch["top1"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert_eq!((epochs.len(), best), (3, trained));
+    // The pictures were unpacked there, and removed again.
+    assert_eq!(files(folder.path()), ["out/tutorial.html", "out/tutorial.md"]);
+
+    let page = fs::read_to_string(folder.path().join("out/tutorial.html")).unwrap();
+    let markdown = fs::read_to_string(folder.path().join("out/tutorial.md")).unwrap();
+    for text in ["7. Train with fake quantization", "FakeQuantize(", "features.1.conv.0.0"] {
+        assert!(page.contains(text) && markdown.contains(text), "{text}");
+    }
+    assert!(page.contains("<polyline ") && page.contains("class=\"lost\""));
+    assert!(markdown.contains("| epoch | loss | training top-1 % | int8 top-1 % |"));
+}
+
+#[test]
+fn training_is_left_out_or_chosen_and_needs_pictures_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = succeeds(embedded(folder.path()).args(["--limit", "60", "--qat", "none"]));
+    let report: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(report["rows"].as_array().unwrap().len(), 4);
+    assert_eq!(report["epochs"].as_array().unwrap().len(), 0);
+
+    let scene = Scene::new();
+    for same in [false, true] {
+        let mut command = tutorial(&scene);
+        if same {
+            command.arg("--calibrate").arg(scene.path("data/."));
+        }
+        let error = misused(command.args(["--qat", "recommended"]));
+        assert!(error.contains("--qat") && error.contains("pass --calibrate DIR"), "{error}");
+    }
+
+    let mut command = tutorial(&scene);
+    command.args(["--qat", "recommended", "--epochs", "1", "--batches", "1", "--lr", "1e-5"]);
+    for class in CLASSES {
+        let others = scene.path("others").join(class);
+        fs::create_dir_all(&others).unwrap();
+        fs::copy(scene.data().join(class).join("0.ppm"), others.join("0.ppm")).unwrap();
+    }
+    command.arg("--json").arg("--calibrate").arg(scene.path("others"));
+    let report: Value = serde_json::from_str(&succeeds(&mut command)).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows[4]["method"], "int8 recommended, QAT");
+    assert_eq!(report["epochs"][0]["epoch"], 1);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::{
 };
 
 use posterize::{
-    data::{Augmentation, ImageFolder, Loader, Preprocessing, RandomSampler, Sampler, Transform},
+    data::{ImageFolder, Loader, Preprocessing, RandomSampler, Sampler},
     executor::Options,
+    models,
     quantization::ObservedModel,
 };
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::{
     ui::{Ui, count},
 };
 
-use super::labelled::Labelled;
+use super::{labelled::Labelled, sources::Source};
 
 /// As many as the tutorial's measurements are made with: 10 batches of 30.
 const BATCH: usize = 30;
@@ -27,7 +28,8 @@ const PICTURES: usize = 10 * BATCH;
 /// Which pictures calibrate.
 #[derive(Debug, Serialize)]
 pub(super) struct Calibration {
-    data: PathBuf,
+    /// What their folder is called.
+    data: String,
     /// How many are drawn.
     images: usize,
     /// Whether they are cropped and flipped at random.
@@ -35,6 +37,8 @@ pub(super) struct Calibration {
     seed: u64,
     /// How they relate to the evaluated ones.
     pictures: Pictures,
+    #[serde(skip)]
+    root: PathBuf,
     #[serde(skip)]
     loader: Loader,
 }
@@ -66,10 +70,11 @@ impl Sampler for Shuffled {
 }
 
 impl Calibration {
-    /// The pictures of `folder`; without one those of the evaluated folder that are not evaluated,
+    /// The pictures of `other`; without it those of the evaluated folder that are not evaluated,
     /// if they fill a batch; else the evaluated ones.
     pub(super) fn new(
-        folder: Option<&Path>,
+        model: &str,
+        other: Option<&Source>,
         evaluated: &Labelled,
         preprocessing: Preprocessing,
         augment: bool,
@@ -78,18 +83,16 @@ impl Calibration {
     ) -> Result<Self> {
         let real = |path: &Path| fs::canonicalize(path).ok();
         let left = evaluated.folder.len() - evaluated.count;
-        let other = folder.filter(|folder| real(folder) != real(evaluated.folder.root()));
+        let other = other.filter(|other| real(&other.folder) != real(evaluated.folder.root()));
+        let same = || evaluated.folder.clone();
         let (folder, from, pictures) = match other {
             // Calibration needs no class numbers, so no file of classes either.
-            Some(folder) => (ImageFolder::open(folder, None)?, 0, Pictures::Others),
-            None if left >= BATCH => (evaluated.folder.clone(), evaluated.count, Pictures::Rest),
-            None => (evaluated.folder.clone(), 0, Pictures::Evaluated),
+            Some(other) => (ImageFolder::open(&other.folder, None)?, 0, Pictures::Others),
+            None if left >= BATCH => (same(), evaluated.count, Pictures::Rest),
+            None => (same(), 0, Pictures::Evaluated),
         };
-        let transform = if augment {
-            Transform::Augment(Augmentation::new(&preprocessing, seed))
-        } else {
-            preprocessing.into()
-        };
+        let transform =
+            if augment { models::augmentation(model, seed)? } else { preprocessing.into() };
         let images = match pictures {
             Pictures::Evaluated => evaluated.count,
             Pictures::Others | Pictures::Rest => folder.len() - from,
@@ -100,8 +103,9 @@ impl Calibration {
             .batch_size(BATCH)
             .threads(options.threads)
             .limit(images);
-        let data = folder.root().to_path_buf();
-        Ok(Self { data, images, augmented: augment, seed, pictures, loader })
+        let data = other.map_or(&evaluated.place, |other| &other.place).clone();
+        let root = folder.root().to_path_buf();
+        Ok(Self { data, images, augmented: augment, seed, pictures, root, loader })
     }
 
     /// Shows the pictures to the observers. Returns how many could be shown.
@@ -121,16 +125,20 @@ impl Calibration {
             })
         });
         let result = observed.calibrate(options, shown);
-        stream.finish(&self.data)?;
+        stream.finish(&self.root)?;
         Ok(result?)
+    }
+
+    /// Whether its pictures are of another folder than the evaluated ones.
+    pub(super) fn is_on_others(&self) -> bool {
+        self.pictures == Pictures::Others
     }
 
     /// Where the pictures come from, in a sentence.
     pub(super) fn describe(&self) -> String {
         let crops = if self.augmented { "cropped and flipped at random" } else { "centre crops" };
-        let Self { images, seed, .. } = self;
+        let Self { images, seed, data, .. } = self;
         let images = count(*images as u64);
-        let data = self.data.display();
         match self.pictures {
             Pictures::Others => format!(
                 "Calibrated on {images} pictures of {data}, drawn at random with seed {seed} \

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::story::Row;
+use super::story::{Row, milliseconds};
 use crate::page::escaped;
 
 const WIDTH: f64 = 620.0;
 /// Where the bars begin, behind the names, and where the longest ends, before its number.
-const LEFT: f64 = 140.0;
-const RIGHT: f64 = 550.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 560.0;
 const LINE: f64 = 26.0;
 const BAR: f64 = 16.0;
 
@@ -17,7 +17,11 @@ struct Panel {
     title: &'static str,
     value: fn(&Row) -> f64,
     full: Option<f64>,
-    decimals: usize,
+    text: fn(f64) -> String,
+}
+
+fn two_decimals(value: f64) -> String {
+    format!("{value:.2}")
 }
 
 const PANELS: [Panel; 3] = [
@@ -25,10 +29,15 @@ const PANELS: [Panel; 3] = [
         title: "Top-1 accuracy, %",
         value: |row| row.score.top1,
         full: Some(100.0),
-        decimals: 2,
+        text: two_decimals,
     },
-    Panel { title: "Time, ms per picture", value: |row| row.ms_per_image, full: None, decimals: 2 },
-    Panel { title: "Size, MB", value: |row| row.score.size_mb, full: None, decimals: 2 },
+    Panel {
+        title: "Time, ms per picture",
+        value: |row| row.ms_per_image,
+        full: None,
+        text: milliseconds,
+    },
+    Panel { title: "Size, MB", value: |row| row.score.size_mb, full: None, text: two_decimals },
 ];
 
 /// One figure for each panel.
@@ -56,12 +65,12 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
             svg,
             "<text class=\"name\" x=\"{name}\" y=\"{middle}\">{method}</text>\
              <rect class=\"{class}\" x=\"{LEFT}\" y=\"{bar}\" width=\"{length:.1}\" height=\"{BAR}\" \
-             rx=\"2\"/><text class=\"value\" x=\"{number:.1}\" y=\"{middle}\">{value:.decimals$}</text>",
+             rx=\"2\"/><text class=\"value\" x=\"{number:.1}\" y=\"{middle}\">{value}</text>",
             name = LEFT - 10.0,
-            method = escaped(row.score.method),
+            method = escaped(&row.score.method),
             bar = top + (LINE - BAR) / 2.0,
             number = LEFT + length + 8.0,
-            decimals = panel.decimals,
+            value = (panel.text)(value),
         );
     }
     svg + "</svg></figure>\n"

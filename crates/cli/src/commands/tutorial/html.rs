@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    chart, narration,
-    story::{Row, Story},
+    chart, figure, narration,
+    story::{Epoch, Epochs, Figure, Row, Story},
 };
 use crate::page::{document, escaped, table};
 
@@ -26,6 +26,12 @@ pub(super) fn render(story: &Story) -> String {
         for tree in &step.trees {
             let (caption, code) = (escaped(&tree.caption), escaped(&tree.code));
             let _ = writeln!(page, "<p class=\"caption\">{caption}</p>\n<pre>{code}</pre>");
+        }
+        if let Some(figure) = &step.figure {
+            page += &figure::render(figure);
+        }
+        if let Some(Figure::Epochs(epochs)) = &step.figure {
+            page += &table(&Epochs::HEADS, epochs.epochs.iter().map(Epoch::cells));
         }
         for finding in &step.findings {
             let _ = writeln!(page, "<p class=\"finding\">{}</p>", escaped(finding));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     narration,
-    story::{Row, Story},
+    story::{Epoch, Epochs, Figure, Row, Story},
 };
 
 pub(super) fn render(story: &Story) -> String {
@@ -18,19 +18,30 @@ pub(super) fn render(story: &Story) -> String {
         for tree in &step.trees {
             let _ = write!(text, "\n{}:\n\n```text\n{}\n```\n", escaped(&tree.caption), tree.code);
         }
+        if let Some(Figure::Epochs(epochs)) = &step.figure {
+            text.push('\n');
+            text += &table(Epochs::HEADS, epochs.epochs.iter().map(Epoch::cells));
+        }
         for finding in &step.findings {
             let _ = write!(text, "\n{}\n", escaped(finding));
         }
     }
     text += "\n## Summary\n\n";
-    let _ = writeln!(text, "| {} |\n| --- |{}", Row::HEADS.join(" | "), " ---: |".repeat(5));
-    for row in &story.rows {
-        let _ = writeln!(text, "| {} |", row.cells().join(" | "));
-    }
+    text += &table(Row::HEADS, story.rows.iter().map(Row::cells));
     for note in &story.notes {
         let _ = write!(text, "\n{}\n", escaped(note));
     }
     text
+}
+
+/// A table whose first column holds words, and the others numbers.
+fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rule = " ---: |".repeat(N - 1);
+    let mut table = format!("| {} |\n| --- |{rule}\n", heads.join(" | "));
+    for row in rows {
+        let _ = writeln!(table, "| {} |", row.join(" | "));
+    }
+    table
 }
 
 /// Text in which no character means anything but itself.

@@ -15,7 +15,7 @@ use super::story::{Row, Score};
 
 /// How often each network's turn comes to be timed, and how many runs it has then.
 const TURNS: u32 = 5;
-const RUNS: u32 = 10;
+const RUNS: u32 = 40;
 const BATCH: usize = 30;
 
 /// Measures one network after the other in the same way.
@@ -73,7 +73,7 @@ impl<'a> Measure<'a> {
     }
 
     /// An int8 network.
-    pub(super) fn int8(&mut self, method: &'static str, model: &QuantizedModel) -> Result<Score> {
+    pub(super) fn int8(&mut self, method: &str, model: &QuantizedModel) -> Result<Score> {
         let saved = SavedModel {
             name: self.name.to_owned(),
             model: model.clone(),
@@ -84,14 +84,18 @@ impl<'a> Measure<'a> {
         self.score(method, bytes, model)
     }
 
-    fn score<M: Compile>(&mut self, method: &'static str, bytes: u64, model: &M) -> Result<Score> {
+    fn score<M: Compile>(&mut self, method: &str, bytes: u64, model: &M) -> Result<Score> {
         let folder = &self.labelled.folder;
         let mut engine = compile(model, self.options.pictures(self.preprocessing))?;
         let (found, skipped) =
             pictures::evaluate(&mut engine, folder, &self.loader, self.ui, &mut |_, _| ())?;
         self.pictures = (found.images, skipped);
-        let score =
-            Score { method, size_mb: bytes as f64 / 1e6, top1: found.top1(), top5: found.top5() };
+        let score = Score {
+            method: method.into(),
+            size_mb: bytes as f64 / 1e6,
+            top1: found.top1(),
+            top5: found.top5(),
+        };
         self.scores.push(score.clone());
         self.engines.push(engine.with_threads(1));
         Ok(score)

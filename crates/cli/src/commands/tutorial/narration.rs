@@ -14,7 +14,8 @@ use crate::{
 };
 
 use super::labelled::Labelled;
-use super::story::{Score, Step, Story, Tree};
+use super::story::{Channels, Epochs, Figure, Score, Step, Story, Tree};
+use super::training::{Trained, Training};
 
 /// A way to quantize.
 #[derive(Debug)]
@@ -64,19 +65,32 @@ pub(super) fn block(graph: &Graph) -> &str {
 }
 
 /// What is told about, before the first step.
-pub(super) fn facts(weights: &Path, labelled: &Labelled, calibration: String) -> Vec<String> {
+pub(super) fn facts(
+    weights: &Path,
+    labelled: &Labelled,
+    calibration: String,
+    embedded: bool,
+) -> Vec<String> {
     let all = labelled.folder.len();
-    let root = labelled.folder.root().display();
+    let place = &labelled.place;
     let pictures = if labelled.count < all {
         format!("the first {} of {}", count(labelled.count as u64), count(all as u64))
     } else {
         format!("all {}", count(all as u64))
     };
-    vec![
+    let mut facts = vec![
         format!("Weights: {}.", weights.display()),
-        format!("Evaluated on {pictures} pictures of {root}."),
+        format!("Evaluated on {pictures} pictures of {place}."),
         calibration,
-    ]
+    ];
+    if embedded {
+        facts.push(
+            "All of it is carried by the program: a small MobileNetV2 and some of Fashion-MNIST's \
+             pictures, 28 × 28 pixels of ten kinds of clothing (© 2017 Zalando SE, MIT licence)."
+                .into(),
+        );
+    }
+    facts
 }
 
 pub(super) fn fusion(before: &FloatModel, after: &FloatModel) -> Result<Step> {
@@ -94,6 +108,7 @@ pub(super) fn fusion(before: &FloatModel, after: &FloatModel) -> Result<Step> {
             tree(path, "before fusion", &before.module(path)?),
             tree(path, "after fusion", &after.module(path)?),
         ],
+        figure: None,
         findings: vec![format!("{from} operators became {to}.")],
     })
 }
@@ -106,6 +121,7 @@ pub(super) fn baseline(score: &Score) -> Step {
             taken at the end, side by side with the others'."
                 .into(),
         trees: Vec::new(),
+        figure: None,
         findings: vec![figures(score)],
     }
 }
@@ -137,39 +153,100 @@ pub(super) fn observers(observed: &ObservedModel) -> Result<Step> {
             "with observers that have seen nothing yet",
             &observed.module(path)?,
         )],
+        figure: None,
         findings,
     })
 }
 
-/// `float` is what `score` is compared with.
+/// `fused` is the network that became `model`, and `float` its score, which `score` is compared with.
 pub(super) fn converted(
     method: &Method,
+    (fused, float): (&FloatModel, &Score),
     model: &QuantizedModel,
     calibrated_on: usize,
     score: &Score,
-    float: &Score,
 ) -> Result<Step> {
     let path = block(model.graph());
-    let points = score.top1 - float.top1;
-    let against = if points.abs() < 0.005 {
-        "the top-1 accuracy of the float network".to_owned()
-    } else {
-        let side = if points < 0.0 { "below" } else { "above" };
-        format!("{:.2} points {side} the float network's top-1", points.abs())
-    };
+    let mut findings = vec![
+        figures(score),
+        format!(
+            "Calibrated on {}; {:.2} times smaller, {}.",
+            pictures(calibrated_on),
+            float.size_mb / score.size_mb,
+            against(score.top1, float.top1)
+        ),
+    ];
+    let channels = Channels::worst(fused, model);
+    if let Some(channels) = &channels {
+        findings.push(sharing(channels));
+    }
     Ok(Step {
         heading: method.heading.into(),
         explanation: method.explanation.into(),
         trees: vec![tree(path, "after conversion", &model.module(path)?)],
-        findings: vec![
-            figures(score),
-            format!(
-                "Calibrated on {}; {:.2} times smaller, {against}.",
-                pictures(calibrated_on),
-                float.size_mb / score.size_mb,
-            ),
-        ],
+        figure: channels.map(Figure::Channels),
+        findings,
     })
+}
+
+/// Training from where the qconfig alone had brought it, `untrained`.
+pub(super) fn trained(
+    training: &Training,
+    trained: Trained,
+    score: &Score,
+    float: &Score,
+    untrained: Option<f64>,
+) -> Step {
+    let Trained { tree: (path, fake_quantized), epochs, kept, .. } = trained;
+    let last = epochs.last().map_or(0.0, |epoch| epoch.top1);
+    let from = untrained.map_or(String::new(), |top1| format!(" from {}", percent(top1)));
+    Step {
+        heading: "Train with fake quantization".into(),
+        explanation: format!(
+            "Quantization-aware training starts from the float network again, with a `FakeQuantize` \
+             wherever int8 will be: it rounds weights and activations as the `{}` qconfig does, but \
+             lets gradients through, so the network learns to live with its steps. Batch norms are \
+             folded into the weights before these are rounded. {} Each epoch's network is converted \
+             and measured in int8.",
+            training.qconfig,
+            training.describe_freezing()
+        ),
+        trees: vec![tree(&path, "with fake quantization", &fake_quantized)],
+        findings: vec![
+            training.describe(),
+            format!(
+                "Top-1 rose{from} to {} after epoch {kept}, which is kept ({} after the last): {}.",
+                percent(score.top1),
+                percent(last),
+                against(score.top1, float.top1)
+            ),
+            figures(score),
+        ],
+        figure: Some(Figure::Epochs(Epochs { epochs, float: float.top1, untrained })),
+    }
+}
+
+/// `top1` beside the float network's.
+fn against(top1: f64, float: f64) -> String {
+    let points = top1 - float;
+    if points.abs() < 0.005 {
+        return "the top-1 accuracy of the float network".into();
+    }
+    let side = if points < 0.0 { "below" } else { "above" };
+    format!("{:.2} points {side} the float network's top-1", points.abs())
+}
+
+/// What one scale does to the layer.
+fn sharing(channels: &Channels) -> String {
+    let Channels { layer, largest, scale, lost } = channels;
+    let all = largest.len();
+    let (first, last) = (largest.first().unwrap_or(&0.0), largest.last().unwrap_or(&0.0));
+    let middle = largest.get(all / 2).unwrap_or(&0.0);
+    format!(
+        "One scale serves {layer} worst: the largest weight of a channel is {first:.3} in one, \
+         {last:.3} in another and {middle:.3} in the middle one, but a step is {scale:.3} for all. \
+         {lost} of {all} channels are left with nothing but zeros.",
+    )
 }
 
 /// What the figures cannot say.

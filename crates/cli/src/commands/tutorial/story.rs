@@ -23,8 +23,67 @@ pub(super) struct Step {
     /// Why it is done.
     pub(super) explanation: String,
     pub(super) trees: Vec<Tree>,
+    pub(super) figure: Option<Figure>,
     /// What came out of it.
     pub(super) findings: Vec<String>,
+}
+
+/// What words say badly.
+#[derive(Debug)]
+pub(super) enum Figure {
+    Channels(Channels),
+    Epochs(Epochs),
+}
+
+/// How large a layer's channels are beside the one step that they share.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) layer: String,
+    /// The largest absolute weight of each output channel, in falling order.
+    pub(super) largest: Vec<f32>,
+    /// What one step of int8 is worth.
+    pub(super) scale: f32,
+    /// How many channels have no weight but zero in int8.
+    pub(super) lost: usize,
+}
+
+/// How training went.
+#[derive(Debug)]
+pub(super) struct Epochs {
+    pub(super) epochs: Vec<Epoch>,
+    /// Top-1 of the float network, and of the int8 network before training, in percent.
+    pub(super) float: f64,
+    pub(super) untrained: Option<f64>,
+}
+
+impl Epochs {
+    /// The heads of the table's columns.
+    pub(super) const HEADS: [&str; 4] = ["epoch", "loss", "training top-1 %", "int8 top-1 %"];
+}
+
+/// One epoch.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Epoch {
+    /// Counted from 1.
+    pub(super) epoch: usize,
+    /// Mean over the training pictures.
+    pub(super) loss: f64,
+    /// Of the fake-quantized network on the training pictures, in percent.
+    pub(super) train_top1: f64,
+    /// Of the converted int8 network on the evaluated pictures, in percent.
+    pub(super) top1: f64,
+}
+
+impl Epoch {
+    /// The cells below [`Epochs::HEADS`].
+    pub(super) fn cells(&self) -> [String; 4] {
+        [
+            self.epoch.to_string(),
+            format!("{:.4}", self.loss),
+            format!("{:.2}", self.train_top1),
+            format!("{:.2}", self.top1),
+        ]
+    }
 }
 
 /// A module as it prints.
@@ -37,7 +96,7 @@ pub(super) struct Tree {
 /// What a network is worth, whatever the machine.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Score {
-    pub(super) method: &'static str,
+    pub(super) method: String,
     /// 10^6 bytes.
     pub(super) size_mb: f64,
     /// Percent.
@@ -65,13 +124,32 @@ impl Row {
     /// The cells below them.
     pub(super) fn cells(&self) -> [String; 6] {
         [
-            self.score.method.to_owned(),
+            self.score.method.clone(),
             format!("{:.2}", self.score.size_mb),
             format!("{:.2}", self.score.top1),
             format!("{:.2}", self.score.top5),
-            format!("{:.2}", self.ms_per_image),
+            milliseconds(self.ms_per_image),
             format!("{:.2}×", self.speedup),
         ]
+    }
+}
+
+/// Three digits or so.
+pub(super) fn milliseconds(value: f64) -> String {
+    let decimals = if value < 1.0 { 3 } else { 2 };
+    format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+impl Epochs {
+    /// Two epochs.
+    pub(super) fn example() -> Self {
+        let epoch = |epoch, loss, top1| Epoch { epoch, loss, train_top1: 70.0, top1 };
+        Self {
+            epochs: vec![epoch(1, 0.5, 80.0), epoch(2, 0.25, 90.0)],
+            float: 92.0,
+            untrained: Some(40.0),
+        }
     }
 }
 
@@ -80,7 +158,7 @@ impl Story {
     /// A made-up one, with everything that has to be escaped somewhere.
     pub(super) fn example() -> Self {
         let row = |method, size_mb, top1, ms_per_image, speedup| Row {
-            score: Score { method, size_mb, top1, top5: 98.0 },
+            score: Score { method: String::from(method), size_mb, top1, top5: 98.0 },
             ms_per_image,
             speedup,
         };
@@ -94,6 +172,12 @@ impl Story {
                     caption: "conv.0 & after".into(),
                     code: "Conv2d(3, 8,\n  bias=<none>)".into(),
                 }],
+                figure: Some(Figure::Channels(Channels {
+                    layer: "a<1>".into(),
+                    largest: vec![10.0, 1.0, 0.01],
+                    scale: 10.0 / 127.5,
+                    lost: 1,
+                })),
                 findings: vec!["It is smaller.".into()],
             }],
             rows: vec![row("float", 14.0, 88.0, 20.0, 1.0), row("int8", 3.5, 44.0, 5.0, 4.0)],

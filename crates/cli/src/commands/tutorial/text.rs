@@ -8,7 +8,7 @@ use crate::ui::{Align, Table};
 
 use super::{
     narration,
-    story::{Row, Step, Story},
+    story::{Epoch, Epochs, Figure, Row, Step, Story},
 };
 
 const HEADING: Style = Style::new().bold();
@@ -29,6 +29,11 @@ pub(super) fn step(number: usize, step: &Step) -> String {
     text += &wrapped(&step.explanation.replace('`', ""));
     for tree in &step.trees {
         let _ = write!(text, "\n\n{CAPTION}{}:{CAPTION:#}\n{}", tree.caption, tree.code);
+    }
+    if let Some(Figure::Epochs(epochs)) = &step.figure {
+        let mut table = Table::new(Epochs::HEADS.map(|head| (head, Align::Right)));
+        epochs.epochs.iter().map(Epoch::cells).for_each(|cells| table.row(cells));
+        let _ = write!(text, "\n\n{table}");
     }
     text += "\n";
     for finding in &step.findings {

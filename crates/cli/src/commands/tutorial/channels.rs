@@ -1,0 +1,67 @@
+//! The layer that suffers most from sharing one scale.
+
+use posterize::{FloatModel, quantization::QuantizedModel};
+
+use super::story::Channels;
+
+impl Channels {
+    /// The layer whose middle channel is smallest beside its largest one, among those whose channels
+    /// share a scale; none where no layer has such. `float` is the fused network that became `model`.
+    pub(super) fn worst(float: &FloatModel, model: &QuantizedModel) -> Option<Self> {
+        let shared = model.layers().iter().filter_map(|(name, layer)| {
+            let scale = layer.qparams.per_tensor()?.scale;
+            let weights = float.parameter(name, "weight")?;
+            let largest = |weights: &[f32]| weights.iter().fold(0.0_f32, |max, w| max.max(w.abs()));
+            let each = layer.weight.len().checked_div(*layer.shape.first()?)?.max(1);
+            let mut channels: Vec<f32> = weights.data().chunks_exact(each).map(largest).collect();
+            channels.sort_unstable_by(|a, b| b.total_cmp(a));
+            let zeros = |channel: &&[i8]| channel.iter().all(|&weight| weight == 0);
+            let lost = layer.weight.chunks_exact(each).filter(zeros).count();
+            let name = name.clone();
+            Some(Self { layer: name, largest: channels, scale, lost })
+        });
+        shared.min_by(|a, b| a.middle().total_cmp(&b.middle()))
+    }
+
+    /// The middle channel's share of the largest one's range.
+    fn middle(&self) -> f32 {
+        let middle = self.largest.get(self.largest.len() / 2).unwrap_or(&0.0);
+        middle / self.largest.first().unwrap_or(&0.0).max(f32::MIN_POSITIVE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posterize::{
+        Architecture, Tensor,
+        checkpoint::StateTensor,
+        graph::Conv2d,
+        nn::Sequential,
+        quantization::{QConfig, QConfigMapping},
+    };
+
+    use super::Channels;
+
+    #[test]
+    fn the_worst_layer_is_the_one_with_the_most_unequal_channels() {
+        let net = Sequential::new().then(Conv2d::new(3, 4, 1)).then(Conv2d::new(4, 3, 1));
+        let mut state = Architecture::trace(&net).unwrap().init(0).state_dict();
+        let weights = |largest: &[f32], each: usize| {
+            let values = largest.iter().flat_map(|&v| std::iter::repeat_n(-v, each)).collect();
+            Tensor::new([largest.len(), each, 1, 1], values).unwrap()
+        };
+        state.insert("0.weight", StateTensor::Float(weights(&[1.0, 0.5, 0.25, 1.0], 3)));
+        state.insert("1.weight", StateTensor::Float(weights(&[0.001, 50.0, 0.1], 4)));
+        let float = Architecture::trace(&net).unwrap().load(&state).unwrap();
+        let convert = |qconfig| {
+            let mut observed = float.prepare(&QConfigMapping::global(qconfig)).unwrap();
+            observed.forward(&Tensor::zeros([1, 3, 4, 4])).unwrap();
+            observed.convert().unwrap()
+        };
+        let worst = Channels::worst(&float, &convert(QConfig::default_qconfig())).unwrap();
+        assert_eq!((worst.layer.as_str(), worst.lost), ("1", 2));
+        assert_eq!(worst.largest, [50.0, 0.1, 0.001]);
+        assert!((worst.scale - 50.0 / 127.5).abs() < 1e-6);
+        assert!(Channels::worst(&float, &convert(QConfig::recommended())).is_none());
+    }
+}
