@@ -74,6 +74,16 @@ impl ModelArgs {
         }
     }
 
+    /// The same options for another network, or the saved file `name`, which has none.
+    pub(crate) fn other(&self, name: &str, weights: Option<PathBuf>) -> Self {
+        let other = Self { name: name.to_owned(), weights, ..self.clone() };
+        if other.is_file() {
+            Self { activation: None, num_classes: None, width_mult: None, ..other }
+        } else {
+            other
+        }
+    }
+
     /// The network without weights.
     pub(crate) fn architecture(&self) -> Result<Architecture> {
         let published = models::config(&self.name)?;

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use posterize::{Tensor, executor::Engine};
+use posterize::{
+    Tensor,
+    data::PixelBatch,
+    executor::{Engine, Input},
+};
 
 use crate::{error::Result, ui::Ui};
 
@@ -10,8 +14,28 @@ use crate::{error::Result, ui::Ui};
 const WARM_UP_RUNS: u32 = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
 
+/// What a network is given, again and again.
+pub(crate) enum Pictures {
+    Tensor(Tensor),
+    Pixels(PixelBatch),
+}
+
+impl Pictures {
+    pub(crate) fn input(&self) -> Input<'_> {
+        match self {
+            Self::Tensor(images) => images.into(),
+            Self::Pixels(images) => images.into(),
+        }
+    }
+}
+
 /// Milliseconds per picture of each of `runs` runs after a warm-up.
-pub(crate) fn times(engine: &mut Engine, images: &Tensor, runs: u32, ui: &Ui) -> Result<Vec<f64>> {
+pub(crate) fn times(
+    engine: &mut Engine,
+    images: Input<'_>,
+    runs: u32,
+    ui: &Ui,
+) -> Result<Vec<f64>> {
     warm_up(engine, images)?;
     let bar = ui.steps_bar("timing", u64::from(runs));
     let mut times = Vec::with_capacity(runs as usize);
@@ -23,22 +47,22 @@ pub(crate) fn times(engine: &mut Engine, images: &Tensor, runs: u32, ui: &Ui) ->
     Ok(times)
 }
 
-/// The same for several engines that take `turns` turns of `runs` runs each, so that whatever else
-/// the machine does meanwhile slows all of them alike.
+/// The same for several engines, each with its own pictures, that take `turns` turns of `runs` runs
+/// each, so that whatever else the machine does meanwhile slows all of them alike.
 pub(crate) fn times_in_turns(
     engines: &mut [Engine],
-    images: &Tensor,
+    images: &[Input<'_>],
     turns: u32,
     runs: u32,
     ui: &Ui,
 ) -> Result<Vec<Vec<f64>>> {
-    for engine in &mut *engines {
+    for (engine, &images) in engines.iter_mut().zip(images) {
         warm_up(engine, images)?;
     }
     let mut times = vec![Vec::new(); engines.len()];
     let bar = ui.steps_bar("timing", u64::from(turns) * engines.len() as u64);
     for _ in 0..turns {
-        for (engine, times) in engines.iter_mut().zip(&mut times) {
+        for ((engine, &images), times) in engines.iter_mut().zip(images).zip(&mut times) {
             // The one before it left its own weights in the caches.
             engine.run(images)?;
             for _ in 0..runs {
@@ -51,7 +75,7 @@ pub(crate) fn times_in_turns(
     Ok(times)
 }
 
-fn warm_up(engine: &mut Engine, images: &Tensor) -> Result<()> {
+fn warm_up(engine: &mut Engine, images: Input<'_>) -> Result<()> {
     let start = Instant::now();
     let mut run = 0;
     while run < WARM_UP_RUNS || start.elapsed() < WARM_UP {
@@ -62,10 +86,14 @@ fn warm_up(engine: &mut Engine, images: &Tensor) -> Result<()> {
 }
 
 /// Milliseconds per picture of one run.
-fn time(engine: &mut Engine, images: &Tensor) -> Result<f64> {
+fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
+    let count = match images {
+        Input::Tensor(images) => images.shape()[0],
+        Input::Pixels { shape, .. } => shape[0],
+    };
     let start = Instant::now();
     engine.run(images)?;
-    Ok(start.elapsed().as_secs_f64() * 1e3 / images.shape()[0] as f64)
+    Ok(start.elapsed().as_secs_f64() * 1e3 / count as f64)
 }
 
 /// Noise in the range of normalized pictures, the same every time.
@@ -77,6 +105,17 @@ pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
     });
     let values = values.take(count * 3 * size * size).collect();
     Ok(Tensor::channels_last([count, 3, size, size], values)?)
+}
+
+/// Noise in all of 8 bits, the same every time.
+pub(crate) fn pixels(count: usize, size: usize) -> PixelBatch {
+    let mut state = 1u32;
+    let values = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let shape = [count, size, size, 3];
+    PixelBatch { shape, data: values.take(shape.iter().product()).collect() }
 }
 
 /// The smallest value that at least `share` of the values do not exceed (the nearest rank).

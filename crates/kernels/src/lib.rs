@@ -11,6 +11,7 @@ pub mod f32;
 pub mod geometry;
 pub mod int8;
 pub mod isa;
+pub mod peak;
 pub mod pool;
 pub mod reference;
 pub mod resample;

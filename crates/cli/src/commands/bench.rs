@@ -1,15 +1,20 @@
 //! `posterize bench MODEL`.
 
-use std::fmt;
+mod compare;
+mod flame;
+mod per_layer;
 
-use clap::Args;
+use std::{fmt, path::PathBuf};
+
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::{compare::Comparison, per_layer::PerLayer};
 use crate::{
     args::ThreadArgs,
     error::Result,
-    model::ModelArgs,
-    timing,
+    model::{Loaded, ModelArgs},
+    timing::{self, Pictures},
     ui::{Align, Table, Ui},
 };
 
@@ -27,6 +32,23 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
+    /// What the network is given: a normalised tensor, or pixels as they come from a decoder
+    #[arg(long, value_enum, value_name = "INPUT", default_value_t = InputKind::Float)]
+    input: InputKind,
+
+    /// Time every layer, and show its share of the most that the instruction set could do
+    #[arg(long)]
+    per_layer: bool,
+
+    /// Time another network in turns with it, and compare them: a file that `posterize quantize`
+    /// wrote, or a network's name
+    #[arg(long, value_name = "OTHER", conflicts_with = "per_layer")]
+    compare: Option<String>,
+
+    /// Checkpoint of the other network [default: fresh weights]
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    compare_weights: Option<PathBuf>,
+
     /// Leave batch norms and activations layers of their own
     #[arg(long)]
     no_fuse: bool,
@@ -35,47 +57,105 @@ pub(crate) struct Bench {
     threads: ThreadArgs,
 }
 
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+enum InputKind {
+    /// A tensor
+    Float,
+    /// 8-bit red, green and blue
+    Pixels,
+}
+
 /// Milliseconds per picture.
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(flatten)]
+    times: Times,
+    batch: u16,
+    threads: usize,
+    runs: u32,
+    isa: String,
+    input: InputKind,
+    fused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Comparison>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_layer: Option<PerLayer>,
+}
+
+/// One network's, in milliseconds per picture.
+#[derive(Debug, Serialize)]
+struct Times {
     model: String,
     precision: &'static str,
     median_ms: f64,
     min_ms: f64,
     p99_ms: f64,
     images_per_second: f64,
-    batch: u16,
-    threads: usize,
-    runs: u32,
-    isa: String,
-    fused: bool,
+}
+
+impl Times {
+    fn new(model: &Loaded, mut times: Vec<f64>) -> Self {
+        Self {
+            model: model.name.clone(),
+            precision: model.precision(),
+            images_per_second: 1e3 * times.len() as f64 / times.iter().sum::<f64>(),
+            median_ms: timing::percentile(&mut times, 0.5),
+            min_ms: timing::percentile(&mut times, 0.0),
+            p99_ms: timing::percentile(&mut times, 0.99),
+        }
+    }
 }
 
 impl Bench {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
-        let loaded = self.model.with_given_weights(ui)?;
-        let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
-        let images = timing::pictures(usize::from(self.batch), loaded.preprocessing.crop)?;
+        let loaded = self.prepare(self.model.with_given_weights(ui)?)?;
+        let pictures = self.pictures(&loaded)?;
         let mut engine = loaded.engine(options)?;
 
-        let mut times = timing::times(&mut engine, &images, self.runs, ui)?;
-
+        let (times, compared) = if let Some(other) = &self.compare {
+            let other = self.model.other(other, self.compare_weights.clone());
+            let other = self.prepare(other.with_given_weights(ui)?)?;
+            let (other_pictures, other_engine) = (self.pictures(&other)?, other.engine(options)?);
+            let mut engines = [engine, other_engine];
+            let inputs = [pictures.input(), other_pictures.input()];
+            let (own, compared) = compare::run(&mut engines, &inputs, &other, self.runs, ui)?;
+            (own, Some(compared))
+        } else {
+            (timing::times(&mut engine, pictures.input(), self.runs, ui)?, None)
+        };
+        let per_layer = if self.per_layer {
+            let profile = loaded.engine(options)?.profile(pictures.input(), self.runs as usize)?;
+            Some(PerLayer::new(profile, options))
+        } else {
+            None
+        };
         let report = Report {
-            median_ms: timing::percentile(&mut times, 0.5),
-            min_ms: timing::percentile(&mut times, 0.0),
-            p99_ms: timing::percentile(&mut times, 0.99),
-            images_per_second: 1e3 * times.len() as f64 / times.iter().sum::<f64>(),
-            precision: loaded.precision(),
-            model: loaded.name,
+            times: Times::new(&loaded, times),
             batch: self.batch,
             threads: options.threads,
             runs: self.runs,
             isa: options.isa.to_string(),
+            input: self.input,
             fused: !self.no_fuse,
+            compared,
+            per_layer,
         };
         ui.result(&report, &report)
+    }
+
+    fn prepare(&self, loaded: Loaded) -> Result<Loaded> {
+        if self.no_fuse { Ok(loaded) } else { loaded.fuse() }
+    }
+
+    fn pictures(&self, loaded: &Loaded) -> Result<Pictures> {
+        let (batch, size) = (usize::from(self.batch), loaded.preprocessing.crop);
+        match self.input {
+            InputKind::Float => timing::pictures(batch, size).map(Pictures::Tensor),
+            InputKind::Pixels => Ok(Pictures::Pixels(timing::pixels(batch, size))),
+        }
     }
 }
 
@@ -91,16 +171,23 @@ impl fmt::Display for Report {
             ("p99 ms", Align::Right),
             ("pictures/s", Align::Right),
         ]);
-        table.row([
-            self.model.clone(),
-            self.batch.to_string(),
-            self.threads.to_string(),
-            self.isa.clone(),
-            format!("{:.3}", self.median_ms),
-            format!("{:.3}", self.min_ms),
-            format!("{:.3}", self.p99_ms),
-            format!("{:.1}", self.images_per_second),
-        ]);
-        write!(f, "{table}")
+        let other = self.compared.as_ref().map(|compared| &compared.other);
+        for times in std::iter::once(&self.times).chain(other) {
+            table.row([
+                times.model.clone(),
+                self.batch.to_string(),
+                self.threads.to_string(),
+                self.isa.clone(),
+                format!("{:.3}", times.median_ms),
+                format!("{:.3}", times.min_ms),
+                format!("{:.3}", times.p99_ms),
+                format!("{:.1}", times.images_per_second),
+            ]);
+        }
+        write!(f, "{table}")?;
+        if let Some(compared) = &self.compared {
+            write!(f, "\n\n{} takes {compared}", self.times.model)?;
+        }
+        self.per_layer.as_ref().map_or(Ok(()), |per_layer| write!(f, "\n\n{per_layer}"))
     }
 }

@@ -1,6 +1,7 @@
 //! `posterize inspect MODEL [PATH]`.
 
 mod against;
+mod plan;
 mod quantized;
 
 use std::{fmt, path::PathBuf};
@@ -35,6 +36,14 @@ pub(crate) struct Inspect {
     /// After fusion: batch norms in the weights, activations in the layers before them
     #[arg(long)]
     fused: bool,
+
+    /// What an engine does: the kernel of every step, and where its output lies in memory
+    #[arg(long, conflicts_with = "against")]
+    plan: bool,
+
+    /// Pictures in a batch, for --plan
+    #[arg(long, value_name = "B", default_value_t = 1, requires = "plan", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
 
     /// Height and width of the pictures, in pixels [default: the model's own]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
@@ -85,6 +94,9 @@ struct Report {
 
 impl Inspect {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        if self.plan {
+            return self.plan(ui);
+        }
         if self.against.is_some() || self.model.is_file() {
             return self.quantized(ui);
         }
@@ -101,6 +113,26 @@ impl Inspect {
             let model: Architecture = self.model.architecture()?;
             self.report(path, size, model.graph(), model.module(path)?)?
         };
+        ui.result(&report, &report)
+    }
+
+    /// What an engine does with it. A float network is fused, as every other command runs it.
+    fn plan(&self, ui: &Ui) -> Result<()> {
+        let options = self.threads.options()?;
+        let loaded = self.model.with_given_weights(ui)?.fuse()?;
+        let path = self.path.as_deref().unwrap_or_default();
+        loaded.module(path)?;
+        let size = self.size.map_or(loaded.preprocessing.crop, usize::from);
+        let plan =
+            loaded.engine(options)?.plan_summary([usize::from(self.batch), 3, size, size])?;
+        let report = plan::Report {
+            isa: options.isa.to_string(),
+            threads: options.threads,
+            activation_bytes: plan.activation_bytes(),
+            model: loaded.name,
+            plan,
+        };
+        let report = report.below(path);
         ui.result(&report, &report)
     }
 

@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, what it leaves on the disk, how it ends.
 
+mod bench;
 mod checkpoints;
 mod evaluate;
 mod fetch_https;

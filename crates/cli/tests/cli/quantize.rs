@@ -34,13 +34,13 @@ impl Scene {
     }
 
     /// A quantized model.
-    fn int8(&self) -> PathBuf {
+    pub(crate) fn int8(&self) -> PathBuf {
         succeeds(&mut self.quantize("int8.safetensors"));
         self.path("int8.safetensors")
     }
 
     /// `posterize COMMAND FILE`.
-    fn with_file(&self, command: &str, file: &Path) -> Command {
+    pub(crate) fn with_file(&self, command: &str, file: &Path) -> Command {
         let mut posterize = posterize(&self.path("cache"));
         posterize.arg(command).arg(file);
         posterize

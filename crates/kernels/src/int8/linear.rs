@@ -82,4 +82,9 @@ impl Linear {
             self.gemm.run(pool, batch, [1, 1], input, output, &mut []);
         }
     }
+
+    /// Which kernel computes it, for profiles: that of a pointwise convolution.
+    pub fn kernel_name(&self) -> &'static str {
+        self.gemm.name()
+    }
 }

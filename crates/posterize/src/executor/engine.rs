@@ -7,6 +7,7 @@ use posterize_kernels::Pool;
 
 use super::plan::{Granularity, Plan, Source};
 use super::profile::{self, Profile};
+use super::summary::PlanSummary;
 use super::workspace::{Observe, Watch, Workspace};
 use super::{Input, Options};
 use crate::error::{Error, Result};
@@ -218,6 +219,30 @@ impl Engine {
             times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
         }
         Ok(profile::of(&plan, self.shared.model.graph(), batch, given, self.pool.threads(), times))
+    }
+
+    /// What a run of a batch `[N, C, H, W]` does, step by step, and where its values lie.
+    ///
+    /// ```
+    /// use posterize::executor::{Options, compile};
+    /// use posterize::graph::{Activation, Conv2d};
+    /// use posterize::nn::Sequential;
+    /// use posterize::Architecture;
+    ///
+    /// let net = Sequential::new().then(Conv2d::new(3, 8, 3)).then(Activation::ReLU);
+    /// let mut engine = compile(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
+    /// let plan = engine.plan_summary([1, 3, 8, 8])?;
+    /// assert_eq!(plan.steps[1].layers, ["1"]);
+    /// assert_eq!(plan.steps[1].bytes, 4 * 8 * 6 * 6);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn plan_summary(&mut self, [batch, picture @ ..]: [usize; 4]) -> Result<PlanSummary> {
+        let plan = self.plan(picture, Granularity::Blocks)?;
+        plan.check_batch(batch)?;
+        Ok(PlanSummary::new(&plan, self.shared.model.graph(), batch, self.pool.threads()))
     }
 
     fn run_watched(&mut self, images: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {

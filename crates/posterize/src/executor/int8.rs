@@ -171,7 +171,7 @@ impl Int8Kernel {
         match self {
             Self::Conv2d(conv) => conv.kernel_name(),
             Self::InvertedResidual(block) => block.kernel_name(),
-            Self::Linear(_) => "linear",
+            Self::Linear(linear) => linear.kernel_name(),
             Self::Clamp(_) => "clamp",
             Self::Add(_) => "add",
             Self::Mul(_) => "mul",

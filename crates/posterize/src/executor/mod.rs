@@ -13,13 +13,16 @@ mod int8;
 pub(crate) mod memory;
 mod plan;
 mod profile;
+mod summary;
 mod workspace;
 
 pub use engine::{Compile, Engine, compile};
 pub(crate) use float::{cat, clamp_of, flatten};
 pub use input::{Input, Normalize};
 pub use posterize_kernels::Isa;
+pub use posterize_kernels::peak::{Arithmetic, peak};
 pub use profile::{LayerProfile, Profile};
+pub use summary::{PlanSummary, PlannedStep};
 pub use workspace::Observe;
 
 use crate::data::Preprocessing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::plan::Plan;
+use super::summary;
 use super::workspace::Given;
 use crate::graph::{Graph, NodeId};
 
@@ -26,6 +27,8 @@ pub struct LayerProfile {
     pub kind: String,
     /// The kernel that ran.
     pub kernel: &'static str,
+    /// `float32` or `int8`: the output's type.
+    pub precision: &'static str,
     /// The output's shape for the whole batch.
     pub shape: Vec<usize>,
     /// Multiply-adds for the whole batch; 0 where there is no product.
@@ -47,13 +50,14 @@ pub(super) fn of(
         all.sort_unstable();
         all.get(all.len() / 2).map_or(0.0, Duration::as_secs_f64)
     });
-    let layer = |nodes: &[NodeId], kernel: &'static str, seconds: f64| {
+    let layer = |nodes: &[NodeId], kernel: &'static str, precision: &'static str, seconds: f64| {
         let last = nodes[nodes.len() - 1];
         let node = graph.node(last);
         LayerProfile {
             name: node.name.clone(),
             kind: node.op.kind(),
             kernel,
+            precision,
             shape: plan.shape(last, batch),
             multiply_adds: nodes
                 .iter()
@@ -68,12 +72,10 @@ pub(super) fn of(
         Given::Pixels(_) => plan.reads_float_input.then_some("normalize"),
     };
     let seconds = times.next().unwrap_or_default();
-    let input = preparation.map(|kernel| layer(&[NodeId(0)], kernel, seconds));
-    let steps = plan
-        .steps
-        .iter()
-        .zip(times)
-        .map(|(step, time)| layer(&step.nodes, step.kernel.name(), time));
+    let input = preparation.map(|kernel| layer(&[NodeId(0)], kernel, "float32", seconds));
+    let steps = plan.steps.iter().zip(times).map(|(step, time)| {
+        layer(&step.nodes, step.kernel.name(), summary::precision(&step.kernel), time)
+    });
     let [float_scratch, int8_scratch] = plan.scratch_len(threads, batch);
     let activation_bytes =
         4 * (plan.float_len * batch + float_scratch) + plan.int8_len * batch + int8_scratch;

@@ -103,7 +103,8 @@ impl<'a> Measure<'a> {
 
     /// Times all that was measured, in turns.
     pub(super) fn time(&mut self) -> Result<Vec<Row>> {
-        let times = timing::times_in_turns(&mut self.engines, &self.picture, TURNS, RUNS, self.ui)?;
+        let pictures = vec![(&self.picture).into(); self.engines.len()];
+        let times = timing::times_in_turns(&mut self.engines, &pictures, TURNS, RUNS, self.ui)?;
         let medians: Vec<f64> =
             times.into_iter().map(|mut times| timing::percentile(&mut times, 0.5)).collect();
         let rows = self.scores.iter().zip(&medians).map(|(score, &ms_per_image)| Row {

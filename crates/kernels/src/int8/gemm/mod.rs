@@ -31,6 +31,9 @@ mod avx512vnni;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::multiply_tiles;
+
 use std::ops::Range;
 
 use self::partition::Partition;
@@ -142,6 +145,11 @@ impl Gemm {
             (Isa::Amx(_), _) => "general_amx",
         };
         Self { geometry, groups, padding: vec![conv.input_zero_point; channels], name }
+    }
+
+    /// What profiles call it.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Input and output channels where this is the product of pixels with one matrix.

@@ -18,6 +18,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use self::done::Done;
+pub(crate) use self::tiles::multiply_tiles;
 use self::tiles::{Block, Configuration, release};
 use super::{MOST_ROWS, Output, Packed, Rows};
 use crate::int8::Requantize;

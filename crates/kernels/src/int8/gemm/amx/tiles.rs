@@ -2,6 +2,8 @@
 
 use std::arch::asm;
 
+use crate::isa::Amx;
+
 /// What `ldtilecfg` loads.
 #[repr(C, align(64))]
 pub(super) struct Configuration {
@@ -46,6 +48,32 @@ impl Configuration {
 pub(super) fn release() {
     // SAFETY: no tile is in use between blocks; only code behind an `Amx` comes here.
     unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+}
+
+/// Multiplies whole tiles, `loops` times four products of 16 x 16 outputs of depth 64, and nothing
+/// else: what tiles reach at most.
+pub(crate) fn multiply_tiles(_: Amx, loops: u64) {
+    Configuration::new(16, 64).load();
+    // SAFETY: tiles are configured, and zero.
+    unsafe {
+        asm!(
+            ".irp i, 0,1,2,3,4,5,6,7",
+            "tilezero tmm\\i",
+            ".endr",
+            "2:",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "dec {loops}",
+            "jnz 2b",
+            loops = inout(reg) loops.max(1) => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nomem, nostack),
+        );
+    }
+    release();
 }
 
 /// What the blocks of a panel have in common.
