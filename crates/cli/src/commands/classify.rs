@@ -4,13 +4,13 @@ use std::{
     fmt,
     io::Read,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use posterize::{
-    data::{Class, Picture, Preprocessing},
-    executor::Engine,
+    data::Picture,
+    executor::{Engine, Options},
     metrics,
 };
 use serde::Serialize;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
-    model::ModelArgs,
+    model::{Loaded, ModelArgs},
     ui::{Ui, percent},
 };
 
@@ -129,10 +129,27 @@ fn expand(argument: &str) -> Result<Vec<Source>, String> {
     if found.is_empty() { Err(format!("{argument}: no file matches")) } else { Ok(found) }
 }
 
+/// A picture as it was decoded, and how long that took.
+type Decoded = Result<(Picture, Duration)>;
+
+fn decode(source: &Source) -> Decoded {
+    let start = Instant::now();
+    let picture = source.picture()?;
+    Ok((picture, start.elapsed()))
+}
+
 impl Classify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
-        let loaded = self.model.with_trained_weights(&self.cache, ui)?.fuse()?;
+        // What is to be classified, and arguments that name nothing with their problems, in order.
+        let mut sources = Vec::new();
+        for argument in &self.pictures {
+            match expand(argument) {
+                Ok(expanded) => sources.extend(expanded.into_iter().map(Ok)),
+                Err(problem) => sources.push(Err((argument, problem))),
+            }
+        }
+        let (loaded, mut first) = self.load(&sources, options, ui)?;
         let mut engine = loaded.engine(options)?;
 
         let (mut pictures, mut failed) = (Vec::new(), Vec::new());
@@ -140,19 +157,18 @@ impl Classify {
             ui.error(&error);
             failed.push(Failed { path: path.to_path_buf(), error });
         };
-        for argument in &self.pictures {
-            let sources = match expand(argument) {
-                Ok(sources) => sources,
-                Err(problem) => {
-                    fail(Path::new(argument), problem);
+        for source in &sources {
+            let source = match source {
+                Ok(source) => source,
+                Err((argument, problem)) => {
+                    fail(Path::new(argument), problem.clone());
                     continue;
                 }
             };
-            for source in sources {
-                match classify(&source, &loaded.preprocessing, &loaded.classes, &mut engine) {
-                    Ok(classified) => pictures.push(classified),
-                    Err(error) => fail(source.path(), error.to_string()),
-                }
+            let decoded = first.take().unwrap_or_else(|| decode(source));
+            match decoded.and_then(|decoded| classify(source, decoded, &loaded, &mut engine)) {
+                Ok(classified) => pictures.push(classified),
+                Err(error) => fail(source.path(), error.to_string()),
             }
         }
         let (failures, total) = (failed.len(), failed.len() + pictures.len());
@@ -166,21 +182,41 @@ impl Classify {
             failed => Err(CliError::Pictures { failed, total }),
         }
     }
+
+    /// Loads the network; where there is a thread to spare, it decodes the first picture meanwhile.
+    fn load<E: Sync>(
+        &self,
+        sources: &[Result<Source, E>],
+        options: Options,
+        ui: &Ui,
+    ) -> Result<(Loaded, Option<Decoded>)> {
+        let first = sources.iter().find_map(|source| source.as_ref().ok());
+        std::thread::scope(|scope| {
+            let decoding =
+                first.filter(|_| options.threads > 1).map(|first| scope.spawn(|| decode(first)));
+            let loaded = self.model.with_trained_weights(&self.cache, ui)?.fuse()?;
+            let decoded = decoding.map(|decoding| {
+                decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            Ok((loaded, decoded))
+        })
+    }
 }
 
 fn classify(
     source: &Source,
-    preprocessing: &Preprocessing,
-    classes: &[Class],
+    (picture, decode): (Picture, Duration),
+    loaded: &Loaded,
     engine: &mut Engine,
 ) -> Result<Classified> {
     let start = Instant::now();
-    let crop = preprocessing.apply(&source.picture()?);
-    let decode_ms = start.elapsed().as_secs_f64() * 1e3;
+    let crop = loaded.preprocessing.apply(&picture);
+    let decode_ms = (decode + start.elapsed()).as_secs_f64() * 1e3;
     let start = Instant::now();
     let logits = engine.run(&crop)?;
     let model_ms = start.elapsed().as_secs_f64() * 1e3;
     let probabilities = metrics::softmax(logits.data());
+    let classes = &loaded.classes;
     let best = metrics::topk(logits.data(), BEST).into_iter().map(|(class, _)| Likely {
         class,
         folder: classes.get(class).map(|class| class.folder.clone()),
