@@ -214,12 +214,13 @@ fn trains_as_pytorch(name: &str) {
     match network.qat_model().unwrap() {
         // In eval mode a batch norm is one multiply-add, which costs digits far from zero.
         None => assert!(far <= if name == "edges" { 3e-4 } else { 1e-4 }, "logits: {far:e}"),
-        // Biases are rounded as well, which PyTorch leaves out: a step of the output's scale.
+        // Biases are rounded as well, which PyTorch leaves out: a value that rounds the other way for
+        // it is worth a step or two of the output's scale.
         Some(qat) => {
             let (_, rounds) = qat.activations().find(|(name, _)| *name == "classifier").unwrap();
             let step = rounds.qparams().per_tensor().unwrap().scale;
             for (a, b) in logits.data().iter().zip(&case.logits.values) {
-                assert!((a - b).abs() <= 1.01 * step, "{a} {b}, a step is {step}");
+                assert!((a - b).abs() <= 2.01 * step, "{a} {b}, a step is {step}");
             }
         }
     }
