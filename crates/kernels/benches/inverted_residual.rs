@@ -6,7 +6,7 @@
 //! POSTERIZE_ISA=avx512vnni cargo bench -p posterize-kernels --bench inverted_residual
 //! ```
 //!
-//! `2x30` in a name means 2 threads and 30 pictures. Throughput is in pictures.
+//! `2x30` in a name means 2 threads and 30 pictures. Throughput is in multiply-adds.
 
 mod layers;
 
@@ -90,7 +90,6 @@ fn blocks(c: &mut Criterion) {
             let mut group =
                 c.benchmark_group(format!("inverted_residual/{isa}/{network}/{threads}x{batch}"));
             group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-            group.throughput(Throughput::Elements(batch as u64));
             let mut seen = BTreeSet::new();
             for (at, depthwise) in layers.iter().enumerate() {
                 if depthwise.class != Class::Depthwise {
@@ -131,6 +130,9 @@ fn blocks(c: &mut Criterion) {
                 .expect("an inverted residual");
                 let input: Vec<u8> = bytes(pixels * inputs).collect();
                 let mut output = vec![0; output_pixels * outputs];
+                let expanding = expand.map_or(0, Layer::macs);
+                let macs = expanding + depthwise.macs() + project.macs();
+                group.throughput(Throughput::Elements(macs * batch as u64));
                 let mut scratch = vec![0; fused.scratch_len(threads)];
                 group.bench_function(format!("{name}/fused"), |b| {
                     b.iter(|| {
