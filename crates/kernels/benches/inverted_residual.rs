@@ -8,6 +8,7 @@
 //!
 //! `2x30` in a name means 2 threads and 30 pictures. Throughput is in multiply-adds.
 
+#[allow(dead_code, reason = "other benches need more of it")]
 mod layers;
 
 use std::collections::BTreeSet;
