@@ -63,9 +63,13 @@ fn model(dropout: f32) -> FloatModel {
     for (name, tensor) in &mut state {
         let mut values = numbers(tensor.data().len(), name.len() as u32);
         if name.ends_with("running_var") || name.ends_with("norm.weight") {
-            values.iter_mut().for_each(|x| *x = x.abs() + 0.5);
+            for x in &mut values {
+                *x = x.abs() + 0.5;
+            }
         } else if name.contains("classifier") || name.contains("linear") {
-            values.iter_mut().for_each(|x| *x *= 0.3);
+            for x in &mut values {
+                *x *= 0.3;
+            }
         }
         for (to, x) in std::sync::Arc::make_mut(tensor).data_mut().iter_mut().zip(values) {
             *to = x;

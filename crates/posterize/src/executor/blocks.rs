@@ -34,7 +34,9 @@ pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
         if parts.iter().any(|&part| replaced[part]) {
             continue;
         }
-        parts.iter().for_each(|&part| replaced[part] = true);
+        for &part in &parts {
+            replaced[part] = true;
+        }
         fused[parts[parts.len() - 1]] = Some(step);
     }
     let pairs = steps.into_iter().zip(fused).zip(replaced);

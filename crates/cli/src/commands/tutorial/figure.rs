@@ -84,7 +84,7 @@ fn render_channels(channels: &Channels) -> String {
     let _ = writeln!(
         svg,
         "<text class=\"below\" x=\"{:.1}\" y=\"{:.1}\">channels, largest first</text>",
-        (LEFT + RIGHT) / 2.0,
+        f64::midpoint(LEFT, RIGHT),
         BOTTOM + 20.0
     );
     svg + "</svg></figure>\n"
@@ -92,7 +92,7 @@ fn render_channels(channels: &Channels) -> String {
 
 /// The accuracy after each epoch, between the float network's and that before training.
 fn render_epochs(epochs: &Epochs) -> String {
-    let Epochs { epochs, float, untrained } = epochs;
+    let Epochs { rows: epochs, float, untrained } = epochs;
     let mut svg = open("Top-1 of the int8 network after each epoch, %");
     let reached = epochs.iter().map(|epoch| epoch.top1).chain(*untrained);
     let low = (reached.fold(*float, f64::min) / 10.0).floor().min(9.0) * 10.0;
@@ -106,7 +106,7 @@ fn render_epochs(epochs: &Epochs) -> String {
     let x = |epoch: usize| LEFT + pitch * (epoch as f64 + 0.25);
     let before = untrained.map(|top1| (0, top1));
     let points: Vec<(usize, f64)> =
-        before.into_iter().chain(epochs.iter().map(|epoch| (epoch.epoch, epoch.top1))).collect();
+        before.into_iter().chain(epochs.iter().map(|epoch| (epoch.number, epoch.top1))).collect();
     let path: Vec<String> =
         points.iter().map(|&(epoch, top1)| format!("{:.1},{:.1}", x(epoch), y(top1))).collect();
     reference(&mut svg, "limit", y(*float), "float");

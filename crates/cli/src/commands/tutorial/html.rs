@@ -31,7 +31,7 @@ pub(super) fn render(story: &Story) -> String {
             page += &figure::render(figure);
         }
         if let Some(Figure::Epochs(epochs)) = &step.figure {
-            page += &table(&Epochs::HEADS, epochs.epochs.iter().map(Epoch::cells));
+            page += &table(&Epochs::HEADS, epochs.rows.iter().map(Epoch::cells));
         }
         for finding in &step.findings {
             let _ = writeln!(page, "<p class=\"finding\">{}</p>", escaped(finding));

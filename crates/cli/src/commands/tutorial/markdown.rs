@@ -20,7 +20,7 @@ pub(super) fn render(story: &Story) -> String {
         }
         if let Some(Figure::Epochs(epochs)) = &step.figure {
             text.push('\n');
-            text += &table(Epochs::HEADS, epochs.epochs.iter().map(Epoch::cells));
+            text += &table(Epochs::HEADS, epochs.rows.iter().map(Epoch::cells));
         }
         for finding in &step.findings {
             let _ = write!(text, "\n{}\n", escaped(finding));

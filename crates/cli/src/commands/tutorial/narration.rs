@@ -222,7 +222,7 @@ pub(super) fn trained(
             ),
             figures(score),
         ],
-        figure: Some(Figure::Epochs(Epochs { epochs, float: float.top1, untrained })),
+        figure: Some(Figure::Epochs(Epochs { rows: epochs, float: float.top1, untrained })),
     }
 }
 

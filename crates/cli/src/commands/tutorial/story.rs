@@ -50,7 +50,7 @@ pub(super) struct Channels {
 /// How training went.
 #[derive(Debug)]
 pub(super) struct Epochs {
-    pub(super) epochs: Vec<Epoch>,
+    pub(super) rows: Vec<Epoch>,
     /// Top-1 of the float network, and of the int8 network before training, in percent.
     pub(super) float: f64,
     pub(super) untrained: Option<f64>,
@@ -65,7 +65,8 @@ impl Epochs {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Epoch {
     /// Counted from 1.
-    pub(super) epoch: usize,
+    #[serde(rename = "epoch")]
+    pub(super) number: usize,
     /// Mean over the training pictures.
     pub(super) loss: f64,
     /// Of the fake-quantized network on the training pictures, in percent.
@@ -78,7 +79,7 @@ impl Epoch {
     /// The cells below [`Epochs::HEADS`].
     pub(super) fn cells(&self) -> [String; 4] {
         [
-            self.epoch.to_string(),
+            self.number.to_string(),
             format!("{:.4}", self.loss),
             format!("{:.2}", self.train_top1),
             format!("{:.2}", self.top1),
@@ -144,9 +145,9 @@ pub(super) fn milliseconds(value: f64) -> String {
 impl Epochs {
     /// Two epochs.
     pub(super) fn example() -> Self {
-        let epoch = |epoch, loss, top1| Epoch { epoch, loss, train_top1: 70.0, top1 };
+        let epoch = |number, loss, top1| Epoch { number, loss, train_top1: 70.0, top1 };
         Self {
-            epochs: vec![epoch(1, 0.5, 80.0), epoch(2, 0.25, 90.0)],
+            rows: vec![epoch(1, 0.5, 80.0), epoch(2, 0.25, 90.0)],
             float: 92.0,
             untrained: Some(40.0),
         }

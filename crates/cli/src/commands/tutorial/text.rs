@@ -32,7 +32,7 @@ pub(super) fn step(number: usize, step: &Step) -> String {
     }
     if let Some(Figure::Epochs(epochs)) = &step.figure {
         let mut table = Table::new(Epochs::HEADS.map(|head| (head, Align::Right)));
-        epochs.epochs.iter().map(Epoch::cells).for_each(|cells| table.row(cells));
+        epochs.rows.iter().map(Epoch::cells).for_each(|cells| table.row(cells));
         let _ = write!(text, "\n\n{table}");
     }
     text += "\n";

@@ -194,14 +194,14 @@ impl Training {
         bar.finish_and_clear();
         let outcome = result?;
         let epochs = trainer.history().epochs.iter().map(|record| Epoch {
-            epoch: record.epoch + 1,
+            number: record.epoch + 1,
             loss: record.train_loss,
             train_top1: record.train_top1,
             top1: record.val_top1,
         });
-        let trained = trainer.network().qat_model()?.expect("it is trained with fake quantization");
+        let qat = trainer.network().qat_model()?.expect("it is trained with fake quantization");
         Ok(Trained {
-            model: trained.convert()?,
+            model: qat.convert()?,
             tree: (path, tree),
             epochs: epochs.collect(),
             kept: outcome.kept_epoch().epoch + 1,

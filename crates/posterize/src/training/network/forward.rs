@@ -358,7 +358,9 @@ impl Network {
         let activation = state.activation(&net.layers[index].epilogue);
         kernels::activate(*isa, pool, activation, y, output);
         if let Some((_, grid)) = self.units[index].product {
-            output.iter_mut().for_each(|integer| *integer *= grid.scale);
+            for integer in output.iter_mut() {
+                *integer *= grid.scale;
+            }
         }
     }
 }
