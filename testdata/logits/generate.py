@@ -47,6 +47,7 @@ CASES = [
     ("mobilenet_v2", {"width_mult": 0.35}, [2, 3, 96, 128]),
     ("mobilenet_v2", {"width_mult": 1.4, "num_classes": 10, "round_nearest": 16}, [1, 3, 64, 64]),
     ("mobilenet_v2", {"inverted_residual_setting": [[1, 24, 2, 1], [6, 32, 3, 2]]}, [1, 3, 50, 35]),
+    ("fashion_mobilenet_v2", {}, [2, 3, 28, 28]),
     ("tf_mobilenet_v2", {}, [1, 3, 224, 224]),
     ("tf_mobilenet_v2", {"width_mult": 0.35, "relu": True}, [2, 3, 97, 130]),
     ("efficientnet_lite0", {}, [1, 3, 224, 224]),

@@ -28,12 +28,13 @@ struct Case {
 
 impl Case {
     fn config(&self) -> Config {
-        let default = Config::default();
+        let default = models::config(&self.model).unwrap();
         Config {
             num_classes: self.num_classes.unwrap_or(default.num_classes),
             activation: self.relu.then_some(Activation::ReLU),
             width_mult: self.width_mult.unwrap_or(default.width_mult),
-            inverted_residual_setting: self.inverted_residual_setting.clone(),
+            inverted_residual_setting: (self.inverted_residual_setting.clone())
+                .or(default.inverted_residual_setting),
             round_nearest: self.round_nearest.unwrap_or(default.round_nearest),
             ..default
         }
