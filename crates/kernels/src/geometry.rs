@@ -101,6 +101,19 @@ impl Conv2dGeometry {
         self.groups == self.in_channels && self.groups == self.out_channels
     }
 
+    /// A 1x1 window, stride 1, no padding, one group: what [`Self::is_pointwise`] asks for.
+    pub fn pointwise(in_channels: usize, out_channels: usize) -> Self {
+        Self {
+            in_channels,
+            out_channels,
+            groups: 1,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            padding: Padding::default(),
+        }
+    }
+
     /// A 1x1 window, stride 1, no padding, one group: a matrix product.
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]

@@ -1,5 +1,7 @@
 //! Dense f32 tensors: shapes as PyTorch writes them, channels last in memory where they are pictures.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 
 /// How a tensor's values lie in memory; PyTorch's `torch.memory_format`.
@@ -101,6 +103,14 @@ impl Tensor {
     /// The values as they lie in memory, without the shape.
     pub fn into_data(self) -> Vec<f32> {
         self.data
+    }
+
+    /// The tensor itself where it is channels last, else a copy that is.
+    pub(crate) fn channels_last_or_copy(&self) -> Cow<'_, Self> {
+        match self.format {
+            MemoryFormat::ChannelsLast => Cow::Borrowed(self),
+            MemoryFormat::Contiguous => Cow::Owned(self.to_format(MemoryFormat::ChannelsLast)),
+        }
     }
 
     /// The same tensor with its values in another order in memory. A tensor without four dimensions

@@ -44,18 +44,6 @@ fn check_conv2d(
     }
 }
 
-fn unit_geometry(in_channels: usize, out_channels: usize) -> Conv2dGeometry {
-    Conv2dGeometry {
-        in_channels,
-        out_channels,
-        groups: 1,
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::default(),
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -64,7 +52,7 @@ proptest! {
         in_channels in 1_usize..70, out_channels in 1_usize..150, batch in 1_usize..4,
         size in [1_usize..12, 1_usize..12], with_bias: bool, clamp in clamps(), seed in 0_u64..99,
     ) {
-        let geometry = unit_geometry(in_channels, out_channels);
+        let geometry = Conv2dGeometry::pointwise(in_channels, out_channels);
         check_conv2d(geometry, batch, size, with_bias, clamp, seed);
     }
 
@@ -77,7 +65,7 @@ proptest! {
         batch in 1_usize..3, with_bias: bool, clamp in clamps(), seed in 0_u64..99,
     ) {
         let geometry = Conv2dGeometry {
-            groups: channels, kernel, stride, dilation, padding, ..unit_geometry(channels, channels)
+            groups: channels, kernel, stride, dilation, padding, ..Conv2dGeometry::pointwise(channels, channels)
         };
         let size = fitting(&geometry, extra);
         check_conv2d(geometry, batch, size, with_bias, clamp, seed);
@@ -92,7 +80,7 @@ proptest! {
     ) {
         let geometry = Conv2dGeometry {
             kernel, stride, dilation: [dilation, 1], padding,
-            ..unit_geometry(in_channels, out_channels)
+            ..Conv2dGeometry::pointwise(in_channels, out_channels)
         };
         let size = fitting(&geometry, extra);
         check_conv2d(geometry, batch, size, with_bias, clamp, seed);
@@ -108,7 +96,7 @@ proptest! {
     ) {
         let geometry = Conv2dGeometry {
             groups, kernel, stride, dilation, padding,
-            ..unit_geometry(groups * in_group, groups * out_group)
+            ..Conv2dGeometry::pointwise(groups * in_group, groups * out_group)
         };
         let size = fitting(&geometry, extra);
         check_conv2d(geometry, batch, size, with_bias, clamp, seed);
@@ -122,7 +110,7 @@ proptest! {
         let weight = numbers(in_features * out_features, seed);
         let bias = with_bias.then(|| numbers(out_features, seed + 1));
         let input = numbers(batch * in_features, seed + 2);
-        let geometry = unit_geometry(in_features, out_features);
+        let geometry = Conv2dGeometry::pointwise(in_features, out_features);
         let expected =
             conv2d(&geometry, &weight, bias.as_deref(), clamp, batch, [1, 1], &input);
         for isa in Isa::supported() {
@@ -157,7 +145,7 @@ fn layers_of_real_networks() {
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: Padding::symmetric(padding, padding),
-        ..unit_geometry(in_channels, out_channels)
+        ..Conv2dGeometry::pointwise(in_channels, out_channels)
     };
     let cases = [
         (square(1, 1, 0, 960, 160), [7, 7]),
@@ -187,7 +175,7 @@ fn a_clamp_keeps_nan_and_bounds_infinities() {
         clamp(isa, &pool, &repeated, Clamp::RELU6, &mut output);
         assert_eq!(format!("{output:?}"), format!("{expected:?}"), "{isa}");
 
-        let conv = Conv2d::new(isa, unit_geometry(1, 1), &[1.0], None, Clamp::RELU6);
+        let conv = Conv2d::new(isa, Conv2dGeometry::pointwise(1, 1), &[1.0], None, Clamp::RELU6);
         conv.run(&pool, 1, [7, 19], &repeated, &mut output, &mut []);
         assert_eq!(format!("{output:?}"), format!("{expected:?}"), "{isa} depthwise");
 
@@ -206,7 +194,7 @@ fn infinite_weights_do_not_meet_the_padding() {
         kernel: [3, 3],
         padding: Padding::symmetric(1, 1),
         groups: 20,
-        ..unit_geometry(20, 20)
+        ..Conv2dGeometry::pointwise(20, 20)
     };
     let mut weight = vec![0.0; 20 * 9];
     weight.chunks_exact_mut(9).for_each(|window| window[0] = f32::INFINITY);
@@ -226,14 +214,14 @@ fn kernels_say_their_names() {
         Conv2d::new(Isa::Scalar, geometry, &weight, None, Clamp::NONE).kernel_name()
     };
     let window = |geometry| Conv2dGeometry { kernel: [3, 3], stride: [2, 2], ..geometry };
-    assert_eq!(conv(unit_geometry(16, 32)), "f32_gemm_4x8_scalar");
-    assert_eq!(conv(window(unit_geometry(3, 32))), "f32_strip_gemm_4x8_scalar");
-    assert_eq!(conv(window(unit_geometry(16, 32))), "f32_im2row_gemm_4x8_scalar");
-    let depthwise = Conv2dGeometry { groups: 32, ..unit_geometry(32, 32) };
+    assert_eq!(conv(Conv2dGeometry::pointwise(16, 32)), "f32_gemm_4x8_scalar");
+    assert_eq!(conv(window(Conv2dGeometry::pointwise(3, 32))), "f32_strip_gemm_4x8_scalar");
+    assert_eq!(conv(window(Conv2dGeometry::pointwise(16, 32))), "f32_im2row_gemm_4x8_scalar");
+    let depthwise = Conv2dGeometry { groups: 32, ..Conv2dGeometry::pointwise(32, 32) };
     assert_eq!(conv(window(depthwise)), "f32_depthwise_k3s2_scalar");
     for isa in Isa::supported() {
         for out_channels in 1..100 {
-            let geometry = unit_geometry(1, out_channels + 1);
+            let geometry = Conv2dGeometry::pointwise(1, out_channels + 1);
             let weight = vec![0.0; out_channels + 1];
             let name = Conv2d::new(isa, geometry, &weight, None, Clamp::NONE).kernel_name();
             assert!(name.starts_with("f32_gemm_"), "{name}");

@@ -51,17 +51,9 @@ const SPECIALISED: &[Specialised] = &[depthwise::specialised, first_conv::specia
 ///
 /// ```
 /// use posterize_kernels::int8::{Conv2d, Requantize};
-/// use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
 ///
-/// let geometry = Conv2dGeometry {
-///     in_channels: 2,
-///     out_channels: 1,
-///     groups: 1,
-///     kernel: [1, 1],
-///     stride: [1, 1],
-///     dilation: [1, 1],
-///     padding: Padding::default(),
-/// };
+/// let geometry = Conv2dGeometry::pointwise(2, 1);
 /// let requantize = Requantize { multiplier: vec![0.5], zero_point: 10, min: 0, max: 255 };
 /// let conv = Conv2d::new(Isa::detect(), geometry, &[3, -1], &[4], 128, &requantize);
 /// let pool = Pool::new(1);

@@ -3,7 +3,7 @@
 use super::Requantize;
 use super::conv2d::ConvKernel;
 use super::gemm::Gemm;
-use crate::geometry::{Conv2dGeometry, Padding};
+use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::reference;
@@ -57,15 +57,7 @@ impl Linear {
             panic!("invalid linear layer: {defect}");
         }
         // A pointwise convolution over pixels that are rows.
-        let geometry = Conv2dGeometry {
-            in_channels: in_features,
-            out_channels: out_features,
-            groups: 1,
-            kernel: [1, 1],
-            stride: [1, 1],
-            dilation: [1, 1],
-            padding: Padding::default(),
-        };
+        let geometry = Conv2dGeometry::pointwise(in_features, out_features);
         let conv = reference::Conv2d { geometry, weight, bias, input_zero_point, requantize };
         Self { in_features, out_features, gemm: Gemm::new(isa, &conv) }
     }

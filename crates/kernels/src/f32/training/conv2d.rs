@@ -91,17 +91,9 @@ pub struct Gradients<'a> {
 ///
 /// ```
 /// use posterize_kernels::f32::training::{Conv2d, Gradients};
-/// use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
 ///
-/// let geometry = Conv2dGeometry {
-///     in_channels: 2,
-///     out_channels: 1,
-///     groups: 1,
-///     kernel: [1, 1],
-///     stride: [1, 1],
-///     dilation: [1, 1],
-///     padding: Padding::default(),
-/// };
+/// let geometry = Conv2dGeometry::pointwise(2, 1);
 /// let conv = Conv2d::new(Isa::detect(), geometry);
 /// let (pool, batch, size) = (Pool::new(1), 1, [1, 2]);
 /// let mut scratch = vec![0.0; conv.scratch_len(pool.threads(), batch, size)];

@@ -56,18 +56,6 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
     }
 }
 
-fn pointwise(in_channels: usize, out_channels: usize) -> Conv2dGeometry {
-    Conv2dGeometry {
-        in_channels,
-        out_channels,
-        groups: 1,
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::default(),
-    }
-}
-
 fn zero_point() -> impl Strategy<Value = u8> {
     prop_oneof![Just(0), Just(255), Just(128), any::<u8>()]
 }
@@ -150,7 +138,7 @@ fn every_tile_equals_the_definition() {
                 let seed = (columns * 1000 + rows * 100 + channels) as u64;
                 let numbers = Numbers::new(columns, channels, 30, [10, 240], seed);
                 let conv = reference::Conv2d {
-                    geometry: pointwise(channels, columns),
+                    geometry: Conv2dGeometry::pointwise(channels, columns),
                     weight: &numbers.weight,
                     bias: &numbers.bias,
                     input_zero_point: 120,
@@ -165,17 +153,20 @@ fn every_tile_equals_the_definition() {
 /// Blocks, tasks and panels of layers as networks have them.
 #[test]
 fn whole_layers_equal_the_definition() {
-    let three_by_three =
-        Conv2dGeometry { kernel: [3, 3], padding: Padding::symmetric(1, 1), ..pointwise(64, 80) };
+    let three_by_three = Conv2dGeometry {
+        kernel: [3, 3],
+        padding: Padding::symmetric(1, 1),
+        ..Conv2dGeometry::pointwise(64, 80)
+    };
     let first = Conv2dGeometry {
         kernel: [7, 7],
         stride: [2, 2],
         padding: Padding::symmetric(3, 3),
-        ..pointwise(3, 24)
+        ..Conv2dGeometry::pointwise(3, 24)
     };
     for (geometry, size) in [
-        (pointwise(24, 144), [28, 28]),
-        (pointwise(960, 160), [7, 7]),
+        (Conv2dGeometry::pointwise(24, 144), [28, 28]),
+        (Conv2dGeometry::pointwise(960, 160), [7, 7]),
         (three_by_three, [14, 14]),
         (first, [31, 33]),
     ] {
@@ -201,7 +192,7 @@ fn unusual_layers_equal_the_definition() {
         let mut numbers = Numbers::new(18, channels, 50, [0, 255], 1);
         numbers.requantize.multiplier = vec![multiplier; 18];
         let conv = reference::Conv2d {
-            geometry: pointwise(channels, 18),
+            geometry: Conv2dGeometry::pointwise(channels, 18),
             weight: &numbers.weight,
             bias: &numbers.bias,
             input_zero_point: 127,
@@ -233,7 +224,7 @@ fn extremes_are_exact_where_vpmaddubsw_saturates() {
                 let multiplier = vec![1.0 / (128.0 * channels as f32); columns];
                 let zero_point = if (w < 0) == (input_zero_point == 0) { 255 } else { 0 };
                 let requantize = Requantize { multiplier, zero_point, min: 0, max: 255 };
-                let geometry = pointwise(channels, columns);
+                let geometry = Conv2dGeometry::pointwise(channels, columns);
                 let conv = reference::Conv2d {
                     geometry,
                     weight: &weight,
@@ -273,7 +264,7 @@ fn extremes_are_exact_where_vpmaddubsw_saturates() {
 fn defects_are_named() {
     let numbers = Numbers::new(4, 6, 0, [0, 255], 0);
     let good = reference::Conv2d {
-        geometry: pointwise(6, 4),
+        geometry: Conv2dGeometry::pointwise(6, 4),
         weight: &numbers.weight,
         bias: &numbers.bias,
         input_zero_point: 0,

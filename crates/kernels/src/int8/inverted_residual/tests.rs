@@ -69,18 +69,6 @@ impl Layer {
     }
 }
 
-fn pointwise(in_channels: usize, out_channels: usize) -> Conv2dGeometry {
-    Conv2dGeometry {
-        in_channels,
-        out_channels,
-        groups: 1,
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::default(),
-    }
-}
-
 /// What one case is made from.
 #[derive(Debug)]
 struct Case {
@@ -165,11 +153,16 @@ fn check(case: &Case, input: &[u8]) -> Result<(), TestCaseError> {
     let &Case { channels: [c, hidden, out], depthwise, batch, size, zero_points, range, .. } = case;
     let [x, e, d, p] = zero_points;
     let e = if case.expands { e } else { x };
-    let expand = case
-        .expands
-        .then(|| Layer::new(pointwise(c, hidden), [x, e], range, case.seed.rotate_left(8)));
+    let expand = case.expands.then(|| {
+        Layer::new(Conv2dGeometry::pointwise(c, hidden), [x, e], range, case.seed.rotate_left(8))
+    });
     let depthwise = Layer::new(depthwise, [e, d], range, case.seed.rotate_left(16));
-    let project = Layer::new(pointwise(hidden, out), [d, p], [0, 255], case.seed.rotate_left(24));
+    let project = Layer::new(
+        Conv2dGeometry::pointwise(hidden, out),
+        [d, p],
+        [0, 255],
+        case.seed.rotate_left(24),
+    );
     let sides = [
         QParams8 { scale: 0.02, zero_point: x },
         QParams8 { scale: 0.03, zero_point: p },

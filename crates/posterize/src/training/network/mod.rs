@@ -34,7 +34,7 @@ use crate::executor::aligned::Aligned;
 use crate::graph::Graph;
 use crate::model::FloatModel;
 use crate::quantization::{Blocks, QatModel};
-use crate::tensor::{MemoryFormat, Tensor};
+use crate::tensor::Tensor;
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -186,13 +186,7 @@ impl Network {
         labels: &[usize],
         loss: &CrossEntropy,
     ) -> Result<StepResult> {
-        let converted;
-        let images = if images.format() == MemoryFormat::ChannelsLast {
-            images
-        } else {
-            converted = images.to_format(MemoryFormat::ChannelsLast);
-            &converted
-        };
+        let images = &*images.channels_last_or_copy();
         self.lay_out(images)?;
         if let Err(error) = self.forward(images.data(), Mode::Train) {
             // What stopped it may come from a layer before.
@@ -216,13 +210,7 @@ impl Network {
     /// # Errors
     /// The pictures do not fit the network.
     pub fn evaluate_forward(&mut self, images: &Tensor) -> Result<Tensor> {
-        let converted;
-        let images = if images.format() == MemoryFormat::ChannelsLast {
-            images
-        } else {
-            converted = images.to_format(MemoryFormat::ChannelsLast);
-            &converted
-        };
+        let images = &*images.channels_last_or_copy();
         self.lay_out(images)?;
         self.forward(images.data(), Mode::Evaluate)?;
         self.output(images)

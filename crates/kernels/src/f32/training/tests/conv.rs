@@ -213,18 +213,6 @@ fn check_sums(isa: Isa, act: Activation<'_>, y: &[f32], grad: &[f32], sums: &Cha
     }
 }
 
-fn unit(in_channels: usize, out_channels: usize) -> Conv2dGeometry {
-    Conv2dGeometry {
-        in_channels,
-        out_channels,
-        groups: 1,
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::default(),
-    }
-}
-
 /// An input a little larger than the window needs.
 fn fitting(geometry: &Conv2dGeometry, extra: [usize; 2]) -> [usize; 2] {
     let padding = geometry.padding;
@@ -243,7 +231,7 @@ proptest! {
         in_channels in 1_usize..70, out_channels in 2_usize..110, batch in 1_usize..4,
         size in [1_usize..16, 1_usize..16], fused: bool, seed in 0_u64..99,
     ) {
-        check(unit(in_channels, out_channels), batch, size, fused, seed);
+        check(Conv2dGeometry::pointwise(in_channels, out_channels), batch, size, fused, seed);
     }
 
     #[test]
@@ -256,7 +244,7 @@ proptest! {
         fused: bool, seed in 0_u64..99,
     ) {
         let geometry =
-            Conv2dGeometry { groups: channels, kernel, stride, dilation, padding, ..unit(channels, channels) };
+            Conv2dGeometry { groups: channels, kernel, stride, dilation, padding, ..Conv2dGeometry::pointwise(channels, channels) };
         check(geometry, batch, fitting(&geometry, extra), fused, seed);
     }
 
@@ -269,7 +257,7 @@ proptest! {
     ) {
         let geometry = Conv2dGeometry {
             groups, kernel, stride, dilation, padding,
-            ..unit(groups * in_group, groups * out_group)
+            ..Conv2dGeometry::pointwise(groups * in_group, groups * out_group)
         };
         check(geometry, batch, fitting(&geometry, extra), fused, seed);
     }
@@ -282,7 +270,7 @@ fn layers_of_real_networks() {
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: Padding::symmetric(padding, padding),
-        ..unit(in_channels, out_channels)
+        ..Conv2dGeometry::pointwise(in_channels, out_channels)
     };
     let same = Padding { top: 0, left: 0, bottom: 1, right: 1 };
     let cases = [

@@ -95,10 +95,26 @@ pub(super) struct Block {
     pub(super) last: usize,
 }
 
+/// Fetches eight lines of weights for later.
+macro_rules! fetch {
+    () => {
+        "prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        prefetcht1 [{ahead} + 256]
+        prefetcht1 [{ahead} + 320]
+        prefetcht1 [{ahead} + 384]
+        prefetcht1 [{ahead} + 448]
+        add {ahead}, 512
+        "
+    };
+}
+
 /// One function that computes a block: `init` loads biases into accumulators, `step` multiplies
 /// one step of rows and weights, moving the pointer to the weights on, `store` stores accumulators.
 macro_rules! block {
-    ($name:ident($($row:ident: $pointer:literal),*): $init:literal, $step:literal, $store:literal) => {
+    ($name:ident($($row:ident: $pointer:literal),*): $init:literal, $step:expr, $store:literal) => {
         /// # Safety
         /// Tiles must be configured for the step and the rows of this block, whose bytes must be
         /// readable; there must be as many biases and weights as the name says, and room for as
@@ -147,34 +163,20 @@ impl Block {
         tileloadd tmm1, [{bias} + {zero} + 64]
         tileloadd tmm2, [{bias} + {zero}]
         tileloadd tmm3, [{bias} + {zero} + 64]",
-        "tileloadd tmm4, [{a} + {stride}]
+        concat!(
+            "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
-        tdpbusd tmm0, tmm4, tmm6
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        add {weights}, {tile}
+        tdpbusd tmm0, tmm4, tmm6\n",
+            fetch!(),
+            "add {weights}, {tile}
         tileloadd tmm7, [{weights} + {line}]
         tdpbusd tmm1, tmm4, tmm7
         add {weights}, {tile}
         tileloadd tmm5, [{b} + {stride}]
-        tdpbusd tmm2, tmm5, tmm6
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        tdpbusd tmm3, tmm5, tmm7",
+        tdpbusd tmm2, tmm5, tmm6\n",
+            fetch!(),
+            "tdpbusd tmm3, tmm5, tmm7"
+        ),
         "tilestored [{accumulators} + {line}], tmm0
         tilestored [{accumulators} + {line} + 1024], tmm1
         tilestored [{accumulators} + {line} + 2048], tmm2
@@ -199,49 +201,19 @@ impl Block {
     block!(one_by_two(a: "a"):
         "tileloadd tmm0, [{bias} + {zero}]
         tileloadd tmm1, [{bias} + {zero} + 64]",
-        "tileloadd tmm4, [{a} + {stride}]
+        concat!(
+            "tileloadd tmm4, [{a} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
-        tdpbusd tmm0, tmm4, tmm6
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        add {weights}, {tile}
+        tdpbusd tmm0, tmm4, tmm6\n",
+            fetch!(),
+            fetch!(),
+            "add {weights}, {tile}
         tileloadd tmm7, [{weights} + {line}]
-        tdpbusd tmm1, tmm4, tmm7
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        prefetcht1 [{ahead}]
-        prefetcht1 [{ahead} + 64]
-        prefetcht1 [{ahead} + 128]
-        prefetcht1 [{ahead} + 192]
-        prefetcht1 [{ahead} + 256]
-        prefetcht1 [{ahead} + 320]
-        prefetcht1 [{ahead} + 384]
-        prefetcht1 [{ahead} + 448]
-        add {ahead}, 512
-        add {weights}, {tile}",
+        tdpbusd tmm1, tmm4, tmm7\n",
+            fetch!(),
+            fetch!(),
+            "add {weights}, {tile}"
+        ),
         "tilestored [{accumulators} + {line}], tmm0
         tilestored [{accumulators} + {line} + 1024], tmm1"
     );
