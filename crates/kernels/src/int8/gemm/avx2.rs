@@ -2,7 +2,9 @@
 //!
 //! `vpmaddubsw` would need fewer instructions, but it saturates: 2 · 255 · 127 > 32,767.
 //!
-//! Rows are widened once for all panels, some rows at a time, into a buffer on the stack.
+//! Rows are widened once for all panels, some rows at a time, into a buffer on the stack. Weights are
+//! widened when they are packed, except where that makes them so many bytes that fetching them takes
+//! longer than widening them again for each tile.
 
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
@@ -24,14 +26,18 @@ const VECTORS: usize = 2;
 const PANEL: usize = VECTORS * VECTOR;
 /// Rows of the largest micro-kernel: 12 accumulators, two weights, one activation, one product.
 const ROWS: usize = 6;
-/// Rows that are widened together, at most.
-const WIDENED_ROWS: usize = 4 * ROWS;
+/// Rows that are widened together, at most: all of a picture of 7 x 7, so that the weights of such a
+/// layer pass by once.
+const WIDENED_ROWS: usize = 16 * ROWS;
+/// From so many weights on they are packed as i8: in 16 bits they would fill half of a second-level
+/// cache of 2 MiB, and come from behind it on every run.
+const NARROW_FROM: usize = 512 * 1024;
 /// Values that the buffer of widened rows holds. What a pool's thread has for a stack is 16 times
 /// as large, and the second-level cache at least four times.
 const BUFFER: usize = 32 * 1024;
 
 /// Panels of `bias[n] multiplier[n] weight[taps][steps][2][n][2]` with `n` = 8 times their vectors,
-/// the weights as i16.
+/// the weights as i16, or as i8 where they are [narrow](NARROW_FROM).
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -39,8 +45,7 @@ pub(super) struct Weights {
     packed: Lines,
     taps: usize,
     channels: usize,
-    /// No product of an accumulator and its multiplier overflows.
-    fitting: bool,
+    kernels: &'static Kernels,
 }
 
 /// Values of a widened row: every step has four.
@@ -57,13 +62,15 @@ impl Weights {
     pub(super) fn new(_: Avx2, operand: &Operand<'_>, requantize: &Requantize) -> Self {
         let &Operand { columns, channels, taps, .. } = operand;
         let steps = channels.div_ceil(4);
+        let narrow = columns * channels * taps >= NARROW_FROM;
+        let weight_bytes = if narrow { size_of::<i8>() } else { size_of::<i16>() };
         let mut panels = Vec::new();
         let mut offset = 0;
         for first in (0..columns).step_by(PANEL) {
             let columns = PANEL.min(columns - first);
             let vectors = columns.div_ceil(VECTOR);
             panels.push(Panel { vectors, first, columns, offset });
-            let bytes = vectors * VECTOR * (8 + taps * steps * 8);
+            let bytes = vectors * VECTOR * (8 + taps * steps * 4 * weight_bytes);
             offset += bytes.next_multiple_of(Lines::LEN);
         }
         let mut packed = Lines::zeroed(offset / Lines::LEN);
@@ -80,16 +87,24 @@ impl Weights {
                 for tap in 0..taps {
                     for channel in 0..channels {
                         let (step, byte) = position(channel, channels);
-                        let weight = i16::from(operand.at(column, tap, channel));
+                        // Sign-extended: an i8 is the lower byte of its i16.
+                        let weight = i16::from(operand.at(column, tap, channel)).to_le_bytes();
                         let pair = (tap * steps + step) * 2 + byte / 2;
                         let place = (pair * width + c) * 2 + byte % 2;
-                        weights[place * 2..][..2].copy_from_slice(&weight.to_ne_bytes());
+                        weights[place * weight_bytes..][..weight_bytes]
+                            .copy_from_slice(&weight[..weight_bytes]);
                     }
                 }
             }
         }
-        let fitting = operand.products_fit();
-        Self { requantize: requantize.clone(), panels, packed, taps, channels, fitting }
+        let kernels = if narrow {
+            &NARROW
+        } else if operand.products_fit() {
+            &FITTING
+        } else {
+            &CLAMPING
+        };
+        Self { requantize: requantize.clone(), panels, packed, taps, channels, kernels }
     }
 
     /// [`Packed::multiply`].
@@ -115,7 +130,7 @@ impl Weights {
         let (tiles, rest) = (rows.len / ROWS, rows.len % ROWS);
         let first_of_rest = rows.len - rest;
         for panel in &self.panels[panels] {
-            let kernels = &TILES[panel.vectors - 1];
+            let kernels = &self.kernels[panel.vectors - 1];
             let output = Output { start: output.at(0, panel.first), ..output };
             let mut call = Tiles {
                 count: tiles,
@@ -123,7 +138,6 @@ impl Weights {
                 depth,
                 panel: self.packed.bytes()[panel.offset..].as_ptr(),
                 requantize: &self.requantize,
-                fitting: self.fitting,
                 output,
                 columns: panel.columns,
             };
@@ -206,33 +220,76 @@ struct Tiles<'a> {
     depth: usize,
     panel: *const u8,
     requantize: &'a Requantize,
-    /// No product of an accumulator and its multiplier overflows.
-    fitting: bool,
     output: Output,
     columns: usize,
 }
 
 type TilesFn = unsafe fn(&Tiles<'_>);
 
-macro_rules! tiles {
-    ($vectors:literal: $($rows:literal)*) => { [$(u8i8_gemm_avx2::<$rows, $vectors>),*] };
+/// Micro-kernels by vectors and rows, each less one.
+type Kernels = [[TilesFn; ROWS]; VECTORS];
+
+macro_rules! kernels {
+    ($weight:ty, $fitting:literal: $($rows:literal)*) => {
+        [
+            [$(u8i8_gemm_avx2::<$weight, $rows, 1, $fitting>),*],
+            [$(u8i8_gemm_avx2::<$weight, $rows, 2, $fitting>),*],
+        ]
+    };
 }
 
-/// Micro-kernels by vectors and rows, each less one.
-static TILES: [[TilesFn; ROWS]; VECTORS] = [tiles!(1: 1 2 3 4 5 6), tiles!(2: 1 2 3 4 5 6)];
+/// For weights as i16, where no product of an accumulator and its multiplier overflows.
+static FITTING: Kernels = kernels!(i16, true: 1 2 3 4 5 6);
+/// For weights as i16.
+static CLAMPING: Kernels = kernels!(i16, false: 1 2 3 4 5 6);
+/// For weights as i8, whose columns are long: the clamp is a small part of the work.
+static NARROW: Kernels = kernels!(i8, false: 1 2 3 4 5 6);
 
-/// `R` rows times `V` vectors of 8 columns, tile after tile.
+/// How a weight lies in a panel.
+trait Weight {
+    /// Loads 16 weights as i16.
+    ///
+    /// # Safety
+    /// Needs AVX2. There must be 16 weights at `from`, aligned to their length.
+    unsafe fn load(from: *const u8) -> __m256i;
+}
+
+impl Weight for i16 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(from: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_load_si256(from.cast()) }
+    }
+}
+
+impl Weight for i8 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(from: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi8_epi16(_mm_load_si128(from.cast())) }
+    }
+}
+
+/// `R` rows times `V` vectors of 8 columns, tile after tile. `FITTING` says that no product of an
+/// accumulator and its multiplier overflows.
 ///
 /// # Safety
 /// Needs AVX2. `rows` must hold `R` rows for each tile; `panel` must have been packed for rows of
-/// this depth with `V` vectors; `output` must be writable at the first `columns ≤ 8 * V` bytes of
+/// this depth with `V` vectors and weights of type `W`; `output` must be writable at the first `columns ≤ 8 * V` bytes of
 /// each row.
 #[target_feature(enable = "avx2")]
-unsafe fn u8i8_gemm_avx2<const R: usize, const V: usize>(tiles: &Tiles<'_>) {
+unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTING: bool>(
+    tiles: &Tiles<'_>,
+) {
     let header = tiles.panel;
     let stride = tiles.depth * size_of::<i16>();
     let epilogue = Epilogue::new(tiles.requantize);
     let last = V - 1;
+    let whole = tiles.columns == V * VECTOR;
+    // Of the weights for a pair of channels, of one vector and of a panel.
+    let (vector, panel) = (VECTOR * 2 * size_of::<W>(), tiles.depth * V * VECTOR * size_of::<W>());
     // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
     // of multipliers; for each pair of channels, `V` vectors of weights follow. Rows are read within
     // their `depth` values. Outputs are as the caller promised.
@@ -254,7 +311,7 @@ unsafe fn u8i8_gemm_avx2<const R: usize, const V: usize>(tiles: &Tiles<'_>) {
             while k < stride {
                 let mut w = [zero; V];
                 for (v, w) in w.iter_mut().enumerate() {
-                    *w = _mm256_load_si256(weights.add(v * 32).cast());
+                    *w = W::load(weights.add(v * vector));
                 }
                 for_rows!(I in 0 1 2 3 4 5 => {
                     let x = rows.add(I * stride + k).cast::<i32>().read_unaligned();
@@ -265,30 +322,37 @@ unsafe fn u8i8_gemm_avx2<const R: usize, const V: usize>(tiles: &Tiles<'_>) {
                         acc[I][last] = _mm256_add_epi32(acc[I][last], product);
                     }
                 });
-                weights = weights.add(V * 32);
+                // The next panel's, from behind the second-level cache: while these are multiplied
+                // there is time. Behind the last panel it may be any address.
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(panel).cast());
+                weights = weights.add(V * vector);
                 k += 4;
             }
 
+            // Where columns are missing, whole vectors go to the stack first: a copy of so many bytes
+            // is a call, and a call in here would spill all accumulators.
+            let mut staged = [MaybeUninit::<[u8; 16]>::uninit(); R];
+            let to = if whole {
+                output
+            } else {
+                Output { start: staged.as_mut_ptr().cast(), stride: 16 }
+            };
             // Four vectors of accumulators become 32 bytes: two rows of two vectors, four of one.
             // Where rows run out, the last stands in for them.
             macro_rules! requantize {
                 ($acc:expr) => {{
                     let m = [m[0], m[last], m[0], m[last]];
-                    if tiles.fitting {
-                        epilogue.apply_fitting($acc, m)
-                    } else {
-                        epilogue.apply($acc, m)
-                    }
+                    if FITTING { epilogue.apply_fitting($acc, m) } else { epilogue.apply($acc, m) }
                 }};
             }
             if V == 2 {
                 for_rows!(I in 0 2 4 => {
                     let (a, b) = (acc[I], acc[if I + 1 < R { I + 1 } else { I }]);
                     let bytes = requantize!([a[0], a[last], b[0], b[last]]);
-                    store(_mm256_castsi256_si128(bytes), output.at(I, 0), tiles.columns);
+                    _mm_storeu_si128(to.at(I, 0).cast(), _mm256_castsi256_si128(bytes));
                     if I + 1 < R {
                         let bytes = _mm256_extracti128_si256::<1>(bytes);
-                        store(bytes, output.at(I + 1, 0), tiles.columns);
+                        _mm_storeu_si128(to.at(I + 1, 0).cast(), bytes);
                     }
                 });
             } else {
@@ -301,57 +365,26 @@ unsafe fn u8i8_gemm_avx2<const R: usize, const V: usize>(tiles: &Tiles<'_>) {
                     let bytes = requantize!([acc[I][0], acc[b][0], acc[c][0], acc[d][0]]);
                     let (low, high) =
                         (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-                    store_half(low, output.at(I, 0), tiles.columns);
+                    _mm_storel_epi64(to.at(I, 0).cast(), low);
                     if I + 1 < R {
-                        store_half(_mm_unpackhi_epi64(low, low), output.at(I + 1, 0), tiles.columns);
+                        _mm_storel_epi64(to.at(I + 1, 0).cast(), _mm_unpackhi_epi64(low, low));
                     }
                     if I + 2 < R {
-                        store_half(high, output.at(I + 2, 0), tiles.columns);
+                        _mm_storel_epi64(to.at(I + 2, 0).cast(), high);
                     }
                     if I + 3 < R {
                         let bytes = _mm_unpackhi_epi64(high, high);
-                        store_half(bytes, output.at(I + 3, 0), tiles.columns);
+                        _mm_storel_epi64(to.at(I + 3, 0).cast(), bytes);
                     }
                 });
             }
+            if !whole {
+                for i in 0..R {
+                    output.at(i, 0).copy_from_nonoverlapping(to.at(i, 0), tiles.columns);
+                }
+            }
             rows = rows.add(R * stride);
             output.start = output.at(R, 0);
-        }
-    }
-}
-
-/// Writes the columns that exist of 16.
-///
-/// # Safety
-/// The first `columns` bytes from `output` on must be writable.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store(bytes: __m128i, output: *mut u8, columns: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if columns == 16 {
-            _mm_storeu_si128(output.cast(), bytes);
-        } else {
-            let mut values = [0u8; 16];
-            _mm_storeu_si128(values.as_mut_ptr().cast(), bytes);
-            output.copy_from_nonoverlapping(values.as_ptr(), columns);
-        }
-    }
-}
-
-/// As [`store`], of 8.
-///
-/// # Safety
-/// As for [`store`].
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store_half(bytes: __m128i, output: *mut u8, columns: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if columns == 8 {
-            _mm_storel_epi64(output.cast(), bytes);
-        } else {
-            store(bytes, output, columns);
         }
     }
 }

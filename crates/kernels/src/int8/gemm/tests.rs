@@ -185,6 +185,25 @@ fn whole_layers_equal_the_definition() {
     }
 }
 
+/// So many weights that AVX2's kernels take them as i8: every number of rows and vectors of columns.
+#[test]
+fn heavy_layers_equal_the_definition() {
+    for (channels, columns) in [(1039, 521), (1024, 527), (2048, 256)] {
+        let numbers = Numbers::new(columns, channels, 9, [0, 250], 4);
+        assert!(numbers.weight.len() >= 512 * 1024);
+        for rows in [1, 2, 3, 4, 5, 6, 13] {
+            let conv = reference::Conv2d {
+                geometry: Conv2dGeometry::pointwise(channels, columns),
+                weight: &numbers.weight,
+                bias: &numbers.bias,
+                input_zero_point: 130,
+                requantize: &numbers.requantize,
+            };
+            check(&conv, 1, 1, [rows, 1], 6);
+        }
+    }
+}
+
 /// Rows too long for every buffer, and products that overflow an i32.
 #[test]
 fn unusual_layers_equal_the_definition() {
