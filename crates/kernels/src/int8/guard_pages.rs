@@ -1,7 +1,8 @@
 //! No kernel touches a byte outside its slices: each lies against a page that must not be touched.
 //!
 //! This sees what AddressSanitizer (`scripts/sanitize`) cannot: assembly, such as the loads of AMX
-//! tiles. A stray access ends the test process with a segmentation fault.
+//! tiles. A stray access ends the test process with a segmentation fault; that it does is tested by
+//! [`super::planted_strays`].
 
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr;
@@ -32,22 +33,22 @@ const PRIVATE_ANONYMOUS: c_int = 0x22;
 const PAGE: usize = 4096;
 
 /// Which end of a slice lies against an inaccessible page.
-#[derive(Clone, Copy, Debug)]
-enum Against {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Against {
     Start,
     End,
 }
 
 /// Bytes between two inaccessible pages.
-struct Guarded {
+pub(super) struct Guarded {
     map: *mut u8,
     mapped: usize,
-    start: *mut u8,
-    len: usize,
+    pub(super) start: *mut u8,
+    pub(super) len: usize,
 }
 
 impl Guarded {
-    fn new(len: usize, against: Against) -> Self {
+    pub(super) fn new(len: usize, against: Against) -> Self {
         let inside = len.next_multiple_of(PAGE).max(PAGE);
         let mapped = inside + 2 * PAGE;
         // SAFETY: a new map, which overlaps no other.
@@ -64,7 +65,7 @@ impl Guarded {
         Self { map, mapped, start: map.wrapping_add(PAGE + skip), len }
     }
 
-    fn copy_of(bytes: &[u8], against: Against) -> Self {
+    pub(super) fn copy_of(bytes: &[u8], against: Against) -> Self {
         let mut guarded = Self::new(bytes.len(), against);
         guarded.bytes().copy_from_slice(bytes);
         guarded
@@ -107,7 +108,7 @@ fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2]) {
     }
 }
 
-fn geometry(
+pub(super) fn geometry(
     [in_channels, out_channels]: [usize; 2],
     kernel: usize,
     stride: usize,

@@ -17,6 +17,8 @@ mod linear;
 pub(crate) mod pack;
 mod pad;
 mod pixels;
+#[cfg(all(test, target_os = "linux"))]
+mod planted_strays;
 mod pooling;
 mod qparams;
 mod requantize;

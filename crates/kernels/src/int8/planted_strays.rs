@@ -1,0 +1,128 @@
+//! What watches for stray accesses sees them: planted ones, each in a process of its own, end it.
+//!
+//! Without this, [`super::guard_pages`] and `scripts/sanitize` would pass as well where nothing
+//! watches.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+use super::guard_pages::{Against, Guarded, geometry};
+use super::testing::bytes;
+use super::{Conv2d, Requantize};
+use crate::geometry::Conv2dGeometry;
+use crate::isa::Isa;
+use crate::pool::Pool;
+
+/// Tells a process of this test program what to do.
+const PLANTED: &str = "POSTERIZE_PLANTED_STRAY";
+/// `scripts/sanitize` sets it.
+const SANITIZED: &str = "POSTERIZE_SANITIZED";
+/// The signal of a segmentation fault.
+const SEGMENTATION_FAULT: i32 = 11;
+
+/// Runs one test of this program in a process of its own.
+fn run(test: &str, planted: &str) -> Output {
+    let program = std::env::current_exe().expect("this program");
+    Command::new(program)
+        .args(["--exact", &format!("int8::planted_strays::{test}"), "--nocapture"])
+        .env(PLANTED, planted)
+        // The sanitizer would print the fault and exit.
+        .env("ASAN_OPTIONS", "handle_segv=0")
+        .output()
+        .expect("this program runs")
+}
+
+/// A convolution, whose slices have whole rows of vectors, and the size of its input.
+fn layers() -> [(Conv2dGeometry, [usize; 2]); 4] {
+    [
+        (geometry([64, 32], 1, 1, 1), [4, 8]),
+        (geometry([64, 32], 3, 1, 1), [4, 8]),
+        (geometry([64, 64], 3, 1, 64), [5, 9]),
+        (geometry([3, 32], 3, 2, 1), [7, 33]),
+    ]
+}
+
+/// Runs a layer on slices against inaccessible pages, `moved` by so many bytes.
+fn run_moved(isa: Isa, layer: usize, against: Against, moved: [usize; 2]) {
+    let (geometry, size) = layers()[layer];
+    let channels = geometry.out_channels;
+    let weight = vec![1; channels * geometry.taps_per_output()];
+    let requantize =
+        Requantize { multiplier: vec![1e-3; channels], zero_point: 7, min: 0, max: 255 };
+    let conv = Conv2d::new(isa, geometry, &weight, &vec![9; channels], 11, &requantize);
+    let tiles = matches!(isa, Isa::Amx(_)) && geometry.groups == 1 && geometry.in_channels >= 24;
+    assert_eq!(tiles, conv.kernel_name().ends_with("_amx"), "tiles are among what is tested");
+    let [oh, ow] = geometry.output_size(size).expect("the window fits");
+    let input = Guarded::copy_of(&bytes(size[0] * size[1] * geometry.in_channels, 5), against);
+    let output = Guarded::new(oh * ow * channels, against);
+    let mut scratch = vec![0; conv.scratch_len(1, 1, size)];
+    let [input_start, output_start] = [(&input, moved[0]), (&output, moved[1])].map(|(of, by)| {
+        let forward = of.start.wrapping_add(by);
+        if against == Against::End { forward } else { of.start.wrapping_sub(by) }
+    });
+    // SAFETY: the bytes are those of the map, which nothing else refers to, but for `moved` ones in
+    // an inaccessible page: touching one ends the process, which was started for that, and without
+    // it there is no value that could be wrong.
+    let (input, output) = unsafe {
+        (
+            std::slice::from_raw_parts(input_start, input.len),
+            std::slice::from_raw_parts_mut(output_start, output.len),
+        )
+    };
+    conv.run(&Pool::new(1), 1, size, input, output, &mut scratch);
+}
+
+/// One byte too far, for every kernel: the loads of intrinsics and of tiles, and the stores.
+#[test]
+fn pages_see_one_byte() {
+    let isas = Isa::supported();
+    if let Ok(planted) = std::env::var(PLANTED) {
+        let numbers: Vec<usize> = planted.split(' ').map(|n| n.parse().unwrap()).collect();
+        let against = if numbers[2] == 0 { Against::Start } else { Against::End };
+        run_moved(isas[numbers[0]], numbers[1], against, [numbers[3], numbers[4]]);
+        return;
+    }
+    for (index, isa) in isas.iter().enumerate() {
+        for layer in 0..layers().len() {
+            for against in 0..2 {
+                for moved in ["0 0", "1 0", "0 1"] {
+                    let planted = format!("{index} {layer} {against} {moved}");
+                    let output = run("pages_see_one_byte", &planted);
+                    let signal = output.status.signal();
+                    if moved == "0 0" {
+                        assert!(output.status.success(), "{isa}, {planted}: {output:?}");
+                    } else {
+                        assert_eq!(signal, Some(SEGMENTATION_FAULT), "{isa}, {planted}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The load of a vector whose last byte lies behind an allocation.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_sanitizer_sees_one_byte() {
+    use std::arch::x86_64::_mm_loadu_si128;
+    use std::hint::black_box;
+
+    if std::env::var_os(SANITIZED).is_none() {
+        eprintln!("skipped: needs a build with AddressSanitizer; run scripts/sanitize");
+        return;
+    }
+    if let Ok(planted) = std::env::var(PLANTED) {
+        let values = black_box(vec![1_u8; 40]);
+        let at = values[values.len() - 16..].as_ptr().wrapping_add(planted.parse().unwrap());
+        // SAFETY: within the allocation, or a byte behind it, for which the sanitizer ends the
+        // process, started for that, before the load; where nothing does, the allocator's own
+        // bytes follow.
+        black_box(unsafe { _mm_loadu_si128(at.cast()) });
+        return;
+    }
+    let within = run("the_sanitizer_sees_one_byte", "0");
+    assert!(within.status.success(), "{within:?}");
+    let behind = run("the_sanitizer_sees_one_byte", "1");
+    let said = String::from_utf8_lossy(&behind.stderr);
+    assert!(!behind.status.success() && said.contains("heap-buffer-overflow"), "{behind:?}");
+}
