@@ -2,7 +2,7 @@
 
 use super::depthwise::Depthwise;
 use super::gemm::Gemm;
-use super::{Requantize, depthwise, first_conv};
+use super::{Requantize, depthwise, first_conv, gemm};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
@@ -43,7 +43,8 @@ pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
 type Specialised = fn(Isa, &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>>;
 
 /// Kernels for certain shapes, asked in this order before the general one.
-const SPECIALISED: &[Specialised] = &[depthwise::specialised, first_conv::specialised];
+const SPECIALISED: &[Specialised] =
+    &[depthwise::specialised, gemm::specialised, first_conv::specialised];
 
 /// An int8 convolution of any grouping with its weights packed for one instruction set; NHWC.
 ///

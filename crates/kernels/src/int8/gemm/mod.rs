@@ -113,28 +113,12 @@ impl Gemm {
     /// Packs the weights of a convolution without defects.
     pub(super) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
-        let columns = geometry.out_channels / geometry.groups;
-        let channels = geometry.in_channels / geometry.groups;
-        let taps = geometry.kernel[0] * geometry.kernel[1];
-        let operands: Vec<_> = (0..geometry.groups)
-            .map(|group| {
-                let weights = columns * channels * taps;
-                Operand {
-                    weight: &conv.weight[group * weights..][..weights],
-                    bias: &conv.bias[group * columns..][..columns],
-                    multiplier: &conv.requantize.multiplier[group * columns..][..columns],
-                    columns,
-                    channels,
-                    taps,
-                    input_zero_point: conv.input_zero_point,
-                }
-            })
-            .collect();
+        let operands = operands(conv);
         // All groups have the same kernel, since they share one division into tasks.
         let isa = kernel_isa(isa, &operands);
         let groups =
             operands.iter().map(|operand| pack(isa, operand, conv.requantize, &geometry)).collect();
-        let name = match (isa, taps) {
+        let name = match (isa, operands[0].taps) {
             (Isa::Scalar, 1) => "pointwise_scalar",
             (Isa::Avx2(_), 1) => "pointwise_avx2",
             (Isa::Avx512Vnni(_), 1) => "pointwise_avx512vnni",
@@ -144,7 +128,7 @@ impl Gemm {
             (Isa::Avx512Vnni(_), _) => "general_avx512vnni",
             (Isa::Amx(_), _) => "general_amx",
         };
-        Self { geometry, groups, padding: vec![conv.input_zero_point; channels], name }
+        Self { geometry, groups, padding: vec![conv.input_zero_point; operands[0].channels], name }
     }
 
     /// What profiles call it.
@@ -290,6 +274,38 @@ impl ConvKernel for Gemm {
     fn gemm(&self) -> Option<&Gemm> {
         Some(self)
     }
+}
+
+/// The kernel for a convolution whose windows have several taps, where there is a better one than
+/// [`Gemm`].
+pub(super) fn specialised(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx(_) => amx::Direct::specialised(isa, conv).map(|direct| Box::new(direct) as _),
+        _ => None,
+    }
+}
+
+/// The weights of each group of a convolution without defects.
+fn operands<'a>(conv: &reference::Conv2d<'a>) -> Vec<Operand<'a>> {
+    let geometry = &conv.geometry;
+    let columns = geometry.out_channels / geometry.groups;
+    let channels = geometry.in_channels / geometry.groups;
+    let taps = geometry.kernel[0] * geometry.kernel[1];
+    (0..geometry.groups)
+        .map(|group| {
+            let weights = columns * channels * taps;
+            Operand {
+                weight: &conv.weight[group * weights..][..weights],
+                bias: &conv.bias[group * columns..][..columns],
+                multiplier: &conv.requantize.multiplier[group * columns..][..columns],
+                columns,
+                channels,
+                taps,
+                input_zero_point: conv.input_zero_point,
+            }
+        })
+        .collect()
 }
 
 /// The instruction set, at most `isa`, whose kernel serves these groups best.

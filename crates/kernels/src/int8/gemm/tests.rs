@@ -39,20 +39,25 @@ impl Numbers {
     }
 }
 
-/// Runs the general kernel on every instruction set, between canaries, and compares.
+/// Runs the general kernel and the one of windows on every instruction set, between canaries, and
+/// compares.
 fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usize; 2], seed: u64) {
     assert_eq!(conv.defect(), None);
     let input = bytes(batch * size[0] * size[1] * conv.geometry.in_channels, seed);
     let expected = conv.run(batch, size, &input);
     let pool = Pool::new(threads);
     for isa in Isa::supported() {
-        let gemm = super::Gemm::new(isa, conv);
-        let mut scratch = vec![0xAA; gemm.scratch_len(threads, batch, size)];
-        let mut output = vec![0xC3; expected.len() + 128];
-        gemm.run(&pool, batch, size, &input, &mut output[64..][..expected.len()], &mut scratch);
-        assert_eq!(output[64..][..expected.len()], expected, "{}", gemm.name());
-        let (before, after) = (&output[..64], &output[expected.len() + 64..]);
-        assert!(before.iter().chain(after).all(|&b| b == 0xC3), "{} strayed", gemm.name());
+        let direct = super::specialised(isa, conv);
+        let general: Box<dyn ConvKernel> = Box::new(super::Gemm::new(isa, conv));
+        for kernel in direct.into_iter().chain([general]) {
+            let mut scratch = vec![0xAA; kernel.scratch_len(threads, batch, size)];
+            let mut output = vec![0xC3; expected.len() + 128];
+            let inside = &mut output[64..][..expected.len()];
+            kernel.run(&pool, batch, size, &input, inside, &mut scratch);
+            assert_eq!(output[64..][..expected.len()], expected, "{}", kernel.name());
+            let (before, after) = (&output[..64], &output[expected.len() + 64..]);
+            assert!(before.iter().chain(after).all(|&b| b == 0xC3), "{} strayed", kernel.name());
+        }
     }
 }
 
@@ -168,6 +173,9 @@ fn whole_layers_equal_the_definition() {
         (Conv2dGeometry::pointwise(24, 144), [28, 28]),
         (Conv2dGeometry::pointwise(960, 160), [7, 7]),
         (three_by_three, [14, 14]),
+        // Several strips.
+        (Conv2dGeometry { out_channels: 20, ..three_by_three }, [90, 80]),
+        (Conv2dGeometry { out_channels: 20, stride: [2, 2], ..three_by_three }, [90, 81]),
         (first, [31, 33]),
     ] {
         let (columns, depth) = (geometry.out_channels, geometry.taps_per_output());

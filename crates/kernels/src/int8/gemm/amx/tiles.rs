@@ -80,19 +80,18 @@ pub(crate) fn multiply_tiles(_: Amx, loops: u64) {
 pub(super) struct Block {
     /// Bytes from one row to the next.
     pub(super) stride: usize,
+    /// From the rows of the first tile to those of the second.
+    pub(super) second: usize,
     pub(super) bias: *const u8,
     pub(super) weights: *const u8,
-    /// Steps but the last.
-    pub(super) steps: usize,
-    /// Bytes of a step in a row.
-    pub(super) step: usize,
     /// Bytes of a tile of weights.
     pub(super) tile: usize,
-    /// From where on each step fetches weights for later: [`FETCHED`] bytes, twice as many for one
-    /// tile of rows, one line where there is one tile of columns.
+    pub(super) steps: usize,
+    /// For each step where it begins in a row.
+    pub(super) offsets: *const usize,
+    /// From where on blocks that fetch do so: [`FETCHED`](super::FETCHED) bytes a step, twice as
+    /// many for one tile of rows.
     pub(super) ahead: *const u8,
-    /// Added to the position after `steps` steps, where the last one begins (modulo 2^64).
-    pub(super) last: usize,
 }
 
 /// Fetches eight lines of weights for later.
@@ -111,32 +110,38 @@ macro_rules! fetch {
     };
 }
 
+/// In place of [`fetch!`] in blocks that fetch nothing.
+macro_rules! no_fetch {
+    () => {
+        ""
+    };
+}
+
 /// One function that computes a block: `init` loads biases into accumulators, `step` multiplies
-/// one step of rows and weights, moving the pointer to the weights on, `store` stores accumulators.
+/// one step of the rows at `at` with weights, moving the pointer to the weights on, `store` stores
+/// accumulators. What only some blocks need are the operands behind these.
 macro_rules! block {
-    ($name:ident($($row:ident: $pointer:literal),*): $init:literal, $step:expr, $store:literal) => {
+    ($name:ident: $init:literal, $step:expr, $store:literal $(, $operand:ident = $value:ident)*) => {
         /// # Safety
         /// Tiles must be configured for the step and the rows of this block, whose bytes must be
-        /// readable; there must be as many biases and weights as the name says, and room for as
-        /// many accumulators.
+        /// readable; there must be as many biases, offsets and weights as the name and the steps
+        /// say, and room for as many accumulators.
         #[inline]
-        pub(super) unsafe fn $name(&self, $($row: *const u8,)* accumulators: *mut i32) {
-            // SAFETY: reads rows, biases and weights and writes accumulators, as promised.
+        pub(super) unsafe fn $name(&self, rows: *const u8, accumulators: *mut i32) {
+            // SAFETY: reads rows, biases, offsets and weights and writes accumulators, as promised.
             unsafe {
                 asm!(
                     $init,
-                    "test {steps}, {steps}",
-                    "jz 3f",
                     "2:",
+                    "mov {at}, [{offsets}]",
+                    "add {offsets}, 8",
+                    "add {at}, {rows}",
                     $step,
-                    $(concat!("add {", $pointer, "}, {step}"),)*
                     "dec {steps}",
                     "jnz 2b",
-                    "3:",
-                    $(concat!("add {", $pointer, "}, {last}"),)*
-                    $step,
                     $store,
-                    $($row = inout(reg) $row => _,)*
+                    rows = in(reg) rows,
+                    at = out(reg) _,
                     stride = in(reg) self.stride,
                     bias = in(reg) self.bias,
                     zero = in(reg) 0usize,
@@ -144,10 +149,9 @@ macro_rules! block {
                     weights = inout(reg) self.weights => _,
                     tile = in(reg) self.tile,
                     steps = inout(reg) self.steps => _,
-                    step = in(reg) self.step,
-                    last = in(reg) self.last,
-                    ahead = inout(reg) self.ahead => _,
+                    offsets = inout(reg) self.offsets => _,
                     accumulators = in(reg) accumulators,
+                    $($operand = inout(reg) self.$value => _,)*
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
@@ -157,74 +161,90 @@ macro_rules! block {
     };
 }
 
-impl Block {
-    block!(two_by_two(a: "a", b: "b"):
-        "tileloadd tmm0, [{bias} + {zero}]
-        tileloadd tmm1, [{bias} + {zero} + 64]
-        tileloadd tmm2, [{bias} + {zero}]
-        tileloadd tmm3, [{bias} + {zero} + 64]",
-        concat!(
-            "tileloadd tmm4, [{a} + {stride}]
-        tileloadd tmm6, [{weights} + {line}]
-        tdpbusd tmm0, tmm4, tmm6\n",
-            fetch!(),
-            "add {weights}, {tile}
-        tileloadd tmm7, [{weights} + {line}]
-        tdpbusd tmm1, tmm4, tmm7
-        add {weights}, {tile}
-        tileloadd tmm5, [{b} + {stride}]
-        tdpbusd tmm2, tmm5, tmm6\n",
-            fetch!(),
-            "tdpbusd tmm3, tmm5, tmm7"
-        ),
-        "tilestored [{accumulators} + {line}], tmm0
-        tilestored [{accumulators} + {line} + 1024], tmm1
-        tilestored [{accumulators} + {line} + 2048], tmm2
-        tilestored [{accumulators} + {line} + 3072], tmm3"
-    );
+/// A block of two tiles of rows and two of columns.
+macro_rules! two_by_two {
+    ($name:ident, $fetch:ident $(, $ahead:ident)?) => {
+        block!($name:
+            "tileloadd tmm0, [{bias} + {zero}]
+            tileloadd tmm1, [{bias} + {zero} + 64]
+            tileloadd tmm2, [{bias} + {zero}]
+            tileloadd tmm3, [{bias} + {zero} + 64]",
+            concat!(
+                "tileloadd tmm4, [{at} + {stride}]
+            tileloadd tmm6, [{weights} + {line}]
+            tdpbusd tmm0, tmm4, tmm6\n",
+                $fetch!(),
+                "add {weights}, {tile}
+            tileloadd tmm7, [{weights} + {line}]
+            tdpbusd tmm1, tmm4, tmm7
+            add {weights}, {tile}
+            add {at}, {second}
+            tileloadd tmm5, [{at} + {stride}]
+            tdpbusd tmm2, tmm5, tmm6\n",
+                $fetch!(),
+                "tdpbusd tmm3, tmm5, tmm7"
+            ),
+            "tilestored [{accumulators} + {line}], tmm0
+            tilestored [{accumulators} + {line} + 1024], tmm1
+            tilestored [{accumulators} + {line} + 2048], tmm2
+            tilestored [{accumulators} + {line} + 3072], tmm3",
+            second = second $(, $ahead = $ahead)?
+        );
+    };
+}
 
-    block!(two_by_one(a: "a", b: "b"):
+/// A block of one tile of rows and two of columns.
+macro_rules! one_by_two {
+    ($name:ident, $fetch:ident $(, $ahead:ident)?) => {
+        block!($name:
+            "tileloadd tmm0, [{bias} + {zero}]
+            tileloadd tmm1, [{bias} + {zero} + 64]",
+            concat!(
+                "tileloadd tmm4, [{at} + {stride}]
+            tileloadd tmm6, [{weights} + {line}]
+            tdpbusd tmm0, tmm4, tmm6\n",
+                $fetch!(),
+                $fetch!(),
+                "add {weights}, {tile}
+            tileloadd tmm7, [{weights} + {line}]
+            tdpbusd tmm1, tmm4, tmm7\n",
+                $fetch!(),
+                $fetch!(),
+                "add {weights}, {tile}"
+            ),
+            "tilestored [{accumulators} + {line}], tmm0
+            tilestored [{accumulators} + {line} + 1024], tmm1"
+            $(, $ahead = $ahead)?
+        );
+    };
+}
+
+impl Block {
+    two_by_two!(two_by_two, no_fetch);
+    two_by_two!(two_by_two_fetching, fetch, ahead);
+    one_by_two!(one_by_two, no_fetch);
+    one_by_two!(one_by_two_fetching, fetch, ahead);
+
+    block!(two_by_one:
         "tileloadd tmm0, [{bias} + {zero}]
         tileloadd tmm2, [{bias} + {zero}]",
-        "tileloadd tmm4, [{a} + {stride}]
+        "tileloadd tmm4, [{at} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
-        prefetcht1 [{ahead}]
-        add {ahead}, 64
         add {weights}, {tile}
-        tileloadd tmm5, [{b} + {stride}]
+        add {at}, {second}
+        tileloadd tmm5, [{at} + {stride}]
         tdpbusd tmm2, tmm5, tmm6",
         "tilestored [{accumulators} + {line}], tmm0
-        tilestored [{accumulators} + {line} + 1024], tmm2"
+        tilestored [{accumulators} + {line} + 1024], tmm2",
+        second = second
     );
 
-    block!(one_by_two(a: "a"):
-        "tileloadd tmm0, [{bias} + {zero}]
-        tileloadd tmm1, [{bias} + {zero} + 64]",
-        concat!(
-            "tileloadd tmm4, [{a} + {stride}]
-        tileloadd tmm6, [{weights} + {line}]
-        tdpbusd tmm0, tmm4, tmm6\n",
-            fetch!(),
-            fetch!(),
-            "add {weights}, {tile}
-        tileloadd tmm7, [{weights} + {line}]
-        tdpbusd tmm1, tmm4, tmm7\n",
-            fetch!(),
-            fetch!(),
-            "add {weights}, {tile}"
-        ),
-        "tilestored [{accumulators} + {line}], tmm0
-        tilestored [{accumulators} + {line} + 1024], tmm1"
-    );
-
-    block!(one_by_one(a: "a"):
+    block!(one_by_one:
         "tileloadd tmm0, [{bias} + {zero}]",
-        "tileloadd tmm4, [{a} + {stride}]
+        "tileloadd tmm4, [{at} + {stride}]
         tileloadd tmm6, [{weights} + {line}]
         tdpbusd tmm0, tmm4, tmm6
-        prefetcht1 [{ahead}]
-        add {ahead}, 64
         add {weights}, {tile}",
         "tilestored [{accumulators} + {line}], tmm0"
     );

@@ -1,0 +1,230 @@
+//! Convolutions with windows of several taps, straight from the input.
+//!
+//! The windows of neighbouring outputs are neighbours in memory, so that each step of a product
+//! finds its tile of activations in the input itself: one row a position, `stride` pixels apart.
+//! To have the padding in memory as well, a strip of the input is copied once, where gathering
+//! windows would copy each pixel once a tap. Positions run on over the end of a row, whose last
+//! windows reach into the next one; their results are dropped.
+
+use std::ops::Range;
+
+use super::super::partition::Partition;
+use super::super::{Output, kernel_isa, operands};
+use super::BLOCK_BYTES;
+use super::panels::Panels;
+use super::positions::Positions;
+use super::steps::Steps;
+use crate::geometry::Conv2dGeometry;
+use crate::int8::conv2d::ConvKernel;
+use crate::isa::Isa;
+use crate::pool::{Pool, SharedMut};
+use crate::reference;
+
+/// Bytes of a window's row at least: with fewer, steps are so short that tiles gain nothing.
+const LEAST_RUN: usize = 16;
+
+/// Bytes behind a strip that the last step of a window may read.
+const BEHIND: usize = 64;
+
+/// How many runs of neighbouring bytes a window consists of, and how long each is: its rows, or
+/// where there are gaps between its columns, its taps.
+fn runs(geometry: &Conv2dGeometry) -> (usize, usize) {
+    let &Conv2dGeometry { in_channels, kernel: [kh, kw], dilation, .. } = geometry;
+    if dilation[1] == 1 { (kh, kw * in_channels) } else { (kh * kw, in_channels) }
+}
+
+/// A convolution of one group with its weights packed.
+#[derive(Debug)]
+pub(in super::super) struct Direct {
+    geometry: Conv2dGeometry,
+    input_zero_point: u8,
+    panels: Panels,
+}
+
+/// How strips of an input of one size lie in memory: `[stride, rows, width, stride, channels]`. Rows
+/// that are `stride` apart in the input, as those under the same tap of neighbouring outputs are,
+/// follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Strip {
+    /// Output rows of a strip, at most.
+    outputs: usize,
+    /// Rows of each of the `stride` parts.
+    rows: usize,
+    /// Positions of a row.
+    width: usize,
+    /// Bytes of a row.
+    row_bytes: usize,
+}
+
+impl Strip {
+    fn new(geometry: &Conv2dGeometry, [oh, ow]: [usize; 2]) -> Self {
+        let &Conv2dGeometry { in_channels, kernel, stride: [sy, sx], dilation, .. } = geometry;
+        // Rows and columns beyond those of the strides.
+        let [below, right] = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
+        let width = ((ow - 1) * sx + right).div_ceil(sx);
+        let row_bytes = width * sx * in_channels;
+        let inputs = BLOCK_BYTES / row_bytes;
+        let outputs = (inputs.saturating_sub(below) / sy + 1).min(oh);
+        Self { outputs, rows: ((outputs - 1) * sy + below).div_ceil(sy), width, row_bytes }
+    }
+
+    /// Where row `y` of the strip lies.
+    fn row(&self, y: usize, stride: usize) -> usize {
+        (y % stride * self.rows + y / stride) * self.row_bytes
+    }
+
+    fn bytes(&self, stride: usize) -> usize {
+        stride * self.rows * self.row_bytes
+    }
+}
+
+impl Direct {
+    /// The kernel for a convolution without defects whose windows have several taps, where this one
+    /// serves it best.
+    pub(in super::super) fn specialised(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Self> {
+        let Conv2dGeometry { in_channels, groups, kernel, .. } = conv.geometry;
+        if groups > 1 || kernel == [1, 1] || in_channels * kernel[1] < LEAST_RUN {
+            return None;
+        }
+        let operands = operands(conv);
+        let Isa::Amx(amx) = kernel_isa(isa, &operands) else { return None };
+        let (count, run) = runs(&conv.geometry);
+        let steps = Steps::in_runs(count, run);
+        Some(Self {
+            geometry: conv.geometry,
+            input_zero_point: conv.input_zero_point,
+            panels: Panels::new(amx, &operands[0], conv.requantize, steps),
+        })
+    }
+
+    fn strip(&self, size: [usize; 2]) -> (Strip, [usize; 2]) {
+        let output = self.geometry.output_size(size).expect("the window fits the padded input");
+        (Strip::new(&self.geometry, output), output)
+    }
+
+    /// Bytes of a thread: the offsets of all steps and a strip, both from an aligned address on.
+    fn thread_bytes(&self, strip: &Strip) -> usize {
+        let offsets = (self.panels.steps().count() + 1) * size_of::<usize>();
+        offsets + strip.bytes(self.geometry.stride[0]) + BEHIND + 63
+    }
+
+    /// Copies what the windows of some output rows of a picture are over.
+    fn copy(
+        &self,
+        strip: &Strip,
+        (picture, [h, w]): (&[u8], [usize; 2]),
+        outputs: Range<usize>,
+        to: &mut [u8],
+    ) {
+        let &Conv2dGeometry { in_channels: c, kernel, stride, dilation, padding, .. } =
+            &self.geometry;
+        let rows = (outputs.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
+        let left = (padding.left * c).min(strip.row_bytes);
+        let inside = (w * c).min(strip.row_bytes - left);
+        for row in 0..rows {
+            let to = &mut to[strip.row(row, stride[0])..][..strip.row_bytes];
+            // A row above the picture wraps around to a position far beyond it.
+            let y = (outputs.start * stride[0] + row).wrapping_sub(padding.top);
+            if y < h {
+                to[..left].fill(self.input_zero_point);
+                to[left..][..inside].copy_from_slice(&picture[y * w * c..][..inside]);
+                to[left + inside..].fill(self.input_zero_point);
+            } else {
+                to.fill(self.input_zero_point);
+            }
+        }
+    }
+
+    /// One task: some panels over some output rows, counted over the whole batch.
+    ///
+    /// # Safety
+    /// Nobody else may access the outputs of these rows and panels meanwhile.
+    unsafe fn multiply(
+        &self,
+        (input, size): (&[u8], [usize; 2]),
+        (rows, panels): (Range<usize>, Range<usize>),
+        output: Output,
+        scratch: &mut [u8],
+    ) {
+        let &Conv2dGeometry { in_channels, kernel: [_, kw], stride, dilation, .. } = &self.geometry;
+        let (strip, [oh, ow]) = self.strip(size);
+        let steps = self.panels.steps();
+        let (offsets, memory) = scratch.split_at_mut((steps.count() + 1) * size_of::<usize>());
+        // SAFETY: every bit pattern is a number.
+        let (_, offsets, _) = unsafe { offsets.align_to_mut::<usize>() };
+        let (runs, _) = runs(&self.geometry);
+        // Runs are rows, or taps.
+        let taps = if runs == self.geometry.kernel[0] { 1 } else { kw };
+        let run = |index: usize| {
+            let (y, x) = (index / taps * dilation[0], index % taps * dilation[1]);
+            strip.row(y, stride[0]) + x * in_channels
+        };
+        for (offset, start) in offsets.iter_mut().zip(steps.offsets(run)) {
+            *offset = start;
+        }
+        let aligned = memory.as_ptr().align_offset(64);
+        let memory = &mut memory[aligned..][..strip.bytes(stride[0]) + BEHIND];
+
+        let mut row = rows.start;
+        while row < rows.end {
+            let (n, y) = (row / oh, row % oh);
+            let len = strip.outputs.min(oh - y).min(rows.end - row);
+            let picture = size[0] * size[1] * in_channels;
+            self.copy(&strip, (&input[n * picture..][..picture], size), y..y + len, memory);
+            let positions = Positions {
+                start: memory.as_ptr(),
+                stride: stride[1] * in_channels,
+                len: (len - 1) * strip.width + ow,
+                width: strip.width,
+                pixels: ow,
+            };
+            let output = Output { start: output.at(row * ow, 0), ..output };
+            // SAFETY: the packing of the weights proves the instructions. The window of the last
+            // position ends with the strip, and behind that are as many bytes as steps may read;
+            // the caller's promise about the outputs.
+            unsafe { self.panels.u8i8_gemm_amx(&positions, offsets, panels.clone(), output) };
+            row += len;
+        }
+    }
+}
+
+impl ConvKernel for Direct {
+    fn scratch_len(&self, threads: usize, _batch: usize, size: [usize; 2]) -> usize {
+        self.thread_bytes(&self.strip(size).0) * threads
+    }
+
+    fn run(
+        &self,
+        pool: &Pool,
+        batch: usize,
+        size: [usize; 2],
+        input: &[u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        let columns = self.geometry.out_channels;
+        let (strip, [oh, ow]) = self.strip(size);
+        assert_eq!(output.len(), batch * oh * ow * columns, "output is [batch, oh, ow, c]");
+        let thread_bytes = self.thread_bytes(&strip);
+        let output = SharedMut::new(output);
+        let scratch = SharedMut::new(scratch);
+        let pixels = batch * oh * ow;
+        let partition = Partition::new(pool.threads(), pixels, self.panels.count(), 1);
+        pool.run(partition.tasks(), &|task, worker| {
+            let (_, pixels, panels) = partition.task(task);
+            // Whole rows: each where its first pixel is.
+            let rows = pixels.start.div_ceil(ow)..pixels.end.div_ceil(ow);
+            let output = Output { start: output.as_mut_ptr(), stride: columns };
+            // SAFETY: a worker runs one task at a time, and this part is its own.
+            let scratch =
+                unsafe { scratch.slice(worker * thread_bytes..(worker + 1) * thread_bytes) };
+            // SAFETY: tasks differ in rows or panels, so no other one accesses these outputs; they
+            // lie within `output`, whose length was checked above.
+            unsafe { self.multiply((input, size), (rows, panels), output, scratch) };
+        });
+    }
+
+    fn name(&self) -> &'static str {
+        "direct_amx"
+    }
+}
