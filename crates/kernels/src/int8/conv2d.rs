@@ -2,28 +2,48 @@
 
 use super::depthwise::Depthwise;
 use super::gemm::Gemm;
-use super::{Requantize, depthwise, first_conv, gemm};
+use super::{Add, Requantize, depthwise, first_conv, gemm};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::reference;
+
+/// What a convolution reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// `[batch, h, w, in_channels]`.
+    pub(crate) input: &'a [u8],
+    /// An addition whose first side is what the convolution gives, and its second one, in the shape
+    /// of the output.
+    pub(crate) added: Option<(&'a Add, &'a [u8])>,
+}
+
+impl<'a> From<&'a [u8]> for Inputs<'a> {
+    fn from(input: &'a [u8]) -> Self {
+        Self { input, added: None }
+    }
+}
 
 /// A way to compute one convolution, with its weights packed.
 pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
     /// Bytes of scratch memory that [`ConvKernel::run`] needs.
     fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize;
 
-    /// Convolves `input`, `[batch, h, w, in_channels]`, into `output`,
-    /// `[batch, oh, ow, out_channels]`; the lengths of all three slices have been checked.
+    /// Convolves into `output`, `[batch, oh, ow, out_channels]`; the lengths of all slices have
+    /// been checked.
     fn run(
         &self,
         pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
+        batch_and_size: (usize, [usize; 2]),
+        inputs: Inputs<'_>,
         output: &mut [u8],
         scratch: &mut [u8],
     );
+
+    /// Whether [`ConvKernel::run`] adds what the inputs say; otherwise they must say nothing.
+    fn adds(&self) -> bool {
+        false
+    }
 
     /// What profiles call it.
     fn name(&self) -> &'static str;
@@ -120,17 +140,54 @@ impl Conv2d {
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
+        self.check_and_run(pool, (batch, size), input.into(), output, scratch);
+    }
+
+    /// Whether [`Conv2d::run_and_add`] takes it.
+    pub fn adds(&self) -> bool {
+        self.kernel.adds()
+    }
+
+    /// As [`Conv2d::run`], and then `add`s, with what the convolution gives for the first side and
+    /// `residual`, of the same shape, for the second; the bits are those of one after the other. What
+    /// the convolution gives is never in memory.
+    ///
+    /// # Panics
+    /// As [`Conv2d::run`], and where not [`Conv2d::adds`].
+    pub fn run_and_add(
+        &self,
+        pool: &Pool,
+        (batch, size): (usize, [usize; 2]),
+        input: &[u8],
+        (add, residual): (&Add, &[u8]),
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        assert!(self.adds(), "{} does not add", self.kernel_name());
+        assert_eq!(residual.len(), output.len(), "both sides have the output's shape");
+        let inputs = Inputs { input, added: Some((add, residual)) };
+        self.check_and_run(pool, (batch, size), inputs, output, scratch);
+    }
+
+    fn check_and_run(
+        &self,
+        pool: &Pool,
+        (batch, size): (usize, [usize; 2]),
+        inputs: Inputs<'_>,
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
         let [h, w] = size;
         let g = &self.geometry;
         let Some([oh, ow]) = g.output_size(size) else {
             panic!("a {:?} window does not fit into a padded input of {size:?}", g.kernel);
         };
-        assert_eq!(input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
+        assert_eq!(inputs.input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
         assert_eq!(output.len(), batch * oh * ow * g.out_channels, "output is [batch, oh, ow, c]");
         let needed = self.scratch_len(pool.threads(), batch, size);
         assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
         if batch > 0 {
-            self.kernel.run(pool, batch, size, input, output, scratch);
+            self.kernel.run(pool, (batch, size), inputs, output, scratch);
         }
     }
 

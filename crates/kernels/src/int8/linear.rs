@@ -71,7 +71,7 @@ impl Linear {
         assert_eq!(input.len(), batch * self.in_features, "input is [batch, in_features]");
         assert_eq!(output.len(), batch * self.out_features, "output is [batch, out_features]");
         if batch > 0 {
-            self.gemm.run(pool, batch, [1, 1], input, output, &mut []);
+            self.gemm.run(pool, (batch, [1, 1]), input.into(), output, &mut []);
         }
     }
 

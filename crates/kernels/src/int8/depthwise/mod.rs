@@ -21,7 +21,7 @@ mod pack;
 mod portable;
 
 use super::Requantize;
-use super::conv2d::ConvKernel;
+use super::conv2d::{ConvKernel, Inputs};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
@@ -136,9 +136,8 @@ impl ConvKernel for Depthwise {
     fn run(
         &self,
         pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
+        (batch, size): (usize, [usize; 2]),
+        Inputs { input, .. }: Inputs<'_>,
         output: &mut [u8],
         _scratch: &mut [u8],
     ) {

@@ -93,7 +93,7 @@ fn check(case: &Case, input: &[u8], weight: &[i8]) -> Result<(), TestCaseError> 
     for isa in Isa::supported() {
         let kernel = Depthwise::new(isa, &conv);
         let mut output = vec![0xA5; expected.len()];
-        kernel.run(&Pool::new(case.threads), batch, size, input, &mut output, &mut []);
+        kernel.run(&Pool::new(case.threads), (batch, size), input.into(), &mut output, &mut []);
         let differs = output.iter().zip(&expected).position(|(a, b)| a != b);
         prop_assert_eq!(differs, None, "{} of {:?}", isa, case);
     }
@@ -154,7 +154,7 @@ fn a_row_can_be_computed_from_scattered_rows() {
     for isa in Isa::supported() {
         let kernel = Depthwise::new(isa, &conv);
         let mut whole = vec![0; input.len()];
-        kernel.run(&Pool::new(1), 1, [h, w], &input, &mut whole, &mut []);
+        kernel.run(&Pool::new(1), (1, [h, w]), input[..].into(), &mut whole, &mut []);
         for (y, expected) in whole.chunks_exact(w * channels).enumerate() {
             let mut row = vec![0; w * channels];
             kernel.run_row(w, |ky| kernel.input_row(y, ky, h).map(|y| &rows[y][..]), &mut row);

@@ -32,12 +32,12 @@ pub struct Add {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct AddFormula {
-    scale: [f32; 2],
+pub(in crate::int8) struct AddFormula {
+    pub(super) scale: [f32; 2],
     /// `−zero_point · scale` of each side.
-    offset: [f32; 2],
-    inverse: f32,
-    target: Target,
+    pub(super) offset: [f32; 2],
+    pub(super) inverse: f32,
+    pub(super) target: Target,
 }
 
 impl Add {
@@ -65,6 +65,11 @@ impl Add {
         let AddFormula { scale: [a, b], offset: [of_a, of_b], .. } = self.formula;
         let formula = AddFormula { scale: [b, a], offset: [of_b, of_a], ..self.formula };
         Self { formula, ..self.clone() }
+    }
+
+    /// What it computes, for the ends of other kernels.
+    pub(in crate::int8) fn formula(&self) -> AddFormula {
+        self.formula
     }
 
     /// As [`Self::run`] on the calling thread, for slices of equal lengths that fit the cache.

@@ -2,9 +2,14 @@
 
 #![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
 
+#[cfg(target_arch = "x86_64")]
+mod add_avx512;
 mod binary;
 mod convert;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use add_avx512::AddEpilogue;
+pub(super) use binary::AddFormula;
 pub use binary::{Add, Mul};
 pub use convert::{clamp, dequantize, quantize, requantize_table, requantize_u8};
 
@@ -28,9 +33,9 @@ fn for_each_chunk(pool: &Pool, len: usize, work: impl Fn(Range<usize>) + Sync) {
 /// the bounds, integers, alone), and keeps the conversion to an integer from overflowing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
-    zero_point: f32,
-    least: f32,
-    greatest: f32,
+    pub(super) zero_point: f32,
+    pub(super) least: f32,
+    pub(super) greatest: f32,
 }
 
 impl Target {

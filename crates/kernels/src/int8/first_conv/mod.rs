@@ -13,7 +13,7 @@ mod avx512;
 mod pack;
 
 use super::Requantize;
-use super::conv2d::ConvKernel;
+use super::conv2d::{ConvKernel, Inputs};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
@@ -109,9 +109,8 @@ impl ConvKernel for FirstConv {
     fn run(
         &self,
         pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
+        (batch, size): (usize, [usize; 2]),
+        Inputs { input, .. }: Inputs<'_>,
         output: &mut [u8],
         _scratch: &mut [u8],
     ) {

@@ -69,7 +69,7 @@ proptest! {
             if !FirstConv::covers(isa, &geometry) { continue }
             let kernel = FirstConv::new(isa, &conv);
             let mut output = vec![0xA5; expected.len()];
-            kernel.run(&Pool::new(threads), batch, size, &input, &mut output, &mut []);
+            kernel.run(&Pool::new(threads), (batch, size), input[..].into(), &mut output, &mut []);
             let differs = output.iter().zip(&expected).position(|(a, b)| a != b);
             prop_assert_eq!(differs, None, "{} of {:?}", isa, geometry);
         }

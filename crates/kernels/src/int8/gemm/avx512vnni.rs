@@ -113,7 +113,7 @@ impl Packed for Weights {
                     channels: self.channels,
                     panel: self.packed.bytes()[panel.offset..].as_ptr(),
                     requantize: &self.requantize,
-                    output: Output { start: output.at(tile.start, panel.first), ..output },
+                    output: output.from(tile.start, panel.first),
                     columns: panel.columns,
                     // The first tile brings the panel into the nearer caches.
                     fetch: index == 0,

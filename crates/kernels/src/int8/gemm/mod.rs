@@ -38,9 +38,10 @@ use std::ops::Range;
 
 use self::partition::Partition;
 use self::windows::{Rows, Windows};
-use super::Requantize;
-use super::conv2d::ConvKernel;
+use super::conv2d::{ConvKernel, Inputs};
+use super::elementwise::AddFormula;
 use super::pack::Operand;
+use super::{Add, Requantize};
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
@@ -63,6 +64,11 @@ trait Packed: Send + Sync + std::fmt::Debug {
         self.block_rows()
     }
 
+    /// Whether [`Packed::multiply`] adds what an output says; otherwise it must say nothing.
+    fn adds(&self) -> bool {
+        false
+    }
+
     /// Bytes of scratch memory for [`Packed::multiply`].
     fn scratch_bytes(&self) -> usize {
         0
@@ -73,7 +79,8 @@ trait Packed: Send + Sync + std::fmt::Debug {
     /// # Safety
     /// `rows` must point to values of as many taps and channels as were packed. For each row `i`
     /// and each column of `panels`, the byte `output.at(i, column)` must be part of the allocation
-    /// that `output` points to, and nobody else may access it meanwhile.
+    /// that `output` points to, and nobody else may access it meanwhile; so must what is added to it
+    /// be readable.
     unsafe fn multiply(
         &self,
         rows: &Rows<'_>,
@@ -90,9 +97,36 @@ struct Output {
     start: *mut u8,
     /// From one row to the next.
     stride: usize,
+    /// What is added to the outputs.
+    added: Option<Added>,
+}
+
+/// Values to add to outputs, which lie as these do.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    /// The one that is added to the first column of the first row.
+    start: *const u8,
+    formula: AddFormula,
+}
+
+impl Added {
+    fn new(add: &Add, residual: &[u8]) -> Self {
+        Self { start: residual.as_ptr(), formula: add.formula() }
+    }
 }
 
 impl Output {
+    /// That which begins at another row and column.
+    #[inline]
+    fn from(self, row: usize, column: usize) -> Self {
+        let start = self.at(row, column);
+        let skipped = row * self.stride + column;
+        let added = self
+            .added
+            .map(|Added { start, formula }| Added { start: start.wrapping_add(skipped), formula });
+        Self { start, added, ..self }
+    }
+
     #[inline]
     fn at(self, row: usize, column: usize) -> *mut u8 {
         self.start.wrapping_add(row * self.stride + column)
@@ -161,7 +195,7 @@ impl Gemm {
             first_channel: 0,
         };
         let panels = 0..self.groups[0].panels();
-        let output = Output { start: output.as_mut_ptr(), stride: columns };
+        let output = Output { start: output.as_mut_ptr(), stride: columns, added: None };
         // SAFETY: all pixels of the output are borrowed; pixels in their order need no scratch
         // memory.
         unsafe { self.multiply(0, &windows, (0..pixels, panels), output, &mut []) };
@@ -214,7 +248,7 @@ impl Gemm {
         for start in pixels.clone().step_by(rows) {
             let block = start..(start + rows).min(pixels.end);
             let rows = windows.gather(block, taps);
-            let output = Output { start: output.at(start, 0), ..output };
+            let output = output.from(start, 0);
             // SAFETY: the rows were gathered from this group's channels and taps; the caller's
             // promise about the outputs.
             unsafe { packed.multiply(&rows, panels.clone(), output, scratch) };
@@ -230,9 +264,8 @@ impl ConvKernel for Gemm {
     fn run(
         &self,
         pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
+        (batch, size): (usize, [usize; 2]),
+        Inputs { input, added }: Inputs<'_>,
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
@@ -255,9 +288,11 @@ impl ConvKernel for Gemm {
                 first_channel: group * self.padding.len(),
             };
             let output = Output {
-                start: output.as_mut_ptr().wrapping_add(group * columns),
+                start: output.as_mut_ptr(),
                 stride: g.out_channels,
+                added: added.map(|(add, residual)| Added::new(add, residual)),
             };
+            let output = output.from(0, group * columns);
             let own = worker * self.scratch_bytes()..(worker + 1) * self.scratch_bytes();
             // SAFETY: a worker runs one task at a time, and this part is its own.
             let scratch = unsafe { scratch.slice(own) };
@@ -269,6 +304,10 @@ impl ConvKernel for Gemm {
 
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn adds(&self) -> bool {
+        self.groups[0].adds()
     }
 
     fn gemm(&self) -> Option<&Gemm> {

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use crate::geometry::{Conv2dGeometry, Padding};
-use crate::int8::conv2d::ConvKernel;
+use crate::int8::conv2d::{ConvKernel, Inputs};
 use crate::int8::testing::bytes;
-use crate::int8::{Linear, Requantize};
+use crate::int8::{Add, Linear, QParams8, Requantize};
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::reference;
@@ -46,19 +46,47 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
     let input = bytes(batch * size[0] * size[1] * conv.geometry.in_channels, seed);
     let expected = conv.run(batch, size, &input);
     let pool = Pool::new(threads);
+    let add = addition(seed);
+    let residual = bytes(expected.len(), seed ^ 3);
+    let mut sums = vec![0; expected.len()];
+    add.run(&pool, &expected, &residual, &mut sums);
     for isa in Isa::supported() {
         let direct = super::specialised(isa, conv);
         let general: Box<dyn ConvKernel> = Box::new(super::Gemm::new(isa, conv));
         for kernel in direct.into_iter().chain([general]) {
             let mut scratch = vec![0xAA; kernel.scratch_len(threads, batch, size)];
-            let mut output = vec![0xC3; expected.len() + 128];
-            let inside = &mut output[64..][..expected.len()];
-            kernel.run(&pool, batch, size, &input, inside, &mut scratch);
-            assert_eq!(output[64..][..expected.len()], expected, "{}", kernel.name());
-            let (before, after) = (&output[..64], &output[expected.len() + 64..]);
-            assert!(before.iter().chain(after).all(|&b| b == 0xC3), "{} strayed", kernel.name());
+            let mut run = |inputs: Inputs<'_>, expected: &[u8]| {
+                let mut output = vec![0xC3; expected.len() + 128];
+                let inside = &mut output[64..][..expected.len()];
+                kernel.run(&pool, (batch, size), inputs, inside, &mut scratch);
+                assert_eq!(&output[64..][..expected.len()], expected, "{}", kernel.name());
+                let (before, after) = (&output[..64], &output[expected.len() + 64..]);
+                assert!(
+                    before.iter().chain(after).all(|&b| b == 0xC3),
+                    "{} strayed",
+                    kernel.name()
+                );
+            };
+            run(input[..].into(), &expected);
+            if kernel.adds() {
+                let added = Some((&add, &residual[..]));
+                run(Inputs { input: &input, added }, &sums);
+            }
         }
     }
+}
+
+/// An addition of any scales; some of its sums overflow every integer, or f32.
+fn addition(seed: u64) -> Add {
+    let random = bytes(12, seed ^ 2);
+    let scale = |at: usize| match random[at] {
+        0..16 => 1e-30,
+        240.. => 1e36,
+        byte => 0.01 * f32::from(byte),
+    };
+    let side = |at: usize| QParams8 { scale: scale(at), zero_point: random[at + 1] };
+    let (min, max) = (random[6].min(random[7]), random[6].max(random[7]));
+    Add::new(Isa::Scalar, side(0), side(2), side(4), min, max)
 }
 
 fn zero_point() -> impl Strategy<Value = u8> {
@@ -279,7 +307,7 @@ fn extremes_are_exact_where_vpmaddubsw_saturates() {
                 for isa in Isa::supported() {
                     let gemm = super::Gemm::new(isa, &conv);
                     let mut output = vec![0; expected.len()];
-                    gemm.run(&Pool::new(1), 1, [9, 1], &input, &mut output, &mut []);
+                    gemm.run(&Pool::new(1), (1, [9, 1]), input[..].into(), &mut output, &mut []);
                     assert_eq!(output, expected, "{isa}");
                 }
             }

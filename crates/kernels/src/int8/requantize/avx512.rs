@@ -55,13 +55,24 @@ impl Epilogue {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply_fitting(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
+        in_order(self.apply_fitting_in_lanes(acc, multiplier))
+    }
+
+    /// As [`Self::apply_fitting`], in the order that [`in_order`] undoes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn apply_fitting_in_lanes(
+        &self,
+        acc: [__m512i; 4],
+        multiplier: [__m512; 4],
+    ) -> __m512i {
         let bytes = self.pack([
             scale_fitting(acc[0], multiplier[0]),
             scale_fitting(acc[1], multiplier[1]),
             scale_fitting(acc[2], multiplier[2]),
             scale_fitting(acc[3], multiplier[3]),
         ]);
-        in_order(_mm512_min_epu8(bytes, self.max))
+        _mm512_min_epu8(bytes, self.max)
     }
 
     /// Adds the zero point and packs, with saturation, and clamps from below.
@@ -85,7 +96,7 @@ impl Epilogue {
 /// vector `v`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn in_order(bytes: __m512i) -> __m512i {
+pub(crate) fn in_order(bytes: __m512i) -> __m512i {
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_permutexvar_epi32(order, bytes)
 }

@@ -9,13 +9,13 @@
 use std::ops::Range;
 
 use super::super::partition::Partition;
-use super::super::{Output, kernel_isa, operands};
+use super::super::{Added, Output, kernel_isa, operands};
 use super::BLOCK_BYTES;
 use super::panels::Panels;
 use super::positions::Positions;
 use super::steps::Steps;
 use crate::geometry::Conv2dGeometry;
-use crate::int8::conv2d::ConvKernel;
+use crate::int8::conv2d::{ConvKernel, Inputs};
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
@@ -178,7 +178,7 @@ impl Direct {
                 width: strip.width,
                 pixels: ow,
             };
-            let output = Output { start: output.at(row * ow, 0), ..output };
+            let output = output.from(row * ow, 0);
             // SAFETY: the packing of the weights proves the instructions. The window of the last
             // position ends with the strip, and behind that are as many bytes as steps may read;
             // the caller's promise about the outputs.
@@ -196,9 +196,8 @@ impl ConvKernel for Direct {
     fn run(
         &self,
         pool: &Pool,
-        batch: usize,
-        size: [usize; 2],
-        input: &[u8],
+        (batch, size): (usize, [usize; 2]),
+        Inputs { input, added }: Inputs<'_>,
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
@@ -214,7 +213,11 @@ impl ConvKernel for Direct {
             let (_, pixels, panels) = partition.task(task);
             // Whole rows: each where its first pixel is.
             let rows = pixels.start.div_ceil(ow)..pixels.end.div_ceil(ow);
-            let output = Output { start: output.as_mut_ptr(), stride: columns };
+            let output = Output {
+                start: output.as_mut_ptr(),
+                stride: columns,
+                added: added.map(|(add, residual)| Added::new(add, residual)),
+            };
             // SAFETY: a worker runs one task at a time, and this part is its own.
             let scratch =
                 unsafe { scratch.slice(worker * thread_bytes..(worker + 1) * thread_bytes) };
@@ -222,6 +225,10 @@ impl ConvKernel for Direct {
             // lie within `output`, whose length was checked above.
             unsafe { self.multiply((input, size), (rows, panels), output, scratch) };
         });
+    }
+
+    fn adds(&self) -> bool {
+        true
     }
 
     fn name(&self) -> &'static str {

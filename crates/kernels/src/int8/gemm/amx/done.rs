@@ -6,7 +6,8 @@ use std::arch::x86_64::*;
 use super::super::Output;
 use super::positions::{Positions, Walk};
 use super::{COLUMNS, ROWS, TILE};
-use crate::int8::requantize::avx512::Epilogue;
+use crate::int8::elementwise::AddEpilogue;
+use crate::int8::requantize::avx512::{Epilogue, in_order};
 
 /// A block whose accumulators have been stored.
 pub(super) struct Done {
@@ -22,16 +23,18 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// The walk has come to the first position.
+    /// The walk has come to the first position. `add` has the constants of what the output says is
+    /// added.
     ///
     /// # Safety
     /// Needs AVX-512 BW and VL; accumulators and multipliers of these columns and rows must be
-    /// readable, and their outputs writable.
+    /// readable, as must what is added, and their outputs writable.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(super) unsafe fn requantize(
         &self,
         epilogue: &Epilogue,
+        add: Option<&AddEpilogue>,
         positions: &Positions,
         walk: &mut Walk,
     ) {
@@ -41,14 +44,25 @@ impl Done {
             let start = positions.tile(first);
             while let Some(run) = walk.next(positions, positions.len.min(first + ROWS)) {
                 let skip = tile * tiles * TILE + (run.position - start) * COLUMNS;
-                let output = Output { start: self.output.at(run.pixel, 0), ..self.output };
+                let to = self.output.at(run.pixel, 0);
                 // SAFETY: as the caller promised.
                 unsafe {
                     let accumulators = self.accumulators.add(skip);
-                    if tiles == 2 {
-                        self.requantize_two(epilogue, accumulators, output, run.len);
-                    } else {
-                        self.requantize_one(epilogue, accumulators, output, run.len);
+                    match (tiles, add.zip(self.output.added)) {
+                        (2, None) => self.requantize_two(epilogue, accumulators, to, run.len),
+                        (_, None) => self.requantize_one(epilogue, accumulators, to, run.len),
+                        (_, Some((add, added))) => {
+                            let residual =
+                                added.start.wrapping_add(to.addr() - self.output.start.addr());
+                            for half in 0..tiles {
+                                self.requantize_and_add(
+                                    (epilogue, add),
+                                    (accumulators, half),
+                                    (to, residual),
+                                    run.len,
+                                );
+                            }
+                        }
                     }
                 }
             }
@@ -63,7 +77,7 @@ impl Done {
         &self,
         epilogue: &Epilogue,
         accumulators: *const i32,
-        output: Output,
+        to: *mut u8,
         rows: usize,
     ) {
         // SAFETY: of the last row of an odd number both halves are the same; columns that do not
@@ -73,7 +87,7 @@ impl Done {
             let right = _mm512_load_ps(self.multipliers.add(COLUMNS));
             let multipliers = [left, right, left, right];
             let mask = u32::MAX >> (32 - self.columns);
-            let (mut p, mut a) = (accumulators, output.at(0, 0).cast::<i8>());
+            let (mut p, mut a) = (accumulators, to.cast::<i8>());
             for _ in 0..rows / 2 {
                 let q = p.add(COLUMNS);
                 let accumulators = [
@@ -83,10 +97,10 @@ impl Done {
                     _mm512_load_si512(q.add(TILE).cast()),
                 ];
                 let bytes = epilogue.apply_fitting(accumulators, multipliers);
-                let b = a.wrapping_add(output.stride);
+                let b = a.wrapping_add(self.output.stride);
                 _mm256_mask_storeu_epi8(a, mask, _mm512_castsi512_si256(bytes));
                 _mm256_mask_storeu_epi8(b, mask, _mm512_extracti64x4_epi64::<1>(bytes));
-                (p, a) = (q.add(COLUMNS), b.wrapping_add(output.stride));
+                (p, a) = (q.add(COLUMNS), b.wrapping_add(self.output.stride));
             }
             if rows % 2 == 1 {
                 let last = [_mm512_load_si512(p.cast()), _mm512_load_si512(p.add(TILE).cast())];
@@ -105,30 +119,96 @@ impl Done {
         &self,
         epilogue: &Epilogue,
         accumulators: *const i32,
-        output: Output,
+        to: *mut u8,
         rows: usize,
     ) {
-        // SAFETY: as for two tiles.
+        // SAFETY: rows beyond the last are taken to be the last; columns that do not exist are
+        // masked. Buffers and headers are aligned to 64 bytes.
         unsafe {
             let multiplier = _mm512_load_ps(self.multipliers);
             let mask = u16::MAX >> (16 - self.columns);
             for row in (0..rows).step_by(4) {
-                let [a, b, c, d] = [row, row + 1, row + 2, row + 3].map(|row| row.min(rows - 1));
-                let bytes = epilogue.apply_fitting(
-                    [
-                        _mm512_load_si512(accumulators.add(a * COLUMNS).cast()),
-                        _mm512_load_si512(accumulators.add(b * COLUMNS).cast()),
-                        _mm512_load_si512(accumulators.add(c * COLUMNS).cast()),
-                        _mm512_load_si512(accumulators.add(d * COLUMNS).cast()),
-                    ],
-                    [multiplier; 4],
-                );
-                let output = |row: usize| output.at(row, 0).cast::<i8>();
-                _mm_mask_storeu_epi8(output(a), mask, _mm512_castsi512_si128(bytes));
-                _mm_mask_storeu_epi8(output(b), mask, _mm512_extracti32x4_epi32::<1>(bytes));
-                _mm_mask_storeu_epi8(output(c), mask, _mm512_extracti32x4_epi32::<2>(bytes));
-                _mm_mask_storeu_epi8(output(d), mask, _mm512_extracti32x4_epi32::<3>(bytes));
+                let four = [row, row + 1, row + 2, row + 3].map(|row| row.min(rows - 1));
+                let bytes = epilogue.apply_fitting(rows_of(accumulators, four), [multiplier; 4]);
+                store_rows(four.map(|row| self.place(to, row).cast()), mask, bytes);
             }
         }
+    }
+
+    /// For one of the tiles of columns, and `(to, residual)`, where its first column's outputs go and
+    /// what is added to them lies.
+    ///
+    /// # Safety
+    /// As for [`Done::requantize`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn requantize_and_add(
+        &self,
+        (epilogue, add): (&Epilogue, &AddEpilogue),
+        (accumulators, tile): (*const i32, usize),
+        (to, residual): (*mut u8, *const u8),
+        rows: usize,
+    ) {
+        // SAFETY: as for one tile without addition.
+        unsafe {
+            let accumulators = accumulators.add(tile * TILE);
+            let multiplier = _mm512_load_ps(self.multipliers.add(tile * COLUMNS));
+            let columns = (self.columns - tile * COLUMNS).min(COLUMNS);
+            let mask = u16::MAX >> (16 - columns);
+            let (to, residual) = (to.add(tile * COLUMNS), residual.add(tile * COLUMNS));
+            for row in (0..rows).step_by(4) {
+                let four = [row, row + 1, row + 2, row + 3].map(|row| row.min(rows - 1));
+                let bytes =
+                    epilogue.apply_fitting_in_lanes(rows_of(accumulators, four), [multiplier; 4]);
+                let [a, b, c, d] =
+                    four.map(|row| residual.wrapping_add(row * self.output.stride).cast::<i8>());
+                let residuals = [
+                    _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, a)),
+                    _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, b)),
+                    _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, c)),
+                    _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, d)),
+                ];
+                let sums = in_order(add.apply_in_lanes(bytes, residuals));
+                store_rows(four.map(|row| self.place(to, row).cast()), mask, sums);
+            }
+        }
+    }
+
+    fn place(&self, to: *mut u8, row: usize) -> *mut u8 {
+        to.wrapping_add(row * self.output.stride)
+    }
+}
+
+/// Rows of a tile of accumulators.
+///
+/// # Safety
+/// They must be readable and aligned to 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn rows_of(accumulators: *const i32, [a, b, c, d]: [usize; 4]) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        [
+            _mm512_load_si512(accumulators.add(a * COLUMNS).cast()),
+            _mm512_load_si512(accumulators.add(b * COLUMNS).cast()),
+            _mm512_load_si512(accumulators.add(c * COLUMNS).cast()),
+            _mm512_load_si512(accumulators.add(d * COLUMNS).cast()),
+        ]
+    }
+}
+
+/// Stores the columns of four rows.
+///
+/// # Safety
+/// The columns of the mask must be writable in each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn store_rows([a, b, c, d]: [*mut i8; 4], mask: u16, bytes: __m512i) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        _mm_mask_storeu_epi8(a, mask, _mm512_castsi512_si128(bytes));
+        _mm_mask_storeu_epi8(b, mask, _mm512_extracti32x4_epi32::<1>(bytes));
+        _mm_mask_storeu_epi8(c, mask, _mm512_extracti32x4_epi32::<2>(bytes));
+        _mm_mask_storeu_epi8(d, mask, _mm512_extracti32x4_epi32::<3>(bytes));
     }
 }

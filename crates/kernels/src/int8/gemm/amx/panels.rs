@@ -11,6 +11,7 @@ use super::tiles::{Block, Configuration, release};
 use super::{COLUMNS, ROWS, TILE};
 use crate::int8::Requantize;
 use crate::int8::aligned::Aligned;
+use crate::int8::elementwise::AddEpilogue;
 use crate::int8::pack::{Lines, Operand};
 use crate::int8::requantize::avx512::Epilogue;
 use crate::int8::requantize::effective_multiplier;
@@ -103,6 +104,7 @@ impl Panels {
         let (len, count) = (positions.len, self.steps.count());
         assert!(offsets.len() >= count, "an offset for each step");
         let epilogue = Epilogue::new(&self.requantize);
+        let add = output.added.map(|added| AddEpilogue::new(&added.formula));
         let mut accumulators = MaybeUninit::<Aligned<[i32; 4 * TILE]>>::uninit();
         let accumulators = accumulators.as_mut_ptr().cast::<i32>();
         Configuration::new(len.min(ROWS), self.steps.len()).load();
@@ -148,12 +150,12 @@ impl Panels {
                 let done = Done {
                     accumulators,
                     multipliers: packed[tiles * Lines::LEN..].as_ptr().cast(),
-                    output: Output { start: output.at(0, column), ..output },
+                    output: output.from(0, column),
                     columns,
                     first,
                 };
                 // SAFETY: all of its accumulators have been stored, and its outputs are the caller's.
-                unsafe { done.requantize(&epilogue, positions, &mut walk) };
+                unsafe { done.requantize(&epilogue, add.as_ref(), positions, &mut walk) };
             }
         }
         release();
