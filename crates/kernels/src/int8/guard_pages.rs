@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::ptr;
 
 use super::testing::bytes;
-use super::{Conv2d, Requantize};
+use super::{Add, Conv2d, QParams8, Requantize};
 use crate::geometry::{Conv2dGeometry, Padding};
 use crate::isa::Isa;
 use crate::pool::Pool;
@@ -104,6 +104,13 @@ fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2]) {
             conv.run(&pool, batch, size, input.bytes(), output, scratch);
             let expected = expected.get_or_insert_with(|| output.to_vec());
             assert_eq!(output, expected, "{} against its {against:?}", conv.kernel_name());
+            if conv.adds() {
+                let side = QParams8 { scale: 0.5, zero_point: 3 };
+                let add = Add::new(isa, side, side, side, 3, 255);
+                let mut residual = Guarded::copy_of(expected, against);
+                let (input, added) = (input.bytes(), (&add, &*residual.bytes()));
+                conv.run_and_add(&pool, (batch, size), input, added, output, scratch);
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::graph::{Graph, NodeId};
 
 /// Makes one step of each int8 inverted residual: a depthwise convolution and the pointwise one
 /// behind it, the pointwise one before it, and the addition of the block's input, where there are
-/// any. Nothing else may use the values in between. Blocks whose layers are as fast alone remain
-/// layers.
+/// any. Makes one step of a convolution and the addition behind it elsewhere. Nothing else may use
+/// the values in between. Blocks whose layers are as fast alone remain layers.
 pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
     let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); graph.nodes().len()];
     for (id, node) in graph.iter() {
@@ -27,17 +27,23 @@ pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
 
     let mut fused: Vec<Option<Step>> = steps.iter().map(|_| None).collect();
     let mut replaced = vec![false; steps.len()];
-    for index in 0..steps.len() {
-        let Some((parts, step)) = pattern.inverted_residual(index) else { continue };
+    let mut replace = |found: Option<(Vec<usize>, Step)>| {
+        let Some((parts, step)) = found else { return };
         // A block that ends where the next one begins shares no step with it, but two patterns can
-        // both want a pointwise convolution between two depthwise ones.
+        // both want a pointwise convolution between two depthwise ones, or an addition.
         if parts.iter().any(|&part| replaced[part]) {
-            continue;
+            return;
         }
         for &part in &parts {
             replaced[part] = true;
         }
         fused[parts[parts.len() - 1]] = Some(step);
+    };
+    for index in 0..steps.len() {
+        replace(pattern.inverted_residual(index));
+    }
+    for index in 0..steps.len() {
+        replace(pattern.added(index));
     }
     let pairs = steps.into_iter().zip(fused).zip(replaced);
     pairs.filter_map(|((step, fused), replaced)| fused.or((!replaced).then_some(step))).collect()
@@ -96,6 +102,32 @@ impl Pattern<'_> {
             shapes: first.shapes.clone(),
         };
         Some((parts, step))
+    }
+
+    /// The addition at step `add` and, of the convolutions that it sums up with something else, the
+    /// last: both steps, and what replaces them.
+    fn added(&self, add: usize) -> Option<(Vec<usize>, Step)> {
+        let step = &self.steps[add];
+        let Kernel::Int8(Int8Kernel::Add(kernel)) = &step.kernel else { return None };
+        let [a, b] = *step.inputs else { return None };
+        let sides = [(a, b, kernel.clone()), (b, a, kernel.swapped())];
+        let (last, other, kernel) = sides
+            .into_iter()
+            .filter_map(|(side, other, kernel)| Some((self.step_of[side.0]?, other, kernel)))
+            .filter(|&(side, ..)| self.only_user(side) == Some(add))
+            .filter(|&(side, ..)| self.convolution(side).is_some_and(|conv| conv.adds()))
+            .max_by_key(|&(side, ..)| side)?;
+        let conv = &self.steps[last];
+        let fused = Step {
+            nodes: vec![conv.output(), step.output()],
+            kernel: Kernel::Int8(Int8Kernel::Conv2dAdd(
+                Arc::clone(self.convolution(last)?),
+                kernel,
+            )),
+            inputs: vec![conv.inputs[0], other],
+            shapes: conv.shapes.clone(),
+        };
+        Some((vec![last, add], fused))
     }
 
     fn convolution(&self, step: usize) -> Option<&Arc<posterize_kernels::int8::Conv2d>> {

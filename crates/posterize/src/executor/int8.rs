@@ -16,6 +16,8 @@ use crate::quantization::{QParams, QuantizedModel};
 pub enum Int8Kernel {
     /// Shared with the block that it may become a part of.
     Conv2d(Arc<kernels::Conv2d>),
+    /// A convolution, and the addition of the step's second input to what it gives.
+    Conv2dAdd(Arc<kernels::Conv2d>, kernels::Add),
     InvertedResidual(Box<kernels::InvertedResidual>),
     Linear(Box<kernels::Linear>),
     Clamp([u8; 2]),
@@ -170,6 +172,12 @@ impl Int8Kernel {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Conv2d(conv) => conv.kernel_name(),
+            Self::Conv2dAdd(conv, _) => match conv.kernel_name() {
+                "pointwise_amx" => "pointwise_add_amx",
+                "direct_amx" => "direct_add_amx",
+                "general_amx" => "general_add_amx",
+                other => other,
+            },
             Self::InvertedResidual(block) => block.kernel_name(),
             Self::Linear(linear) => linear.kernel_name(),
             Self::Clamp(_) => "clamp",
@@ -186,7 +194,9 @@ impl Int8Kernel {
     /// Scratch memory, in bytes.
     pub(super) fn scratch_len(&self, threads: usize, batch: usize, shapes: &Shapes) -> usize {
         match self {
-            Self::Conv2d(conv) => conv.scratch_len(threads, batch, shapes.size),
+            Self::Conv2d(conv) | Self::Conv2dAdd(conv, _) => {
+                conv.scratch_len(threads, batch, shapes.size)
+            }
             Self::InvertedResidual(block) => block.scratch_len(threads),
             _ => 0,
         }
@@ -203,6 +213,9 @@ impl Int8Kernel {
         let (x, c) = (input(0), channels[0]);
         match self {
             Self::Conv2d(conv) => conv.run(pool, batch, size, x, output, scratch),
+            Self::Conv2dAdd(conv, add) => {
+                conv.run_and_add(pool, (batch, size), x, (add, input(1)), output, scratch);
+            }
             Self::InvertedResidual(block) => block.run(pool, batch, x, output, scratch),
             Self::Linear(linear) => linear.run(pool, batch, x, output),
             Self::Clamp([min, max]) => kernels::clamp(isa, pool, *min, *max, x, output),
