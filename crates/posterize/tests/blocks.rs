@@ -1,4 +1,4 @@
-//! Inverted residuals that a plan runs as one step, against their layers one after the other.
+//! What a plan runs as one step, against its layers one after the other.
 
 use posterize::executor::{Options, compile};
 use posterize::graph::{Activation, BatchNorm, Conv2d, NodeId, Padding};
@@ -118,6 +118,36 @@ fn blocks_are_one_step_with_the_layers_bits() {
                 .unwrap();
             assert_eq!(seen, model.graph().nodes().len(), "every node can be watched");
             assert_eq!(engine.run(&images).unwrap(), layers, "{batch} of {size:?}");
+        }
+    }
+}
+
+/// The additions of residual blocks join the convolution before them where its kernel adds: behind
+/// an identity as behind a convolution on the other side, for both kinds of block.
+#[test]
+fn additions_are_part_of_a_convolution_with_the_layers_bits() {
+    let config = posterize::models::Config { num_classes: 10, ..Default::default() };
+    for (architecture, blocks) in [
+        (posterize::models::resnet18(&config).unwrap(), 8),
+        (posterize::models::resnet50(&config).unwrap(), 16),
+    ] {
+        let float = architecture.init(3).fuse().unwrap();
+        let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+        observed.forward(&pictures(2, [33, 47], 1)).unwrap();
+        let model = observed.convert().unwrap();
+        let images = pictures(2, [33, 47], 4);
+        for threads in [1, 2] {
+            let mut engine = compile(&model, Options::new(threads).unwrap()).unwrap();
+            let layers = engine.run_observed(&images, &mut |_: NodeId, _: &[f32]| Ok(())).unwrap();
+            assert_eq!(engine.run(&images).unwrap(), layers, "{threads} threads");
+            let profile = engine.profile(&images, 1).unwrap();
+            let kernels: Vec<&str> = profile.layers.iter().map(|layer| &*layer.kernel).collect();
+            let (alone, joined): (Vec<&str>, Vec<&str>) = kernels
+                .into_iter()
+                .filter(|kernel| kernel.contains("add"))
+                .partition(|&kernel| kernel == "add");
+            assert_eq!(alone.len() + joined.len(), blocks);
+            assert!(alone.is_empty() || joined.is_empty(), "{alone:?} {joined:?}");
         }
     }
 }

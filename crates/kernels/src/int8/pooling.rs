@@ -204,24 +204,50 @@ impl Loop for Maximum<'_> {
     fn run(self) {
         let [h, w] = self.size;
         let Pool2dGeometry { kernel, stride, dilation, padding } = *self.geometry;
-        let inside =
-            |at: usize, before: usize, size: usize| at.checked_sub(before).filter(|&at| at < size);
+        let rows = inside(self.y * stride[0], padding.top, [kernel[0], dilation[0]], h);
         for (x, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
-            output.fill(0);
-            for ky in 0..kernel[0] {
-                let y = self.y * stride[0] + ky * dilation[0];
-                let Some(y) = inside(y, padding.top, h) else { continue };
-                for kx in 0..kernel[1] {
-                    let x = x * stride[1] + kx * dilation[1];
-                    let Some(x) = inside(x, padding.left, w) else { continue };
-                    let pixel = &self.image[(y * w + x) * self.channels..];
-                    for (q, &candidate) in output.iter_mut().zip(pixel) {
-                        *q = candidate.max(*q);
+            let columns = inside(x * stride[1], padding.left, [kernel[1], dilation[1]], w);
+            let (blocks, rest) = output.as_chunks_mut::<64>();
+            let whole = 64 * blocks.len();
+            // The maxima of a block stay in a register.
+            for (i, block) in blocks.iter_mut().enumerate() {
+                let mut maxima = [0; 64];
+                for y in rows.clone().step_by(dilation[0]) {
+                    for x in columns.clone().step_by(dilation[1]) {
+                        let pixel = &self.image[(y * w + x) * self.channels + 64 * i..][..64];
+                        larger(&mut maxima, pixel);
+                    }
+                }
+                *block = maxima;
+            }
+            rest.fill(0);
+            if !rest.is_empty() {
+                for y in rows.clone().step_by(dilation[0]) {
+                    for x in columns.clone().step_by(dilation[1]) {
+                        larger(rest, &self.image[(y * w + x) * self.channels + whole..]);
                     }
                 }
             }
         }
     }
+}
+
+/// The larger one of each pair.
+#[inline(always)]
+fn larger(maxima: &mut [u8], candidates: &[u8]) {
+    for (q, &candidate) in maxima.iter_mut().zip(candidates) {
+        *q = candidate.max(*q);
+    }
+}
+
+/// From the first to behind the last position inside an axis of `size` that a window's taps have,
+/// `dilation` apart; `start` is where the window begins, `before` positions into the padding.
+fn inside(start: usize, before: usize, [taps, dilation]: [usize; 2], size: usize) -> Range<usize> {
+    let outside = before.saturating_sub(start).div_ceil(dilation);
+    let first = start + outside * dilation;
+    let end = (start + taps * dilation).min(size + before);
+    // Empty where all taps are in the padding.
+    (first - before).min(size)..end.saturating_sub(before)
 }
 
 #[cfg(test)]
