@@ -335,7 +335,7 @@ unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTIN
             let to = if whole {
                 output
             } else {
-                Output { start: staged.as_mut_ptr().cast(), stride: 16 }
+                Output { start: staged.as_mut_ptr().cast(), stride: 16, added: None }
             };
             // Four vectors of accumulators become 32 bytes: two rows of two vectors, four of one.
             // Where rows run out, the last stands in for them.
