@@ -141,7 +141,7 @@ fn additions_are_part_of_a_convolution_with_the_layers_bits() {
             let layers = engine.run_observed(&images, &mut |_: NodeId, _: &[f32]| Ok(())).unwrap();
             assert_eq!(engine.run(&images).unwrap(), layers, "{threads} threads");
             let profile = engine.profile(&images, 1).unwrap();
-            let kernels: Vec<&str> = profile.layers.iter().map(|layer| &*layer.kernel).collect();
+            let kernels: Vec<&str> = profile.layers.iter().map(|layer| layer.kernel).collect();
             let (alone, joined): (Vec<&str>, Vec<&str>) = kernels
                 .into_iter()
                 .filter(|kernel| kernel.contains("add"))
