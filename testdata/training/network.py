@@ -17,6 +17,7 @@ from torch import nn
 from torch.ao.nn.intrinsic.qat import freeze_bn_stats
 from torch.ao.quantization import (
     DeQuantStub,
+    FakeQuantize,
     QuantStub,
     disable_observer,
     fuse_modules_qat,
@@ -144,9 +145,18 @@ def train(case, seed):
     final |= running(net)
     net.eval()
     net.apply(disable_observer)
+    net.apply(keep_8_bits)
     logits = net(images).detach()
     return dict(images=images, labels=labels, state=state, losses=torch.tensor(losses), **first,
                 final=final, logits=logits)
+
+
+def keep_8_bits(module):
+    """Values of 8 bits, as they are in int8 once PyTorch has converted the network, whatever the range
+    they were trained in."""
+    if isinstance(module, FakeQuantize) and module.dtype == torch.quint8:
+        observer = module.activation_post_process
+        observer.quant_min, observer.quant_max = 0, 255
 
 
 def distance(a, b):

@@ -126,7 +126,7 @@ impl Network {
         self.run_core(index, pictures, mode, normalizes || observes, state)?;
         if layer_has_epilogue(&self.net, index) {
             self.set_affine(index, mode, by_batch, state)?;
-            self.set_rounding(index, pictures, observes, state)?;
+            self.set_rounding(index, pictures, mode, observes, state)?;
             self.run_epilogue(index, pictures, state);
         }
         Ok(())
@@ -307,6 +307,7 @@ impl Network {
         &mut self,
         index: usize,
         pictures: &[f32],
+        mode: Mode,
         observes: bool,
         state: &mut State,
     ) -> Result<()> {
@@ -337,7 +338,12 @@ impl Network {
         }
         if let (true, Some(qparams)) = (rounds.fake_quant_enabled(), rounds.qparams().per_tensor())
         {
-            let (quant_min, quant_max) = rounds.observer().target().quant_range();
+            let target = rounds.observer().target();
+            // int8 kernels keep all 8 bits where training cuts off at 7.
+            let (quant_min, quant_max) = match mode {
+                Mode::Train | Mode::Diagnose => target.quant_range(),
+                Mode::Evaluate => target.dtype().bounds(),
+            };
             let QParams { scale, zero_point } = qparams;
             state.fake_quant = Some(FakeQuant { scale, zero_point, quant_min, quant_max });
             units[index].adapt(state, layer.epilogue.clamp);
