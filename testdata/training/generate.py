@@ -1,4 +1,4 @@
-"""Writes goldens.json: PyTorch's cross-entropy, SGD, clip_grad_norm_ and schedules.
+"""Writes goldens.json: PyTorch's cross-entropy, distillation, SGD, clip_grad_norm_ and schedules.
 
     python testdata/training/generate.py        # any PyTorch 2.15 with CPU support
 """
@@ -112,7 +112,36 @@ def schedules():
     return cases
 
 
-goldens = dict(cross_entropy=cross_entropy(), sgd=sgd(), schedules=schedules())
+def distillation():
+    """Cross-entropy and the softened divergence from a teacher, as Hinton et al. (2015) add them."""
+    cases = []
+    for shape, scale, alpha, temperature, smoothing in [
+        ((1, 2), 1, 1.0, 1.0, 0.0),
+        ((4, 10), 3, 1.0, 1.0, 0.0),
+        ((4, 10), 3, 0.7, 4.0, 0.0),
+        ((3, 7), 40, 0.5, 0.5, 0.1),
+        ((5, 6), 5, 0.0, 2.0, 0.1),
+        ((2, 5), 300, 0.9, 20.0, 0.0),
+        ((2, 1), 1, 0.5, 2.0, 0.0),
+    ]:
+        logits, teacher = torch.randn(shape) * scale, torch.randn(shape) * scale
+        labels = torch.randint(shape[1], (shape[0],))
+        exact = logits.double().requires_grad_(True)
+        of_labels = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(exact, labels)
+        of_teacher = torch.nn.KLDivLoss(reduction="batchmean")(
+            (exact / temperature).log_softmax(1), (teacher.double() / temperature).softmax(1)
+        )
+        loss = (1 - alpha) * of_labels + alpha * temperature**2 * of_teacher
+        loss.backward()
+        cases.append(dict(
+            shape=shape, logits=floats(logits), teacher=floats(teacher), labels=labels.tolist(),
+            label_smoothing=smoothing, alpha=alpha, temperature=temperature, loss=loss.item(),
+            gradient=floats(exact.grad),
+        ))
+    return cases
+
+
+goldens = dict(cross_entropy=cross_entropy(), sgd=sgd(), schedules=schedules(), distillation=distillation())
 path = Path(__file__).parent / "goldens.json"
 path.write_text(json.dumps(goldens, separators=(",", ":")) + "\n")
 print(path, path.stat().st_size, "bytes")

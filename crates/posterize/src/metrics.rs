@@ -159,18 +159,25 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
 pub(crate) struct LogSoftmax {
     highest: f64,
     log_sum: f64,
+    temperature: f64,
 }
 
 impl LogSoftmax {
     pub(crate) fn of(row: &[f32]) -> Self {
-        let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = row.iter().map(|&value| (f64::from(value) - highest).exp()).sum();
-        Self { highest, log_sum: sum.ln() }
+        Self::softened(row, 1.0)
     }
 
-    /// `ln(softmax(row)[c])` for `value = row[c]`.
+    /// That of `row / temperature`.
+    pub(crate) fn softened(row: &[f32], temperature: f64) -> Self {
+        let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let power = |value: f32| ((f64::from(value) - highest) / temperature).exp();
+        let sum: f64 = row.iter().map(|&value| power(value)).sum();
+        Self { highest, log_sum: sum.ln(), temperature }
+    }
+
+    /// `ln(softmax(row / temperature)[c])` for `value = row[c]`.
     pub(crate) fn at(self, value: f32) -> f64 {
-        (f64::from(value) - self.highest) - self.log_sum
+        (f64::from(value) - self.highest) / self.temperature - self.log_sum
     }
 }
 

@@ -9,8 +9,8 @@ use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::nn::{Flatten, Sequential};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{
-    Checkpoint, EpochRecord, Freeze, Keep, Network, Position, SgdOptions, StepRecord, TrainOptions,
-    TrainedModel, Trainer, Watch,
+    Checkpoint, Distillation, EpochRecord, Freeze, Keep, Network, Position, SgdOptions, StepRecord,
+    TrainOptions, TrainedModel, Trainer, Watch,
 };
 use posterize::{Architecture, FloatModel};
 use tempfile::TempDir;
@@ -63,6 +63,12 @@ fn settings() -> TrainOptions {
         freeze_bn: Freeze::After(1),
         ..TrainOptions::default()
     }
+}
+
+/// The same, learning from the network before training, too.
+fn distilled() -> TrainOptions {
+    let distillation = Some(Distillation { alpha: 0.6, temperature: 2.0 });
+    TrainOptions { distillation, ..settings() }
 }
 
 fn trainer(folder: &ImageFolder, qat: bool, options: TrainOptions, threads: usize) -> Trainer {
@@ -168,15 +174,15 @@ fn it_tells_every_step_and_epoch_and_freezes_when_told() {
 #[test]
 fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
     let (_root, folder) = pictures();
-    for qat in [false, true] {
-        let mut whole = trainer(&folder, qat, settings(), 1);
+    for (qat, settings) in [(false, settings()), (true, settings()), (true, distilled())] {
+        let mut whole = trainer(&folder, qat, settings.clone(), 1);
         let mut seen = Recorder::default();
         let outcome = whole.run(&mut seen).unwrap();
         for checkpoint in &seen.checkpoints {
             let bytes = checkpoint.to_bytes().unwrap();
             let read = Checkpoint::from_bytes("run.checkpoint", &bytes).unwrap();
             assert_eq!(read, *checkpoint);
-            let mut resumed = trainer(&folder, qat, settings(), 3);
+            let mut resumed = trainer(&folder, qat, settings.clone(), 3);
             resumed.resume(read).unwrap();
             let again = resumed.run(&mut ()).unwrap();
             let at = checkpoint.position;
@@ -188,6 +194,39 @@ fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
             assert_eq!(again.kept_epoch().epoch, outcome.kept_epoch().epoch);
         }
     }
+}
+
+#[test]
+fn the_teacher_is_the_network_before_training() {
+    let (_root, folder) = pictures();
+    // In float and eval mode both answer alike at first, so there is nothing to learn, whatever the
+    // labels.
+    let alone = TrainOptions {
+        distillation: Some(Distillation::default()),
+        freeze_bn: Freeze::Start,
+        ..settings()
+    };
+    let mut student = trainer(&folder, false, alone.clone(), 2);
+    let mut seen = Recorder::default();
+    student.run(&mut seen).unwrap();
+    assert!(seen.steps.iter().all(|step| step.loss < 1e-6 && step.grad_norm < 1e-3));
+    // What rounding changes is something to learn.
+    let mut rounded = trainer(&folder, true, alone.clone(), 2);
+    rounded.run(&mut ()).unwrap();
+    let losses = &rounded.history().losses;
+    assert!(losses.iter().any(|&loss| loss > 1e-4), "{losses:?}");
+    // A run that learnt from other weights does not go on.
+    let mut seen = Recorder::default();
+    trainer(&folder, true, distilled(), 1).run(&mut seen).unwrap();
+    let mut other = trainer(&folder, true, settings(), 1);
+    let error = other.resume(seen.checkpoints[2].clone()).unwrap_err().to_string();
+    assert!(error.contains("distillation was Distillation"), "{error}");
+    let mut checkpoint = seen.checkpoints[2].clone();
+    let setting = checkpoint.settings.get_mut("distillation").unwrap();
+    let (_, weights) = setting.split_once(" from ").unwrap();
+    *setting = setting.replace(weights, "0123456789abcdef");
+    let error = trainer(&folder, true, distilled(), 1).resume(checkpoint).unwrap_err().to_string();
+    assert!(error.contains("from 0123456789abcdef, and is"), "{error}");
 }
 
 #[test]
@@ -318,6 +357,13 @@ fn a_folder_of_broken_pictures_and_settings_without_sense_are_errors() {
         (TrainOptions { batch_size: 0, ..settings() }, "batch size: 0"),
         (TrainOptions { lr: -1.0, ..settings() }, "it is -1"),
         (TrainOptions { clip: Some(-1.0), ..settings() }, "clipped to -1"),
+        (
+            TrainOptions {
+                distillation: Some(Distillation { alpha: 2.0, temperature: 1.0 }),
+                ..settings()
+            },
+            "the teacher's part of the loss is 2",
+        ),
     ] {
         let network = Network::float(&model(), executor).unwrap();
         let error = Trainer::new(network, &loader, &loader, options, executor).err().unwrap();

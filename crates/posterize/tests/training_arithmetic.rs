@@ -2,7 +2,8 @@
 
 use posterize::Tensor;
 use posterize::training::{
-    CrossEntropy, Decay, LearningRate, Role, Schedule, Sgd, SgdOptions, TrainedMut, clip_grad_norm,
+    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, Role, Schedule,
+    Sgd, SgdOptions, TrainedMut, clip_grad_norm,
 };
 use serde::Deserialize;
 
@@ -11,6 +12,20 @@ struct Goldens {
     cross_entropy: Vec<LossCase>,
     sgd: Vec<SgdCase>,
     schedules: Vec<ScheduleCase>,
+    distillation: Vec<DistillationCase>,
+}
+
+#[derive(Deserialize)]
+struct DistillationCase {
+    shape: [usize; 2],
+    logits: Vec<f32>,
+    teacher: Vec<f32>,
+    labels: Vec<usize>,
+    label_smoothing: f64,
+    alpha: f64,
+    temperature: f64,
+    loss: f64,
+    gradient: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +94,23 @@ fn cross_entropy_and_its_gradient() {
         close(&[loss.value], &[case.loss as f32], 1e-6, 0.0);
         close(&gradient, &case.gradient, 1e-6, 1e-12);
         assert_eq!(loss.correct, case.correct);
+    }
+}
+
+#[test]
+fn distillation_and_its_gradient() {
+    for case in goldens().distillation {
+        let logits = Tensor::new(case.shape, case.logits).unwrap();
+        let teacher = Tensor::new(case.shape, case.teacher).unwrap();
+        let mut gradient = vec![f32::NAN; case.gradient.len()];
+        let loss = DistillationLoss {
+            labels: CrossEntropy { label_smoothing: case.label_smoothing },
+            distillation: Distillation { alpha: case.alpha, temperature: case.temperature },
+            teacher: &teacher,
+        };
+        let found = loss.forward_backward(&logits, &case.labels, &mut gradient).unwrap();
+        close(&[found.value], &[case.loss as f32], 1e-6, 1e-12);
+        close(&gradient, &case.gradient, 1e-6, 1e-8);
     }
 }
 

@@ -103,6 +103,16 @@ fn qat_writes_the_int8_network_and_its_float_weights() {
         let report = json(&mut scene.train("other.safetensors", &options));
         assert_eq!(report["epochs"][0]["bn_stats_frozen"], expected, "{qconfig}");
     }
+    // So are the float network's answers, in place of labels.
+    let loss = |options: &[&str]| {
+        let usual = ["--weights", &weights, "--qat", "--epochs", "1"];
+        let report = json(&mut scene.train("other.safetensors", &[&usual[..], options].concat()));
+        report["epochs"][0]["train_loss"].as_f64().unwrap()
+    };
+    let (usual, labels) = (loss(&[]), loss(&["--distill", "0"]));
+    assert!(usual == loss(&["--distill", "1"]) && usual != labels, "{usual} {labels}");
+    assert!(labels == loss(&["--distill", "0", "--temperature", "3"]));
+    assert!(usual != loss(&["--temperature", "3"]));
     let saved = SavedModel::open(scene.path("int8.safetensors")).unwrap();
     assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", 3));
     let mut evaluate = posterize(&scene.path("cache"));
@@ -194,7 +204,8 @@ fn a_killed_float_training_goes_on_to_the_same_bits() {
 
 #[test]
 fn a_killed_quantization_aware_training_goes_on_to_the_same_bits() {
-    killed_and_resumed(&["--qat", "--freeze-observer-after", "1", "--freeze-bn-after", "0"]);
+    let freeze = ["--freeze-observer-after", "1", "--freeze-bn-after", "0"];
+    killed_and_resumed(&[&["--qat", "--distill", "0.5"], &freeze[..]].concat());
 }
 
 #[test]
@@ -243,8 +254,11 @@ fn what_makes_no_sense_is_refused_before_any_work() {
     assert!(refused(&["--label-smoothing", "2"]).contains("label smoothing is 2"));
     assert!(refused(&["--clip", "0"]).contains("must be above 0"));
     assert!(refused(&["--warmup", "6"]).contains("leaves nothing of the 6"));
+    let distill = ["--qat", "--weights", &scene.weights(), "--distill", "2"];
+    assert!(refused(&distill).contains("the teacher's part of the loss is 2; expected 0 to 1"));
     for (options, says) in [
         (["--qconfig", "fbgemm"], "--qat"),
+        (["--distill", "1"], "--qat"),
         (["--augment", "shifted:99999"], "shifted: number too large"),
         (["--batches", "0"], "at least 1, or `all`"),
         (["--checkpoint-every", "5m"], "expected batches (50), seconds (60s) or `epoch`"),

@@ -14,7 +14,7 @@ mod trainer;
 pub use checkpoint::{Checkpoint, Position, Settings};
 pub use clip::{clip_grad_norm, global_norm};
 pub use history::{EpochRecord, History, StepRecord};
-pub use loss::{CrossEntropy, Loss};
+pub use loss::{Criterion, CrossEntropy, Distillation, DistillationLoss, Loss};
 pub use network::{Network, NetworkState, NetworkValues, StepResult};
 pub use options::{Freeze, Keep, TrainOptions};
 pub use schedule::{LearningRate, Schedule};

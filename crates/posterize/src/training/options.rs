@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::clip::check_max_norm;
-use super::{CrossEntropy, LearningRate, Schedule, SgdOptions};
+use super::{CrossEntropy, Distillation, LearningRate, Schedule, SgdOptions};
 use crate::error::{Error, Result};
 
 /// Which epoch's network is the result.
@@ -71,8 +71,11 @@ pub struct TrainOptions {
     pub warmup: usize,
     /// The optimiser's settings.
     pub sgd: SgdOptions,
-    /// The loss.
+    /// The loss of labels.
     pub loss: CrossEntropy,
+    /// How to learn from the network as it was before training, in float and in eval mode; `None`
+    /// for labels alone.
+    pub distillation: Option<Distillation>,
     /// The greatest length of the gradient; `None` to leave it as it is.
     pub clip: Option<f64>,
     /// When scales and zero points stay as they are; the tutorial's
@@ -98,6 +101,7 @@ impl Default for TrainOptions {
             warmup: 0,
             sgd: SgdOptions::default(),
             loss: CrossEntropy::default(),
+            distillation: None,
             clip: None,
             freeze_observer: Freeze::After(4),
             freeze_bn: Freeze::After(3),
@@ -108,16 +112,27 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// Those of quantization-aware training with a qconfig of that name, one of
+    /// [`QConfig::PRESETS`](crate::quantization::QConfig::PRESETS):
+    /// [`recommended_qat`](Self::recommended_qat) for `recommended`, the tutorial's for PyTorch's.
+    #[must_use]
+    pub fn qat(preset: &str) -> Self {
+        if preset == "recommended" { Self::recommended_qat() } else { Self::default() }
+    }
+
     /// The ones to train with here, quantization-aware: as PyTorch's tutorial, with batch norms frozen
-    /// from the start, gradients clipped and the learning rate falling along a cosine.
+    /// from the start, gradients clipped, the learning rate falling along a cosine, and the float
+    /// network's answers in place of labels.
     ///
     /// A few hundred pictures in batches of 30 give worse statistics than those a trained network
-    /// comes with, and one large step can cost a sharp network more than all others gain.
+    /// comes with, one large step can cost a sharp network more than all others gain, and so few
+    /// labels are soon learnt by heart.
     #[must_use]
     pub fn recommended_qat() -> Self {
         Self {
             schedule: Schedule::Cosine { least: 0.0 },
             clip: Some(20.0),
+            distillation: Some(Distillation::default()),
             freeze_bn: Freeze::Start,
             ..Self::default()
         }
@@ -136,6 +151,7 @@ impl TrainOptions {
         }
         self.sgd.validate()?;
         self.loss.validate()?;
+        self.distillation.map_or(Ok(()), |distillation| distillation.validate())?;
         self.clip.map_or(Ok(()), check_max_norm)?;
         self.learning_rate(steps).validate()
     }

@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Position, Settings, differences};
 use super::history::{EpochRecord, History, StepRecord};
 use super::{
-    Freeze, Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions, TrainedMut,
-    clip_grad_norm, global_norm,
+    DistillationLoss, Freeze, Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions,
+    TrainedMut, clip_grad_norm, global_norm,
 };
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::executor::{Options, compile};
+use crate::executor::{Engine, Options, compile};
 use crate::model::FloatModel;
 use crate::quantization::{QatModel, QuantizedModel};
 use crate::tensor::Tensor;
@@ -121,6 +121,8 @@ pub struct Trainer {
     network: Network,
     /// Whether the network is trained to become int8.
     is_qat: bool,
+    /// The network as it was before training, to learn from.
+    teacher: Option<Engine>,
     train: Loader,
     val: Loader,
     options: TrainOptions,
@@ -136,7 +138,8 @@ pub struct Trainer {
 
 impl Trainer {
     /// A run that is at its beginning. Order, batch size and limit of `train` are set by `options`;
-    /// `val` is taken as it is.
+    /// `val` is taken as it is. Where the options ask for [distillation](super::Distillation), the
+    /// teacher is `network` as it is now.
     ///
     /// # Errors
     /// An option is out of its range, or there is no picture.
@@ -161,9 +164,15 @@ impl Trainer {
         }
         network.set_seed(options.seed);
         let qat = network.qat_model()?;
-        let settings = settings(&network.float_model()?, qat.as_ref(), &train, val, &options);
+        let float = network.float_model()?;
+        let settings = settings(&float, qat.as_ref(), &train, val, &options);
+        let teacher = match options.distillation {
+            Some(_) => Some(compile(&float.fuse()?, executor)?),
+            None => None,
+        };
         Ok(Self {
             is_qat: qat.is_some(),
+            teacher,
             learning_rate: options.learning_rate(steps_per_epoch),
             sgd: Sgd::new(options.sgd)?,
             network,
@@ -348,7 +357,15 @@ impl Trainer {
     /// One step: its loss, how many pictures were right, and the length of the gradient.
     fn step(&mut self, images: &Tensor, labels: &[usize], lr: f64) -> Result<(f32, usize, f64)> {
         self.network.set_step(self.position.step as u64);
-        let found = self.network.forward_backward(images, labels, &self.options.loss)?;
+        let TrainOptions { loss, distillation, .. } = self.options;
+        let found = match (&mut self.teacher, distillation) {
+            (Some(teacher), Some(distillation)) => {
+                let teacher = &teacher.run(images)?;
+                let loss = DistillationLoss { labels: loss, distillation, teacher };
+                self.network.forward_backward(images, labels, &loss)?
+            }
+            _ => self.network.forward_backward(images, labels, &loss)?,
+        };
         let mut trained: Vec<TrainedMut<'_>> = self.network.trained().collect();
         let norm = match self.options.clip {
             Some(max_norm) => clip_grad_norm(&mut trained, max_norm)?,
@@ -454,6 +471,9 @@ fn settings(
     options: &TrainOptions,
 ) -> Settings {
     let TrainOptions { batch_size, lr, schedule, warmup, sgd, loss, clip, seed, .. } = options;
+    let distillation = options.distillation.map_or("none".to_owned(), |distillation| {
+        format!("{distillation:?} from {}", weights_fingerprint(model))
+    });
     let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
     let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
     [
@@ -466,6 +486,7 @@ fn settings(
         ("warm-up", warmup.to_string()),
         ("optimiser", format!("{sgd:?}")),
         ("label smoothing", loss.label_smoothing.to_string()),
+        ("distillation", distillation),
         ("clip", clip.map_or("never".to_owned(), |clip| clip.to_string())),
         ("observers frozen after", options.freeze_observer.to_string()),
         ("batch norms frozen after", options.freeze_bn.to_string()),
@@ -479,6 +500,17 @@ fn settings(
     .into()
 }
 
+/// A digest of a network's weights and running estimates.
+fn weights_fingerprint(model: &FloatModel) -> String {
+    let mut hash = Sha256::new();
+    for (name, tensor) in model.parameters() {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        tensor.data().iter().for_each(|value| hash.update(value.to_le_bytes()));
+    }
+    hex(hash)
+}
+
 /// How many pictures there are, and a digest of their names and classes.
 fn fingerprint(loader: &Loader) -> String {
     let mut hash = Sha256::new();
@@ -489,7 +521,12 @@ fn fingerprint(loader: &Loader) -> String {
         hash.update(name);
         hash.update((sample.label as u64).to_le_bytes());
     }
+    format!("{} of {} ({})", loader.len(), loader.samples().len(), hex(hash))
+}
+
+/// The beginning of a digest.
+fn hex(hash: Sha256) -> String {
     let digest = hash.finalize();
     let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-    format!("{} of {} ({digest:016x})", loader.len(), loader.samples().len())
+    format!("{digest:016x}")
 }

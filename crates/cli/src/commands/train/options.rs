@@ -7,7 +7,9 @@ use posterize::{
     data::{Augmentation, Class, ImageFolder, Preprocessing, RandomCrop, Transform},
     models,
     quantization::{ObserverSpec, QConfig, QConfigMapping},
-    training::{CrossEntropy, Decay, Freeze, Keep, Schedule, SgdOptions, TrainOptions},
+    training::{
+        CrossEntropy, Decay, Distillation, Freeze, Keep, Schedule, SgdOptions, TrainOptions,
+    },
 };
 
 use crate::{error::Result, pictures};
@@ -212,6 +214,16 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     label_smoothing: f64,
 
+    /// How much is learnt from the answers of the float network that training begins with, in place
+    /// of labels, 0 to 1 (knowledge distillation) [default: 1 for the qconfig `recommended`, else 0]
+    #[arg(long, value_name = "PART", requires = "qat")]
+    distill: Option<f64>,
+
+    /// For --distill: what logits are divided by before they are compared; more than 1 gives
+    /// unlikely classes more weight
+    #[arg(long, value_name = "T", requires = "qat", default_value_t = 1.0)]
+    temperature: f64,
+
     /// The greatest length of the gradient, or `never`; a longer one is shortened to it [default: 20
     /// for the qconfig `recommended`, else never]
     #[arg(long, value_name = "NORM")]
@@ -297,12 +309,10 @@ enum KeepName {
 impl ScheduleArgs {
     /// The trainer's options, for that many pictures.
     pub(super) fn options(&self, data: &DataArgs, qat: &QatArgs, pictures: usize) -> TrainOptions {
-        let usual = if !qat.qat {
-            TrainOptions { freeze_bn: Freeze::Never, ..TrainOptions::default() }
-        } else if qat.qconfig == "recommended" {
-            TrainOptions::recommended_qat()
+        let usual = if qat.qat {
+            TrainOptions::qat(&qat.qconfig)
         } else {
-            TrainOptions::default()
+            TrainOptions { freeze_bn: Freeze::Never, ..TrainOptions::default() }
         };
         let batch_size = usize::from(data.batch_size);
         let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
@@ -327,6 +337,7 @@ impl ScheduleArgs {
                 nesterov: self.nesterov,
             },
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
+            distillation: self.distillation(usual.distillation),
             clip: self.clip.map_or(usual.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
             freeze_bn: self.freeze_bn_after.map_or(usual.freeze_bn, |After(freeze)| freeze),
@@ -336,6 +347,11 @@ impl ScheduleArgs {
             },
             seed: data.seed,
         }
+    }
+
+    fn distillation(&self, usual: Option<Distillation>) -> Option<Distillation> {
+        let alpha = self.distill.or(usual.map(|usual| usual.alpha)).filter(|&alpha| alpha != 0.0);
+        alpha.map(|alpha| Distillation { alpha, temperature: self.temperature })
     }
 }
 

@@ -10,8 +10,8 @@ use posterize::{
     models,
     quantization::{QConfig, QConfigMapping, QuantizedModel},
     training::{
-        EpochRecord, Freeze, Network, Schedule, StepRecord, TrainOptions, TrainedModel, Trainer,
-        Watch,
+        Distillation, EpochRecord, Freeze, Network, Schedule, StepRecord, TrainOptions,
+        TrainedModel, Trainer, Watch,
     },
 };
 
@@ -103,10 +103,11 @@ impl TrainingArgs {
             ));
         };
         // The program's own network bears long steps; those of PyTorch's tutorial are for others.
+        let usual = TrainOptions::qat(qconfig);
         let (batches, lr, schedule) = if own {
             (40, 3e-3, Schedule::Cosine { least: 0.0 })
         } else {
-            (20, 1e-4, Schedule::Constant)
+            (20, 1e-4, usual.schedule)
         };
         let options = TrainOptions {
             epochs: self.epochs as usize,
@@ -114,13 +115,7 @@ impl TrainingArgs {
             lr: self.lr.unwrap_or(lr),
             schedule,
             seed,
-            // As `posterize train` does it.
-            freeze_bn: if qconfig == "recommended" {
-                Freeze::Start
-            } else {
-                TrainOptions::default().freeze_bn
-            },
-            ..TrainOptions::default()
+            ..usual
         };
         Ok(Some(Training {
             qconfig: qconfig.to_owned(),
@@ -139,7 +134,13 @@ impl Training {
 
     /// How it is trained, in a sentence.
     pub(super) fn describe(&self) -> String {
-        let TrainOptions { epochs, batches, batch_size, lr, schedule, .. } = self.options;
+        let TrainOptions { epochs, batches, batch_size, lr, schedule, distillation, .. } =
+            self.options;
+        let aim = match distillation {
+            Some(Distillation { alpha: 1.0, .. }) => " towards the float network's answers",
+            Some(_) => " towards labels and the float network's answers",
+            None => "",
+        };
         let batches = batches.unwrap_or(0);
         let course = match schedule {
             Schedule::Cosine { .. } => " that falls along a cosine",
@@ -147,7 +148,7 @@ impl Training {
         };
         format!(
             "{epochs} epochs of {batches} batches of {batch_size} pictures of {}, shifted or zoomed \
-             at random and mirrored, by stochastic gradient descent with a learning rate of \
+             at random and mirrored, by stochastic gradient descent{aim} with a learning rate of \
              {lr}{course}.",
             self.place
         )

@@ -27,7 +27,7 @@ use self::forward::Mode;
 use self::integers::Units;
 use self::layers::{Core, Program};
 use self::plan::{Output, Place, Plan};
-use super::{CrossEntropy, TrainedMut};
+use super::{Criterion, TrainedMut};
 use crate::error::{Error, Result};
 use crate::executor::Options;
 use crate::executor::aligned::Aligned;
@@ -184,7 +184,7 @@ impl Network {
         &mut self,
         images: &Tensor,
         labels: &[usize],
-        loss: &CrossEntropy,
+        loss: &dyn Criterion,
     ) -> Result<StepResult> {
         let images = &*images.channels_last_or_copy();
         self.lay_out(images)?;
@@ -205,7 +205,9 @@ impl Network {
 
     /// The output for a batch `[N, C, H, W]` in eval mode: batch norms by their running estimates,
     /// no dropout, and in quantization-aware training values rounded with the scales so far, biases
-    /// as well: what the [converted](QatModel::convert) model will say. Nothing is observed.
+    /// as well: what the [converted](QatModel::convert) model will say. Where training cuts values off
+    /// at a range of 7 bits (`reduce_range`), this keeps those of all 8, as int8 does. Nothing is
+    /// observed.
     ///
     /// # Errors
     /// The pictures do not fit the network.

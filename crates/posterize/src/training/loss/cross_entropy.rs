@@ -1,7 +1,8 @@
-//! What training makes small.
+//! Cross-entropy with labels.
 
 use serde::{Deserialize, Serialize};
 
+use super::{Criterion, Loss};
 use crate::error::{Error, Result};
 use crate::metrics::{self, LogSoftmax};
 use crate::tensor::Tensor;
@@ -13,7 +14,7 @@ use crate::tensor::Tensor;
 /// `−(1 − ε) · ln p[label] − ε / C · Σ ln p[c]` (Szegedy et al. 2016), and that of a batch the mean.
 ///
 /// ```
-/// use posterize::{Tensor, training::CrossEntropy};
+/// use posterize::{Tensor, training::{Criterion, CrossEntropy}};
 /// let mut gradient = [0.0; 2];
 /// let logits = Tensor::new([1, 2], vec![0.0, 0.0])?;
 /// let loss = CrossEntropy::default().forward_backward(&logits, &[1], &mut gradient)?;
@@ -25,15 +26,6 @@ use crate::tensor::Tensor;
 pub struct CrossEntropy {
     /// ε: how much of the target is spread evenly over all classes, 0 to 1.
     pub label_smoothing: f64,
-}
-
-/// The loss of a batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Loss {
-    /// The mean over the samples. Not finite where a logit is not.
-    pub value: f32,
-    /// How many samples have their label's logit as the highest.
-    pub correct: usize,
 }
 
 impl CrossEntropy {
@@ -48,16 +40,10 @@ impl CrossEntropy {
         let found = self.label_smoothing;
         Err(Error::Argument(format!("label smoothing is {found}; expected 0 to 1")))
     }
+}
 
-    /// The loss of `logits` `[N, C]`, and its gradient with respect to them, row by row. Sums are in
-    /// f64; no finite logits overflow.
-    ///
-    /// # Errors
-    /// `logits` is not `[N, C]` with a label for each row, or a label is not below `C`.
-    ///
-    /// # Panics
-    /// `gradient` has another length than `logits`.
-    pub fn forward_backward(
+impl Criterion for CrossEntropy {
+    fn forward_backward(
         &self,
         logits: &Tensor,
         labels: &[usize],
