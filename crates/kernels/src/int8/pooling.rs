@@ -244,8 +244,8 @@ fn larger(maxima: &mut [u8], candidates: &[u8]) {
 /// `dilation` apart; `start` is where the window begins, `before` positions into the padding.
 fn inside(start: usize, before: usize, [taps, dilation]: [usize; 2], size: usize) -> Range<usize> {
     let outside = before.saturating_sub(start).div_ceil(dilation);
-    let first = start + outside * dilation;
-    let end = (start + taps * dilation).min(size + before);
+    let first = start.saturating_add(outside.saturating_mul(dilation));
+    let end = start.saturating_add(taps.saturating_mul(dilation)).min(size + before);
     // Empty where all taps are in the padding.
     (first - before).min(size)..end.saturating_sub(before)
 }

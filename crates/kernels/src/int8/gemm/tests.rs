@@ -240,6 +240,25 @@ fn heavy_layers_equal_the_definition() {
     }
 }
 
+/// What a file may ask for takes no more memory than what it can need.
+#[test]
+fn windows_that_reach_far_equal_the_definition() {
+    for (dilation, padding, stride) in [(200, 200, 1), (1 << 40, 1 << 40, 1 << 39), (1, 1, 1 << 50)]
+    {
+        let geometry = Conv2dGeometry {
+            kernel: [3, 3],
+            stride: [stride; 2],
+            dilation: [dilation; 2],
+            padding: Padding::symmetric(padding, padding),
+            ..Conv2dGeometry::pointwise(24, 8)
+        };
+        let numbers = Numbers::new(8, 9 * 24, 3, [0, 255], 4);
+        let Numbers { weight, bias, requantize } = &numbers;
+        let conv = reference::Conv2d { geometry, weight, bias, input_zero_point: 7, requantize };
+        check(&conv, 2, 1, [4, 4], 5);
+    }
+}
+
 /// Rows too long for every buffer, and products that overflow an i32.
 #[test]
 fn unusual_layers_equal_the_definition() {

@@ -14,7 +14,7 @@ use super::BLOCK_BYTES;
 use super::panels::Panels;
 use super::positions::Positions;
 use super::steps::Steps;
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, Padding};
 use crate::int8::conv2d::{ConvKernel, Inputs};
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
@@ -22,6 +22,10 @@ use crate::reference;
 
 /// Bytes of a window's row at least: with fewer, steps are so short that tiles gain nothing.
 const LEAST_RUN: usize = 16;
+
+/// Strides, and how far windows and padding reach, at most: beyond, a strip would be little but
+/// padding, of whatever length a file asks for.
+const MOST_REACH: usize = 64;
 
 /// Bytes behind a strip that the last step of a window may read.
 const BEHIND: usize = 64;
@@ -31,6 +35,15 @@ const BEHIND: usize = 64;
 fn runs(geometry: &Conv2dGeometry) -> (usize, usize) {
     let &Conv2dGeometry { in_channels, kernel: [kh, kw], dilation, .. } = geometry;
     if dilation[1] == 1 { (kh, kw * in_channels) } else { (kh * kw, in_channels) }
+}
+
+/// The longest of strides, padding, and the way from a window's first tap to its last.
+fn reach(geometry: &Conv2dGeometry) -> usize {
+    let &Conv2dGeometry { kernel, stride, dilation, padding, .. } = geometry;
+    let windows = [0, 1].map(|axis| (kernel[axis] - 1).saturating_mul(dilation[axis]));
+    let Padding { top, bottom, left, right } = padding;
+    let all = [stride, windows, [top, bottom], [left, right]];
+    all.into_iter().flatten().fold(0, usize::max)
 }
 
 /// A convolution of one group with its weights packed.
@@ -83,7 +96,11 @@ impl Direct {
     /// serves it best.
     pub(in super::super) fn specialised(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Self> {
         let Conv2dGeometry { in_channels, groups, kernel, .. } = conv.geometry;
-        if groups > 1 || kernel == [1, 1] || in_channels * kernel[1] < LEAST_RUN {
+        if groups > 1
+            || kernel == [1, 1]
+            || in_channels * kernel[1] < LEAST_RUN
+            || reach(&conv.geometry) > MOST_REACH
+        {
             return None;
         }
         let operands = operands(conv);
