@@ -6,8 +6,8 @@
 //! survive from one statement to the next; only their configuration does, as does the rounding
 //! mode of other instructions.
 //!
-//! Accumulators can leave tiles through memory only. While the tiles compute one block, the
-//! vector units requantize the one before it.
+//! Accumulators can leave tiles through memory only: those of a block are stored, and requantized
+//! from there at once, which takes one buffer of four tiles.
 
 mod direct;
 mod done;
