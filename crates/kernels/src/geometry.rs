@@ -114,6 +114,25 @@ impl Conv2dGeometry {
         }
     }
 
+    /// A square window around each pixel, padded by half of it: without gaps, and with one stride for
+    /// rows and columns.
+    pub fn square(
+        [in_channels, out_channels]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Self {
+        Self {
+            in_channels,
+            out_channels,
+            groups,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            padding: Padding::symmetric(kernel / 2, kernel / 2),
+        }
+    }
+
     /// A 1x1 window, stride 1, no padding, one group: a matrix product.
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]

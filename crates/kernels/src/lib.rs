@@ -15,6 +15,7 @@ pub mod peak;
 pub mod pool;
 pub mod reference;
 pub mod resample;
+mod workers;
 
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};

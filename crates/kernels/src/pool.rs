@@ -168,8 +168,7 @@ impl Shared {
 
     /// The tasks that thread `worker` starts with.
     fn part(&self, tasks: usize, worker: usize) -> Range<usize> {
-        let threads = self.next.len();
-        tasks * worker / threads..tasks * (worker + 1) / threads
+        part(tasks, self.next.len(), worker)
     }
 
     fn try_begin(&self) -> bool {
@@ -338,6 +337,11 @@ fn spin_while(condition: &dyn Fn() -> bool) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks can panic halfway through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Part `index` of `0..len` cut into `count` nearly even parts.
+pub(crate) fn part(len: usize, count: usize, index: usize) -> Range<usize> {
+    len * index / count..len * (index + 1) / count
 }
 
 /// A mutable slice whose disjoint parts several tasks of a [`Pool::run`] write.

@@ -1,6 +1,6 @@
 //! The convolutions of real networks, for pictures of 224 x 224.
 
-use posterize_kernels::{Conv2dGeometry, Padding};
+use posterize_kernels::Conv2dGeometry;
 
 /// What kind of work a layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +50,7 @@ impl Layer {
         size: usize,
     ) -> Self {
         let groups = if class == Class::Depthwise { in_channels } else { 1 };
-        let geometry = Conv2dGeometry {
-            in_channels,
-            out_channels,
-            groups,
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            dilation: [1; 2],
-            padding: Padding::symmetric(kernel / 2, kernel / 2),
-        };
+        let geometry = Conv2dGeometry::square([in_channels, out_channels], kernel, stride, groups);
         Self { class, geometry, size: [size; 2] }
     }
 

@@ -10,6 +10,7 @@ use super::simd::Simd;
 use super::split::{Grid, tasks};
 use crate::geometry::Conv2dGeometry;
 use crate::pool::{Pool, SharedMut};
+use crate::workers::Workers;
 
 /// Floats of gathered rows that a task works on at once.
 const BLOCK_FLOATS: usize = 192 * 1024;
@@ -70,13 +71,12 @@ pub(super) fn run<S: Simd>(
     output: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let per_thread = plan.scratch_len();
     let output = SharedMut::new(output);
-    let scratch = SharedMut::new(scratch);
+    let scratch = Workers::new(scratch, plan.scratch_len());
     pool.run(plan.grid.tasks(), &|task, worker| {
         let (rows, panels) = plan.grid.task(task);
         // SAFETY: each worker has a part of its own.
-        let block = unsafe { scratch.slice(worker * per_thread..(worker + 1) * per_thread) };
+        let block = unsafe { scratch.part(worker) };
         for (group, weights) in groups.iter().enumerate() {
             gather(geometry, group, size, plan.out, rows.clone(), plan.row_stride, input, block);
             let a = Rows::contiguous(block.as_ptr(), plan.row_stride, weights.k());

@@ -2,15 +2,12 @@
 
 use std::ops::Range;
 
+pub(super) use crate::pool::part;
+
 /// Below this many multiply-adds a task is not worth handing over.
 const LEAST_WORK: usize = 100_000;
 /// Tasks a thread gets where there is enough work, so that an uneven division evens out.
 const TASKS_PER_THREAD: usize = 4;
-
-/// Part `index` of `0..len` cut into `count` nearly even parts.
-pub(super) fn part(len: usize, count: usize, index: usize) -> Range<usize> {
-    len * index / count..len * (index + 1) / count
-}
 
 /// How many tasks to make of `work` multiply-adds.
 pub(super) fn tasks(threads: usize, work: usize) -> usize {

@@ -8,6 +8,7 @@ use super::simd::Simd;
 use super::split::{part, tasks};
 use crate::geometry::Conv2dGeometry;
 use crate::pool::{Pool, SharedMut};
+use crate::workers::Workers;
 
 /// Input channels up to which this is faster than gathering.
 const MOST_CHANNELS: usize = 8;
@@ -71,14 +72,13 @@ pub(super) fn run<S: Simd>(
 ) {
     let &Conv2dGeometry { in_channels, out_channels, kernel, stride, dilation, .. } = geometry;
     let Plan { out: [oh, ow], strips, row_len, .. } = plan;
-    let per_thread = plan.scratch_len();
     let output = SharedMut::new(output);
-    let scratch = SharedMut::new(scratch);
+    let scratch = Workers::new(scratch, plan.scratch_len());
     pool.run(batch * strips, &|task, worker| {
         let n = task / strips;
         let rows = part(oh, strips, task % strips);
         // SAFETY: each worker has a part of its own.
-        let strip = unsafe { scratch.slice(worker * per_thread..(worker + 1) * per_thread) };
+        let strip = unsafe { scratch.part(worker) };
         let picture = &input[n * size[0] * size[1] * in_channels..];
         let needed = (rows.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
         let strip = &mut strip[..needed * row_len];

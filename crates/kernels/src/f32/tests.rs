@@ -190,12 +190,7 @@ fn a_clamp_keeps_nan_and_bounds_infinities() {
 
 #[test]
 fn infinite_weights_do_not_meet_the_padding() {
-    let geometry = Conv2dGeometry {
-        kernel: [3, 3],
-        padding: Padding::symmetric(1, 1),
-        groups: 20,
-        ..Conv2dGeometry::pointwise(20, 20)
-    };
+    let geometry = Conv2dGeometry::square([20; 2], 3, 1, 20);
     let mut weight = vec![0.0; 20 * 9];
     weight.chunks_exact_mut(9).for_each(|window| window[0] = f32::INFINITY);
     for isa in Isa::supported() {

@@ -40,9 +40,10 @@ pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
         scratch: &mut [u8],
     );
 
-    /// Whether [`ConvKernel::run`] adds what the inputs say; otherwise they must say nothing.
-    fn adds(&self) -> bool {
-        false
+    /// What profiles call it where it adds. `None` where [`ConvKernel::run`] does not add what the
+    /// inputs say: then they must say nothing.
+    fn name_with_add(&self) -> Option<&'static str> {
+        None
     }
 
     /// What profiles call it.
@@ -145,7 +146,7 @@ impl Conv2d {
 
     /// Whether [`Conv2d::run_and_add`] takes it.
     pub fn adds(&self) -> bool {
-        self.kernel.adds()
+        self.kernel.name_with_add().is_some()
     }
 
     /// As [`Conv2d::run`], and then `add`s, with what the convolution gives for the first side and
@@ -199,5 +200,11 @@ impl Conv2d {
     /// Which kernel computes it, for profiles: `pointwise_avx512vnni` and the like.
     pub fn kernel_name(&self) -> &'static str {
         self.kernel.name()
+    }
+
+    /// The same where it [adds](Conv2d::run_and_add): `pointwise_add_amx` and the like; its own name
+    /// where it does not.
+    pub fn kernel_name_with_add(&self) -> &'static str {
+        self.kernel.name_with_add().unwrap_or(self.kernel_name())
     }
 }

@@ -9,7 +9,7 @@ use std::ptr;
 
 use super::testing::bytes;
 use super::{Add, Conv2d, QParams8, Requantize};
-use crate::geometry::{Conv2dGeometry, Padding};
+use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
 
@@ -115,32 +115,15 @@ fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2]) {
     }
 }
 
-pub(super) fn geometry(
-    [in_channels, out_channels]: [usize; 2],
-    kernel: usize,
-    stride: usize,
-    groups: usize,
-) -> Conv2dGeometry {
-    Conv2dGeometry {
-        in_channels,
-        out_channels,
-        groups,
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        dilation: [1; 2],
-        padding: Padding::symmetric(kernel / 2, kernel / 2),
-    }
-}
-
 #[test]
 fn pointwise_kernels_stay_within_their_slices() {
     for in_channels in [1, 3, 16, 24, 25, 63, 64, 65, 100, 130] {
         for out_channels in [1, 8, 16, 17, 24, 33, 64, 70] {
             for size in [[1, 1], [3, 5], [4, 8], [5, 7], [6, 11]] {
-                check(geometry([in_channels, out_channels], 1, 1, 1), 1, size);
+                check(Conv2dGeometry::square([in_channels, out_channels], 1, 1, 1), 1, size);
             }
         }
-        check(geometry([in_channels, 20], 1, 2, 1), 2, [7, 9]);
+        check(Conv2dGeometry::square([in_channels, 20], 1, 2, 1), 2, [7, 9]);
     }
 }
 
@@ -149,11 +132,11 @@ fn general_kernels_stay_within_their_slices() {
     for in_channels in [2, 5, 16, 24, 31, 64] {
         for out_channels in [4, 17, 32, 50] {
             for (stride, size) in [(1, [5, 6]), (2, [9, 8]), (1, [1, 3]), (2, [12, 7])] {
-                check(geometry([in_channels, out_channels], 3, stride, 1), 1, size);
+                check(Conv2dGeometry::square([in_channels, out_channels], 3, stride, 1), 1, size);
             }
         }
     }
-    check(geometry([12, 8], 3, 1, 4), 2, [6, 5]);
+    check(Conv2dGeometry::square([12, 8], 3, 1, 4), 2, [6, 5]);
 }
 
 #[test]
@@ -161,13 +144,13 @@ fn depthwise_and_first_kernels_stay_within_their_slices() {
     for channels in [1, 16, 24, 32, 33, 63, 64, 96, 100] {
         for kernel in [3, 5] {
             for (stride, size) in [(1, [5, 9]), (2, [8, 9]), (1, [1, 1]), (2, [5, 6])] {
-                check(geometry([channels; 2], kernel, stride, channels), 2, size);
+                check(Conv2dGeometry::square([channels; 2], kernel, stride, channels), 2, size);
             }
         }
     }
     for (kernel, stride, out_channels) in [(3, 2, 32), (7, 2, 64), (3, 1, 5)] {
         for width in [4, 9, 31, 140] {
-            check(geometry([3, out_channels], kernel, stride, 1), 1, [6, width]);
+            check(Conv2dGeometry::square([3, out_channels], kernel, stride, 1), 1, [6, width]);
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-use super::guard_pages::{Against, Guarded, geometry};
+use super::guard_pages::{Against, Guarded};
 use super::testing::bytes;
 use super::{Conv2d, Requantize};
 use crate::geometry::Conv2dGeometry;
@@ -35,10 +35,10 @@ fn run(test: &str, planted: &str) -> Output {
 /// A convolution, whose slices have whole rows of vectors, and the size of its input.
 fn layers() -> [(Conv2dGeometry, [usize; 2]); 4] {
     [
-        (geometry([64, 32], 1, 1, 1), [4, 8]),
-        (geometry([64, 32], 3, 1, 1), [4, 8]),
-        (geometry([64, 64], 3, 1, 64), [5, 9]),
-        (geometry([3, 32], 3, 2, 1), [7, 33]),
+        (Conv2dGeometry::square([64, 32], 1, 1, 1), [4, 8]),
+        (Conv2dGeometry::square([64, 32], 3, 1, 1), [4, 8]),
+        (Conv2dGeometry::square([64, 64], 3, 1, 64), [5, 9]),
+        (Conv2dGeometry::square([3, 32], 3, 2, 1), [7, 33]),
     ]
 }
 

@@ -172,12 +172,7 @@ impl Int8Kernel {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Conv2d(conv) => conv.kernel_name(),
-            Self::Conv2dAdd(conv, _) => match conv.kernel_name() {
-                "pointwise_amx" => "pointwise_add_amx",
-                "direct_amx" => "direct_add_amx",
-                "general_amx" => "general_add_amx",
-                other => other,
-            },
+            Self::Conv2dAdd(conv, _) => conv.kernel_name_with_add(),
             Self::InvertedResidual(block) => block.kernel_name(),
             Self::Linear(linear) => linear.kernel_name(),
             Self::Clamp(_) => "clamp",

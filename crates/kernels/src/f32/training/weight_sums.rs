@@ -5,6 +5,7 @@ use crate::f32::simd::{Kernel, Simd};
 use crate::f32::split::part;
 use crate::geometry::Conv2dGeometry;
 use crate::pool::{Pool, SharedMut};
+use crate::workers::Workers;
 
 /// Floats that the sums of all chunks together should not exceed.
 const MOST_FLOATS: usize = 1024 * 1024;
@@ -188,27 +189,10 @@ impl Scratch {
     }
 
     /// The shared part and those of the threads.
-    pub(super) fn split(self, scratch: &mut [f32]) -> (&mut [f32], Workers<'_>) {
+    pub(super) fn split(self, scratch: &mut [f32]) -> (&mut [f32], Workers<'_, f32>) {
         let skipped = scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let (shared, rest) = scratch[skipped..].split_at_mut(lines(self.shared));
         let per_thread = lines(self.per_thread);
-        (&mut shared[..self.shared], Workers { memory: SharedMut::new(rest), per_thread })
-    }
-}
-
-/// Memory of each thread.
-pub(super) struct Workers<'a> {
-    memory: SharedMut<'a, f32>,
-    per_thread: usize,
-}
-
-impl<'a> Workers<'a> {
-    /// The part of a worker.
-    ///
-    /// # Safety
-    /// Only the worker itself may ask for it, and no earlier part of it may be alive.
-    pub(super) unsafe fn part(&self, worker: usize) -> &'a mut [f32] {
-        // SAFETY: parts of different workers do not overlap.
-        unsafe { self.memory.slice(worker * self.per_thread..(worker + 1) * self.per_thread) }
+        (&mut shared[..self.shared], Workers::new(rest, per_thread))
     }
 }

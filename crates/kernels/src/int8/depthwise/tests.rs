@@ -129,15 +129,7 @@ proptest! {
 #[test]
 fn a_row_can_be_computed_from_scattered_rows() {
     let channels = 40;
-    let geometry = Conv2dGeometry {
-        in_channels: channels,
-        out_channels: channels,
-        groups: channels,
-        kernel: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: Padding::symmetric(1, 1),
-    };
+    let geometry = Conv2dGeometry::square([channels; 2], 3, 1, channels);
     let (h, w) = (4, 5);
     let input = bytes(h * w * channels, 1);
     let weight: Vec<i8> = bytes(channels * 9, 2).into_iter().map(|b| b as i8).collect();

@@ -78,15 +78,7 @@ proptest! {
 
 #[test]
 fn the_stems_of_the_usual_networks_are_covered() {
-    let stem = |out_channels, kernel: usize| Conv2dGeometry {
-        in_channels: 3,
-        out_channels,
-        groups: 1,
-        kernel: [kernel; 2],
-        stride: [2, 2],
-        dilation: [1, 1],
-        padding: Padding::symmetric(kernel / 2, kernel / 2),
-    };
+    let stem = |out_channels, kernel| Conv2dGeometry::square([3, out_channels], kernel, 2, 1);
     for isa in Isa::supported().into_iter().skip(1) {
         assert!(FirstConv::covers(isa, &stem(32, 3)), "MobileNetV2 on {isa}");
         assert!(FirstConv::covers(isa, &stem(64, 7)), "ResNet on {isa}");

@@ -5,12 +5,13 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{MOST_ROWS, Output, Packed, Panel, Rows, last_step, part, position};
+use super::{MOST_ROWS, Output, Packed, Panel, Rows, last_step, position};
 use crate::int8::Requantize;
 use crate::int8::pack::{Lines, Operand};
 use crate::int8::requantize::avx512::Epilogue;
 use crate::int8::requantize::effective_multiplier;
 use crate::isa::Avx512Vnni;
+use crate::pool::part;
 
 /// Columns of a vector of accumulators.
 const VECTOR: usize = 16;

@@ -46,6 +46,7 @@ use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
+use crate::workers::Workers;
 
 /// The most rows a block may have.
 const MOST_ROWS: usize = 128;
@@ -62,11 +63,6 @@ trait Packed: Send + Sync + std::fmt::Debug {
     /// [`Packed::block_rows`].
     fn block_rows_of(&self, _rows: usize) -> usize {
         self.block_rows()
-    }
-
-    /// Whether [`Packed::multiply`] adds what an output says; otherwise it must say nothing.
-    fn adds(&self) -> bool {
-        false
     }
 
     /// Bytes of scratch memory for [`Packed::multiply`].
@@ -109,13 +105,14 @@ struct Added {
     formula: AddFormula,
 }
 
-impl Added {
-    fn new(add: &Add, residual: &[u8]) -> Self {
-        Self { start: residual.as_ptr(), formula: add.formula() }
-    }
-}
-
 impl Output {
+    /// All rows of so many columns, and what is added to them.
+    fn new(start: *mut u8, columns: usize, added: Option<(&Add, &[u8])>) -> Self {
+        let added =
+            added.map(|(add, residual)| Added { start: residual.as_ptr(), formula: add.formula() });
+        Self { start, stride: columns, added }
+    }
+
     /// That which begins at another row and column.
     #[inline]
     fn from(self, row: usize, column: usize) -> Self {
@@ -141,6 +138,7 @@ pub(super) struct Gemm {
     /// Zero points for the taps outside the input.
     padding: Vec<u8>,
     name: &'static str,
+    name_with_add: Option<&'static str>,
 }
 
 impl Gemm {
@@ -162,7 +160,13 @@ impl Gemm {
             (Isa::Avx512Vnni(_), _) => "general_avx512vnni",
             (Isa::Amx(_), _) => "general_amx",
         };
-        Self { geometry, groups, padding: vec![conv.input_zero_point; operands[0].channels], name }
+        let name_with_add = match (isa, operands[0].taps) {
+            (Isa::Amx(_), 1) => Some("pointwise_add_amx"),
+            (Isa::Amx(_), _) => Some("general_add_amx"),
+            _ => None,
+        };
+        let padding = vec![conv.input_zero_point; operands[0].channels];
+        Self { geometry, groups, padding, name, name_with_add }
     }
 
     /// What profiles call it.
@@ -195,7 +199,7 @@ impl Gemm {
             first_channel: 0,
         };
         let panels = 0..self.groups[0].panels();
-        let output = Output { start: output.as_mut_ptr(), stride: columns, added: None };
+        let output = Output::new(output.as_mut_ptr(), columns, None);
         // SAFETY: all pixels of the output are borrowed; pixels in their order need no scratch
         // memory.
         unsafe { self.multiply(0, &windows, (0..pixels, panels), output, &mut []) };
@@ -275,7 +279,7 @@ impl ConvKernel for Gemm {
         assert_eq!(output.len(), pixels * g.out_channels, "output is [batch, oh, ow, c]");
         let columns = g.out_channels / g.groups;
         let output = SharedMut::new(output);
-        let scratch = SharedMut::new(scratch);
+        let scratch = Workers::new(scratch, self.scratch_bytes());
         let partition = Partition::new(pool.threads(), pixels, self.groups[0].panels(), g.groups);
         pool.run(partition.tasks(), &|task, worker| {
             let (group, pixels, panels) = partition.task(task);
@@ -287,15 +291,10 @@ impl ConvKernel for Gemm {
                 output_size,
                 first_channel: group * self.padding.len(),
             };
-            let output = Output {
-                start: output.as_mut_ptr(),
-                stride: g.out_channels,
-                added: added.map(|(add, residual)| Added::new(add, residual)),
-            };
+            let output = Output::new(output.as_mut_ptr(), g.out_channels, added);
             let output = output.from(0, group * columns);
-            let own = worker * self.scratch_bytes()..(worker + 1) * self.scratch_bytes();
             // SAFETY: a worker runs one task at a time, and this part is its own.
-            let scratch = unsafe { scratch.slice(own) };
+            let scratch = unsafe { scratch.part(worker) };
             // SAFETY: tasks differ in group, pixels or panels, so no other one accesses these
             // outputs; they lie within `output`, whose length was checked above.
             unsafe { self.multiply(group, &windows, (pixels, panels), output, scratch) };
@@ -306,8 +305,8 @@ impl ConvKernel for Gemm {
         self.name
     }
 
-    fn adds(&self) -> bool {
-        self.groups[0].adds()
+    fn name_with_add(&self) -> Option<&'static str> {
+        self.name_with_add
     }
 
     fn gemm(&self) -> Option<&Gemm> {
@@ -431,9 +430,4 @@ unsafe fn last_step(row: *const u8, channels: usize) -> i32 {
         let [second, third] = [1.min(channels - 1), 2.min(channels - 1)];
         i32::from_le_bytes([*row, *row.add(second), *row.add(third), 0])
     }
-}
-
-/// Part `index` of `parts` of `len` items; their lengths differ by at most one.
-fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
-    len * index / parts..len * (index + 1) / parts
 }

@@ -68,7 +68,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
                 );
             };
             run(input[..].into(), &expected);
-            if kernel.adds() {
+            if kernel.name_with_add().is_some() {
                 let added = Some((&add, &residual[..]));
                 run(Inputs { input: &input, added }, &sums);
             }
@@ -186,17 +186,8 @@ fn every_tile_equals_the_definition() {
 /// Blocks, tasks and panels of layers as networks have them.
 #[test]
 fn whole_layers_equal_the_definition() {
-    let three_by_three = Conv2dGeometry {
-        kernel: [3, 3],
-        padding: Padding::symmetric(1, 1),
-        ..Conv2dGeometry::pointwise(64, 80)
-    };
-    let first = Conv2dGeometry {
-        kernel: [7, 7],
-        stride: [2, 2],
-        padding: Padding::symmetric(3, 3),
-        ..Conv2dGeometry::pointwise(3, 24)
-    };
+    let three_by_three = Conv2dGeometry::square([64, 80], 3, 1, 1);
+    let first = Conv2dGeometry::square([3, 24], 7, 2, 1);
     for (geometry, size) in [
         (Conv2dGeometry::pointwise(24, 144), [28, 28]),
         (Conv2dGeometry::pointwise(960, 160), [7, 7]),

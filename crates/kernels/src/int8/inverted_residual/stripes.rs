@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::Block;
-use crate::pool::{Pool, SharedMut};
+use crate::pool::{Pool, SharedMut, part};
+use crate::workers::Workers;
 
 impl Block<'_> {
     /// Computes a batch; a task is one picture, or a part of one picture's rows.
@@ -18,14 +19,14 @@ impl Block<'_> {
         let shape = &self.tiling.shape;
         let ([h, w], [oh, ow]) = (shape.size, shape.output_size);
         let (image, output_row) = (h * w * shape.inputs, ow * shape.outputs);
-        let own = self.tiling.thread_bytes();
         let parts = self.tiling.parts(pool.threads(), batch);
-        let (output, scratch) = (SharedMut::new(output), SharedMut::new(scratch));
+        let output = SharedMut::new(output);
+        let scratch = Workers::new(scratch, self.tiling.thread_bytes());
         pool.run(batch * parts, &|task, worker| {
-            let (n, part) = (task / parts, task % parts);
-            let rows = oh * part / parts..oh * (part + 1) / parts;
+            let (n, index) = (task / parts, task % parts);
+            let rows = part(oh, parts, index);
             // SAFETY: a worker runs one task at a time, and this part is its own.
-            let scratch = unsafe { scratch.slice(worker * own..(worker + 1) * own) };
+            let scratch = unsafe { scratch.part(worker) };
             let first = (n * oh + rows.start) * output_row;
             // SAFETY: tasks differ in their pictures or rows.
             let output = unsafe { output.slice(first..first + rows.len() * output_row) };

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::super::partition::Partition;
-use super::super::{Added, Output, kernel_isa, operands};
+use super::super::{Output, kernel_isa, operands};
 use super::BLOCK_BYTES;
 use super::panels::Panels;
 use super::positions::Positions;
@@ -19,6 +19,7 @@ use crate::int8::conv2d::{ConvKernel, Inputs};
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
+use crate::workers::Workers;
 
 /// Bytes of a window's row at least: with fewer, steps are so short that tiles gain nothing.
 const LEAST_RUN: usize = 16;
@@ -30,11 +31,10 @@ const MOST_REACH: usize = 64;
 /// Bytes behind a strip that the last step of a window may read.
 const BEHIND: usize = 64;
 
-/// How many runs of neighbouring bytes a window consists of, and how long each is: its rows, or
-/// where there are gaps between its columns, its taps.
-fn runs(geometry: &Conv2dGeometry) -> (usize, usize) {
-    let &Conv2dGeometry { in_channels, kernel: [kh, kw], dilation, .. } = geometry;
-    if dilation[1] == 1 { (kh, kw * in_channels) } else { (kh * kw, in_channels) }
+/// How many runs of neighbouring bytes a row of a window consists of: itself, or where there are gaps
+/// between its taps, these.
+fn runs_in_row(geometry: &Conv2dGeometry) -> usize {
+    if geometry.dilation[1] == 1 { 1 } else { geometry.kernel[1] }
 }
 
 /// The longest of strides, padding, and the way from a window's first tap to its last.
@@ -59,6 +59,8 @@ pub(in super::super) struct Direct {
 /// follow each other.
 #[derive(Clone, Copy, Debug)]
 struct Strip {
+    /// Height and width of the whole output.
+    output_size: [usize; 2],
     /// Output rows of a strip, at most.
     outputs: usize,
     /// Rows of each of the `stride` parts.
@@ -78,7 +80,8 @@ impl Strip {
         let row_bytes = width * sx * in_channels;
         let inputs = BLOCK_BYTES / row_bytes;
         let outputs = (inputs.saturating_sub(below) / sy + 1).min(oh);
-        Self { outputs, rows: ((outputs - 1) * sy + below).div_ceil(sy), width, row_bytes }
+        let rows = ((outputs - 1) * sy + below).div_ceil(sy);
+        Self { output_size: [oh, ow], outputs, rows, width, row_bytes }
     }
 
     /// Where row `y` of the strip lies.
@@ -105,8 +108,8 @@ impl Direct {
         }
         let operands = operands(conv);
         let Isa::Amx(amx) = kernel_isa(isa, &operands) else { return None };
-        let (count, run) = runs(&conv.geometry);
-        let steps = Steps::in_runs(count, run);
+        let runs = runs_in_row(&conv.geometry);
+        let steps = Steps::in_runs(kernel[0] * runs, kernel[1] / runs * in_channels);
         Some(Self {
             geometry: conv.geometry,
             input_zero_point: conv.input_zero_point,
@@ -114,9 +117,9 @@ impl Direct {
         })
     }
 
-    fn strip(&self, size: [usize; 2]) -> (Strip, [usize; 2]) {
-        let output = self.geometry.output_size(size).expect("the window fits the padded input");
-        (Strip::new(&self.geometry, output), output)
+    fn strip(&self, size: [usize; 2]) -> Strip {
+        let output_size = self.geometry.output_size(size);
+        Strip::new(&self.geometry, output_size.expect("the window fits the padded input"))
     }
 
     /// Bytes of a thread: the offsets of all steps and a strip, both from an aligned address on.
@@ -159,21 +162,20 @@ impl Direct {
     unsafe fn multiply(
         &self,
         (input, size): (&[u8], [usize; 2]),
+        strip: &Strip,
         (rows, panels): (Range<usize>, Range<usize>),
         output: Output,
         scratch: &mut [u8],
     ) {
-        let &Conv2dGeometry { in_channels, kernel: [_, kw], stride, dilation, .. } = &self.geometry;
-        let (strip, [oh, ow]) = self.strip(size);
+        let &Conv2dGeometry { in_channels, stride, dilation, .. } = &self.geometry;
+        let [oh, ow] = strip.output_size;
         let steps = self.panels.steps();
         let (offsets, memory) = scratch.split_at_mut((steps.count() + 1) * size_of::<usize>());
         // SAFETY: every bit pattern is a number.
         let (_, offsets, _) = unsafe { offsets.align_to_mut::<usize>() };
-        let (runs, _) = runs(&self.geometry);
-        // Runs are rows, or taps.
-        let taps = if runs == self.geometry.kernel[0] { 1 } else { kw };
+        let runs = runs_in_row(&self.geometry);
         let run = |index: usize| {
-            let (y, x) = (index / taps * dilation[0], index % taps * dilation[1]);
+            let (y, x) = (index / runs * dilation[0], index % runs * dilation[1]);
             strip.row(y, stride[0]) + x * in_channels
         };
         for (offset, start) in offsets.iter_mut().zip(steps.offsets(run)) {
@@ -187,7 +189,7 @@ impl Direct {
             let (n, y) = (row / oh, row % oh);
             let len = strip.outputs.min(oh - y).min(rows.end - row);
             let picture = size[0] * size[1] * in_channels;
-            self.copy(&strip, (&input[n * picture..][..picture], size), y..y + len, memory);
+            self.copy(strip, (&input[n * picture..][..picture], size), y..y + len, memory);
             let positions = Positions {
                 start: memory.as_ptr(),
                 stride: stride[1] * in_channels,
@@ -207,7 +209,7 @@ impl Direct {
 
 impl ConvKernel for Direct {
     fn scratch_len(&self, threads: usize, _batch: usize, size: [usize; 2]) -> usize {
-        self.thread_bytes(&self.strip(size).0) * threads
+        self.thread_bytes(&self.strip(size)) * threads
     }
 
     fn run(
@@ -219,33 +221,28 @@ impl ConvKernel for Direct {
         scratch: &mut [u8],
     ) {
         let columns = self.geometry.out_channels;
-        let (strip, [oh, ow]) = self.strip(size);
+        let strip = self.strip(size);
+        let [oh, ow] = strip.output_size;
         assert_eq!(output.len(), batch * oh * ow * columns, "output is [batch, oh, ow, c]");
-        let thread_bytes = self.thread_bytes(&strip);
         let output = SharedMut::new(output);
-        let scratch = SharedMut::new(scratch);
+        let scratch = Workers::new(scratch, self.thread_bytes(&strip));
         let pixels = batch * oh * ow;
         let partition = Partition::new(pool.threads(), pixels, self.panels.count(), 1);
         pool.run(partition.tasks(), &|task, worker| {
             let (_, pixels, panels) = partition.task(task);
             // Whole rows: each where its first pixel is.
             let rows = pixels.start.div_ceil(ow)..pixels.end.div_ceil(ow);
-            let output = Output {
-                start: output.as_mut_ptr(),
-                stride: columns,
-                added: added.map(|(add, residual)| Added::new(add, residual)),
-            };
+            let output = Output::new(output.as_mut_ptr(), columns, added);
             // SAFETY: a worker runs one task at a time, and this part is its own.
-            let scratch =
-                unsafe { scratch.slice(worker * thread_bytes..(worker + 1) * thread_bytes) };
+            let scratch = unsafe { scratch.part(worker) };
             // SAFETY: tasks differ in rows or panels, so no other one accesses these outputs; they
             // lie within `output`, whose length was checked above.
-            unsafe { self.multiply((input, size), (rows, panels), output, scratch) };
+            unsafe { self.multiply((input, size), &strip, (rows, panels), output, scratch) };
         });
     }
 
-    fn adds(&self) -> bool {
-        true
+    fn name_with_add(&self) -> Option<&'static str> {
+        Some("direct_add_amx")
     }
 
     fn name(&self) -> &'static str {

@@ -94,10 +94,6 @@ impl Packed for Weights {
         self.block_rows
     }
 
-    fn adds(&self) -> bool {
-        true
-    }
-
     fn scratch_bytes(&self) -> usize {
         // Up to a line more, to begin at one.
         self.gathered.map_or(0, |stride| self.block_rows * stride + 63)
