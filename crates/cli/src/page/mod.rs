@@ -1,5 +1,7 @@
 //! Pages that need no other file, light or dark as the reader's system is.
 
+pub(crate) mod plot;
+
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");

@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use posterize::training::{EpochRecord, History};
 
-use crate::page::escaped;
+use crate::page::plot::{WIDTH, gridline, open};
 
-const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 220.0;
 /// Around the area that curves are drawn in.
 const LEFT: f64 = 52.0;
@@ -134,24 +133,14 @@ impl Axes<'_> {
         let top = ((high + margin) / step).ceil() * step;
         let y =
             |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - bottom) / (top - bottom));
-        let mut svg = format!(
-            "<figure><figcaption>{0}</figcaption>\n\
-             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\n",
-            escaped(title)
-        );
+        let mut svg = open(title, HEIGHT);
         let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize
             + usize::from((step / 10f64.powf(step.log10().floor()) - 2.5).abs() < 1e-9);
         let lines = ((top - bottom) / step).round() as usize;
         for line in 0..=lines {
             let value = bottom + step * line as f64;
-            let _ = writeln!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"name\" x=\"{label}\" y=\"{y:.1}\">{value:.decimals$}</text>",
-                right = WIDTH - RIGHT,
-                label = LEFT - 8.0,
-                y = y(value),
-            );
+            let edges = [LEFT, WIDTH - RIGHT];
+            gridline(&mut svg, edges, y(value), &format!("{value:.decimals$}"));
         }
         self.epoch_labels(&mut svg);
         for &(step, what) in self.notes {

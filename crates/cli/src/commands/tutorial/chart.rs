@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::story::{Row, milliseconds};
 use crate::page::escaped;
+use crate::page::plot::open;
 
-const WIDTH: f64 = 620.0;
 /// Where the bars begin, behind the names, and where the longest ends, before its number.
 const LEFT: f64 = 150.0;
 const RIGHT: f64 = 560.0;
@@ -49,11 +49,7 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
     let largest = rows.iter().map(panel.value).fold(0.0, f64::max);
     let full = panel.full.unwrap_or(largest);
     let height = LINE * rows.len() as f64;
-    let mut svg = format!(
-        "<figure><figcaption>{0}</figcaption>\n\
-         <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{0}\">\n",
-        panel.title
-    );
+    let mut svg = open(panel.title, height);
     for (index, row) in rows.iter().enumerate() {
         let value = (panel.value)(row);
         // Nothing to compare with is no bar.

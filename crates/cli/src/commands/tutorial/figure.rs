@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::story::{Channels, Epochs, Figure};
 use crate::page::escaped;
+use crate::page::plot::{gridline, open};
 
-const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 220.0;
 /// The area of the data; around it stand the numbers.
 const LEFT: f64 = 48.0;
@@ -18,24 +18,6 @@ pub(super) fn render(figure: &Figure) -> String {
         Figure::Channels(channels) => render_channels(channels),
         Figure::Epochs(epochs) => render_epochs(epochs),
     }
-}
-
-fn open(title: &str) -> String {
-    let title = escaped(title);
-    format!(
-        "<figure><figcaption>{title}</figcaption>\n\
-         <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\n"
-    )
-}
-
-/// A horizontal line of the grid with its number.
-fn gridline(svg: &mut String, y: f64, label: &str) {
-    let _ = writeln!(
-        svg,
-        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-         <text class=\"name\" x=\"{}\" y=\"{y:.1}\">{label}</text>",
-        LEFT - 8.0
-    );
 }
 
 /// A line across, with words at its right end.
@@ -52,7 +34,7 @@ fn reference(svg: &mut String, class: &str, y: f64, label: &str) {
 /// A bar for each channel, on a logarithmic scale, and the line below which weights become zero.
 fn render_channels(channels: &Channels) -> String {
     let Channels { layer, largest, scale, .. } = channels;
-    let mut svg = open(&format!("Largest weight of each channel of {layer}"));
+    let mut svg = open(&format!("Largest weight of each channel of {layer}"), HEIGHT);
     let lost = f64::from(*scale) / 2.0;
     let values = largest.iter().map(|&value| f64::from(value)).filter(|&value| value > 0.0);
     let (low, high) = values.fold((lost, lost), |(low, high), v| (low.min(v), high.max(v)));
@@ -65,7 +47,12 @@ fn render_channels(channels: &Channels) -> String {
     };
     let mut power = low;
     while power <= high {
-        gridline(&mut svg, y(10_f64.powf(power)), &format!("{}", 10_f64.powf(power)));
+        gridline(
+            &mut svg,
+            [LEFT, RIGHT],
+            y(10_f64.powf(power)),
+            &format!("{}", 10_f64.powf(power)),
+        );
         power += 1.0;
     }
     let pitch = (RIGHT - LEFT) / largest.len().max(1) as f64;
@@ -93,13 +80,13 @@ fn render_channels(channels: &Channels) -> String {
 /// The accuracy after each epoch, between the float network's and that before training.
 fn render_epochs(epochs: &Epochs) -> String {
     let Epochs { rows: epochs, float, untrained } = epochs;
-    let mut svg = open("Top-1 of the int8 network after each epoch, %");
+    let mut svg = open("Top-1 of the int8 network after each epoch, %", HEIGHT);
     let reached = epochs.iter().map(|epoch| epoch.top1).chain(*untrained);
     let low = (reached.fold(*float, f64::min) / 10.0).floor().min(9.0) * 10.0;
     let y = |top1: f64| BOTTOM - (BOTTOM - TOP) * (top1 - low) / (100.0 - low);
     let step = if 100.0 - low > 40.0 { 20 } else { 10 };
     for value in (0..=100).rev().step_by(step).filter(|&value| f64::from(value) >= low) {
-        gridline(&mut svg, y(f64::from(value)), &value.to_string());
+        gridline(&mut svg, [LEFT, RIGHT], y(f64::from(value)), &value.to_string());
     }
     // The place left of the first epoch is that before training.
     let pitch = (RIGHT - LEFT) / (epochs.len() as f64 + 0.5);
