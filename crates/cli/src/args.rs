@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
-use posterize::executor::Options;
+use posterize::runtime::Options;
 
 use crate::{commands::Command, error::Result};
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use posterize::{
     Architecture, FloatModel, StateDict,
     data::{Class, Preprocessing},
-    executor::{Engine, Options, compile},
+    runtime::{Engine, Options, compile},
     format::SavedModel,
     graph::{Activation, Graph, ModuleTree},
     models::{self, Config},

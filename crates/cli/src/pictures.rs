@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use posterize::{
     Evaluation, Tensor,
     data::{Batch, BatchImages, Batches, Class, ImageFolder, Loader, PixelBatch},
-    executor::Engine,
+    runtime::Engine,
 };
 
 use crate::{

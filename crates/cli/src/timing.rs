@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use posterize::{
     Tensor,
     data::PixelBatch,
-    executor::{Engine, Input},
+    runtime::{Engine, Input},
 };
 
 use crate::{error::Result, ui::Ui};

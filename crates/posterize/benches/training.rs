@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use posterize::executor::Options;
+use posterize::runtime::Options;
 use posterize::models::{self, Config};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network};

@@ -11,8 +11,8 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::Instant;
 
-use posterize::executor::Options;
-use posterize::graph::Activation;
+use posterize::runtime::Options;
+use posterize::ops::Activation;
 use posterize::models::{self, Config};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions, TrainedMut};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::executor::{Options, compile};
+use crate::runtime::{Options, compile};
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
@@ -106,7 +106,7 @@ pub fn compare(
 mod tests {
     use super::*;
     use crate::Architecture;
-    use crate::graph::{Activation, Conv2d};
+    use crate::ops::{Activation, Conv2d};
     use crate::nn::Sequential;
     use crate::quantization::{QConfig, QConfigMapping};
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
-use crate::executor::{Engine, Input};
+use crate::runtime::{Engine, Input};
 use crate::metrics;
 use crate::tensor::Tensor;
 
@@ -60,7 +60,7 @@ impl Evaluation {
 ///
 /// ```no_run
 /// use posterize::data::{ImageFolder, Loader, Preprocessing};
-/// use posterize::executor::{Options, compile};
+/// use posterize::runtime::{Options, compile};
 /// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
 /// let folder = ImageFolder::open("val", None)?;
 /// let preprocessing = Preprocessing::imagenet();

@@ -2,7 +2,7 @@
 //! one, and proves that it is still as accurate.
 //!
 //! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
-//! [`models`] → [`quantization`] → [`executor`] → [`training`] → [`mod@format`].
+//! [`models`] → [`quantization`] → [`runtime`] → [`training`] → [`mod@format`].
 
 pub mod atomic_file;
 pub mod checkpoint;
@@ -10,13 +10,14 @@ mod compare;
 pub mod data;
 pub mod error;
 mod evaluate;
-pub mod executor;
+pub mod runtime;
 pub mod format;
 pub mod graph;
 pub mod metrics;
 pub mod model;
 pub mod models;
 pub mod nn;
+pub mod ops;
 pub mod quantization;
 pub mod tensor;
 pub mod training;

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rand::{RngExt as _, SeedableRng as _};
+
 use crate::checkpoint::{StateDict, StateTensor};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ModuleTree, Op, float_leaf};
+use crate::graph::{Graph, ModuleTree, NodeId, ParameterKey, float_leaf};
 use crate::nn::{Module, trace};
+use crate::ops::{Initializer, Role};
 use crate::tensor::Tensor;
 
-/// Weights and running estimates by their full names.
-pub type Parameters = BTreeMap<String, Arc<Tensor>>;
+/// Weights and running estimates by node and role.
+pub type Parameters = BTreeMap<ParameterKey, Arc<Tensor>>;
 
 /// A network without weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,11 +21,17 @@ pub struct Architecture {
     graph: Graph,
 }
 
+impl From<Graph> for Architecture {
+    fn from(graph: Graph) -> Self {
+        Self { graph }
+    }
+}
+
 impl Architecture {
     /// Traces a module.
     ///
     /// # Errors
-    /// A layer with hyper-parameters that it cannot have.
+    /// A layer with hyper-parameters that it cannot have; a layer with weights that is called twice.
     pub fn trace(module: &dyn Module) -> Result<Self> {
         Ok(Self { graph: trace(module)? })
     }
@@ -47,11 +56,13 @@ impl Architecture {
     pub fn load(&self, state: &StateDict) -> Result<FloatModel> {
         let expected = self.graph.parameters();
         let shapes =
-            expected.iter().map(|(name, parameter)| (name.as_str(), parameter.shape.as_slice()));
+            expected.iter().map(|found| (found.name.as_str(), found.parameter.shape.as_slice()));
         state.check(self.graph.kind(), shapes)?;
         let parameters = expected
             .iter()
-            .filter_map(|(name, _)| Some((name.clone(), Arc::new(state.float(name)?.clone()))))
+            .filter_map(|found| {
+                Some((found.key, Arc::new(state.float(&found.name)?.clone())))
+            })
             .collect();
         FloatModel::new(self.graph.clone(), parameters)
     }
@@ -62,7 +73,6 @@ impl Architecture {
     /// Convolutions: N(0, 2 / fan_out) (He et al. 2015, `kaiming_normal_(mode="fan_out")`), linear
     /// layers N(0, 0.01), biases 0, batch norms the identity.
     pub fn init(&self, seed: u64) -> FloatModel {
-        use rand::{RngExt as _, SeedableRng as _};
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |count: usize, std: f32| -> Vec<f32> {
             // Box and Muller's transform; a uniform of 0 has no logarithm, so it is drawn from (0, 1].
@@ -73,25 +83,16 @@ impl Architecture {
             (0..count).map(|_| draw() * std).collect()
         };
         let mut parameters = Parameters::new();
-        for module in self.graph.modules() {
-            let Some(id) = self.graph.find(&module.path) else { continue };
-            let op = &self.graph.node(id).op;
-            for parameter in op.parameters() {
-                let count = parameter.shape.iter().product();
-                let values = match (op, parameter.name) {
-                    (Op::Conv2d(conv, _), "weight") => {
-                        let [kh, kw] = conv.kernel_size;
-                        let fan_out = conv.out_channels * kh * kw;
-                        normal(count, (2.0 / fan_out as f32).sqrt())
-                    }
-                    (Op::Linear(..), "weight") => normal(count, 0.01),
-                    (Op::BatchNorm(_), "weight" | "running_var") => vec![1.0; count],
-                    _ => vec![0.0; count],
-                };
-                let mut tensor = Tensor::zeros(parameter.shape);
-                tensor.data_mut().copy_from_slice(&values);
-                parameters.insert(format!("{}.{}", module.path, parameter.name), Arc::new(tensor));
+        for found in self.graph.parameters() {
+            let mut tensor = Tensor::zeros(found.parameter.shape);
+            match found.parameter.init {
+                Initializer::Constant(value) => tensor.data_mut().fill(value),
+                Initializer::Normal { std } => {
+                    let values = normal(tensor.data().len(), std);
+                    tensor.data_mut().copy_from_slice(&values);
+                }
             }
+            parameters.insert(found.key, Arc::new(tensor));
         }
         FloatModel { graph: self.graph.clone(), parameters }
     }
@@ -108,18 +109,26 @@ impl FloatModel {
     /// A network from a graph and its weights.
     ///
     /// # Errors
-    /// A weight is missing or has another shape.
+    /// A weight is missing or has another shape, or is of no layer.
     pub fn new(graph: Graph, parameters: Parameters) -> Result<Self> {
-        for (name, parameter) in graph.parameters() {
-            let found = parameters
-                .get(&name)
-                .ok_or_else(|| Error::layer(&name, "the model has no such parameter"))?;
-            if found.shape() != parameter.shape {
+        let mut expected = 0;
+        for found in graph.parameters() {
+            let tensor = parameters
+                .get(&found.key)
+                .ok_or_else(|| Error::layer(&found.name, "the model has no such parameter"))?;
+            if tensor.shape() != found.parameter.shape {
                 return Err(Error::shape(
-                    name,
-                    format!("expected {:?}, found {:?}", parameter.shape, found.shape()),
+                    found.name,
+                    format!("expected {:?}, found {:?}", found.parameter.shape, tensor.shape()),
                 ));
             }
+            expected += 1;
+        }
+        if parameters.len() != expected {
+            return Err(Error::layer(
+                "graph",
+                format!("it has {expected} parameters, found {}", parameters.len()),
+            ));
         }
         Ok(Self { graph, parameters })
     }
@@ -134,9 +143,15 @@ impl FloatModel {
         &self.parameters
     }
 
-    /// The weight, bias or running estimate of a layer; `None` where it has none.
-    pub fn parameter(&self, layer: &str, name: &str) -> Option<&Tensor> {
-        self.parameters.get(&format!("{layer}.{name}")).map(Arc::as_ref)
+    /// The weight, bias or running estimate of a node; `None` where it has none.
+    pub fn parameter(&self, node: NodeId, role: Role) -> Option<&Tensor> {
+        self.parameters.get(&(node, role)).map(Arc::as_ref)
+    }
+
+    /// The parameter of that name in a state dict (`features.0.0.weight`); `None` where there is none.
+    pub fn parameter_named(&self, name: &str) -> Option<&Tensor> {
+        let found = self.graph.parameters().into_iter().find(|found| found.name == name)?;
+        self.parameters.get(&found.key).map(Arc::as_ref)
     }
 
     /// The module tree of the whole network, or below a dotted path.
@@ -150,9 +165,9 @@ impl FloatModel {
     /// The weights under PyTorch's names, to save.
     pub fn state_dict(&self) -> StateDict {
         let mut state = StateDict::new();
-        for (name, _) in self.graph.parameters() {
-            if let Some(tensor) = self.parameters.get(&name) {
-                state.insert(name, StateTensor::Float(tensor.as_ref().clone()));
+        for found in self.graph.parameters() {
+            if let Some(tensor) = self.parameters.get(&found.key) {
+                state.insert(found.name, StateTensor::Float(tensor.as_ref().clone()));
             }
         }
         state
@@ -163,8 +178,8 @@ impl FloatModel {
         self.graph
             .parameters()
             .iter()
-            .filter(|(_, parameter)| parameter.trained)
-            .map(|(_, parameter)| parameter.shape.iter().product::<usize>())
+            .filter(|found| found.key.1.is_trained())
+            .map(|found| found.parameter.shape.iter().product::<usize>())
             .sum()
     }
 }

@@ -6,7 +6,7 @@ mod nets;
 use std::time::Duration;
 
 use nets::{mobilenet, others, pixels, preprocessed, preprocessing, quantized};
-use posterize::executor::{Compile, Engine, Input, Options, compile};
+use posterize::runtime::{Compile, Engine, Input, Options, compile};
 use posterize::{MemoryFormat, Tensor};
 
 #[global_allocator]

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use posterize::graph::Activation;
+use posterize::ops::Activation;
 use posterize::models::{self, Config};
 
 fn golden(path: &str) -> String {

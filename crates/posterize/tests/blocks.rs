@@ -1,7 +1,8 @@
 //! What a plan runs as one step, against its layers one after the other.
 
-use posterize::executor::{Options, compile};
-use posterize::graph::{Activation, BatchNorm, Conv2d, NodeId, Padding};
+use posterize::runtime::{Options, compile};
+use posterize::graph::NodeId;
+use posterize::ops::{Activation, BatchNorm, Conv2d, Padding};
 use posterize::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
 use posterize::{Architecture, Tensor};
@@ -74,13 +75,13 @@ impl Module for Net {
         let x = cx.call("blocks.0", &self.blocks[0], x);
         let x = cx.call("blocks.1", &self.blocks[1], x);
         let y = cx.call("blocks.2", &self.blocks[2], x);
-        let x = cx.functional("add.2", FloatFunctional::Add, &[x, y]);
+        let x = cx.functional("add.2", Add::new(), &[x, y]);
         let y = cx.call("blocks.3", &self.blocks[3], x);
-        let x = cx.functional("add.3", FloatFunctional::Add, &[y, x]);
+        let x = cx.functional("add.3", Add::new(), &[y, x]);
         let expanded = cx.call("expand", &self.expand, x);
         let y = cx.call("filter", &self.filter, expanded);
         let y = cx.call("project", &self.project, y);
-        let x = cx.functional("add", FloatFunctional::Add, &[expanded, y]);
+        let x = cx.functional("add", Add::new(), &[expanded, y]);
         cx.call("reduce", &self.reduce, x)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nets::{SIDE, mobilenet, others, pixels, preprocessed, preprocessing, quantized};
 use posterize::data::{Picture, PixelBatch, Preprocessing, load_picture};
-use posterize::executor::{Compile, Engine, Input, Normalize, Options, compile};
+use posterize::runtime::{Compile, Engine, Input, Normalize, Options, compile};
 use posterize::{Error, MemoryFormat, Tensor};
 
 fn options(threads: usize) -> Options {

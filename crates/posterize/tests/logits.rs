@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use posterize::graph::Activation;
+use posterize::ops::Activation;
 use posterize::model::{FloatModel, Parameters};
 use posterize::models::{self, Config};
 use posterize::{Architecture, StateDict, Tensor};

@@ -1,9 +1,7 @@
 //! Post-training quantization of small networks, from float to int8 output.
 
-use posterize::executor::{Options, compile};
-use posterize::graph::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding, ZeroPad2d,
-};
+use posterize::runtime::{Options, compile};
+use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding, ZeroPad2d};
 use posterize::nn::{
     DeQuantStub, Flatten, FloatFunctional, Module, QuantStub, Sequential, Tracer, Value,
 };
@@ -58,7 +56,7 @@ impl Module for Everything {
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
         let x = cx.call("stem", &self.stem, x);
         let y = cx.call("block", &self.block, x);
-        let y = cx.functional("skip_add", FloatFunctional::Add, &[x, y]);
+        let y = cx.functional("skip_add", Add::new(), &[x, y]);
         let z = cx.cat(&[x, y]);
         cx.call("tail", &self.tail, z)
     }

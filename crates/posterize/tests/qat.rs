@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use posterize::data::{ImageFolder, Loader};
-use posterize::executor::Options;
-use posterize::graph::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding,
-};
+use posterize::runtime::Options;
+use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::models::{self, Config};
 use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{ObserverSpec, QConfig, QConfigMapping, QatModel};
@@ -33,7 +31,7 @@ impl Module for Block {
             .then(BatchNorm::two_d(8));
         let x = cx.call("stem", &stem, x);
         let y = cx.call("body", &body, x);
-        let y = cx.functional("skip_add", FloatFunctional::Add, &[x, y]);
+        let y = cx.functional("skip_add", Add::new(), &[x, y]);
         let x = cx.cat(&[x, y]);
         let x = cx.call("pool", &MaxPool2d { kernel_size: 2, stride: 2, padding: 0 }, x);
         let x = cx.call("average", &AdaptiveAvgPool2d { output_size: [2, 2] }, x);
@@ -161,7 +159,7 @@ fn values_beyond_the_7_bits_of_training_are_kept_in_evaluation_as_in_int8() {
     let mut network = Network::qat(qat, Options::new(2).unwrap()).unwrap();
     train(&mut network, 5);
     let int8 = network.qat_model().unwrap().unwrap().convert().unwrap();
-    let mut engine = posterize::executor::compile(&int8, Options::new(1).unwrap()).unwrap();
+    let mut engine = posterize::runtime::compile(&int8, Options::new(1).unwrap()).unwrap();
     let mut beyond = 0;
     let watch = &mut |id, values: &[f32]| {
         if let Some(qparams) = int8.qparams(id) {
@@ -233,7 +231,7 @@ fn same_top1(qconfig: QConfig, steps: usize, pictures: usize) -> Option<(usize, 
         sgd.step(1e-5, &mut network.trained().collect::<Vec<_>>());
     }
     let int8 = network.qat_model().unwrap().unwrap().convert().unwrap();
-    let mut engine = posterize::executor::compile(&int8, Options::all_threads().unwrap()).unwrap();
+    let mut engine = posterize::runtime::compile(&int8, Options::all_threads().unwrap()).unwrap();
     let (mut same, mut seen) = (0, 0);
     let top1 = |logits: &Tensor| -> Vec<usize> {
         let rows = logits.data().chunks_exact(1000);

@@ -4,8 +4,8 @@
 use std::fs;
 
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
-use posterize::executor::Options;
-use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
+use posterize::runtime::Options;
+use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::nn::{Flatten, Sequential};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{

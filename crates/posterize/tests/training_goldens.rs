@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use posterize::checkpoint::StateTensor;
-use posterize::executor::Options;
-use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+use posterize::runtime::Options;
+use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
@@ -77,7 +77,7 @@ impl Module for Small {
             .then(BatchNorm::two_d(4));
         let x = cx.call("stem", &stem, x);
         let y = cx.call("block", &block, x);
-        let x = cx.functional("skip_add", FloatFunctional::Add, &[x, y]);
+        let x = cx.functional("skip_add", Add::new(), &[x, y]);
         let x = cx.mean(x);
         cx.call("classifier", &Linear::new(4, 3), x)
     }

@@ -1,10 +1,7 @@
 //! Reverse mode over every operator: gradients, threads, resuming, errors.
 
-use posterize::executor::Options;
-use posterize::graph::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding,
-    ZeroPad2d,
-};
+use posterize::runtime::Options;
+use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding, ZeroPad2d};
 use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network, NetworkState, NetworkValues};
@@ -38,7 +35,7 @@ impl Module for Everything {
         let x = cx.call("stem", &stem, x);
         let wide = cx.call("expand", &expand, x);
         let y = cx.call("project", &project, wide);
-        let x = cx.functional("skip_add", FloatFunctional::Add, &[x, y]);
+        let x = cx.functional("skip_add", Add::new(), &[x, y]);
         let gate = cx.call("gate", &gate, x);
         let z = cx.mul(x, gate);
         let z = cx.add(z, z);

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use posterize::{
     data::Picture,
-    executor::{Engine, Options},
+    runtime::{Engine, Options},
     metrics,
 };
 use serde::Serialize;

@@ -8,7 +8,7 @@ use clap::Args;
 use posterize::{
     Evaluation,
     data::{ImageFolder, Loader, Preprocessing},
-    executor::{Engine, Options},
+    runtime::{Engine, Options},
 };
 use serde::Serialize;
 

@@ -17,7 +17,7 @@ use std::{
 use clap::Args;
 use posterize::{
     data::{Class, ImageFolder, Loader, Preprocessing},
-    executor::Options,
+    runtime::Options,
     format::SavedModel,
     training::{Checkpoint, Network, TrainedModel, Trainer},
 };

@@ -39,9 +39,9 @@ const MODEL: Kind = Kind {
 ///
 /// ```
 /// use posterize::data::Preprocessing;
-/// use posterize::executor::Options;
+/// use posterize::runtime::Options;
 /// use posterize::format::SavedModel;
-/// use posterize::graph::Conv2d;
+/// use posterize::ops::Conv2d;
 /// use posterize::quantization::{QConfig, QConfigMapping};
 /// use posterize::{Architecture, Tensor};
 ///

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::container::{Container, RawTensor};
 use super::*;
-use crate::executor::Options;
-use crate::graph::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+use crate::runtime::Options;
+use crate::ops::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use crate::models::{self, Config};
 use crate::nn::{Flatten, Sequential};
 use crate::quantization::{QConfig, QConfigMapping};

@@ -1,91 +1,61 @@
-//! The graph that everything works on: operators in execution order, under PyTorch's dotted names.
+//! The graph that everything works on: operators in execution order.
 //!
-//! A [`Graph`] is recorded once by tracing a [`Module`](crate::nn::Module). Passes turn a graph into
-//! another graph; executors run it. It holds no weights: those are found by name
-//! (`features.0.0.weight`) beside it.
+//! A [`Graph`] is recorded by tracing a [`Module`](crate::nn::Module), or built node by node with a
+//! [`Builder`]. Passes turn a graph into another graph; executors run it. It holds no weights: those
+//! belong to a node and a role in it ([`ParameterKey`]). Names are for people and for state dicts.
 
-mod op;
-mod shape;
+mod builder;
+mod infer;
+mod node;
+mod rewriter;
 mod tree;
 
-pub use op::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Op, Padding,
-    Parameter, ZeroPad2d,
-};
-pub use shape::LayerShape;
-pub use tree::{Leaf, ModuleTree, float_leaf};
+pub use builder::Builder;
+pub use infer::LayerShape;
+pub use node::{ModuleEntry, Node, NodeId, Output};
+pub use rewriter::Rewriter;
+pub use tree::{ModuleTree, float_leaf};
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 use crate::error::{Error, Result};
+use crate::ops::{Op, Parameter, Role};
 
-/// A node's place in [`Graph::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeId(pub usize);
+/// Which parameter of which node.
+pub type ParameterKey = (NodeId, Role);
 
-/// One operator call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Node {
-    /// The dotted path of the module that makes the call (`features.0.0`), or for a function call
-    /// inside a module's `forward` the module's path and the function's name (`features.3.add`).
-    /// Unique in its graph.
+/// A parameter or buffer of a graph.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NamedParameter {
+    /// The node that it belongs to, and its role there.
+    pub key: ParameterKey,
+    /// Its name in a state dict: `features.0.0.weight`.
     pub name: String,
-    /// What is computed.
-    pub op: Op,
-    /// The nodes whose outputs it takes, all before it.
-    pub inputs: Vec<NodeId>,
-    /// Whether a module of that path makes the call, so that it shows in the module tree.
-    pub is_module: bool,
+    /// Its shape and how a new network fills it.
+    pub parameter: Parameter,
 }
 
-/// A module in the tree: a container or a layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModuleEntry {
-    /// The dotted path; empty for the root.
-    pub path: String,
-    /// The class name: `InvertedResidual`.
-    pub kind: String,
-}
-
-/// Operators in execution order; the first node is the input. Read with serde, it is validated as
-/// by [`Graph::new`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Parts")]
+/// Operators in execution order; the inputs come first.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
-    output: NodeId,
+    outputs: Vec<Output>,
     modules: Vec<ModuleEntry>,
 }
 
-/// A graph that may hold anything.
-#[derive(Deserialize)]
-struct Parts {
-    nodes: Vec<Node>,
-    output: NodeId,
-    modules: Vec<ModuleEntry>,
-}
+/// The largest number of nodes or modules; some passes take time that grows with the square.
+const MAX_NODES: usize = 1 << 14;
 
-impl TryFrom<Parts> for Graph {
-    type Error = Error;
-
-    fn try_from(Parts { nodes, output, modules }: Parts) -> Result<Self> {
-        Self::new(nodes, output, modules)
-    }
-}
-
-/// More nodes or modules than any classifier has; some passes take time that grows with the square.
-const MOST_NODES: usize = 1 << 14;
-
-/// A name that can be printed, and split at its dots without end.
+/// Checks that a name can be printed, and split at its dots in bounded time.
 fn check_name(name: &str) -> Result<()> {
-    const LONGEST: usize = 256;
-    if name.len() > LONGEST {
+    const MAX_BYTES: usize = 256;
+    if name.len() > MAX_BYTES {
         let start: String = name.chars().take(20).filter(|c| !c.is_control()).collect();
         let length = name.len();
         return Err(Error::layer(
             format!("{start}…"),
-            format!("a name of {length} bytes; at most {LONGEST} are allowed"),
+            format!("a name of {length} bytes; at most {MAX_BYTES} are allowed"),
         ));
     }
     if name.chars().any(char::is_control) {
@@ -99,21 +69,26 @@ impl Graph {
     ///
     /// # Errors
     /// The nodes are not in execution order, names repeat, an operator has the wrong number of
-    /// inputs, a hyper-parameter is out of range, or the output is no node. A file may hold anything.
-    pub fn new(nodes: Vec<Node>, output: NodeId, modules: Vec<ModuleEntry>) -> Result<Self> {
-        let graph = Self { nodes, output, modules };
+    /// inputs, a hyper-parameter is out of range, or an output is no node. A file may hold anything.
+    pub fn new(
+        nodes: Vec<Node>,
+        outputs: Vec<Output>,
+        modules: Vec<ModuleEntry>,
+    ) -> Result<Self> {
+        let graph = Self { nodes, outputs, modules };
         graph.validate()?;
         Ok(graph)
     }
 
     fn validate(&self) -> Result<()> {
-        if self.nodes.len().max(self.modules.len()) > MOST_NODES {
+        let sizes = [self.nodes.len(), self.modules.len(), self.outputs.len()];
+        if sizes.iter().any(|&size| size > MAX_NODES) {
+            let [nodes, modules, outputs] = sizes;
             return Err(Error::layer(
                 "graph",
                 format!(
-                    "{} nodes and {} modules are more than the limit of {MOST_NODES}",
-                    self.nodes.len(),
-                    self.modules.len()
+                    "{nodes} nodes, {modules} modules and {outputs} outputs are more than the limit \
+                     of {MAX_NODES}"
                 ),
             ));
         }
@@ -121,34 +96,50 @@ impl Graph {
             check_name(&module.path)?;
             check_name(&module.kind)?;
         }
-        let mut names = std::collections::HashSet::new();
+        let mut names = HashSet::new();
         for (index, node) in self.nodes.iter().enumerate() {
             check_name(&node.name)?;
-            let error = |problem: String| Err(Error::layer(node.name.clone(), problem));
             if !names.insert(node.name.as_str()) {
-                return error("two nodes have this name".into());
+                return Err(Error::layer(&node.name, "two nodes have this name"));
             }
-            if matches!(node.op, Op::Input) != (index == 0) {
-                return error("the input must be the first node, and only that".into());
-            }
-            if let Some(input) = node.inputs.iter().find(|input| input.0 >= index) {
-                return error(format!(
-                    "node {index} takes node {}, which is not before it",
-                    input.0
-                ));
-            }
-            let (least, most) = node.op.arity();
-            if node.inputs.len() < least || node.inputs.len() > most {
-                let found = node.inputs.len();
-                return error(format!("{} takes {least} inputs, found {found}", node.op.kind()));
-            }
-            node.op.validate().map_err(|problem| Error::layer(node.name.clone(), problem))?;
-            if !node.is_module && !node.op.parameters().is_empty() {
-                return error("a layer with weights may be called only once".into());
-            }
+            self.validate_node(index, node)
+                .map_err(|problem| Error::layer(node.name.clone(), problem))?;
         }
-        if self.output.0 >= self.nodes.len() {
-            return Err(Error::layer("graph", format!("its output {} is no node", self.output.0)));
+        if self.inputs().next().is_none() {
+            return Err(Error::layer("graph", "it has no input"));
+        }
+        self.validate_outputs()
+    }
+
+    fn validate_node(&self, index: usize, node: &Node) -> Result<(), String> {
+        let after_others = index > 0 && !matches!(self.nodes[index - 1].op, Op::Input(_));
+        if matches!(node.op, Op::Input(_)) && after_others {
+            return Err("inputs must come before all other nodes".into());
+        }
+        if let Some(input) = node.inputs.iter().find(|input| input.0 >= index) {
+            return Err(format!("node {index} takes node {}, which is not before it", input.0));
+        }
+        let (arity, found) = (node.op.arity(), node.inputs.len());
+        if !arity.contains(&found) {
+            let min = arity.start();
+            return Err(format!("{} takes {min} inputs, found {found}", node.op.kind()));
+        }
+        node.op.validate()
+    }
+
+    fn validate_outputs(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        if self.outputs.is_empty() {
+            return Err(Error::layer("graph", "it has no output"));
+        }
+        for Output { name, node } in &self.outputs {
+            check_name(name)?;
+            if !names.insert(name.as_str()) {
+                return Err(Error::layer(name, "two outputs have this name"));
+            }
+            if node.0 >= self.nodes.len() {
+                return Err(Error::layer("graph", format!("its output {} is no node", node.0)));
+            }
         }
         Ok(())
     }
@@ -176,9 +167,24 @@ impl Graph {
         self.nodes.iter().position(|node| node.name == name).map(NodeId)
     }
 
-    /// The node whose value the model returns.
+    /// The inputs, each a node whose name is the input's.
+    pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.iter().take_while(|(_, node)| matches!(node.op, Op::Input(_)))
+    }
+
+    /// The values that the network returns.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The node whose value the network returns first; of most networks, the only one.
     pub fn output(&self) -> NodeId {
-        self.output
+        self.outputs[0].node
+    }
+
+    /// Whether the network returns the value of a node.
+    pub fn is_output(&self, id: NodeId) -> bool {
+        self.outputs.iter().any(|output| output.node == id)
     }
 
     /// The modules in the order in which they were first called; the root comes first.
@@ -202,77 +208,36 @@ impl Graph {
         consumers
     }
 
-    /// Every parameter and buffer under its full name, in PyTorch's order.
-    pub fn parameters(&self) -> Vec<(String, Parameter)> {
-        let mut seen = std::collections::HashSet::new();
+    /// Every parameter and buffer, in PyTorch's order: that of the modules, then that of nodes which
+    /// belong to no module.
+    pub fn parameters(&self) -> Vec<NamedParameter> {
+        let by_name: std::collections::HashMap<&str, NodeId> =
+            self.iter().map(|(id, node)| (node.name.as_str(), id)).collect();
+        let of_modules =
+            self.modules.iter().filter_map(|module| by_name.get(module.path.as_str()).copied());
+        let mut seen = HashSet::new();
         let mut all = Vec::new();
-        for module in &self.modules {
-            let Some(id) = self.find(&module.path) else { continue };
+        for id in of_modules.chain(self.iter().map(|(id, _)| id)) {
             if seen.insert(id) {
-                for parameter in self.node(id).op.parameters() {
-                    all.push((format!("{}.{}", module.path, parameter.name), parameter));
-                }
+                all.extend(self.parameters_of(id));
             }
         }
         all
     }
-}
 
-/// Rebuilds a graph node by node; the frame of every pass.
-#[derive(Debug, Default)]
-pub struct Rewriter {
-    nodes: Vec<Node>,
-    moved: Vec<Option<NodeId>>,
-}
-
-impl Rewriter {
-    /// A rewriter of `graph`.
-    pub fn new(graph: &Graph) -> Self {
-        Self { nodes: Vec::new(), moved: vec![None; graph.nodes.len()] }
+    /// The parameters and buffers of one node, in PyTorch's order.
+    pub fn parameters_of(&self, id: NodeId) -> impl Iterator<Item = NamedParameter> + use<> {
+        let node = &self.nodes[id.0];
+        let name = node.name.clone();
+        node.op.parameters().into_iter().map(move |parameter| NamedParameter {
+            key: (id, parameter.role),
+            name: format!("{name}.{}", parameter.role),
+            parameter,
+        })
     }
 
-    /// Adds a node whose inputs are ids of the *new* graph.
-    pub fn push(&mut self, node: Node) -> NodeId {
-        self.nodes.push(node);
-        NodeId(self.nodes.len() - 1)
-    }
-
-    /// Says that `old` of the old graph is `new` of the new one.
-    pub fn replace(&mut self, old: NodeId, new: NodeId) {
-        self.moved[old.0] = Some(new);
-    }
-
-    /// Where a node of the old graph went.
-    ///
-    /// # Panics
-    /// The node was not carried over yet.
-    pub fn moved(&self, old: NodeId) -> NodeId {
-        self.moved[old.0].expect("passes carry nodes over in execution order")
-    }
-
-    /// Carries a node over as it is.
-    pub fn keep(&mut self, old: NodeId, node: &Node) -> NodeId {
-        let inputs = node.inputs.iter().map(|&input| self.moved(input)).collect();
-        let new = self.push(Node { inputs, ..node.clone() });
-        self.replace(old, new);
-        new
-    }
-
-    /// The new graph, with the modules of the old one that still have a node (or hold one that has).
-    ///
-    /// # Errors
-    /// As [`Graph::new`].
-    pub fn finish(self, old: &Graph) -> Result<Graph> {
-        let output = self.moved(old.output);
-        let alive = |path: &str| {
-            self.nodes.iter().any(|node| {
-                node.is_module
-                    && (node.name == path
-                        || path.is_empty()
-                        || node.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-            })
-        };
-        let modules = old.modules.iter().filter(|module| alive(&module.path)).cloned().collect();
-        Graph::new(self.nodes, output, modules)
+    /// The name of a parameter in a state dict: `features.0.0.weight`.
+    pub fn parameter_name(&self, (id, role): ParameterKey) -> String {
+        format!("{}.{role}", self.node(id).name)
     }
 }

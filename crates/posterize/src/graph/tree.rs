@@ -2,69 +2,13 @@
 
 use std::fmt;
 
-use super::{Activation, Graph, Node, Op};
+use super::{Graph, Node};
 use crate::error::{Error, Result};
-
-/// How a layer prints: `kind(detail)`, or with children below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leaf {
-    /// The class name: `ConvReLU2d`.
-    pub kind: String,
-    /// What stands between the brackets.
-    pub detail: String,
-    /// Parts that print on lines of their own, by name: the members of a fused layer, an observer.
-    pub children: Vec<(String, Leaf)>,
-}
-
-impl Leaf {
-    /// A layer without parts.
-    pub fn new(kind: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { kind: kind.into(), detail: detail.into(), children: Vec::new() }
-    }
-
-    fn write(&self, f: &mut dyn fmt::Write, indent: usize) -> fmt::Result {
-        if self.children.is_empty() {
-            return write!(f, "{}({})", self.kind, self.detail);
-        }
-        writeln!(f, "{}(", self.kind)?;
-        if !self.detail.is_empty() {
-            writeln!(f, "{:1$}{2}", "", indent + 2, self.detail)?;
-        }
-        for (name, child) in &self.children {
-            write!(f, "{:1$}({name}): ", "", indent + 2)?;
-            child.write(f, indent + 2)?;
-            f.write_char('\n')?;
-        }
-        write!(f, "{:1$})", "", indent)
-    }
-}
+use crate::ops::Leaf;
 
 /// How a node of a float graph prints. `None` for function calls, which PyTorch does not show.
 pub fn float_leaf(node: &Node) -> Option<Leaf> {
-    if !node.is_module {
-        return None;
-    }
-    let leaf = Leaf::new(node.op.kind(), node.op.python());
-    Some(match (&node.op, node.op.fused_activation()) {
-        (Op::Add(_) | Op::Mul | Op::Cat, _) => Leaf {
-            kind: "FloatFunctional".into(),
-            detail: String::new(),
-            children: vec![("activation_post_process".into(), Leaf::new("Identity", ""))],
-        },
-        (Op::Conv2d(conv, _), Some(activation)) => {
-            fused(leaf.kind, Leaf::new("Conv2d", conv.python("", conv.bias)), activation)
-        }
-        (Op::Linear(..), Some(activation)) => {
-            fused(leaf.kind, Leaf::new("Linear", leaf.detail), activation)
-        }
-        (Op::Flatten, _) => Leaf::new("Flatten", "start_dim=1, end_dim=-1"),
-        _ => leaf,
-    })
-}
-
-fn fused(kind: String, first: Leaf, activation: Activation) -> Leaf {
-    let second = Leaf::new(activation.kind(), "");
-    Leaf { kind, detail: String::new(), children: vec![("0".into(), first), ("1".into(), second)] }
+    node.is_module.then(|| node.op.leaf())
 }
 
 /// A module and all below it; `Display` prints it as PyTorch does.
@@ -176,7 +120,7 @@ impl fmt::Display for ModuleTree {
 
 #[cfg(test)]
 mod tests {
-    use crate::graph::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
+    use crate::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
     use crate::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
 
     struct Net {
@@ -191,7 +135,7 @@ mod tests {
 
         fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
             let y = cx.call("features", &self.features, x);
-            let y = cx.functional("skip_add", FloatFunctional::Add, &[y, y]);
+            let y = cx.functional("skip_add", Add::new(), &[y, y]);
             let y = cx.mean(y);
             cx.call("classifier", &self.classifier, y)
         }
@@ -206,7 +150,7 @@ mod tests {
                     .then(BatchNorm::two_d(8))
                     .then(Activation::ReLU),
             ),
-            classifier: Sequential::new().then(Dropout { p: 0.2 }).then(Linear::new(8, 10)),
+            classifier: Sequential::new().then(Dropout::new(0.2)).then(Linear::new(8, 10)),
         };
         let model = crate::Architecture::trace(&net).unwrap();
         let expected = "\

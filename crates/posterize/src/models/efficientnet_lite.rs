@@ -7,7 +7,7 @@
 
 use super::{Config, make_divisible};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
 
 /// How a variant is scaled.
@@ -110,7 +110,7 @@ impl EfficientNetLite {
             conv_stem: Conv2d::new(3, STEM, 3).stride(2).padding(Padding::Same).bias(false),
             blocks,
             conv_head: Conv2d::new(inputs, HEAD, 1).bias(false),
-            dropout: Dropout { p: config.dropout.unwrap_or(dropout) },
+            dropout: Dropout::new(config.dropout.unwrap_or(dropout)),
             fc: Linear::new(HEAD, config.num_classes),
             activation,
         })
@@ -130,7 +130,7 @@ impl Module for EfficientNetLite {
         let x = cx.call("_conv_head", &self.conv_head, x);
         let x = cx.call("_bn1", &norm(HEAD), x);
         let x = cx.call("_relu1", &self.activation, x);
-        let x = cx.call("_avg_pooling", &AdaptiveAvgPool2d { output_size: [1, 1] }, x);
+        let x = cx.call("_avg_pooling", &AdaptiveAvgPool2d::new([1, 1]), x);
         let x = cx.flatten(x);
         let x = cx.call("_dropout", &self.dropout, x);
         cx.call("_fc", &self.fc, x)

@@ -2,7 +2,7 @@
 
 use super::{Config, conv_bn_relu, make_divisible};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use crate::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
 
 /// Table 2 of the paper: expansion, channels, blocks, stride.
@@ -17,7 +17,7 @@ const SETTING: [[usize; 4]; 7] = [
 ];
 
 /// No layer may have more channels: far beyond any real network, and it keeps sizes within bounds.
-const MOST_CHANNELS: usize = 1 << 20;
+const MAX_CHANNELS: usize = 1 << 20;
 
 /// `torchvision.models.MobileNetV2`: the modules `features.0` to `features.18` and `classifier.1`.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl MobileNetV2 {
         let last = make_divisible(1280.0 * config.width_mult.max(1.0), config.round_nearest);
         features.push(conv_bn_relu(Conv2d::new(inputs, last, 1), activation));
         let classifier = Sequential::new()
-            .then(Dropout { p: config.dropout.unwrap_or(0.2) })
+            .then(Dropout::new(config.dropout.unwrap_or(0.2)))
             .then(Linear::new(last, config.num_classes));
         Ok(Self { features, classifier })
     }
@@ -75,11 +75,11 @@ impl MobileNetV2 {
 fn validate(model: &str, setting: &[[usize; 4]], config: &Config) -> Result<()> {
     let error = |problem: String| Err(Error::Argument(format!("{model}: {problem}")));
     let Config { width_mult, round_nearest, .. } = *config;
-    let too_wide = |channels: f64| channels * width_mult > MOST_CHANNELS as f64;
+    let too_wide = |channels: f64| channels * width_mult > MAX_CHANNELS as f64;
     if !(width_mult > 0.0 && width_mult.is_finite()) || too_wide(1280.0) {
         return error(format!("width_mult is {width_mult}; a usual one lies between 0.1 and 2"));
     }
-    if round_nearest == 0 || round_nearest > MOST_CHANNELS {
+    if round_nearest == 0 || round_nearest > MAX_CHANNELS {
         return error(format!(
             "round_nearest is {round_nearest}; channels are usually multiples of 8"
         ));

@@ -24,7 +24,7 @@ pub use registry::{augmentation, by_name, config, names, preprocessing};
 pub use resnet::ResNet;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, BatchNorm, Conv2d};
+use crate::ops::{Activation, BatchNorm, Conv2d};
 use crate::model::Architecture;
 use crate::nn::Sequential;
 

@@ -3,7 +3,7 @@
 
 use super::Config;
 use crate::error::{Error, Result};
-use crate::graph::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
 
 const STEM: usize = 64;
@@ -74,12 +74,12 @@ impl Module for ResNet {
         let x = cx.call("conv1", &conv1, x);
         let x = cx.call("bn1", &BatchNorm::two_d(STEM), x);
         let x = cx.call("relu", &self.activation, x);
-        let mut x = cx.call("maxpool", &MaxPool2d { kernel_size: 3, stride: 2, padding: 1 }, x);
+        let mut x = cx.call("maxpool", &MaxPool2d::new(3).stride(2).padding(1), x);
         for (name, layer) in ["layer1", "layer2", "layer3", "layer4"].into_iter().zip(&self.layers)
         {
             x = cx.call(name, layer, x);
         }
-        let x = cx.call("avgpool", &AdaptiveAvgPool2d { output_size: [1, 1] }, x);
+        let x = cx.call("avgpool", &AdaptiveAvgPool2d::new([1, 1]), x);
         let x = cx.flatten(x);
         cx.call("fc", &self.fc, x)
     }

@@ -12,12 +12,13 @@ use super::prepare::{Domain, ObservedModel};
 use super::qparams::{Dtype, QParams, QuantizationParams};
 use super::quantized_model::{QuantizedLayer, QuantizedModel};
 use crate::error::{Error, Result};
-use crate::graph::{Node, NodeId, Op, Rewriter};
+use crate::graph::{Node, NodeId, Rewriter};
 use crate::model::Parameters;
+use crate::ops::{DeQuantStub, Int8Rule, Op, QuantStub, Role};
 use crate::tensor::Tensor;
 
 /// Biases stay within this, so that a bias and every sum of products fit an i32 together.
-const LARGEST_BIAS: f64 = (1 << 30) as f64;
+const MAX_BIAS: f64 = (1 << 30) as f64;
 
 impl ObservedModel {
     /// Converts to int8.
@@ -48,8 +49,11 @@ impl ObservedModel {
         for (id, node) in graph.iter() {
             pass.carry_over(id, node)?;
         }
-        let output = pass.in_float(graph.output(), "dequant".into());
-        pass.rewriter.replace(graph.output(), output);
+        for (index, output) in graph.outputs().iter().enumerate() {
+            let name = if index == 0 { "dequant".into() } else { format!("{}.dequant", output.name) };
+            let float = pass.in_float(output.node, name);
+            pass.rewriter.replace(output.node, float);
+        }
         QuantizedModel::new(
             pass.rewriter.finish(graph)?,
             pass.qparams,
@@ -69,7 +73,7 @@ struct Pass<'a> {
     quantized: BTreeMap<NodeId, NodeId>,
     /// The dequantize node behind an int8 node, where one was placed.
     dequantized: BTreeMap<NodeId, NodeId>,
-    layers: BTreeMap<String, QuantizedLayer>,
+    layers: BTreeMap<NodeId, QuantizedLayer>,
     parameters: Parameters,
 }
 
@@ -79,11 +83,11 @@ impl Pass<'_> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &input in &node.inputs {
             inputs.push(match (domain, &node.op) {
-                (Domain::Int8(_), Op::QuantStub) => {
+                (Domain::Int8(_), Op::QuantStub(_)) => {
                     self.in_float(input, self.behind(input, "dequant"))
                 }
                 (Domain::Int8(_), _) => self.in_int8(input)?,
-                (Domain::Float, Op::DeQuantStub) => self.rewriter.moved(input),
+                (Domain::Float, Op::DeQuantStub(_)) => self.rewriter.moved(input),
                 (Domain::Float, _) => self.in_float(input, self.behind(input, "dequant")),
             });
         }
@@ -91,20 +95,21 @@ impl Pass<'_> {
             Domain::Float => None,
             Domain::Int8(source) => Some(self.observed_qparams(source)?),
         };
-        if let (Op::Conv2d(..) | Op::Linear(..), Some(output)) = (&node.op, qparams) {
+        let parameters = node.op.parameters();
+        let new = self.push(Node { inputs: inputs.clone(), ..node.clone() }, qparams);
+        if let (false, Some(output)) = (parameters.is_empty(), qparams) {
             let input = self.qparams[inputs[0].0]
                 .ok_or_else(|| Error::layer(&node.name, "its input has no scale"))?;
             let layer = self.quantize_weights(id, node, input, output)?;
-            self.layers.insert(node.name.clone(), layer);
+            self.layers.insert(new, layer);
         } else {
-            for parameter in node.op.parameters() {
-                let name = format!("{}.{}", node.name, parameter.name);
-                if let Some(tensor) = self.observed.model().parameters().get(&name) {
-                    self.parameters.insert(name, Arc::clone(tensor));
+            for parameter in parameters {
+                let found = self.observed.model().parameters().get(&(id, parameter.role));
+                if let Some(tensor) = found {
+                    self.parameters.insert((new, parameter.role), Arc::clone(tensor));
                 }
             }
         }
-        let new = self.push(Node { inputs, ..node.clone() }, qparams);
         self.rewriter.replace(id, new);
         Ok(())
     }
@@ -129,9 +134,9 @@ impl Pass<'_> {
         }
         let node = self.observed.model().graph().node(id);
         let name =
-            if matches!(node.op, Op::Input) { "quant".into() } else { self.behind(id, "quant") };
+            if matches!(node.op, Op::Input(_)) { "quant".into() } else { self.behind(id, "quant") };
         let qparams = self.observed_qparams(id)?;
-        let stub = Node { name, op: Op::QuantStub, inputs: vec![moved], is_module: true };
+        let stub = Node { name, op: QuantStub.into(), inputs: vec![moved], is_module: true };
         let new = self.push(stub, Some(qparams));
         self.quantized.insert(id, new);
         Ok(new)
@@ -146,19 +151,22 @@ impl Pass<'_> {
         if let Some(&known) = self.dequantized.get(&id) {
             return known;
         }
-        let stub = Node { name, op: Op::DeQuantStub, inputs: vec![moved], is_module: true };
+        let stub = Node { name, op: DeQuantStub.into(), inputs: vec![moved], is_module: true };
         let new = self.push(stub, None);
         self.dequantized.insert(id, new);
         new
     }
 
     fn observed_qparams(&self, source: NodeId) -> Result<QParams> {
-        let name = &self.observed.model().graph().node(source).name;
+        let node = self.observed.model().graph().node(source);
+        if let Int8Rule::FixedScale { scale, zero_point } = node.op.int8_rule() {
+            return Ok(QParams { scale, zero_point: i32::from(zero_point) });
+        }
         self.observed
             .observer(source)
             .and_then(super::observer::Observer::calculate_qparams)
             .and_then(|qparams| qparams.per_tensor())
-            .ok_or_else(|| Error::layer(name, "its output has no observer with data"))
+            .ok_or_else(|| Error::layer(&node.name, "its output has no observer with data"))
     }
 
     fn quantize_weights(
@@ -171,9 +179,9 @@ impl Pass<'_> {
         let model = self.observed.model();
         let qconfig = self.observed.qconfig(id).expect("int8 nodes have a qconfig");
         let weight = model
-            .parameter(&node.name, "weight")
+            .parameter(id, Role::Weight)
             .ok_or_else(|| Error::layer(&node.name, "the model has no weight for it"))?;
-        let bias = model.parameter(&node.name, "bias").map(Tensor::data);
+        let bias = model.parameter(id, Role::Bias).map(Tensor::data);
         let spec = &qconfig.weight;
         let qparams = match self.observed.weight_qparams(id) {
             Some(known) => known.clone(),
@@ -218,7 +226,7 @@ pub(crate) fn quantize_layer(
             format!("value {channel} is {}: weights must be finite", bias[channel]),
         ));
     }
-    let least = |bias: f32| (f64::from(bias.abs()) / LARGEST_BIAS / f64::from(input.scale)) as f32;
+    let least = |bias: f32| (f64::from(bias.abs()) / MAX_BIAS / f64::from(input.scale)) as f32;
     match &mut qparams {
         QuantizationParams::PerTensor(all) => {
             all.scale = bias.iter().fold(all.scale, |scale, &bias| scale.max(least(bias)));

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{BatchNorm, Graph, Node, NodeId, Op, Rewriter};
+use crate::graph::{Graph, Node, NodeId, Rewriter};
 use crate::model::{FloatModel, Parameters};
+use crate::ops::{BatchNorm, Op, Role};
 use crate::tensor::Tensor;
 
 /// How the nodes of a graph join into those of its fused graph.
@@ -101,34 +102,104 @@ impl FloatModel {
 
     fn fuse_chains(&self, chains: &[Vec<NodeId>]) -> Result<Self> {
         let graph = self.graph();
-        let mut parameters = self.parameters().clone();
         let mut rewriter = Rewriter::new(graph);
+        let mut parameters = Parameters::new();
         for (id, node) in graph.iter() {
             if let Some(chain) = chains.iter().find(|chain| chain[0] == id) {
-                let mut fused = node.clone();
-                fused.inputs = node.inputs.iter().map(|&input| rewriter.moved(input)).collect();
-                for member in &chain[1..] {
-                    let member = graph.node(*member);
-                    match &member.op {
-                        Op::BatchNorm(bn) => fold(&mut parameters, &mut fused, bn, &member.name)?,
-                        Op::Activation(activation) => match &mut fused.op {
-                            Op::Conv2d(_, slot) | Op::Linear(_, slot) | Op::Add(slot) => {
-                                *slot = Some(*activation);
-                            }
-                            _ => unreachable!("chains begin with one of these"),
-                        },
-                        _ => unreachable!("chains hold batch norms and activations"),
-                    }
+                let (op, folded) = self.fuse_chain(chain)?;
+                let inputs = node.inputs.iter().map(|&input| rewriter.moved(input)).collect();
+                let new = rewriter.push(Node { op, inputs, ..node.clone() });
+                for &member in chain {
+                    rewriter.replace(member, new);
                 }
-                let new = rewriter.push(fused);
-                for member in chain {
-                    rewriter.replace(*member, new);
-                }
+                parameters.extend(folded.into_iter().map(|(role, tensor)| ((new, role), tensor)));
             } else if !chains.iter().any(|chain| chain[1..].contains(&id)) {
-                rewriter.keep(id, node);
+                let new = rewriter.keep(id, node);
+                for found in graph.parameters_of(id) {
+                    let tensor = Arc::clone(self.shared_parameter(id, found.key.1)?);
+                    parameters.insert((new, found.key.1), tensor);
+                }
             }
         }
         Self::new(rewriter.finish(graph)?, parameters)
+    }
+
+    /// The operator that computes a chain, and its parameters.
+    fn fuse_chain(&self, chain: &[NodeId]) -> Result<(Op, Vec<(Role, Arc<Tensor>)>)> {
+        let first = self.graph().node(chain[0]);
+        let mut op = first.op.clone();
+        let mut folded = Vec::new();
+        for parameter in op.parameters() {
+            let tensor = self.shared_parameter(chain[0], parameter.role)?;
+            folded.push((parameter.role, Arc::clone(tensor)));
+        }
+        for &member in &chain[1..] {
+            let next = &self.graph().node(member).op;
+            if let Op::BatchNorm(norm) = next {
+                folded = self.fold(&folded, member, norm)?;
+            }
+            op = fused(&op, next).ok_or_else(|| {
+                Error::layer(&first.name, format!("it cannot be fused with a {}", next.kind()))
+            })?;
+        }
+        Ok((op, folded))
+    }
+
+    fn shared_parameter(&self, id: NodeId, role: Role) -> Result<&Arc<Tensor>> {
+        self.parameters().get(&(id, role)).ok_or_else(|| {
+            let name = self.graph().parameter_name((id, role));
+            Error::layer(name, "the model has no such parameter")
+        })
+    }
+
+    /// Folds a batch norm into the weight and bias before it:
+    /// `w' = w · gamma / sqrt(var + eps)`, `b' = (b - mean) · gamma / sqrt(var + eps) + beta`
+    /// (`torch.nn.utils.fusion.fuse_conv_bn_weights`).
+    fn fold(
+        &self,
+        before: &[(Role, Arc<Tensor>)],
+        id: NodeId,
+        norm: &BatchNorm,
+    ) -> Result<Vec<(Role, Arc<Tensor>)>> {
+        let of_norm = |role| self.shared_parameter(id, role).map(|tensor| tensor.data());
+        let (gamma, beta) = (of_norm(Role::Weight)?, of_norm(Role::Bias)?);
+        let (mean, var) = (of_norm(Role::RunningMean)?, of_norm(Role::RunningVar)?);
+        let find = |role| before.iter().find(|found| found.0 == role).map(|(_, tensor)| tensor);
+        let name = &self.graph().node(id).name;
+        let missing = || Error::layer(name, "what comes before it has no weight to fold it into");
+        let mut weight = Arc::clone(find(Role::Weight).ok_or_else(missing)?);
+        let channels = weight.shape()[0];
+        if channels != norm.num_features {
+            return Err(Error::shape(
+                name,
+                format!(
+                    "it normalizes {} channels; what comes before it has {channels}",
+                    norm.num_features
+                ),
+            ));
+        }
+        let mut bias =
+            find(Role::Bias).map_or_else(|| Arc::new(Tensor::zeros([channels])), Arc::clone);
+        let weights = Arc::make_mut(&mut weight).data_mut();
+        let per_channel = weights.len() / channels;
+        let biases = Arc::make_mut(&mut bias).data_mut();
+        for channel in 0..channels {
+            let factor = gamma[channel] / (var[channel] + norm.eps).sqrt();
+            for w in &mut weights[channel * per_channel..][..per_channel] {
+                *w *= factor;
+            }
+            biases[channel] = folded_bias(biases[channel], mean[channel], factor, beta[channel]);
+        }
+        Ok(vec![(Role::Weight, weight), (Role::Bias, bias)])
+    }
+}
+
+/// The operator that computes `op` and `next` behind it; `None` where there is none.
+fn fused(op: &Op, next: &Op) -> Option<Op> {
+    match next {
+        Op::BatchNorm(norm) => op.with_batch_norm(norm.dimensions),
+        Op::Activation(activation) => op.with_activation(*activation),
+        _ => None,
     }
 }
 
@@ -137,79 +208,26 @@ fn name_and_kind(graph: &Graph, id: NodeId) -> String {
     format!("{} ({})", node.name, node.op.kind())
 }
 
-/// The longest run of nodes from `start` that one kernel can compute.
+/// The longest run of nodes from `start` that one operator can compute: at most one batch norm, then
+/// at most one activation.
 fn chain_from(graph: &Graph, consumers: &[Vec<NodeId>], start: NodeId) -> Vec<NodeId> {
-    let (mut may_norm, may_activate) = match &graph.node(start).op {
-        Op::Conv2d(_, None) => (Some(2), true),
-        Op::Linear(_, None) => (Some(1), true),
-        Op::Add(None) => (None, true),
-        _ => (None, false),
-    };
     let mut chain = vec![start];
-    let mut last = start;
-    while let &[next] = consumers[last.0].as_slice() {
-        if last == graph.output() {
+    let mut op = graph.node(start).op.clone();
+    let mut normalized = false;
+    loop {
+        let last = chain[chain.len() - 1];
+        let &[next] = consumers[last.0].as_slice() else { break };
+        let following = &graph.node(next).op;
+        let norm = matches!(following, Op::BatchNorm(_));
+        let Some(fused) = fused(&op, following) else { break };
+        if graph.is_output(last) || norm && normalized {
             break;
         }
-        match &graph.node(next).op {
-            Op::BatchNorm(bn) if may_norm == Some(bn.dimensions) => may_norm = None,
-            Op::Activation(_) if may_activate => {
-                chain.push(next);
-                break;
-            }
-            _ => break,
-        }
+        op = fused;
+        normalized |= norm;
         chain.push(next);
-        last = next;
     }
     chain
-}
-
-/// Folds a batch norm into the weights before it:
-/// `w' = w · gamma / sqrt(var + eps)`, `b' = (b - mean) · gamma / sqrt(var + eps) + beta`
-/// (`torch.nn.utils.fusion.fuse_conv_bn_weights`).
-fn fold(
-    parameters: &mut Parameters,
-    layer: &mut Node,
-    bn: &BatchNorm,
-    bn_name: &str,
-) -> Result<()> {
-    let mut take = |owner: &str, name: &str| {
-        let name = format!("{owner}.{name}");
-        parameters
-            .remove(&name)
-            .ok_or_else(|| Error::layer(name, "the model has no such parameter"))
-    };
-    let gamma = take(bn_name, "weight")?;
-    let beta = take(bn_name, "bias")?;
-    let mean = take(bn_name, "running_mean")?;
-    let var = take(bn_name, "running_var")?;
-    let mut weight = take(&layer.name, "weight")?;
-    let has_bias = match &mut layer.op {
-        Op::Conv2d(conv, _) => std::mem::replace(&mut conv.bias, true),
-        Op::Linear(linear, _) => std::mem::replace(&mut linear.bias, true),
-        _ => unreachable!("only convolutions and linear layers take a batch norm"),
-    };
-    let mut bias = if has_bias {
-        take(&layer.name, "bias")?
-    } else {
-        Arc::new(Tensor::zeros([bn.num_features]))
-    };
-
-    let weights = Arc::make_mut(&mut weight).data_mut();
-    let per_channel = weights.len() / bn.num_features;
-    let biases = Arc::make_mut(&mut bias).data_mut();
-    for channel in 0..bn.num_features {
-        let factor = gamma.data()[channel] / (var.data()[channel] + bn.eps).sqrt();
-        for w in &mut weights[channel * per_channel..][..per_channel] {
-            *w *= factor;
-        }
-        biases[channel] =
-            folded_bias(biases[channel], mean.data()[channel], factor, beta.data()[channel]);
-    }
-    parameters.insert(format!("{}.weight", layer.name), weight);
-    parameters.insert(format!("{}.bias", layer.name), bias);
-    Ok(())
 }
 
 /// A bias with a batch norm folded into it, where `factor` is `gamma / sqrt(var + eps)`.
@@ -219,7 +237,7 @@ pub(crate) fn folded_bias(bias: f32, mean: f32, factor: f32, beta: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
+    use crate::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
     use crate::model::{Architecture, FloatModel};
     use crate::nn::{Module, Sequential, Tracer, Value};
 
@@ -274,7 +292,7 @@ Residual(
         let fused = block().fuse_modules(&[&["conv.3", "conv.4"]]).unwrap();
         assert!(fused.graph().find("conv.1").is_some());
         assert!(fused.graph().find("conv.4").is_none());
-        assert!(fused.parameter("conv.3", "bias").is_some());
+        assert!(fused.parameter_named("conv.3.bias").is_some());
     }
 
     #[test]

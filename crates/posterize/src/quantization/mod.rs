@@ -3,7 +3,6 @@
 mod convert;
 mod fake_quantize;
 mod fuse;
-mod int8_form;
 mod observer;
 mod prepare;
 mod qat;

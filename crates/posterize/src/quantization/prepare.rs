@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::int8_form::{Int8Form, int8_form};
 use super::observer::{Observer, ObserverSpec};
 use super::qconfig::{QConfig, QConfigMapping};
 use super::qparams::QuantizationParams;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Leaf, ModuleTree, Node, NodeId, Op, float_leaf};
+use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
+use crate::ops::{Int8Rule, Leaf, Op};
 
 /// Where a node's output gets its scale from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +112,10 @@ impl Preparation {
         for (id, node) in graph.iter() {
             let Domain::Int8(source) = domains[id.0] else { continue };
             let qconfig = qconfigs[id.0].as_ref().expect("int8 nodes have a qconfig");
-            if source == id {
+            if source == id && node.op.int8_rule() == Int8Rule::OwnScale {
                 observed.insert(id, qconfig.activation.clone());
             }
-            if !matches!(node.op, Op::QuantStub) {
+            if !matches!(node.op, Op::QuantStub(_)) {
                 // A float value on its way into int8 needs a scale of its own.
                 for &input in &node.inputs {
                     if domains[input.0] == Domain::Float {
@@ -150,13 +150,13 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
 
 /// Where quantized computation is wanted: everywhere, or where the author's stubs say.
 fn quantized_region(graph: &Graph) -> Vec<bool> {
-    let stubs = graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub | Op::DeQuantStub));
+    let stubs = graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
     let mut region = vec![!stubs; graph.nodes().len()];
     if stubs {
         for (id, node) in graph.iter() {
             region[id.0] = match node.op {
-                Op::QuantStub => true,
-                Op::DeQuantStub => false,
+                Op::QuantStub(_) => true,
+                Op::DeQuantStub(_) => false,
                 _ => node.inputs.iter().any(|input| region[input.0]),
             };
         }
@@ -169,10 +169,13 @@ fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
     let mut domains: Vec<Domain> = Vec::with_capacity(graph.nodes().len());
     for (id, node) in graph.iter() {
         let wanted = region[id.0] && qconfigs[id.0].is_some();
-        domains.push(match int8_form(&node.op) {
-            Int8Form::NewScale if wanted => Domain::Int8(id),
-            Int8Form::SharedScale if wanted => domains[node.inputs[0].0],
-            _ => Domain::Float,
+        domains.push(match node.op.int8_rule() {
+            Int8Rule::OwnScale | Int8Rule::FixedScale { .. } if wanted => Domain::Int8(id),
+            Int8Rule::InputScale { .. } if wanted => domains[node.inputs[0].0],
+            Int8Rule::OwnScale
+            | Int8Rule::FixedScale { .. }
+            | Int8Rule::InputScale { .. }
+            | Int8Rule::Float => Domain::Float,
         });
     }
     domains
@@ -188,7 +191,7 @@ pub(super) fn float_layers(
     graph
         .iter()
         .filter(|(id, node)| {
-            domains[id.0] == Domain::Float && !matches!(node.op, Op::Input | Op::DeQuantStub)
+            domains[id.0] == Domain::Float && !matches!(node.op, Op::Input(_) | Op::DeQuantStub(_))
         })
         .map(|(id, node)| FloatLayer {
             name: node.name.clone(),
@@ -197,7 +200,7 @@ pub(super) fn float_layers(
                 "it lies outside the region between QuantStub and DeQuantStub"
             } else if qconfigs[id.0].is_none() {
                 "its qconfig is none"
-            } else if int8_form(&node.op) == Int8Form::None {
+            } else if node.op.int8_rule() == Int8Rule::Float {
                 "it has no int8 form; fuse it into the layer before it"
             } else {
                 "the layer before it is in float"
@@ -292,7 +295,7 @@ impl ObservedModel {
                 (Some(leaf), None) => Some(leaf),
                 // Functions show only where there is something to see.
                 (None, Some(observer)) => {
-                    let kind = if matches!(node.op, Op::Input) {
+                    let kind = if matches!(node.op, Op::Input(_)) {
                         "QuantStub".to_owned()
                     } else {
                         node.op.kind()

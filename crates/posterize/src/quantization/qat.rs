@@ -13,8 +13,9 @@ use super::prepare::{Domain, FloatLayer, ObservedModel, Preparation, float_layer
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Leaf, ModuleTree, Node, NodeId, Op, float_leaf};
+use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
+use crate::ops::{Leaf, Op, Role};
 
 /// A float model whose weights and activations are rounded in training to what int8 can hold.
 ///
@@ -26,7 +27,7 @@ use crate::model::FloatModel;
 ///
 /// ```
 /// use posterize::Architecture;
-/// use posterize::graph::{Activation, BatchNorm, Conv2d};
+/// use posterize::ops::{Activation, BatchNorm, Conv2d};
 /// use posterize::nn::Sequential;
 /// use posterize::quantization::{QConfig, QConfigMapping};
 ///
@@ -80,9 +81,11 @@ impl FloatModel {
             .collect::<Result<_>>()?;
         let mut weights = BTreeMap::new();
         for (id, node) in blocks.fused.iter() {
-            if let (Op::Conv2d(..) | Op::Linear(..), Domain::Int8(_), Some(qconfig)) =
-                (&node.op, preparation.domains[id.0], &preparation.qconfigs[id.0])
-            {
+            if let (false, Domain::Int8(_), Some(qconfig)) = (
+                node.op.parameters().is_empty(),
+                preparation.domains[id.0],
+                &preparation.qconfigs[id.0],
+            ) {
                 weights.insert(id, FakeQuantize::new(&qconfig.weight)?);
             }
         }
@@ -204,7 +207,9 @@ impl QatModel {
         let weights = matched(&self.blocks.fused, &self.weights, weights)?;
         for (id, found) in &weights {
             let name = &self.blocks.fused.node(*id).name;
-            let outputs = self.model.parameter(name, "weight").map_or(0, |w| w.shape()[0]);
+            let first = self.blocks.members[id.0][0];
+            let weight = self.model.parameter(first, Role::Weight);
+            let outputs = weight.map_or(0, |weight| weight.shape()[0]);
             let scales = found.qparams().channels().len();
             if found.qparams().axis().is_some() && scales != outputs {
                 return Err(Error::layer(
@@ -262,7 +267,7 @@ impl QatModel {
             // Functions show only where there is something to see.
             (None, Some(activation)) => {
                 let kind = match node.op {
-                    Op::Input => "QuantStub".to_owned(),
+                    Op::Input(_) => "QuantStub".to_owned(),
                     _ => node.op.kind(),
                 };
                 observed_leaf(Leaf::new(kind, ""), activation)
@@ -277,7 +282,7 @@ impl QatModel {
         let graph = self.model.graph();
         let members = &self.blocks.members[id.0];
         let fused = self.blocks.fused.node(id);
-        if !matches!(fused.op, Op::Conv2d(..) | Op::Linear(..)) {
+        if fused.op.parameters().is_empty() {
             return float_leaf(fused);
         }
         let leaves: Vec<Leaf> =

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use posterize_kernels::int8::{QParams8, Requantize};
 use posterize_kernels::reference;
 
-use super::int8_form::{Int8Form, int8_form};
 use super::qconfig::QConfigMapping;
 use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
-use crate::graph::{
-    Activation, Conv2d, Graph, Leaf, Linear, ModuleTree, Node, NodeId, Op, Padding, float_leaf,
-};
+use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::Parameters;
+use crate::ops::{Int8Rule, Leaf, Linear, Op, QuantizedOutput};
 
 /// The weights of an int8 convolution or linear layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,14 +57,14 @@ pub struct QuantizedModel {
     graph: Graph,
     qparams: Vec<Option<QParams>>,
     /// Shared, so that an engine's copy of the model costs nothing.
-    layers: Arc<BTreeMap<String, QuantizedLayer>>,
+    layers: Arc<BTreeMap<NodeId, QuantizedLayer>>,
     parameters: Parameters,
     mapping: QConfigMapping,
 }
 
 impl QuantizedModel {
     /// A network from its parts: the graph; for every node the scale of its output, where that is
-    /// int8; the int8 weights by layer; the float parameters of layers that stay in float; and the
+    /// int8; the int8 weights by node; the float parameters of layers that stay in float; and the
     /// qconfig it was made with.
     ///
     /// # Errors
@@ -74,7 +72,7 @@ impl QuantizedModel {
     pub fn new(
         graph: Graph,
         qparams: Vec<Option<QParams>>,
-        layers: BTreeMap<String, QuantizedLayer>,
+        layers: BTreeMap<NodeId, QuantizedLayer>,
         parameters: Parameters,
         mapping: QConfigMapping,
     ) -> Result<Self> {
@@ -94,17 +92,17 @@ impl QuantizedModel {
             self.validate_node(id, node)
                 .map_err(|problem| Error::layer(node.name.clone(), problem))?;
         }
-        for name in self.layers.keys() {
-            let node = self.graph.find(name);
-            let used = node.filter(|id| {
-                self.qparams(*id).is_some() && !self.graph.node(*id).op.parameters().is_empty()
-            });
-            if used.is_none() {
+        for id in self.layers.keys() {
+            let node = self.graph.nodes().get(id.0);
+            let name = node.map_or_else(|| format!("node {}", id.0), |node| node.name.clone());
+            if self.qparams(*id).is_none() || node.is_none_or(|n| n.op.parameters().is_empty()) {
                 return Err(Error::layer(name, "it has int8 weights and is no int8 layer"));
             }
         }
-        if self.qparams[self.graph.output().0].is_some() {
-            return Err(Error::layer("graph", "its output is int8; it must be dequantized"));
+        for output in self.graph.outputs() {
+            if self.qparams[output.node.0].is_some() {
+                return Err(Error::layer("graph", "its output is int8; it must be dequantized"));
+            }
         }
         Ok(())
     }
@@ -119,31 +117,34 @@ impl QuantizedModel {
             }
         }
         let inputs = || node.inputs.iter().map(|input| self.qparams[input.0]);
+        let rule = node.op.int8_rule();
         match node.op {
-            Op::Input => {
+            Op::Input(_) => {
                 return if output.is_none() { Ok(()) } else { Err("an input is float".into()) };
             }
-            Op::QuantStub => {
+            Op::QuantStub(_) => {
                 return if inputs().all(|input| input.is_none()) {
                     Ok(())
                 } else {
                     Err("it quantizes what is int8 already".into())
                 };
             }
-            Op::DeQuantStub => {
+            Op::DeQuantStub(_) => {
                 return if output.is_none() {
                     Ok(())
                 } else {
                     Err("its output must be float".into())
                 };
             }
-            Op::BatchNorm(_) if output.is_some() => return Err("it has no int8 form".into()),
+            _ if rule == Int8Rule::Float && output.is_some() => {
+                return Err("it has no int8 form".into());
+            }
             _ => {}
         }
         if inputs().any(|input| input.is_some() != output.is_some()) {
             return Err("int8 and float values meet without a quantize or dequantize".into());
         }
-        if int8_form(&node.op) == Int8Form::SharedScale && inputs().next().flatten() != output {
+        if rule.keeps_scale() && inputs().next().flatten() != output {
             return Err("its output must have its input's scale and zero point".into());
         }
         let parameters = node.op.parameters();
@@ -152,19 +153,19 @@ impl QuantizedModel {
         }
         let Some(output) = output else {
             for parameter in parameters {
-                let name = format!("{}.{}", node.name, parameter.name);
-                let found = self.parameters.get(&name).map(|tensor| tensor.shape().to_vec());
+                let found = self.parameters.get(&(id, parameter.role));
+                let found = found.map(|tensor| tensor.shape().to_vec());
                 if found.as_ref() != Some(&parameter.shape) {
                     let expected = &parameter.shape;
                     return Err(format!(
                         "{} must be {expected:?}, found {found:?}",
-                        parameter.name
+                        parameter.role
                     ));
                 }
             }
             return Ok(());
         };
-        let layer = self.layers.get(&node.name).ok_or("it has no int8 weights")?;
+        let layer = self.layers.get(&id).ok_or("it has no int8 weights")?;
         layer.validate(&parameters[0].shape)?;
         let input = inputs().next().flatten().ok_or("its input has no scale")?;
         let multiplier = layer.multipliers(input, output)?;
@@ -186,13 +187,18 @@ impl QuantizedModel {
         self.qparams.get(id.0).copied().flatten()
     }
 
-    /// The int8 weights of a layer; `None` where it stays in float or has none.
-    pub fn layer(&self, name: &str) -> Option<&QuantizedLayer> {
-        self.layers.get(name)
+    /// The int8 weights of a node; `None` where it stays in float or has none.
+    pub fn layer(&self, id: NodeId) -> Option<&QuantizedLayer> {
+        self.layers.get(&id)
     }
 
-    /// All int8 weights by layer.
-    pub fn layers(&self) -> &BTreeMap<String, QuantizedLayer> {
+    /// The int8 weights of the layer of that name; `None` where it stays in float or has none.
+    pub fn layer_named(&self, name: &str) -> Option<&QuantizedLayer> {
+        self.layer(self.graph.find(name)?)
+    }
+
+    /// All int8 weights by node.
+    pub fn layers(&self) -> &BTreeMap<NodeId, QuantizedLayer> {
         &self.layers
     }
 
@@ -210,16 +216,13 @@ impl QuantizedModel {
     /// leaves of it.
     pub fn output_range(&self, id: NodeId) -> Option<(u8, u8)> {
         let qparams = self.qparams(id)?;
-        let op = &self.graph.node(id).op;
-        let activation = match op {
-            Op::Activation(activation) => Some(*activation),
-            _ => op.fused_activation(),
-        };
         let quantize = |x| qparams.quantize(x, super::Dtype::Quint8) as u8;
-        Some(match activation {
+        Some(match self.graph.node(id).op.activation() {
             None => (0, 255),
-            Some(Activation::ReLU) => (quantize(0.0), 255),
-            Some(Activation::ReLU6) => (quantize(0.0), quantize(6.0)),
+            Some(activation) => {
+                let [min, max] = activation.bounds();
+                (quantize(min), if max.is_finite() { quantize(max) } else { 255 })
+            }
         })
     }
 
@@ -234,49 +237,19 @@ impl QuantizedModel {
     fn leaf(&self, id: NodeId, node: &Node) -> Option<Leaf> {
         let Some(qparams) = self.qparams(id) else {
             return match node.op {
-                Op::DeQuantStub if node.is_module => Some(Leaf::new("DeQuantize", "")),
+                Op::DeQuantStub(_) if node.is_module => Some(Leaf::new("DeQuantize", "")),
                 _ => float_leaf(node),
             };
         };
-        // PyTorch keeps scales as doubles and prints them so.
-        let scale = f64::from(qparams.scale);
-        let zero_point = qparams.zero_point;
-        let quantized = format!("scale={scale}, zero_point={zero_point}");
-        let kind = format!("Quantized{}", node.op.kind());
-        Some(match &node.op {
-            Op::QuantStub => Leaf::new(
-                "Quantize",
-                format!(
-                    "scale=tensor([{:.4}]), zero_point=tensor([{zero_point}]), dtype=torch.quint8",
-                    qparams.scale
-                ),
-            ),
-            Op::Conv2d(conv, _) => {
-                Leaf::new(kind, conv.python(&format!(", {quantized}"), conv.bias))
-            }
-            Op::Linear(linear, _) => {
-                let scheme = match self.layers.get(&node.name).map(|layer| &layer.qparams) {
-                    Some(QuantizationParams::PerChannel { .. }) => "torch.per_channel_affine",
-                    _ => "torch.per_tensor_affine",
-                };
-                Leaf::new(
-                    kind,
-                    format!(
-                        "in_features={}, out_features={}, {quantized}, qscheme={scheme}",
-                        linear.in_features, linear.out_features
-                    ),
-                )
-            }
-            Op::Add(_) | Op::Mul | Op::Cat if node.is_module => Leaf {
-                kind: "QFunctional".into(),
-                detail: quantized,
-                children: vec![("activation_post_process".into(), Leaf::new("Identity", ""))],
-            },
-            Op::Add(_) | Op::Mul | Op::Cat => Leaf::new(kind, quantized),
-            Op::Dropout(_) => Leaf::new(kind, node.op.python()),
-            // The rest share their input's scale and print as in float.
-            _ => return float_leaf(node),
-        })
+        let per_channel = self.layer(id).is_some_and(|layer| layer.qparams.axis().is_some());
+        let output = QuantizedOutput {
+            scale: qparams.scale,
+            zero_point: qparams.zero_point,
+            per_channel,
+            is_module: node.is_module,
+        };
+        // What keeps its input's scale prints as in float.
+        node.op.quantized_leaf(&output).or_else(|| float_leaf(node))
     }
 }
 
@@ -285,12 +258,12 @@ impl QuantizedLayer {
     fn defect(&self, op: &Op, input_zero_point: u8, requantize: &Requantize) -> Option<String> {
         let (weight, bias) = (self.weight.as_slice(), self.bias.as_slice());
         match op {
-            Op::Conv2d(conv, _) => {
+            Op::Conv2d(conv) => {
                 // Padding has no part in it.
-                let geometry = Conv2d { padding: Padding::all(0), ..conv.clone() }.geometry([1, 1]);
+                let geometry = conv.unpadded();
                 reference::Conv2d { geometry, weight, bias, input_zero_point, requantize }.defect()
             }
-            Op::Linear(linear, _) => {
+            Op::Linear(linear) => {
                 let Linear { in_features, out_features, .. } = *linear;
                 reference::Linear {
                     in_features,

@@ -14,7 +14,7 @@ use super::{
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::executor::{Engine, Options, compile};
+use crate::runtime::{Engine, Options, compile};
 use crate::model::FloatModel;
 use crate::quantization::{QatModel, QuantizedModel};
 use crate::tensor::Tensor;
@@ -95,7 +95,7 @@ impl Outcome {
 ///
 /// ```no_run
 /// use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
-/// use posterize::executor::Options;
+/// use posterize::runtime::Options;
 /// use posterize::quantization::{QConfig, QConfigMapping};
 /// use posterize::training::{Network, TrainOptions, Trainer};
 /// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {

@@ -1,8 +1,8 @@
 //! Small networks and pictures for the tests of engines.
 
 use posterize::data::{PixelBatch, Preprocessing};
-use posterize::executor::Options;
-use posterize::graph::{Activation, AdaptiveAvgPool2d, Conv2d, Linear, MaxPool2d, ZeroPad2d};
+use posterize::runtime::Options;
+use posterize::ops::{Activation, AdaptiveAvgPool2d, Conv2d, Linear, MaxPool2d, ZeroPad2d};
 use posterize::models::{self, Config};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};

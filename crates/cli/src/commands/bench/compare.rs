@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use posterize::executor::{Engine, Input};
+use posterize::runtime::{Engine, Input};
 use serde::Serialize;
 
 use super::Times;

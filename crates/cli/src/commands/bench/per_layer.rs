@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use posterize::executor::{Arithmetic, LayerProfile, Options, Profile, peak};
+use posterize::runtime::{Arithmetic, LayerProfile, Options, Profile, peak};
 use serde::Serialize;
 
 use super::flame;

@@ -8,7 +8,7 @@ use std::{
 use posterize::{
     FloatModel, LayerError,
     data::{ImageFolder, Loader},
-    executor::Options,
+    runtime::Options,
     format::SavedModel,
 };
 use serde::Serialize;

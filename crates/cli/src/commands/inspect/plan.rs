@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use posterize::executor::PlanSummary;
+use posterize::runtime::PlanSummary;
 use serde::Serialize;
 
 use super::is_below;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use posterize::{
-    executor::Options,
+    runtime::Options,
     training::{EpochRecord, History, Keep, Outcome},
 };
 use serde::Serialize;

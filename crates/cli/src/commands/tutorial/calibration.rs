@@ -7,7 +7,7 @@ use std::{
 
 use posterize::{
     data::{ImageFolder, Loader, Preprocessing, RandomSampler, Sampler},
-    executor::Options,
+    runtime::Options,
     models,
     quantization::ObservedModel,
 };

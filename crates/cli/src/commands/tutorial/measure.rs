@@ -3,7 +3,7 @@
 use posterize::{
     FloatModel, Tensor,
     data::{Loader, Preprocessing},
-    executor::{Compile, Engine, Options, compile},
+    runtime::{Compile, Engine, Options, compile},
     format::SavedModel,
     quantization::QuantizedModel,
 };

@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 use posterize::{
     FloatModel,
     data::{ImageFolder, Loader, Preprocessing, Skipped},
-    executor::Options,
+    runtime::Options,
     graph::ModuleTree,
     models,
     quantization::{QConfig, QConfigMapping, QuantizedModel},

@@ -12,7 +12,7 @@ use super::norm::{Affine, Channel, Moments};
 use super::plan::{Output, Place, Plan, Shape};
 use super::{Network, State, not_finite};
 use crate::error::{Error, Result};
-use crate::executor::{cat, flatten};
+use crate::runtime::{cat, flatten};
 use crate::graph::NodeId;
 use crate::quantization::{FakeQuantize, ObserverKind, QParams};
 

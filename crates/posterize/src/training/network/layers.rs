@@ -8,7 +8,8 @@ use posterize_kernels::{Padding, Pool2dGeometry};
 
 use super::super::Role;
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId};
+use crate::ops::{Conv2d, Op};
 use crate::model::FloatModel;
 use crate::quantization::{Blocks, Domain, QatModel};
 
@@ -319,6 +320,6 @@ impl Builder<'_> {
                 _ => Round::None,
             },
         };
-        Ok(Epilogue { bias, norm, clamp: crate::executor::clamp_of(clamp), round })
+        Ok(Epilogue { bias, norm, clamp: crate::runtime::clamp_of(clamp), round })
     }
 }

@@ -29,8 +29,8 @@ use self::layers::{Core, Program};
 use self::plan::{Output, Place, Plan};
 use super::{Criterion, TrainedMut};
 use crate::error::{Error, Result};
-use crate::executor::Options;
-use crate::executor::aligned::Aligned;
+use crate::runtime::Options;
+use crate::runtime::aligned::Aligned;
 use crate::graph::Graph;
 use crate::model::FloatModel;
 use crate::quantization::{Blocks, QatModel};
@@ -53,8 +53,8 @@ pub struct StepResult {
 /// threads.
 ///
 /// ```
-/// use posterize::executor::Options;
-/// use posterize::graph::{Activation, BatchNorm, Conv2d, Linear, Padding};
+/// use posterize::runtime::Options;
+/// use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 /// use posterize::nn::{Flatten, Sequential};
 /// use posterize::training::{CrossEntropy, Network};
 /// use posterize::{Architecture, Tensor};

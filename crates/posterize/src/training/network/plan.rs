@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::layers::{Core, Layer, Program};
 use crate::error::{Error, Result};
-use crate::executor::memory::{Lifetime, place};
+use crate::runtime::memory::{Lifetime, place};
 use crate::graph::Graph;
 
 /// The shape of a layer's output.
@@ -196,7 +196,7 @@ type Planning = (
     Vec<Option<Planned>>,
     Vec<Option<(Buffer, Buffer, Vec<Gradient>)>>,
     Vec<bool>,
-    crate::executor::memory::Layout,
+    crate::runtime::memory::Layout,
 );
 
 impl Planner<'_> {

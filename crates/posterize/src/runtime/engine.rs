@@ -27,8 +27,8 @@ impl Compile for QuantizedModel {}
 /// batch arrives. Layers that have int8 weights run in int8, the rest in f32.
 ///
 /// ```
-/// use posterize::executor::{Options, compile};
-/// use posterize::graph::Conv2d;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::ops::Conv2d;
 /// use posterize::{Architecture, Tensor};
 ///
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
@@ -58,8 +58,8 @@ pub fn compile<M: Compile>(model: &M, options: Options) -> Result<Engine> {
 /// gives the same bits, whatever the number of its threads.
 ///
 /// ```
-/// use posterize::executor::{Options, compile};
-/// use posterize::graph::Conv2d;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::ops::Conv2d;
 /// use posterize::{Architecture, Tensor};
 ///
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
@@ -159,8 +159,8 @@ impl Engine {
     /// run a batch of this size it allocates nothing.
     ///
     /// ```
-    /// use posterize::executor::{Options, compile};
-    /// use posterize::graph::Linear;
+    /// use posterize::runtime::{Options, compile};
+    /// use posterize::ops::Linear;
     /// use posterize::nn::{Flatten, Sequential};
     /// use posterize::{Architecture, Tensor};
     ///
@@ -224,8 +224,8 @@ impl Engine {
     /// What a run of a batch `[N, C, H, W]` does, step by step, and where its values lie.
     ///
     /// ```
-    /// use posterize::executor::{Options, compile};
-    /// use posterize::graph::{Activation, Conv2d};
+    /// use posterize::runtime::{Options, compile};
+    /// use posterize::ops::{Activation, Conv2d};
     /// use posterize::nn::Sequential;
     /// use posterize::Architecture;
     ///

@@ -6,7 +6,8 @@ use posterize_kernels::{Isa, Padding};
 
 use super::plan::{Call, Kernel, Shapes, Source};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, Node, NodeId, Op};
+use crate::graph::{Graph, Node, NodeId};
+use crate::ops::{Activation, Op};
 use crate::model::{FloatModel, Parameters};
 
 /// A step from f32 to f32.

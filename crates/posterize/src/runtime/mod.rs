@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use posterize::data::Preprocessing;
-/// use posterize::executor::Options;
+/// use posterize::runtime::Options;
 ///
 /// let one_thread = Options::new(1)?;
 /// let for_pixels = Options { batch: 30, ..one_thread }.pictures(&Preprocessing::imagenet());

@@ -8,7 +8,8 @@ use posterize_kernels::{Isa, Padding};
 use super::float::{FloatKernel, cat, flatten};
 use super::plan::{Call, Kernel, Quantize, Shapes, Source};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, NodeId, Op};
+use crate::graph::{Graph, Node, NodeId};
+use crate::ops::Op;
 use crate::quantization::{QParams, QuantizedModel};
 
 /// A step from u8 to u8.

@@ -1,0 +1,71 @@
+//! Graphs built node by node.
+
+use super::{Graph, ModuleEntry, Node, NodeId, Output};
+use crate::error::Result;
+use crate::ops::{Input, Op};
+
+/// Builds a graph node by node, without a module tree.
+///
+/// ```
+/// use posterize::graph::Builder;
+/// use posterize::ops::{Add, Conv2d, Padding};
+///
+/// let mut builder = Builder::new("Residual");
+/// let x = builder.input("picture");
+/// let y = builder.add("conv", Conv2d::new(3, 3, 3).padding(Padding::all(1)), &[x]);
+/// let sum = builder.add("sum", Add::new(), &[x, y]);
+/// builder.output("features", y);
+/// builder.output("result", sum);
+/// let graph = builder.build()?;
+/// assert_eq!(graph.outputs().len(), 2);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    outputs: Vec<Output>,
+    modules: Vec<ModuleEntry>,
+}
+
+impl Builder {
+    /// An empty graph of a network called `kind`.
+    pub fn new(kind: impl Into<String>) -> Self {
+        let root = ModuleEntry { path: String::new(), kind: kind.into() };
+        Self { nodes: Vec::new(), outputs: Vec::new(), modules: vec![root] }
+    }
+
+    /// Adds an input. Inputs come before all other nodes.
+    pub fn input(&mut self, name: impl Into<String>) -> NodeId {
+        self.push(Node { name: name.into(), op: Input.into(), inputs: Vec::new(), is_module: false })
+    }
+
+    /// Adds an operator call. Its name must be the only one of its kind in the graph; a dotted one
+    /// places it in the tree that is printed.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        op: impl Into<Op>,
+        inputs: &[NodeId],
+    ) -> NodeId {
+        let inputs = inputs.to_vec();
+        self.push(Node { name: name.into(), op: op.into(), inputs, is_module: true })
+    }
+
+    /// Returns the value of `node` under a name.
+    pub fn output(&mut self, name: impl Into<String>, node: NodeId) {
+        self.outputs.push(Output::new(name, node));
+    }
+
+    /// The graph.
+    ///
+    /// # Errors
+    /// As [`Graph::new`].
+    pub fn build(self) -> Result<Graph> {
+        Graph::new(self.nodes, self.outputs, self.modules)
+    }
+
+    fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+}

@@ -1,0 +1,98 @@
+//! Averages over windows that cover the input.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::check_sizes;
+use super::shapes::picture;
+use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
+
+/// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdaptiveAvgPool2d {
+    /// Rows and columns of the output.
+    pub output_size: [usize; 2],
+}
+
+impl AdaptiveAvgPool2d {
+    /// As many rows and columns of averages as `output_size` says.
+    pub const fn new(output_size: [usize; 2]) -> Self {
+        Self { output_size }
+    }
+}
+
+impl Operator for AdaptiveAvgPool2d {
+    fn kind(&self) -> String {
+        "AdaptiveAvgPool2d".into()
+    }
+
+    fn python(&self) -> String {
+        format!("output_size={}", python::pair(self.output_size))
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
+        None
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_sizes(&self.output_size)?;
+        if self.output_size.contains(&0) {
+            return Err("output_size must be at least 1".into());
+        }
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let [n, c, _, _] = picture(inputs[0])?;
+        Ok(vec![n, c, self.output_size[0], self.output_size[1]])
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::InputScale { rounds: true }
+    }
+}
+
+impl Layer for AdaptiveAvgPool2d {
+    fn class(&self) -> &'static str {
+        "AdaptiveAvgPool2d"
+    }
+}
+
+impl Saved for AdaptiveAvgPool2d {
+    const VERSION: u32 = 1;
+}

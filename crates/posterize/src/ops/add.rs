@@ -1,0 +1,93 @@
+//! Sums.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::shapes::{broadcast, fused_kind};
+use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+
+/// `x + y`: the sum of two tensors, broadcast as NumPy does.
+///
+/// Of two int8 inputs, each value is dequantized, and the sum is quantized at the output's scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Add {
+    /// The activation that was fused into it.
+    pub activation: Option<Activation>,
+}
+
+impl Add {
+    /// The sum, as it is.
+    pub const fn new() -> Self {
+        Self { activation: None }
+    }
+
+    /// The sum, bounded by `activation`.
+    pub const fn fused(activation: Activation) -> Self {
+        Self { activation: Some(activation) }
+    }
+}
+
+impl Operator for Add {
+    fn kind(&self) -> String {
+        fused_kind("Add", self.activation)
+    }
+
+    fn python(&self) -> String {
+        String::new()
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::functional()
+    }
+
+    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        Some(Leaf::quantized_functional(&self.kind(), output))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        broadcast(inputs[0], inputs[1])
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        self.activation
+    }
+
+    fn with_activation(&self, activation: Activation) -> Option<Self> {
+        self.activation.is_none().then_some(Self { activation: Some(activation) })
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Saved for Add {
+    const VERSION: u32 = 1;
+}

@@ -1,0 +1,164 @@
+//! Batch normalization.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::check_sizes;
+use super::shapes::expect_channels;
+use super::{
+    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
+    Saved, python,
+};
+
+/// `torch.nn.BatchNorm2d` over `[N, C, H, W]`, or `BatchNorm1d` over `[N, C]`:
+/// `(x − running_mean) / sqrt(running_var + eps) · weight + bias` for each channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BatchNorm {
+    /// Channels.
+    pub num_features: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Weight of a new batch in the running estimates.
+    pub momentum: f32,
+    /// 2 for `[N, C, H, W]`, 1 for `[N, C]`.
+    pub dimensions: u8,
+}
+
+impl BatchNorm {
+    /// `BatchNorm2d(num_features)`: eps 1e-5, momentum 0.1.
+    pub const fn two_d(num_features: usize) -> Self {
+        Self { num_features, eps: 1e-5, momentum: 0.1, dimensions: 2 }
+    }
+
+    /// `BatchNorm1d(num_features)`: eps 1e-5, momentum 0.1.
+    pub const fn one_d(num_features: usize) -> Self {
+        Self { dimensions: 1, ..Self::two_d(num_features) }
+    }
+
+    /// The same with another eps.
+    #[must_use]
+    pub const fn eps(mut self, eps: f32) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// The same with another momentum.
+    #[must_use]
+    pub const fn momentum(mut self, momentum: f32) -> Self {
+        self.momentum = momentum;
+        self
+    }
+}
+
+impl Operator for BatchNorm {
+    fn kind(&self) -> String {
+        format!("BatchNorm{}d", self.dimensions)
+    }
+
+    fn python(&self) -> String {
+        format!(
+            "{}, eps={}, momentum={}, affine=True, track_running_stats=True",
+            self.num_features,
+            python::float(self.eps),
+            python::float(self.momentum)
+        )
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
+        None
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let parameter =
+            |role, value| Parameter::new(role, [self.num_features], Initializer::Constant(value));
+        vec![
+            parameter(Role::Weight, 1.0),
+            parameter(Role::Bias, 0.0),
+            parameter(Role::RunningMean, 0.0),
+            parameter(Role::RunningVar, 1.0),
+        ]
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_sizes(&[self.num_features])?;
+        if !matches!(self.dimensions, 1 | 2) {
+            return Err(format!("a batch norm over {} dimensions", self.dimensions));
+        }
+        if self.num_features == 0 {
+            return Err("num_features must be at least 1".into());
+        }
+        if !(self.eps >= 0.0 && self.eps.is_finite()) {
+            return Err(format!("eps is {}; it must be finite and not negative", self.eps));
+        }
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let rank = if self.dimensions == 2 { 4 } else { 2 };
+        if inputs[0].len() != rank {
+            return Err(format!("expected an input of {rank} dimensions, found {:?}", inputs[0]));
+        }
+        expect_channels(self.num_features, inputs[0][1], inputs[0])?;
+        Ok(inputs[0].to_vec())
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::Float
+    }
+}
+
+impl Layer for BatchNorm {
+    fn class(&self) -> &'static str {
+        if self.dimensions == 2 { "BatchNorm2d" } else { "BatchNorm1d" }
+    }
+}
+
+impl Saved for BatchNorm {
+    const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_pytorch_prints_it() {
+        assert_eq!(
+            BatchNorm::two_d(32).python(),
+            "32, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True"
+        );
+        let text = BatchNorm::two_d(8).eps(1e-3).python();
+        assert_eq!(text.split(", ").nth(1), Some("eps=0.001"));
+    }
+}

@@ -1,0 +1,266 @@
+//! Two-dimensional convolution.
+
+use std::ops::RangeInclusive;
+
+use posterize_kernels as kernels;
+use serde::{Deserialize, Serialize};
+
+use super::limits::{check_sizes, check_weight};
+use super::shapes::{expect_channels, picture, values};
+use super::{
+    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
+    QuantizedOutput, Saved, python,
+};
+
+/// `torch.nn.Conv2d`: a convolution over `[N, C, H, W]`. Weight
+/// `[out_channels, in_channels / groups, kh, kw]`.
+///
+/// ```
+/// use posterize::ops::{Conv2d, Padding};
+///
+/// let depthwise = Conv2d::new(32, 32, 3).padding(Padding::all(1)).groups(32).bias(false);
+/// assert_eq!(depthwise.weight_shape(), [32, 1, 3, 3]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Conv2d {
+    /// Input channels.
+    pub in_channels: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// Window height and width.
+    pub kernel_size: [usize; 2],
+    /// Step of the window.
+    pub stride: [usize; 2],
+    /// Padding of the input.
+    pub padding: Padding,
+    /// Distance between taps.
+    pub dilation: [usize; 2],
+    /// Groups of channels.
+    pub groups: usize,
+    /// Whether there is a bias `[out_channels]`.
+    pub bias: bool,
+    /// The activation that was fused into it.
+    pub activation: Option<Activation>,
+}
+
+impl Conv2d {
+    /// A square window of `kernel_size`, stride 1, no padding, one group, with a bias.
+    pub const fn new(in_channels: usize, out_channels: usize, kernel_size: usize) -> Self {
+        Self {
+            in_channels,
+            out_channels,
+            kernel_size: [kernel_size; 2],
+            stride: [1; 2],
+            padding: Padding::all(0),
+            dilation: [1; 2],
+            groups: 1,
+            bias: true,
+            activation: None,
+        }
+    }
+
+    /// The same with a step of the window.
+    #[must_use]
+    pub const fn stride(mut self, stride: usize) -> Self {
+        self.stride = [stride; 2];
+        self
+    }
+
+    /// The same with padding.
+    #[must_use]
+    pub const fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// The same with a distance between taps.
+    #[must_use]
+    pub const fn dilation(mut self, dilation: usize) -> Self {
+        self.dilation = [dilation; 2];
+        self
+    }
+
+    /// The same in groups of channels.
+    #[must_use]
+    pub const fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// The same with or without a bias.
+    #[must_use]
+    pub const fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// `[out_channels, in_channels / groups, kh, kw]`.
+    pub fn weight_shape(&self) -> Vec<usize> {
+        let [kh, kw] = self.kernel_size;
+        vec![self.out_channels, self.in_channels / self.groups, kh, kw]
+    }
+
+    /// The kernel's geometry for an input of `[h, w]`, with the padding resolved.
+    pub(crate) fn geometry(&self, size: [usize; 2]) -> kernels::Conv2dGeometry {
+        kernels::Conv2dGeometry {
+            padding: self.padding.resolve(self.kernel_size, self.stride, self.dilation, size),
+            ..self.unpadded()
+        }
+    }
+
+    /// The kernel's geometry without padding, whose resolution needs sizes that are in range.
+    pub(crate) fn unpadded(&self) -> kernels::Conv2dGeometry {
+        kernels::Conv2dGeometry {
+            in_channels: self.in_channels,
+            out_channels: self.out_channels,
+            groups: self.groups,
+            kernel: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding: kernels::Padding::default(),
+        }
+    }
+
+    /// What PyTorch prints between the brackets, with `extra` (a quantized module's scale and zero
+    /// point) after the stride as PyTorch has it.
+    fn arguments(&self, extra: &str) -> String {
+        let mut text = format!(
+            "{}, {}, kernel_size={}, stride={}{extra}",
+            self.in_channels,
+            self.out_channels,
+            python::pair(self.kernel_size),
+            python::pair(self.stride)
+        );
+        let padding = self.padding.python();
+        let dilation =
+            (self.dilation != [1, 1]).then(|| format!("dilation={}", python::pair(self.dilation)));
+        let groups = (self.groups != 1).then(|| format!("groups={}", self.groups));
+        for part in [padding, dilation, groups].into_iter().flatten() {
+            text += ", ";
+            text += &part;
+        }
+        if !self.bias {
+            text += ", bias=False";
+        }
+        text
+    }
+}
+
+impl Operator for Conv2d {
+    fn kind(&self) -> String {
+        match self.activation {
+            None => "Conv2d",
+            Some(Activation::ReLU) => "ConvReLU2d",
+            Some(Activation::ReLU6) => "ConvReLU6_2d",
+        }
+        .into()
+    }
+
+    fn python(&self) -> String {
+        self.arguments("")
+    }
+
+    fn leaf(&self) -> Leaf {
+        match self.activation {
+            None => Leaf::new(self.kind(), self.python()),
+            Some(activation) => {
+                let conv = Leaf::new("Conv2d", self.python());
+                Leaf::fused(self.kind(), conv, activation.name())
+            }
+        }
+    }
+
+    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        let arguments = self.arguments(&format!(", {}", output.python()));
+        Some(Leaf::new(format!("Quantized{}", self.kind()), arguments))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        // He et al. 2015, `kaiming_normal_(mode="fan_out")`.
+        let [kh, kw] = self.kernel_size;
+        let fan_out = self.out_channels * kh * kw;
+        let init = Initializer::Normal { std: (2.0 / fan_out as f32).sqrt() };
+        Parameter::weight_and_bias(self.weight_shape(), init, self.bias)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_sizes(&[self.in_channels, self.out_channels])?;
+        check_sizes(&self.kernel_size)?;
+        check_sizes(&self.stride)?;
+        check_sizes(&self.dilation)?;
+        if let Padding::Explicit { top, bottom, left, right } = self.padding {
+            check_sizes(&[top, bottom, left, right])?;
+        }
+        // TensorFlow's padding divides by the stride: sizes of zero must be found without it.
+        self.unpadded().validate().map_err(|error| error.to_string())?;
+        check_weight(&self.weight_shape())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let [n, c, h, w] = picture(inputs[0])?;
+        expect_channels(self.in_channels, c, inputs[0])?;
+        let [oh, ow] = self.geometry([h, w]).output_size([h, w]).ok_or_else(|| {
+            format!(
+                "a window of {:?} (dilation {:?}) does not fit into an input of {:?}",
+                self.kernel_size, self.dilation, inputs[0]
+            )
+        })?;
+        Ok(vec![n, self.out_channels, oh, ow])
+    }
+
+    fn multiply_adds(&self, output: &[usize]) -> u64 {
+        values(output).saturating_mul(self.unpadded().taps_per_output() as u64)
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        self.activation
+    }
+
+    fn with_activation(&self, activation: Activation) -> Option<Self> {
+        let free = self.activation.is_none();
+        free.then(|| Self { activation: Some(activation), ..self.clone() })
+    }
+
+    fn with_batch_norm(&self, dimensions: u8) -> Option<Self> {
+        let fits = self.activation.is_none() && dimensions == 2;
+        fits.then(|| Self { bias: true, ..self.clone() })
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Layer for Conv2d {
+    fn class(&self) -> &'static str {
+        "Conv2d"
+    }
+}
+
+impl Saved for Conv2d {
+    const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_pytorch_prints_it() {
+        let conv = Conv2d::new(32, 32, 3).padding(Padding::all(1)).groups(32).bias(false);
+        assert_eq!(
+            conv.python(),
+            "32, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False"
+        );
+    }
+}

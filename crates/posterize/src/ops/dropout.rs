@@ -1,0 +1,101 @@
+//! Dropout.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
+
+/// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Dropout {
+    /// Probability of a zero in training.
+    pub p: f32,
+}
+
+impl Dropout {
+    /// Zeros with probability `p`.
+    pub const fn new(p: f32) -> Self {
+        Self { p }
+    }
+}
+
+impl Operator for Dropout {
+    fn kind(&self) -> String {
+        "Dropout".into()
+    }
+
+    fn python(&self) -> String {
+        format!("p={}, inplace=False", python::float(self.p))
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
+        Some(Leaf::new("QuantizedDropout", self.python()))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        Ok(inputs[0].to_vec())
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        true
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::InputScale { rounds: false }
+    }
+}
+
+impl Layer for Dropout {
+    fn class(&self) -> &'static str {
+        "Dropout"
+    }
+}
+
+impl Saved for Dropout {
+    const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_pytorch_prints_it() {
+        assert_eq!(Dropout::new(0.2).python(), "p=0.2, inplace=False");
+    }
+}

@@ -1,0 +1,140 @@
+//! Fully connected layers.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::{check_sizes, check_weight};
+use super::shapes::{fused_kind, values};
+use super::{
+    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
+    Saved, python,
+};
+
+/// `torch.nn.Linear`: `x · weightᵀ + bias` over `[N, in_features]`. Weight
+/// `[out_features, in_features]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Linear {
+    /// Input features.
+    pub in_features: usize,
+    /// Output features.
+    pub out_features: usize,
+    /// Whether there is a bias `[out_features]`.
+    pub bias: bool,
+    /// The activation that was fused into it.
+    pub activation: Option<Activation>,
+}
+
+impl Linear {
+    /// With a bias.
+    pub const fn new(in_features: usize, out_features: usize) -> Self {
+        Self { in_features, out_features, bias: true, activation: None }
+    }
+
+    /// The same with or without a bias.
+    #[must_use]
+    pub const fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+}
+
+impl Operator for Linear {
+    fn kind(&self) -> String {
+        fused_kind("Linear", self.activation)
+    }
+
+    fn python(&self) -> String {
+        format!(
+            "in_features={}, out_features={}, bias={}",
+            self.in_features,
+            self.out_features,
+            python::boolean(self.bias)
+        )
+    }
+
+    fn leaf(&self) -> Leaf {
+        match self.activation {
+            None => Leaf::new("Linear", self.python()),
+            Some(activation) => {
+                let linear = Leaf::new("Linear", self.python());
+                Leaf::fused(self.kind(), linear, activation.name())
+            }
+        }
+    }
+
+    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        let scheme = if output.per_channel { "per_channel" } else { "per_tensor" };
+        Some(Leaf::new(
+            format!("Quantized{}", self.kind()),
+            format!(
+                "in_features={}, out_features={}, {}, qscheme=torch.{scheme}_affine",
+                self.in_features,
+                self.out_features,
+                output.python()
+            ),
+        ))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let weight = vec![self.out_features, self.in_features];
+        Parameter::weight_and_bias(weight, Initializer::Normal { std: 0.01 }, self.bias)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_sizes(&[self.in_features, self.out_features])?;
+        if self.in_features == 0 || self.out_features == 0 {
+            return Err("a Linear needs at least one input and one output feature".into());
+        }
+        check_weight(&[self.out_features, self.in_features])
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match *inputs[0] {
+            [n, features] if features == self.in_features => Ok(vec![n, self.out_features]),
+            _ => Err(format!("expected an input [N, {}], found {:?}", self.in_features, inputs[0])),
+        }
+    }
+
+    fn multiply_adds(&self, output: &[usize]) -> u64 {
+        values(output).saturating_mul(self.in_features as u64)
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        self.activation
+    }
+
+    fn with_activation(&self, activation: Activation) -> Option<Self> {
+        let free = self.activation.is_none();
+        free.then(|| Self { activation: Some(activation), ..self.clone() })
+    }
+
+    fn with_batch_norm(&self, dimensions: u8) -> Option<Self> {
+        let fits = self.activation.is_none() && dimensions == 1;
+        fits.then(|| Self { bias: true, ..self.clone() })
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Layer for Linear {
+    fn class(&self) -> &'static str {
+        "Linear"
+    }
+}
+
+impl Saved for Linear {
+    const VERSION: u32 = 1;
+}

@@ -1,0 +1,81 @@
+//! The average over height and width.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::shapes::picture;
+use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+
+/// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mean;
+
+impl Operator for Mean {
+    fn kind(&self) -> String {
+        "Mean".into()
+    }
+
+    fn python(&self) -> String {
+        String::new()
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
+        None
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let [n, c, _, _] = picture(inputs[0])?;
+        Ok(vec![n, c])
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::InputScale { rounds: true }
+    }
+}
+
+impl Layer for Mean {
+    fn class(&self) -> &'static str {
+        "Mean"
+    }
+}
+
+impl Saved for Mean {
+    const VERSION: u32 = 1;
+}

@@ -1,0 +1,209 @@
+//! Operators: everything the library knows of one stands in one file.
+//!
+//! The file of an operator holds its hyper-parameters, its shapes and parameters, how PyTorch prints
+//! it, how it is fused and quantized, its kernels and its gradient ([`Operator`]). The list at the
+//! end of this file makes the closed enum [`Op`] of them, so that the compiler asks each question of
+//! each operator. A new operator is a file beside this one and a line in that list.
+//!
+//! ```
+//! use posterize::ops::{Conv2d, Op, Padding};
+//!
+//! let conv = Op::from(Conv2d::new(3, 32, 3).stride(2).padding(Padding::all(1)).bias(false));
+//! assert_eq!(conv.kind(), "Conv2d");
+//! assert_eq!(conv.infer(&[&[1, 3, 224, 224]])?, [1, 32, 112, 112]);
+//! # Ok::<(), String>(())
+//! ```
+
+mod int8_rule;
+mod leaf;
+mod limits;
+mod operator;
+mod padding;
+mod parameter;
+mod python;
+mod shapes;
+
+use std::ops::RangeInclusive;
+
+use serde_json::value::RawValue;
+
+pub use int8_rule::Int8Rule;
+pub use leaf::{Leaf, QuantizedOutput};
+use operator::Saved;
+pub use operator::{Layer, Operator};
+pub use padding::Padding;
+pub use parameter::{Initializer, Parameter, Role};
+
+/// Makes the enum [`Op`] of a list of operators, each a file of this folder and the type that it
+/// defines.
+macro_rules! operators {
+    ($($file:ident::$name:ident,)+) => {
+        $(
+            mod $file;
+            pub use $file::$name;
+        )+
+
+        /// An operator with its hyper-parameters.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Op {
+            $(#[doc = concat!("See [`struct@", stringify!($name), "`].")] $name($name),)+
+        }
+
+        $(
+            impl From<$name> for Op {
+                fn from(op: $name) -> Self {
+                    Self::$name(op)
+                }
+            }
+        )+
+
+        impl Op {
+            fn operator(&self) -> &dyn Operator {
+                match self { $(Self::$name(op) => op,)+ }
+            }
+
+            /// The operator that also applies `activation` to its output; `None` where there is none.
+            pub fn with_activation(&self, activation: Activation) -> Option<Self> {
+                match self { $(Self::$name(op) => op.with_activation(activation).map(Self::$name),)+ }
+            }
+
+            /// The operator that also computes a batch norm over so many dimensions behind it, with
+            /// the norm folded into its weight and bias; `None` where there is none.
+            pub fn with_batch_norm(&self, dimensions: u8) -> Option<Self> {
+                match self { $(Self::$name(op) => op.with_batch_norm(dimensions).map(Self::$name),)+ }
+            }
+
+            /// The name under which saved files know it.
+            pub fn tag(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name),)+ }
+            }
+
+            /// The version of its hyper-parameters in saved files.
+            pub(crate) fn version(&self) -> u32 {
+                match self { $(Self::$name(_) => $name::VERSION,)+ }
+            }
+
+            /// Its hyper-parameters as JSON.
+            pub(crate) fn attributes(&self) -> serde_json::Result<Box<RawValue>> {
+                match self { $(Self::$name(op) => serde_json::value::to_raw_value(op),)+ }
+            }
+
+            /// The operator of a saved file.
+            ///
+            /// # Errors
+            /// There is no such operator, it is of a newer version, or its hyper-parameters are not
+            /// what they should be.
+            pub(crate) fn from_saved(
+                tag: &str,
+                version: u32,
+                attributes: &RawValue,
+            ) -> Result<Self, String> {
+                match tag {
+                    $(stringify!($name) => {
+                        if version != $name::VERSION {
+                            return Err(format!(
+                                "the operator {tag} has version {version}; this program knows \
+                                 version {}",
+                                $name::VERSION
+                            ));
+                        }
+                        serde_json::from_str(attributes.get())
+                            .map(Self::$name)
+                            .map_err(|error| format!("the operator {tag}: {error}"))
+                    })+
+                    unknown => Err(format!(
+                        "there is no operator {unknown:.40?}; a newer posterize may know it"
+                    )),
+                }
+            }
+        }
+    };
+}
+
+operators! {
+    activation::Activation,
+    adaptive_avg_pool2d::AdaptiveAvgPool2d,
+    add::Add,
+    batch_norm::BatchNorm,
+    cat::Cat,
+    conv2d::Conv2d,
+    dequant_stub::DeQuantStub,
+    dropout::Dropout,
+    flatten::Flatten,
+    input::Input,
+    linear::Linear,
+    max_pool2d::MaxPool2d,
+    mean::Mean,
+    mul::Mul,
+    quant_stub::QuantStub,
+    zero_pad2d::ZeroPad2d,
+}
+
+impl Op {
+    /// PyTorch's class name: `Conv2d`, `ConvReLU2d`, `ConvReLU6_2d` (which PyTorch lacks).
+    pub fn kind(&self) -> String {
+        self.operator().kind()
+    }
+
+    /// What PyTorch prints between the brackets.
+    pub fn python(&self) -> String {
+        self.operator().python()
+    }
+
+    /// How it prints as a module of a float network.
+    pub fn leaf(&self) -> Leaf {
+        self.operator().leaf()
+    }
+
+    /// How it prints where its output is int8; `None` where that does not differ from float.
+    pub fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        self.operator().quantized_leaf(output)
+    }
+
+    /// How many inputs it takes.
+    pub fn arity(&self) -> RangeInclusive<usize> {
+        self.operator().arity()
+    }
+
+    /// Its parameters and buffers in PyTorch's order.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        self.operator().parameters()
+    }
+
+    /// Checks the hyper-parameters, which may come from a file.
+    ///
+    /// # Errors
+    /// What is out of range, as a sentence.
+    pub fn validate(&self) -> Result<(), String> {
+        self.operator().validate()
+    }
+
+    /// The shape of the output for inputs of these shapes, each with the batch as its first axis.
+    ///
+    /// # Errors
+    /// What does not fit, as a sentence.
+    pub fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        self.operator().infer(inputs)
+    }
+
+    /// Multiply-adds for an output of that shape; 0 for what is no product.
+    pub fn multiply_adds(&self, output: &[usize]) -> u64 {
+        self.operator().multiply_adds(output)
+    }
+
+    /// The activation that bounds its output: its own, or one that was fused into it.
+    pub fn activation(&self) -> Option<Activation> {
+        self.operator().activation()
+    }
+
+    /// Whether it gives its input as it is, outside of training.
+    pub fn is_identity(&self) -> bool {
+        self.operator().is_identity()
+    }
+
+    /// How it is computed in int8.
+    pub fn int8_rule(&self) -> Int8Rule {
+        self.operator().int8_rule()
+    }
+}

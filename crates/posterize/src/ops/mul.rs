@@ -1,0 +1,76 @@
+//! Products of two tensors.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::shapes::broadcast;
+use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+
+/// `x · y`: the product of two tensors, element by element, broadcast as NumPy does.
+///
+/// Squeeze-and-excitation multiplies `[N, C, H, W]` by `[N, C, 1, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mul;
+
+impl Operator for Mul {
+    fn kind(&self) -> String {
+        "Mul".into()
+    }
+
+    fn python(&self) -> String {
+        String::new()
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::functional()
+    }
+
+    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        Some(Leaf::quantized_functional(&self.kind(), output))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        broadcast(inputs[0], inputs[1])
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Saved for Mul {
+    const VERSION: u32 = 1;
+}

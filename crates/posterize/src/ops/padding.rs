@@ -1,0 +1,91 @@
+//! How a convolution pads its input.
+
+use posterize_kernels as kernels;
+use serde::{Deserialize, Serialize};
+
+/// How a convolution pads its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Padding {
+    /// Zeros on each of the four sides, in pixels.
+    Explicit {
+        /// Rows above.
+        top: usize,
+        /// Rows below.
+        bottom: usize,
+        /// Columns to the left.
+        left: usize,
+        /// Columns to the right.
+        right: usize,
+    },
+    /// TensorFlow's SAME: the output has `ceil(size / stride)` rows and columns; an odd pixel of
+    /// padding goes to the bottom and right.
+    Same,
+}
+
+impl Padding {
+    /// The same number of pixels on all four sides.
+    pub const fn all(pixels: usize) -> Self {
+        Self::Explicit { top: pixels, bottom: pixels, left: pixels, right: pixels }
+    }
+
+    /// The pixels on each side for an input of `[h, w]`.
+    pub fn resolve(
+        self,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        size: [usize; 2],
+    ) -> kernels::Padding {
+        match self {
+            Self::Explicit { top, bottom, left, right } => {
+                kernels::Padding { top, bottom, left, right }
+            }
+            Self::Same => {
+                let total = |axis: usize| {
+                    let outputs = size[axis].div_ceil(stride[axis]);
+                    let reach = outputs.saturating_sub(1) * stride[axis]
+                        + dilation[axis] * (kernel[axis] - 1)
+                        + 1;
+                    reach.saturating_sub(size[axis])
+                };
+                let (rows, columns) = (total(0), total(1));
+                kernels::Padding {
+                    top: rows / 2,
+                    bottom: rows - rows / 2,
+                    left: columns / 2,
+                    right: columns - columns / 2,
+                }
+            }
+        }
+    }
+
+    /// The keyword argument that PyTorch prints; `None` where nothing is padded.
+    pub(super) fn python(self) -> Option<String> {
+        match self {
+            Self::Explicit { top: 0, bottom: 0, left: 0, right: 0 } => None,
+            Self::Explicit { top, bottom, left, right } if top == bottom && left == right => {
+                Some(format!("padding=({top}, {left})"))
+            }
+            // PyTorch's own order for four-sided padding is F.pad's.
+            Self::Explicit { top, bottom, left, right } => {
+                Some(format!("padding=({left}, {right}, {top}, {bottom})"))
+            }
+            Self::Same => Some("padding=same".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_puts_the_odd_pixel_at_the_bottom_and_right() {
+        let padding = Padding::Same.resolve([3, 3], [2, 2], [1, 1], [224, 225]);
+        assert_eq!(padding, kernels::Padding { top: 0, bottom: 1, left: 1, right: 1 });
+        let padding = Padding::Same.resolve([5, 5], [1, 1], [1, 1], [7, 7]);
+        assert_eq!(padding, kernels::Padding::symmetric(2, 2));
+        let padding = Padding::Same.resolve([1, 1], [2, 2], [1, 1], [7, 7]);
+        assert_eq!(padding, kernels::Padding::default());
+    }
+}

@@ -1,0 +1,87 @@
+//! Where quantized computation begins.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+
+/// `torch.ao.quantization.QuantStub`: where quantized computation begins; the identity in float.
+///
+/// Stubs are placed when a network is converted; those that its author places are respected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QuantStub;
+
+impl Operator for QuantStub {
+    fn kind(&self) -> String {
+        "QuantStub".into()
+    }
+
+    fn python(&self) -> String {
+        String::new()
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
+        Some(Leaf::new(
+            "Quantize",
+            format!(
+                "scale=tensor([{:.4}]), zero_point=tensor([{}]), dtype=torch.quint8",
+                output.scale, output.zero_point
+            ),
+        ))
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        Ok(inputs[0].to_vec())
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        true
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Layer for QuantStub {
+    fn class(&self) -> &'static str {
+        "QuantStub"
+    }
+}
+
+impl Saved for QuantStub {
+    const VERSION: u32 = 1;
+}

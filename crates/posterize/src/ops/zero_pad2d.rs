@@ -1,0 +1,107 @@
+//! Zeros around pictures.
+
+use std::ops::RangeInclusive;
+
+use posterize_kernels as kernels;
+use serde::{Deserialize, Serialize};
+
+use super::limits::check_sizes;
+use super::shapes::picture;
+use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+
+/// `torch.nn.ZeroPad2d`: zeros around `[N, C, H, W]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ZeroPad2d {
+    /// Columns to the left.
+    pub left: usize,
+    /// Columns to the right.
+    pub right: usize,
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+}
+
+impl ZeroPad2d {
+    /// Zeros on each side, in the order of PyTorch's tuple.
+    pub const fn new([left, right, top, bottom]: [usize; 4]) -> Self {
+        Self { left, right, top, bottom }
+    }
+
+    /// The kernel's padding.
+    pub(crate) fn padding(self) -> kernels::Padding {
+        let Self { left, right, top, bottom } = self;
+        kernels::Padding { top, bottom, left, right }
+    }
+}
+
+impl Operator for ZeroPad2d {
+    fn kind(&self) -> String {
+        "ZeroPad2d".into()
+    }
+
+    fn python(&self) -> String {
+        format!("({}, {}, {}, {})", self.left, self.right, self.top, self.bottom)
+    }
+
+    fn leaf(&self) -> Leaf {
+        Leaf::new(self.kind(), self.python())
+    }
+
+    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
+        None
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_sizes(&[self.left, self.right, self.top, self.bottom])
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let [n, c, h, w] = picture(inputs[0])?;
+        Ok(vec![n, c, h + self.top + self.bottom, w + self.left + self.right])
+    }
+
+    fn multiply_adds(&self, _: &[usize]) -> u64 {
+        0
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    fn with_activation(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn with_batch_norm(&self, _: u8) -> Option<Self> {
+        None
+    }
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::InputScale { rounds: false }
+    }
+}
+
+impl Layer for ZeroPad2d {
+    fn class(&self) -> &'static str {
+        "ZeroPad2d"
+    }
+}
+
+impl Saved for ZeroPad2d {
+    const VERSION: u32 = 1;
+}
