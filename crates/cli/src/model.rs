@@ -8,7 +8,8 @@ use posterize::{
     data::{Class, Preprocessing},
     runtime::{Engine, Options, compile},
     format::SavedModel,
-    graph::{Activation, Graph, ModuleTree},
+    graph::{Graph, ModuleTree},
+    ops::Activation,
     models::{self, Config},
     quantization::QuantizedModel,
 };

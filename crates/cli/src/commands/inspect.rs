@@ -10,7 +10,8 @@ use clap::Args;
 use posterize::{
     Architecture,
     format::SavedModel,
-    graph::{Graph, LayerShape, Node, Op},
+    graph::{Graph, LayerShape, Node},
+    ops::Op,
 };
 use serde::Serialize;
 
@@ -175,7 +176,7 @@ impl Inspect {
             .nodes()
             .iter()
             .zip(shapes)
-            .filter(|(node, _)| !matches!(node.op, Op::Input) && is_below(path, &node.name))
+            .filter(|(node, _)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
             .map(|(node, shape)| layer(node, shape))
             .collect();
         Ok(Report {
@@ -198,7 +199,7 @@ fn is_below(path: &str, name: &str) -> bool {
 }
 
 fn layer(node: &Node, shape: LayerShape) -> Layer {
-    let trained = node.op.parameters().into_iter().filter(|parameter| parameter.trained);
+    let trained = node.op.parameters().into_iter().filter(|found| found.role.is_trained());
     Layer {
         name: node.name.clone(),
         r#type: node.op.kind(),

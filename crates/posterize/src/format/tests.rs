@@ -41,7 +41,7 @@ fn small() -> SavedModel {
         .then(BatchNorm::two_d(8))
         .then(Activation::ReLU6)
         .then(Conv2d::new(8, 8, 3).padding(Padding::all(1)).groups(8))
-        .then(MaxPool2d { kernel_size: 2, stride: 2, padding: 0 })
+        .then(MaxPool2d::new(2))
         .then(Conv2d::new(8, 4, 1))
         .then(Flatten)
         .then(Linear::new(16, 3));

@@ -3,7 +3,7 @@
 use posterize::{
     FloatModel, Tensor,
     data::{Loader, Preprocessing},
-    runtime::{Compile, Engine, Options, compile},
+    runtime::{Engine, Model, Options, compile},
     format::SavedModel,
     quantization::QuantizedModel,
 };
@@ -84,7 +84,7 @@ impl<'a> Measure<'a> {
         self.score(method, bytes, model)
     }
 
-    fn score<M: Compile>(&mut self, method: &str, bytes: u64, model: &M) -> Result<Score> {
+    fn score(&mut self, method: &str, bytes: u64, model: impl Into<Model>) -> Result<Score> {
         let folder = &self.labelled.folder;
         let mut engine = compile(model, self.options.pictures(self.preprocessing))?;
         let (found, skipped) =
