@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nets::{SIDE, mobilenet, others, pixels, preprocessed, preprocessing, quantized};
 use posterize::data::{Picture, PixelBatch, Preprocessing, load_picture};
-use posterize::runtime::{Compile, Engine, Input, Normalize, Options, compile};
+use posterize::runtime::{Engine, Input, Model, Normalize, Options, compile};
 use posterize::{Error, MemoryFormat, Tensor};
 
 fn options(threads: usize) -> Options {
@@ -147,7 +147,7 @@ fn profiles_name_every_step_and_what_pixels_cost() {
 }
 
 #[track_caller]
-fn refused<M: Compile>(model: &M, options: Options) -> String {
+fn refused(model: impl Into<Model>, options: Options) -> String {
     match compile(model, options) {
         Ok(_) => panic!("{options:?} is accepted"),
         Err(error) => error.to_string(),
@@ -189,7 +189,7 @@ fn what_cannot_be_run_is_refused_and_the_engine_lives_on() {
     fails(
         (&Tensor::zeros([3, SIDE, SIDE])).into(),
         10,
-        "tensor: expected [N, C, H, W], found [3, 40, 40]",
+        "stem.0: expected an input [N, C, H, W], found [3, 40, 40]",
     );
     let mut tensors_only = compile(&model, one).unwrap();
     let message = tensors_only.run(&good).unwrap_err().to_string();

@@ -142,7 +142,12 @@ impl Engine {
             plans.remove(place)
         } else {
             let shapes = given.iter().map(Given::for_one).collect();
-            let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes)?;
+            let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes);
+            let plan = plan.map_err(|error| {
+                // A shape that does not fit is named as it was given, with its batch.
+                let given: Vec<&[usize]> = given.iter().map(|given| &*given.shape).collect();
+                self.shared.packed.model.graph().infer_all(&given).err().unwrap_or(error)
+            })?;
             if plans.len() == MAX_PLANS {
                 plans.remove(0);
             }

@@ -172,16 +172,19 @@ impl Plan {
     /// An error where the batches of the inputs differ, or the values of so many pictures would not
     /// fit the address space.
     pub(super) fn check_batch(&self, batch: usize) -> Result<()> {
-        let mut shape = self.inputs[0].clone();
-        shape[0] = batch;
+        let refused = |problem: &str| {
+            let mut shape = self.inputs[0].clone();
+            shape[0] = batch;
+            Err(Error::shape("input", format!("{shape:?} {problem}")))
+        };
         if batch == 0 {
-            return Err(Error::shape("input", format!("{shape:?} has an empty axis")));
+            return refused("has an empty axis");
         }
         let sizes = self.shapes.iter().map(|layer| layer.shape.iter().product::<usize>());
         let largest = sizes.chain([self.float_len, self.int8_len]).max().unwrap_or(0);
         match largest.checked_mul(batch) {
             Some(values) if values <= isize::MAX as usize / 8 => Ok(()),
-            _ => Err(Error::shape("input", format!("{shape:?} is too large"))),
+            _ => refused("is too large"),
         }
     }
 }
