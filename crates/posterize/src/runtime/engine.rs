@@ -207,8 +207,13 @@ impl Engine {
     /// As [`Self::run`]; another number of inputs than the network has, or batches that differ.
     pub fn run_all(&mut self, inputs: &[Input<'_>]) -> Result<Vec<Tensor>> {
         let given = inputs.iter().map(|input| input.given()).collect::<Result<Vec<_>>>()?;
+        check_batches(&given)?;
         let plan = self.plan(Granularity::Blocks, &given)?;
-        self.run_planned(&plan, &given, Watch::Unwatched)
+        let mut values = Vec::with_capacity(plan.outputs.len());
+        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
+        self.workspace.run(&plan, &self.pool, &given, Watch::Unwatched, &mut keep)?;
+        let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
+        shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
     }
 
     /// The outputs by name, for inputs by name.
@@ -345,27 +350,18 @@ impl Engine {
         };
         let plan = self.plan(granularity, &given)?;
         one_output(&plan)?;
-        let mut outputs = self.run_planned(&plan, &given, watch)?;
-        outputs.pop().ok_or_else(|| Error::layer("output", "the network has none"))
+        let mut values = Vec::new();
+        let mut keep = |_: usize, output: &[f32]| values = output.to_vec();
+        self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
+        tensor(plan.shape(plan.outputs[0], given[0].shape.batch()), values)
     }
+}
 
-    fn run_planned(
-        &mut self,
-        plan: &Plan,
-        given: &[Given<'_>],
-        watch: Watch<'_>,
-    ) -> Result<Vec<Tensor>> {
-        check_batches(given)?;
-        let mut values = Vec::with_capacity(plan.outputs.len());
-        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
-        self.workspace.run(plan, &self.pool, given, watch, &mut keep)?;
-        let batch = given[0].shape.batch();
-        let shapes = plan.outputs.iter().map(|&output| plan.shape(output, batch));
-        let tensors = shapes.zip(values).map(|(shape, values)| match *shape {
-            [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
-            _ => Tensor::new(shape, values),
-        });
-        tensors.collect()
+/// An output's values, which lie as the runtime has them, as a tensor.
+fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor> {
+    match *shape {
+        [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
+        _ => Tensor::new(shape, values),
     }
 }
 
