@@ -3,9 +3,11 @@
 //! Every message names the file, layer or tensor concerned, what was expected
 //! and what was found; where the reader can do something about it, it says what.
 
+mod state_dict_mismatch;
+
 use std::path::{Path, PathBuf};
 
-pub use crate::checkpoint::StateDictMismatch;
+pub use state_dict_mismatch::StateDictMismatch;
 
 /// A result with the library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

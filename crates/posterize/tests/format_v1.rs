@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use posterize::Tensor;
 use posterize::data::{Class, Preprocessing};
-use posterize::executor::{Isa, Options, compile};
+use posterize::runtime::{Isa, Options, compile};
 use posterize::format::SavedModel;
 use posterize::quantization::{ObserverKind, ObserverSpec, QConfig, QConfigMapping};
 use safetensors::{Dtype, SafeTensors};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use posterize::Architecture;
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
-use posterize::executor::{Isa, Options};
-use posterize::graph::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use posterize::runtime::{Isa, Options};
+use posterize::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{Checkpoint, Freeze, Network, SgdOptions, TrainOptions, Trainer};
@@ -39,10 +39,10 @@ impl Module for Trained {
             .then(conv(8, 3).groups(8).bias(false))
             .then(BatchNorm::two_d(8));
         let head =
-            Sequential::new().then(Flatten).then(Dropout { p: 0.1 }).then(Linear::new(512, 2));
+            Sequential::new().then(Flatten).then(Dropout::new(0.1)).then(Linear::new(512, 2));
         let x = cx.call("stem", &stem, x);
         let y = cx.call("skip", &conv(8, 1), x);
-        let x = cx.functional("add", FloatFunctional::Add, &[x, y]);
+        let x = cx.functional("add", Add::new(), &[x, y]);
         let x = cx.activation(Activation::ReLU, x);
         cx.call("head", &head, x)
     }

@@ -5,10 +5,8 @@
 //! of biases and the ties of means (`docs/arithmetic.md`, "Where PyTorch differs").
 
 use posterize::checkpoint::StateTensor;
-use posterize::executor::{Isa, Options, compile};
-use posterize::graph::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding,
-};
+use posterize::runtime::{Isa, Options, compile};
+use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
 use posterize::{Architecture, StateDict, Tensor};
@@ -25,7 +23,7 @@ impl Module for Net {
     }
 
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
-        let average = AdaptiveAvgPool2d { output_size: [1, 1] };
+        let average = AdaptiveAvgPool2d::new([1, 1]);
         let conv = |inputs, outputs, kernel: usize| {
             Conv2d::new(inputs, outputs, kernel).padding(Padding::all(kernel / 2))
         };
@@ -44,8 +42,8 @@ impl Module for Net {
             Sequential::new().then(conv(8, 12, 3).stride(2).bias(self.bias)).then(Activation::ReLU);
         let x = cx.call("stem", &stem, x);
         let y = cx.call("block", &block, x);
-        let x = cx.functional("skip", FloatFunctional::Add, &[x, y]);
-        let x = cx.call("pool", &MaxPool2d { kernel_size: 2, stride: 2, padding: 0 }, x);
+        let x = cx.functional("skip", Add::new(), &[x, y]);
+        let x = cx.call("pool", &MaxPool2d::new(2), x);
         let x = cx.call("tail", &tail, x);
         let x = if self.bias {
             let x = cx.call("average", &average, x);

@@ -1,6 +1,7 @@
 //! `posterize inspect MODEL [PATH]`.
 
 mod against;
+mod module_path;
 mod plan;
 mod quantized;
 
@@ -21,6 +22,8 @@ use crate::{
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
 };
+
+use module_path::is_below;
 
 /// Prints a network as PyTorch prints it, then what each layer puts out, holds and costs.
 ///
@@ -192,12 +195,6 @@ impl Inspect {
     }
 }
 
-/// Whether the layer `name` is the module `path`, or a part of it.
-fn is_below(path: &str, name: &str) -> bool {
-    path.is_empty()
-        || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 fn layer(node: &Node, shape: LayerShape) -> Layer {
     let trained = node.op.parameters().into_iter().filter(|found| found.role.is_trained());
     Layer {
@@ -244,19 +241,5 @@ impl fmt::Display for Report {
             si(self.parameters),
             si(self.multiply_adds),
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_below;
-
-    #[test]
-    fn a_path_holds_whole_names_only() {
-        assert!(is_below("", "features.1"));
-        assert!(is_below("features.1", "features.1"));
-        assert!(is_below("features.1", "features.1.conv"));
-        assert!(!is_below("features.1", "features.10"));
-        assert!(!is_below("features.1", "features"));
     }
 }

@@ -11,7 +11,7 @@ use posterize::{
 };
 use serde::Serialize;
 
-use super::is_below;
+use super::module_path::is_below;
 use crate::{
     error::Result,
     ui::{Align, Table, count},

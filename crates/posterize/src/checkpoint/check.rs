@@ -1,38 +1,42 @@
-//! What differs between a state dict and the model it should fill.
+//! Whether a state dict fits a model.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use super::state_dict::{StateDict, StateTensor};
+use crate::error::{Error, Result, StateDictMismatch};
 
-/// All differences between a state dict and the model it should fill, as
-/// PyTorch's `load_state_dict(strict=True)` lists them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StateDictMismatch {
-    /// The model's name: `MobileNetV2`.
-    pub model: String,
-    /// Keys that the model needs and the state dict lacks.
-    pub missing: Vec<String>,
-    /// Keys that the state dict has and the model does not know.
-    pub unexpected: Vec<String>,
-    /// Key, the shape that the model needs, the shape found.
-    pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Keys of integers where the model needs floating-point values.
-    pub integers: Vec<String>,
-}
-
-impl StateDictMismatch {
-    /// The differences between `found` and the names and shapes that `model` needs.
-    pub(super) fn between<'a>(
+impl StateDict {
+    /// Whether the entries are exactly those that a model needs, name and shape, as
+    /// `load_state_dict(strict=True)` demands. `num_batches_tracked` may be there or not: files
+    /// older than PyTorch 0.4.1 lack it, and no inference needs it.
+    ///
+    /// ```
+    /// use posterize::StateDict;
+    /// let error = StateDict::new().check("Net", [("fc.weight", [10, 4].as_slice())]).unwrap_err();
+    /// assert!(error.to_string().contains("fc.weight"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] with every difference.
+    pub fn check<'a>(
+        &self,
         model: &str,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-        found: &StateDict,
-    ) -> Self {
-        let mut mismatch = Self { model: model.to_owned(), ..Self::default() };
+    ) -> Result<()> {
+        let mismatch = self.mismatch(model, expected);
+        if mismatch.is_empty() { Ok(()) } else { Err(Error::StateDict(mismatch)) }
+    }
+
+    fn mismatch<'a>(
+        &self,
+        model: &str,
+        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> StateDictMismatch {
+        let mut mismatch = StateDictMismatch { model: model.to_owned(), ..Default::default() };
         let mut known = HashSet::new();
         for (name, shape) in expected {
             known.insert(name);
-            match found.get(name) {
+            match self.get(name) {
                 _ if is_counter(name) => {}
                 None => mismatch.missing.push(name.to_owned()),
                 Some(tensor) if tensor.shape() != shape => {
@@ -43,7 +47,7 @@ impl StateDictMismatch {
                 Some(StateTensor::Float(_)) => {}
             }
         }
-        mismatch.unexpected = found
+        mismatch.unexpected = self
             .iter()
             .map(|(name, _)| name)
             .filter(|name| !known.contains(name) && !is_counter(name))
@@ -51,87 +55,11 @@ impl StateDictMismatch {
             .collect();
         mismatch
     }
-
-    /// Whether there is no difference.
-    pub fn is_empty(&self) -> bool {
-        self.missing.is_empty()
-            && self.unexpected.is_empty()
-            && self.mis_shaped.is_empty()
-            && self.integers.is_empty()
-    }
-
-    /// What the differences look like, if they look like something.
-    fn hint(&self) -> Option<&'static str> {
-        let same_names = self.missing.is_empty() && self.unexpected.is_empty();
-        match self.mis_shaped.as_slice() {
-            [] if !self.missing.is_empty() && !self.unexpected.is_empty() => {
-                Some("Is it the checkpoint of another architecture?")
-            }
-            [] => None,
-            [..] if !same_names => Some("Is it the checkpoint of another architecture or version?"),
-            // A classifier's weight and bias.
-            [_] | [_, _] => Some("Is it a checkpoint for another number of classes?"),
-            _ => Some("Is it a checkpoint of another width?"),
-        }
-    }
 }
 
 /// Batch norm's count of training steps.
 fn is_counter(name: &str) -> bool {
     name == "num_batches_tracked" || name.ends_with(".num_batches_tracked")
-}
-
-/// Names of one module on one line: `features.0.1.weight, .bias, .running_mean`.
-fn by_module<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut lines: Vec<(&str, String)> = Vec::new();
-    for name in names {
-        let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
-        match lines.last_mut() {
-            Some((last, line)) if *last == module && !module.is_empty() => {
-                *line += ", .";
-                *line += leaf;
-            }
-            _ => lines.push((module, name.to_owned())),
-        }
-    }
-    lines.into_iter().map(|(_, line)| line).collect()
-}
-
-impl fmt::Display for StateDictMismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the weights do not fit {}:", self.model)?;
-        for (names, what) in [
-            (&self.missing, "missing"),
-            (&self.unexpected, "unexpected"),
-            (&self.integers, "with integers instead of floating-point values"),
-        ] {
-            if !names.is_empty() {
-                write!(f, "\n  {} {what}:", names.len())?;
-                for line in by_module(names.iter().map(String::as_str)) {
-                    write!(f, "\n    {line}")?;
-                }
-            }
-        }
-        if !self.mis_shaped.is_empty() {
-            write!(f, "\n  {} of another shape:", self.mis_shaped.len())?;
-            let same_shapes = |a: &(String, Vec<usize>, Vec<usize>), b: &(String, _, _)| {
-                (&a.1, &a.2) == (&b.1, &b.2)
-            };
-            for group in self.mis_shaped.chunk_by(same_shapes) {
-                let (_, expected, found) = &group[0];
-                for line in by_module(group.iter().map(|(name, _, _)| name.as_str())) {
-                    write!(
-                        f,
-                        "\n    {line}: the model needs {expected:?}, the file has {found:?}"
-                    )?;
-                }
-            }
-        }
-        match self.hint() {
-            Some(hint) => write!(f, "\n  {hint}"),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
