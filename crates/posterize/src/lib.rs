@@ -30,5 +30,5 @@ pub use tensor::{MemoryFormat, Tensor};
 
 /// The README's example compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
