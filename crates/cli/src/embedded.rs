@@ -80,6 +80,8 @@ fn archived(archive: &[u8]) -> impl Iterator<Item = ZipResult<(String, Vec<u8>)>
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use posterize::{data::ImageFolder, models};
     use sha2::{Digest, Sha256};
 
@@ -101,7 +103,10 @@ mod tests {
             digest.update(name);
             digest.update(content);
         }
-        let digits: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut digits = String::new();
+        for byte in digest.finalize() {
+            write!(digits, "{byte:02x}").unwrap();
+        }
         assert_eq!(digits, "b3a3ce59ac20d607d4dc358a7e5038fdeda1343adbbb8ca3a5a99c1f40ecc956");
     }
 
