@@ -35,5 +35,5 @@ pub use tensor::{MemoryFormat, Tensor, TensorView};
 
 /// The README's example compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
