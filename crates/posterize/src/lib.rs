@@ -26,7 +26,7 @@ pub mod training;
 
 pub use checkpoint::StateDict;
 pub use compare::{LayerError, compare};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};
 pub use quantization::QuantizedModel;
