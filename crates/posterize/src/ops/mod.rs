@@ -14,6 +14,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod clamp;
 mod int8_rule;
 pub(crate) mod kernel;
 mod leaf;
