@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::container::{Container, RawTensor};
 use super::*;
-use crate::runtime::Options;
-use crate::ops::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use crate::models::{self, Config};
 use crate::nn::{Flatten, Sequential};
+use crate::ops::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use crate::quantization::{QConfig, QConfigMapping};
+use crate::runtime::Options;
 use crate::tensor::Tensor;
 use crate::{Architecture, FloatModel};
 
