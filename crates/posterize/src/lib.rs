@@ -27,7 +27,9 @@ pub use compare::{LayerError, compare};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};
-pub use tensor::{MemoryFormat, Tensor};
+pub use quantization::QuantizedModel;
+pub use runtime::{Engine, compile};
+pub use tensor::{MemoryFormat, Tensor, TensorView};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32::Clamp;
+use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.nn.ReLU` or `torch.nn.ReLU6`: an activation that bounds values. A layer of its own, or fused
@@ -117,4 +119,61 @@ impl Layer for Activation {
 
 impl Saved for Activation {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Activation {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        made(FloatClamp(Self::clamp(Some(*self))))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        made(Int8Clamp(cx.range))
+    }
+}
+
+#[derive(Debug)]
+struct FloatClamp(Clamp);
+
+impl Kernel<f32> for FloatClamp {
+    fn name(&self) -> &'static str {
+        "clamp"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        f32::clamp(call.isa, call.pool, input(0), self.0, output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Clamp([u8; 2]);
+
+impl Kernel<u8> for Int8Clamp {
+    fn name(&self) -> &'static str {
+        "clamp"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        let [min, max] = self.0;
+        int8::clamp(call.isa, call.pool, min, max, input(0), output);
+    }
 }

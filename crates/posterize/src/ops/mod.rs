@@ -15,6 +15,7 @@
 //! ```
 
 mod int8_rule;
+pub(crate) mod kernel;
 mod leaf;
 mod limits;
 mod operator;
@@ -60,6 +61,11 @@ macro_rules! operators {
 
         impl Op {
             fn operator(&self) -> &dyn Operator {
+                match self { $(Self::$name(op) => op,)+ }
+            }
+
+            /// Its kernels.
+            pub(crate) fn compute(&self) -> &dyn kernel::Compute {
                 match self { $(Self::$name(op) => op,)+ }
             }
 
@@ -120,6 +126,9 @@ macro_rules! operators {
         }
     };
 }
+
+pub(crate) use add::Int8Add;
+pub(crate) use conv2d::Int8Conv2d;
 
 operators! {
     activation::Activation,

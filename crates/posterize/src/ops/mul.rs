@@ -2,8 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::broadcast;
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -73,4 +76,61 @@ impl Operator for Mul {
 
 impl Saved for Mul {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Mul {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        made(FloatMul)
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        let ([a, b], [min, max]) = (cx.pair()?, cx.range);
+        made(Int8Mul(int8::Mul::new(cx.isa, a, b, cx.output, min, max)))
+    }
+}
+
+#[derive(Debug)]
+struct FloatMul;
+
+impl Kernel<f32> for FloatMul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        f32::mul(call.isa, call.pool, input(0), input(1), Clamp::NONE, output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Mul(int8::Mul);
+
+impl Kernel<u8> for Int8Mul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.0.run(call.pool, input(0), input(1), output);
+    }
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.ao.quantization.QuantStub`: where quantized computation begins; the identity in float.
@@ -84,4 +85,14 @@ impl Layer for QuantStub {
 
 impl Saved for QuantStub {
     const VERSION: u32 = 1;
+}
+
+impl Compute for QuantStub {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        Ok(None)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err("it quantizes what is int8 already".into())
+    }
 }
