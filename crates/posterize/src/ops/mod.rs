@@ -110,8 +110,8 @@ macro_rules! operators {
                     $(stringify!($name) => {
                         if version != $name::VERSION {
                             return Err(format!(
-                                "the operator {tag} has version {version}; this program knows \
-                                 version {}",
+                                "the operator {tag} has version {version}, and this posterize \
+                                 knows version {}; a newer posterize may know it",
                                 $name::VERSION
                             ));
                         }
@@ -120,7 +120,7 @@ macro_rules! operators {
                             .map_err(|error| format!("the operator {tag}: {error}"))
                     })+
                     unknown => Err(format!(
-                        "there is no operator {unknown:.40?}; a newer posterize may know it"
+                        "there is no operator {unknown:?}; a newer posterize may know it"
                     )),
                 }
             }

@@ -74,12 +74,10 @@ impl<'a> Measure<'a> {
 
     /// An int8 network.
     pub(super) fn int8(&mut self, method: &str, model: &QuantizedModel) -> Result<Score> {
-        let saved = SavedModel {
-            name: self.name.to_owned(),
-            model: model.clone(),
-            preprocessing: Some(self.preprocessing.clone()),
-            classes: self.labelled.folder.classes().to_vec(),
-        };
+        let saved = SavedModel::new(model.clone())
+            .with_name(self.name)
+            .with_preprocessing(self.preprocessing.clone())
+            .with_classes(self.labelled.folder.classes());
         let bytes = saved.to_bytes()?.len() as u64;
         self.score(method, bytes, model)
     }
