@@ -13,12 +13,12 @@ use crate::quantization::QParams;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedGraph {
-    graph: Nodes,
+    graph: Parts,
     qparams: Vec<Option<Quantization>>,
 }
 
 #[derive(Deserialize)]
-struct Nodes {
+struct Parts {
     nodes: Vec<Node>,
     output: usize,
     modules: Vec<Module>,
@@ -135,7 +135,7 @@ impl SavedGraph {
     /// # Errors
     /// The parts make no graph, as a sentence.
     pub(super) fn into_graph(self) -> Result<(Graph, Vec<Option<QParams>>), String> {
-        let Nodes { nodes, output, modules } = self.graph;
+        let Parts { nodes, output, modules } = self.graph;
         if self.qparams.len() != nodes.len() {
             return Err(format!("its {} nodes have {} scales", nodes.len(), self.qparams.len()));
         }

@@ -36,6 +36,13 @@ fn hostile_graphs_are_refused() {
             container.tensors.insert(GRAPH.into(), zlib(json.as_bytes()));
         })
     };
+    // Deeper than any stack.
+    let deep = text(format!(
+        r#"{{"nodes": [{{"name": "input", "op": "Input", "version": 1, "attributes": {}{},
+            "inputs": [], "is_module": false}}], "outputs": [], "modules": []}}"#,
+        "[".repeat(1 << 20),
+        "]".repeat(1 << 20)
+    ));
     for (file, problem) in [
         (node(2, "inputs", json!([2])), "node 2 takes node 2, which is not before it"),
         (node(2, "inputs", json!([1_000_000_000])), "which is not before it"),
@@ -112,7 +119,11 @@ fn hostile_graphs_are_refused() {
         ),
         (quantization(Value::Null), "int8 and float values meet"),
         (text("[".repeat(1 << 20)), "tensor `graph.json.zlib`: invalid type: sequence"),
-        (text(format!("{{\"nodes\":{{\"x\":{}", "[".repeat(1 << 20))), "EOF while parsing"),
+        (
+            text(format!("{{\"nodes\":[{{\"attributes\":{}", "[".repeat(1 << 20))),
+            "EOF while parsing",
+        ),
+        (deep, "input: the operator Input: invalid type: sequence"),
         (text(" ".repeat(9 << 20)), "unfolds to more than 8388608 bytes"),
         (text("{\"nodes\":".into()), "EOF while parsing"),
         (text(String::new()), "EOF while parsing"),
