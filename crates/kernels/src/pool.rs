@@ -6,6 +6,8 @@
 //! taken part: a worker that wakes too late finds the job closed, and on a busy
 //! machine the caller has done the work itself by then.
 
+mod slices;
+
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
