@@ -4,6 +4,7 @@
 //! that it returns runs batches.
 
 pub(crate) mod aligned;
+pub(crate) mod arena;
 mod blocks;
 mod calibrate;
 mod engine;
