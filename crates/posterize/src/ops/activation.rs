@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use posterize_kernels::f32::Clamp;
 use serde::{Deserialize, Serialize};
 
+use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.nn.ReLU` or `torch.nn.ReLU6`: an activation that bounds values. A layer of its own, or fused
@@ -117,4 +118,10 @@ impl Layer for Activation {
 
 impl Saved for Activation {
     const VERSION: u32 = 1;
+}
+
+impl Train for Activation {
+    fn training(&self) -> Training {
+        Training::Identity
+    }
 }

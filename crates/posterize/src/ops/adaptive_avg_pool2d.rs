@@ -2,10 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use posterize_kernels::f32;
 use serde::{Deserialize, Serialize};
 
 use super::limits::check_sizes;
 use super::shapes::picture;
+use super::kernel::{Call, Shapes};
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
 /// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
@@ -95,4 +98,42 @@ impl Layer for AdaptiveAvgPool2d {
 
 impl Saved for AdaptiveAvgPool2d {
     const VERSION: u32 = 1;
+}
+
+impl Train for AdaptiveAvgPool2d {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for AdaptiveAvgPool2d {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        _: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let (size, channels) = (shapes.size(), shapes.channels());
+        f32::training::adaptive_avg_pool2d_backward(
+            call.isa,
+            call.pool,
+            call.batch,
+            size,
+            channels,
+            self.output_size,
+            gradient,
+            target,
+        );
+    }
 }

@@ -5,6 +5,9 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::shapes::{broadcast, fused_kind};
+use super::kernel::{Call, Shapes};
+use super::training::{Differentiable, Train, Training};
+use super::broadcast::sum_to_input;
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x + y`: the sum of two tensors, broadcast as NumPy does.
@@ -90,4 +93,36 @@ impl Operator for Add {
 
 impl Saved for Add {
     const VERSION: u32 = 1;
+}
+
+impl Train for Add {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Add {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, shapes: &Shapes) -> bool {
+        shapes.inputs.iter().all(|input| *input == shapes.output)
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        if shapes.inputs[position] == shapes.output {
+            target.copy_from_slice(gradient);
+        } else {
+            sum_to_input(call, shapes, position, gradient, |gradient, _| gradient, target);
+        }
+    }
 }

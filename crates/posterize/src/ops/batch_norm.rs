@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
+use super::training::{Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
     Saved, python,
@@ -146,6 +147,12 @@ impl Layer for BatchNorm {
 
 impl Saved for BatchNorm {
     const VERSION: u32 = 1;
+}
+
+impl Train for BatchNorm {
+    fn training(&self) -> Training {
+        Training::BatchNorm { eps: self.eps, momentum: self.momentum }
+    }
 }
 
 #[cfg(test)]

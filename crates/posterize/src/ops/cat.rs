@@ -4,6 +4,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Shapes};
+use super::layout::{in_memory_order, memory_axis};
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
@@ -98,4 +101,38 @@ impl Operator for Cat {
 
 impl Saved for Cat {
     const VERSION: u32 = 1;
+}
+
+impl Train for Cat {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Cat {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        _: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let axis = memory_axis(shapes.output.len(), self.dim);
+        // Values of an input, and of all of them, that lie together.
+        let width = |shape: &[usize]| in_memory_order(shape)[axis..].iter().product::<usize>();
+        let before = shapes.inputs[..position].iter().map(|shape| width(shape)).sum::<usize>();
+        let (own, all) = (width(&shapes.inputs[position]), width(&shapes.output));
+        let rows = target.chunks_exact_mut(own).zip(gradient.chunks_exact(all));
+        rows.for_each(|(to, from)| to.copy_from_slice(&from[before..before + own]));
+    }
 }

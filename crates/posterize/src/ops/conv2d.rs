@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
+use super::training::{Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
     QuantizedOutput, Saved, python,
@@ -249,6 +250,12 @@ impl Layer for Conv2d {
 
 impl Saved for Conv2d {
     const VERSION: u32 = 1;
+}
+
+impl Train for Conv2d {
+    fn training(&self) -> Training {
+        Training::Product(self.clone())
+    }
 }
 
 #[cfg(test)]

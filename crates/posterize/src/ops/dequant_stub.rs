@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.ao.quantization.DeQuantStub`: where quantized computation ends; the identity in float.
@@ -76,4 +77,10 @@ impl Layer for DeQuantStub {
 
 impl Saved for DeQuantStub {
     const VERSION: u32 = 1;
+}
+
+impl Train for DeQuantStub {
+    fn training(&self) -> Training {
+        Training::Identity
+    }
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
 /// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
@@ -88,6 +89,12 @@ impl Layer for Dropout {
 
 impl Saved for Dropout {
     const VERSION: u32 = 1;
+}
+
+impl Train for Dropout {
+    fn training(&self) -> Training {
+        if self.p == 0.0 { Training::Identity } else { Training::Dropout(self.p) }
+    }
 }
 
 #[cfg(test)]

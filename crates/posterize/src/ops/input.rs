@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// An input of a network: what its caller gives under the node's name.
@@ -70,4 +71,10 @@ impl Operator for Input {
 
 impl Saved for Input {
     const VERSION: u32 = 1;
+}
+
+impl Train for Input {
+    fn training(&self) -> Training {
+        Training::Input
+    }
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
+use super::training::{Train, Training};
 use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
+    Activation, Conv2d, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
     Saved, python,
 };
 
@@ -137,4 +138,11 @@ impl Layer for Linear {
 
 impl Saved for Linear {
     const VERSION: u32 = 1;
+}
+
+impl Train for Linear {
+    fn training(&self) -> Training {
+        let conv = Conv2d::new(self.in_features, self.out_features, 1);
+        Training::Product(conv.bias(self.bias))
+    }
 }

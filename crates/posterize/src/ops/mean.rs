@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::shapes::picture;
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
@@ -78,4 +79,10 @@ impl Layer for Mean {
 
 impl Saved for Mean {
     const VERSION: u32 = 1;
+}
+
+impl Train for Mean {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(AdaptiveAvgPool2d::new([1, 1])))
+    }
 }

@@ -14,7 +14,9 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod broadcast;
 mod int8_rule;
+pub(crate) mod layout;
 mod leaf;
 mod limits;
 mod operator;
@@ -22,6 +24,7 @@ mod padding;
 mod parameter;
 mod python;
 mod shapes;
+pub(crate) mod training;
 
 use std::ops::RangeInclusive;
 
@@ -61,6 +64,11 @@ macro_rules! operators {
         impl Op {
             fn operator(&self) -> &dyn Operator {
                 match self { $(Self::$name(op) => op,)+ }
+            }
+
+            /// How it is trained.
+            pub(crate) fn training(&self) -> training::Training {
+                match self { $(Self::$name(op) => training::Train::training(op),)+ }
             }
 
             /// The operator that also applies `activation` to its output; `None` where there is none.

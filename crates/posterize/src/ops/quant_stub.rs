@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.ao.quantization.QuantStub`: where quantized computation begins; the identity in float.
@@ -84,4 +85,10 @@ impl Layer for QuantStub {
 
 impl Saved for QuantStub {
     const VERSION: u32 = 1;
+}
+
+impl Train for QuantStub {
+    fn training(&self) -> Training {
+        Training::Identity
+    }
 }
