@@ -1,21 +1,20 @@
 //! The backward pass.
 
-use posterize_kernels::f32 as inference;
+use posterize_kernels::Pool;
 use posterize_kernels::f32::training::{
     self as kernels, ChannelSums, GradOutput, Gradients, NormBackward,
 };
-use posterize_kernels::{Isa, Padding, Pool};
-use rayon::prelude::*;
 
 use super::dropout::Mask;
 use super::forward::{Reader, scaled};
 use super::layers::{Core, Layer, Product, Program};
-use super::memory::split;
-use super::plan::{Backward, Contribution, Place, Plan, Shape};
+use super::plan::{Backward, Contribution, Place, Shape};
 use super::{Network, State};
+use crate::ops::kernel::Call;
+use crate::runtime::arena::split;
 
-/// Slices longer than this are added by all of rayon's threads.
-const PARALLEL: usize = 1 << 16;
+/// How many elements of a sum of gradients are worth a task.
+const TASK: usize = 1 << 16;
 
 impl Network {
     /// Fills all gradients from that of the output.
@@ -35,7 +34,7 @@ impl Network {
             if matches!(self.net.layers[index].core, Core::Product(_)) {
                 self.back_through_product(index, &step, pictures, &state);
             } else {
-                self.back_through_combination(index, &step, pictures);
+                self.back_through_function(index, &step, pictures);
             }
             self.states[index] = state;
         }
@@ -98,7 +97,7 @@ impl Network {
             c.resize(shape.channels, 0.0);
         }
         if step.core != step.output {
-            let ([core], rest) = split(arena, [&step.core]);
+            let (core, rest) = split(arena, &step.core);
             let reader = Reader { rest, pictures };
             let norm = state.norm_backward(layer, reader.get(raw));
             kernels::activate_backward(*isa, pool, norm, reader.rest.get(&step.output), core);
@@ -112,7 +111,7 @@ impl Network {
         pictures: &[f32],
         state: &State,
     ) {
-        let Self { net, qat, plan, states, sums, convs, arena, scratch, pool, .. } = self;
+        let Self { net, qat, plan, states, sums, convs, arena, scratch, isa, pool, .. } = self;
         let plan = plan.as_ref().expect("the step is planned");
         let layer = &net.layers[index];
         let (Core::Product(product), Some(conv)) = (&layer.core, &convs[index]) else { return };
@@ -128,7 +127,7 @@ impl Network {
             Contribution::First(range) | Contribution::Further { through: range, .. } => range,
             Contribution::Unwanted | Contribution::Same => &none,
         };
-        let ([grad_input], rest) = split(arena, [target]);
+        let (grad_input, rest) = split(arena, target);
         let reader = Reader { rest, pictures };
         let grad_output = GradOutput {
             values: reader.rest.get(&step.output),
@@ -149,8 +148,8 @@ impl Network {
         };
         conv.backward(pool, batch, size, x, product_weights, grad_output, gradients, scratch);
         if let Contribution::Further { into, through } = &step.inputs[0] {
-            let ([into], rest) = split(arena, [into]);
-            add_to(into, rest.get(through));
+            let (into, rest) = split(arena, into);
+            add_to(pool, into, rest.get(through));
         }
 
         // Back through the rounding and the scaling of the weights.
@@ -159,7 +158,7 @@ impl Network {
         if let Some(rounds) = rounds {
             let before = scaled(&weight.value, &state.factor);
             rounds
-                .backward(&before, &weight.shape, &mut grad_weight)
+                .backward_on(*isa, pool, &before, &weight.shape, &mut grad_weight)
                 .expect("the shape is that of the forward pass");
         }
         let mut of_gamma = Vec::with_capacity(state.factor.len());
@@ -185,29 +184,43 @@ impl Network {
         }
     }
 
-    fn back_through_combination(&mut self, index: usize, step: &Backward, pictures: &[f32]) {
-        let Self { net, plan, arena, isa, pool, .. } = self;
+    fn back_through_function(&mut self, index: usize, step: &Backward, pictures: &[f32]) {
+        let Self { net, plan, arena, isa, pool, seed, step: count, .. } = self;
         let plan = plan.as_ref().expect("the step is planned");
         let layer = &net.layers[index];
-        let mask = match layer.core {
-            Core::Dropout(p) => Some(Mask::new(p, self.seed, self.step, index)),
-            _ => None,
+        let shapes = &plan.shapes_of_one[index];
+        let call = Call { isa: *isa, pool, batch: plan.shapes[index].batch };
+        let as_it_is = match &layer.core {
+            Core::Function(function) => function.gradient.passes_gradient(shapes),
+            Core::Identity => true,
+            Core::Input | Core::Product(_) | Core::Dropout(_) => false,
         };
         for (position, contribution) in step.inputs.iter().enumerate() {
             let target = match contribution {
                 Contribution::Unwanted | Contribution::Same => continue,
                 Contribution::First(range) | Contribution::Further { through: range, .. } => range,
             };
-            let as_it_is = matches!(layer.core, Core::Add | Core::Identity);
             if !(as_it_is && matches!(contribution, Contribution::Further { .. })) {
-                let ([target], rest) = split(arena, [target]);
+                let (target, rest) = split(arena, target);
                 let reader = Reader { rest, pictures };
                 let gradient = reader.rest.get(&step.core);
-                separate(*isa, pool, plan, layer, position, mask, &reader, gradient, target);
+                match &layer.core {
+                    Core::Function(function) => {
+                        let input = |position: usize| reader.stored(plan, layer.inputs[position]);
+                        let back = &function.gradient;
+                        back.backward(call, shapes, position, &input, gradient, target);
+                    }
+                    &Core::Dropout(p) => {
+                        Mask::new(p, *seed, *count, index).apply(gradient, target);
+                    }
+                    Core::Input | Core::Identity | Core::Product(_) => {
+                        target.copy_from_slice(gradient);
+                    }
+                }
             }
             if let Contribution::Further { into, through } = contribution {
-                let ([into], rest) = split(arena, [into]);
-                add_to(into, rest.get(if as_it_is { &step.core } else { through }));
+                let (into, rest) = split(arena, into);
+                add_to(pool, into, rest.get(if as_it_is { &step.core } else { through }));
             }
         }
     }
@@ -243,85 +256,9 @@ fn column_sums(channels: usize, gradient: &[f32]) -> ChannelSums {
     sums
 }
 
-fn add_to(into: &mut [f32], from: &[f32]) {
-    let add = |(into, from): (&mut [f32], &[f32])| {
+fn add_to(pool: &Pool, into: &mut [f32], from: &[f32]) {
+    pool.for_each_chunk_mut(into, TASK, &|task, into| {
+        let from = &from[task * TASK..][..into.len()];
         into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
-    };
-    if into.len() > PARALLEL {
-        into.par_chunks_mut(PARALLEL).zip(from.par_chunks(PARALLEL)).for_each(add);
-    } else {
-        add((into, from));
-    }
-}
-
-/// What the gradient of a core that is no product gives to its input at `position`.
-#[expect(clippy::too_many_arguments, reason = "where from, what, and where to")]
-fn separate(
-    isa: Isa,
-    pool: &Pool,
-    plan: &Plan,
-    layer: &Layer,
-    position: usize,
-    mask: Option<Mask>,
-    reader: &Reader<'_>,
-    gradient: &[f32],
-    target: &mut [f32],
-) {
-    let input = layer.inputs[position];
-    let Shape { batch, size, channels, .. } = plan.shapes[input];
-    match &layer.core {
-        Core::Add | Core::Identity => target.copy_from_slice(gradient),
-        Core::Mul => {
-            let other = reader.stored(plan, layer.inputs[1 - position]);
-            inference::mul(isa, pool, gradient, other, inference::Clamp::NONE, target);
-        }
-        Core::Cat => {
-            let widths = layer.inputs.iter().map(|&input| plan.shapes[input].channels);
-            let start: usize = widths.clone().take(position).sum();
-            let width: usize = widths.sum();
-            let rows = target.chunks_exact_mut(channels).zip(gradient.chunks_exact(width));
-            rows.for_each(|(to, from)| to.copy_from_slice(&from[start..start + channels]));
-        }
-        Core::MaxPool2d(geometry) => {
-            let x = reader.stored(plan, input);
-            kernels::max_pool2d_backward(
-                pool, *geometry, batch, size, channels, x, gradient, target,
-            );
-        }
-        Core::AdaptiveAvgPool2d(out) => kernels::adaptive_avg_pool2d_backward(
-            isa, pool, batch, size, channels, *out, gradient, target,
-        ),
-        Core::Flatten => unflatten(size, channels, gradient, target),
-        Core::Dropout(_) => {
-            if let Some(mask) = mask {
-                mask.apply(gradient, target);
-            }
-        }
-        Core::Pad(padding) => crop(size, channels, *padding, gradient, target),
-        Core::Input | Core::Product(_) => unreachable!("computed elsewhere"),
-    }
-}
-
-/// From PyTorch's C, H, W to H, W, C in memory.
-fn unflatten([h, w]: [usize; 2], channels: usize, from: &[f32], to: &mut [f32]) {
-    let plane = h * w;
-    let pictures = from.chunks_exact(plane * channels).zip(to.chunks_exact_mut(plane * channels));
-    for (from, to) in pictures {
-        for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
-            for (channel, value) in values.iter_mut().enumerate() {
-                *value = from[channel * plane + pixel];
-            }
-        }
-    }
-}
-
-/// Pictures of `size` without the padding around them.
-fn crop([h, w]: [usize; 2], channels: usize, padding: Padding, from: &[f32], to: &mut [f32]) {
-    let Padding { top, bottom, left, right } = padding;
-    let padded = (w + left + right) * channels;
-    let pictures = from.chunks_exact((h + top + bottom) * padded);
-    for (from, to) in pictures.zip(to.chunks_exact_mut(h * w * channels)) {
-        let rows = from[top * padded..].chunks_exact(padded).zip(to.chunks_exact_mut(w * channels));
-        rows.for_each(|(from, to)| to.copy_from_slice(&from[left * channels..][..w * channels]));
-    }
+    });
 }

@@ -1,20 +1,19 @@
 //! The forward pass.
 
-use posterize_kernels::f32 as inference;
+use posterize_kernels::f32::Clamp;
 use posterize_kernels::f32::training::{self as kernels, Activation, FakeQuant, Input};
-use posterize_kernels::{Isa, Pool};
 
 use super::dropout::Mask;
 use super::integers::{TO_INTEGERS, Units};
 use super::layers::{Core, Epilogue, Layer, Norm, Product, Program, Round};
-use super::memory::{Rest, split};
 use super::norm::{Affine, Channel, Moments};
 use super::plan::{Output, Place, Plan, Shape};
 use super::{Network, State, not_finite};
 use crate::error::{Error, Result};
-use crate::runtime::{cat, flatten};
 use crate::graph::NodeId;
-use crate::quantization::{FakeQuantize, ObserverKind, QParams};
+use crate::ops::kernel::Call;
+use crate::quantization::{Dtype, FakeQuantize, ObserverKind, QParams, QatModel};
+use crate::runtime::arena::{Outside, split};
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub(super) enum Mode {
 
 /// What reads values: the arena but for what is being written, and the pictures.
 pub(super) struct Reader<'a> {
-    pub(super) rest: Rest<'a>,
+    pub(super) rest: Outside<'a, f32>,
     pub(super) pictures: &'a [f32],
 }
 
@@ -155,7 +154,9 @@ impl Network {
                 biases = self.set_integers(index, scales, scaled, state)?;
             }
         }
-        let Self { net, qat, plan, states, convs, arena, scratch, isa, pool, units, .. } = self;
+        let Self {
+            net, qat, plan, states, convs, functions, arena, scratch, isa, pool, units, ..
+        } = self;
         let plan = plan.as_ref().expect("the step is planned");
         let layer = &net.layers[index];
         let mut stats = with_stats.then(|| std::mem::take(&mut state.stats));
@@ -165,7 +166,7 @@ impl Network {
             _ => unreachable!("cores write into the arena"),
         };
         if let Some(range) = target {
-            let ([target], rest) = split(arena, [range]);
+            let (target, rest) = split(arena, range);
             let reader = Reader { rest, pictures };
             if let (Core::Product(product), Some(conv)) = (&layer.core, &convs[index]) {
                 set_factor(net, layer.epilogue.norm.as_ref(), &mut state.factor);
@@ -176,9 +177,9 @@ impl Network {
                     let scaled = scaled(&weight.value, &state.factor);
                     state.weight.resize(scaled.len(), 0.0);
                     if mode == Mode::Train {
-                        rounds.forward(&scaled, &weight.shape, &mut state.weight)
+                        rounds.forward_on(*isa, pool, &scaled, &weight.shape, &mut state.weight)
                     } else {
-                        rounds.apply(&scaled, &weight.shape, &mut state.weight)
+                        rounds.apply_on(*isa, pool, &scaled, &weight.shape, &mut state.weight)
                     }
                     .map_err(|error| error.in_layer(&weight.name))?;
                 }
@@ -188,7 +189,7 @@ impl Network {
                 let to_integers = over_integers
                     .map(|(input, _)| (vec![1.0 / input.scale; channels], vec![0.0; channels]));
                 if let (Some((scale, shift)), None) = (&to_integers, x.activation) {
-                    let (clamp, fake_quant) = (inference::Clamp::NONE, Some(TO_INTEGERS));
+                    let (clamp, fake_quant) = (Clamp::NONE, Some(TO_INTEGERS));
                     x.activation = Some(Activation { scale, shift, clamp, fake_quant });
                 }
                 match &mut stats {
@@ -205,13 +206,17 @@ impl Network {
                     }
                 }
             } else {
-                let mask = match layer.core {
-                    Core::Dropout(p) if mode != Mode::Evaluate => {
-                        Some(Mask::new(p, self.seed, self.step, index))
+                let input = |position: usize| reader.stored(plan, layer.inputs[position]);
+                match (&layer.core, &functions[index]) {
+                    (&Core::Dropout(p), _) if mode != Mode::Evaluate => {
+                        Mask::new(p, self.seed, self.step, index).apply(input(0), target);
                     }
-                    _ => None,
-                };
-                combine(*isa, pool, plan, layer, mask, &reader, target);
+                    (_, Some(function)) => {
+                        let call = Call { isa: *isa, pool, batch: plan.shapes[index].batch };
+                        function.run(call, &input, target, scratch);
+                    }
+                    (_, None) => target.copy_from_slice(input(0)),
+                }
             }
             if mode == Mode::Diagnose && target.iter().any(|x| !x.is_finite()) {
                 return Err(not_finite(&layer.name));
@@ -263,7 +268,7 @@ impl Network {
         shift.clear();
         state.channels.clear();
         let running = &mut running[norm.running];
-        let pixels = shape.pixels();
+        let pixels = shape.pixels;
         if by_batch {
             if pixels < 2 {
                 let problem = "batch norm in training needs more than one value for each channel: \
@@ -281,8 +286,8 @@ impl Network {
                 beta: parameters[norm.beta].value[c].into(),
                 bias: bias.map_or(0.0, |bias| bias[c].into()),
                 eps: norm.eps.into(),
-                running_mean: running.mean[c].into(),
-                running_var: running.var[c].into(),
+                running_mean: running.mean.value[c].into(),
+                running_var: running.var.value[c].into(),
                 factor: state.factor.get(c).map_or(1.0, |&factor| factor.into()),
                 folded: norm.folded,
                 batch: by_batch.then(|| {
@@ -295,7 +300,7 @@ impl Network {
             state.shift.push(shift);
             if mode == Mode::Train {
                 let (mean, var) = channel.updated(norm.momentum.into());
-                (running.mean[c], running.var[c]) = (mean as f32, var as f32);
+                (running.mean.value[c], running.var.value[c]) = (mean as f32, var as f32);
             }
             state.channels.push(channel);
         }
@@ -314,11 +319,10 @@ impl Network {
         let Self { net, qat, plan, arena, isa, pool, units, .. } = self;
         let layer = &net.layers[index];
         (state.fake_quant, state.clamp) = (None, None);
-        let (Round::Own(id) | Round::Shared(id)) = layer.epilogue.round else { return Ok(()) };
-        let Some(rounds) = qat.as_mut().and_then(|qat| qat.activation_mut(id)) else {
-            return Ok(());
-        };
-        if observes {
+        let Some(qat) = qat else { return Ok(()) };
+        if let (true, Round::Own(id)) = (observes, layer.epilogue.round)
+            && let Some(rounds) = qat.activation_mut(id)
+        {
             let seen = if rounds.observer().spec().kind == ObserverKind::Histogram {
                 // A histogram wants every value.
                 let plan = plan.as_ref().expect("the step is planned");
@@ -334,15 +338,14 @@ impl Network {
                 state.range(layer.epilogue.clamp).to_vec()
             };
             let shape = [seen.len()];
-            rounds.observe(&seen, &shape).map_err(|error| error.in_layer(&layer.name))?;
+            let observed = rounds.observe_on(pool, &seen, &shape);
+            observed.map_err(|error| error.in_layer(&layer.name))?;
         }
-        if let (true, Some(qparams)) = (rounds.fake_quant_enabled(), rounds.qparams().per_tensor())
-        {
-            let target = rounds.observer().target();
+        if let Some(Grid { qparams, quant_range, dtype }) = Grid::of(qat, layer.epilogue.round) {
             // int8 kernels keep all 8 bits where training cuts off at 7.
             let (quant_min, quant_max) = match mode {
-                Mode::Train | Mode::Diagnose => target.quant_range(),
-                Mode::Evaluate => target.dtype().bounds(),
+                Mode::Train | Mode::Diagnose => quant_range,
+                Mode::Evaluate => dtype.bounds(),
             };
             let QParams { scale, zero_point } = qparams;
             state.fake_quant = Some(FakeQuant { scale, zero_point, quant_min, quant_max });
@@ -359,7 +362,7 @@ impl Network {
         else {
             return;
         };
-        let ([output], rest) = split(arena, [range]);
+        let (output, rest) = split(arena, range);
         let y = Reader { rest, pictures }.get(raw);
         let activation = state.activation(&net.layers[index].epilogue);
         kernels::activate(*isa, pool, activation, y, output);
@@ -371,13 +374,43 @@ impl Network {
     }
 }
 
+/// What an output is rounded with.
+pub(super) struct Grid {
+    pub(super) qparams: QParams,
+    quant_range: (i32, i32),
+    dtype: Dtype,
+}
+
+impl Grid {
+    /// The one of a layer; `None` where it does not round, or rounding is switched off.
+    pub(super) fn of(qat: &QatModel, round: Round) -> Option<Self> {
+        match round {
+            Round::None => None,
+            Round::Own(id) | Round::Shared(id) => {
+                let rounds = qat.activation(id).filter(|found| found.fake_quant_enabled())?;
+                let target = rounds.observer().target();
+                Some(Self {
+                    qparams: rounds.qparams().per_tensor()?,
+                    quant_range: target.quant_range(),
+                    dtype: target.dtype(),
+                })
+            }
+            Round::Fixed(qparams) => {
+                let dtype = Dtype::Quint8;
+                let found = Self { qparams, quant_range: dtype.bounds(), dtype };
+                qat.fake_quant_enabled().then_some(found)
+            }
+        }
+    }
+}
+
 /// What the weights are scaled by before they are rounded: `gamma / sqrt(running_var + eps)` where a
 /// batch norm is folded into them; nothing where none is.
 fn set_factor(net: &Program, norm: Option<&Norm>, factor: &mut Vec<f32>) {
     factor.clear();
     if let Some(norm) = norm.filter(|norm| norm.folded) {
         let gamma = &net.parameters[norm.gamma].value;
-        let var = &net.running[norm.running].var;
+        let var = &net.running[norm.running].var.value;
         factor.extend(gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + norm.eps).sqrt()));
     }
 }
@@ -402,7 +435,7 @@ impl Product {
 impl State {
     /// The smallest and the largest value that the epilogue rounds; from those of each channel, since
     /// what it does before is monotone.
-    fn range(&self, clamp: inference::Clamp) -> [f32; 2] {
+    fn range(&self, clamp: Clamp) -> [f32; 2] {
         let mut range = [f32::INFINITY, f32::NEG_INFINITY];
         let ends = self.stats.min.iter().zip(&self.stats.max);
         for ((&scale, &shift), (&min, &max)) in self.scale.iter().zip(&self.shift).zip(ends) {
@@ -422,45 +455,4 @@ impl State {
 
 fn layer_has_epilogue(net: &Program, index: usize) -> bool {
     !net.layers[index].epilogue.is_identity()
-}
-
-/// Runs a core that is no product.
-fn combine(
-    isa: Isa,
-    pool: &Pool,
-    plan: &Plan,
-    layer: &Layer,
-    mask: Option<Mask>,
-    reader: &Reader<'_>,
-    output: &mut [f32],
-) {
-    let x = reader.stored(plan, layer.inputs[0]);
-    let Shape { batch, size, channels, .. } = plan.shapes[layer.inputs[0]];
-    let none = inference::Clamp::NONE;
-    match &layer.core {
-        Core::Add => {
-            inference::add(isa, pool, x, reader.stored(plan, layer.inputs[1]), none, output);
-        }
-        Core::Mul => {
-            inference::mul(isa, pool, x, reader.stored(plan, layer.inputs[1]), none, output);
-        }
-        Core::Cat => {
-            let widths: Vec<usize> =
-                layer.inputs.iter().map(|&input| plan.shapes[input].channels).collect();
-            cat(&widths, &|index| reader.stored(plan, layer.inputs[index]), output);
-        }
-        Core::MaxPool2d(geometry) => {
-            inference::max_pool2d(isa, pool, *geometry, batch, size, channels, x, output);
-        }
-        Core::AdaptiveAvgPool2d(out) => {
-            inference::adaptive_avg_pool2d(isa, pool, batch, size, channels, *out, x, output);
-        }
-        Core::Flatten => flatten(size, channels, x, output),
-        Core::Dropout(_) => match mask {
-            Some(mask) => mask.apply(x, output),
-            None => output.copy_from_slice(x),
-        },
-        Core::Pad(padding) => inference::pad(batch, size, channels, *padding, 0.0, x, output),
-        Core::Input | Core::Identity | Core::Product(_) => unreachable!("computed elsewhere"),
-    }
 }

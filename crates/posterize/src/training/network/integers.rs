@@ -9,6 +9,7 @@
 use posterize_kernels::f32::Clamp;
 use posterize_kernels::f32::training::FakeQuant;
 
+use super::forward::Grid;
 use super::layers::{Core, Layer, Round};
 use super::plan::{Output, Plan};
 use super::{Network, State};
@@ -64,18 +65,10 @@ impl Network {
     fn grid(&self, index: usize) -> Option<QParams> {
         let layer = &self.net.layers[index];
         match layer.epilogue.round {
-            Round::Own(id) | Round::Shared(id) => {
-                let rounds = self.fake_quantize(id).filter(|found| found.fake_quant_enabled())?;
-                rounds.qparams().per_tensor()
+            Round::None if layer.moves_values && layer.epilogue.is_identity() => {
+                self.grid(layer.inputs[0])
             }
-            Round::None => match layer.core {
-                Core::MaxPool2d(_) | Core::Flatten | Core::Pad(_) | Core::Dropout(_)
-                    if layer.epilogue.is_identity() =>
-                {
-                    self.grid(layer.inputs[0])
-                }
-                _ => None,
-            },
+            round => Grid::of(self.qat.as_ref()?, round).map(|grid| grid.qparams),
         }
     }
 
@@ -98,7 +91,7 @@ impl Network {
         let folded: Option<Vec<f32>> = match &layer.epilogue.norm {
             None => bias.map(<[f32]>::to_vec),
             Some(norm) => {
-                let mean = &self.net.running[norm.running].mean;
+                let mean = &self.net.running[norm.running].mean.value;
                 let beta = &self.net.parameters[norm.beta].value;
                 let at = |c: usize| {
                     let bias = bias.map_or(0.0, |bias| bias[c]);

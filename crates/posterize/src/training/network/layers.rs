@@ -4,20 +4,22 @@
 use std::collections::HashMap;
 
 use posterize_kernels::f32::Clamp;
-use posterize_kernels::{Padding, Pool2dGeometry};
 
-use super::super::Role;
+use super::super::ParameterGroup;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
-use crate::ops::{Conv2d, Op};
+use crate::graph::{Graph, NodeId, ParameterKey};
 use crate::model::FloatModel;
-use crate::quantization::{Blocks, Domain, QatModel};
+use crate::ops::training::{Differentiable, Training};
+use crate::ops::{Activation, Conv2d, Int8Rule, Op, Role};
+use crate::quantization::{Blocks, Domain, QParams, QatModel};
 
 /// A trained tensor with its gradient, in PyTorch's layout.
 #[derive(Debug)]
 pub(super) struct Parameter {
+    pub(super) key: ParameterKey,
+    /// Its name in a state dict.
     pub(super) name: String,
-    pub(super) role: Role,
+    pub(super) group: ParameterGroup,
     pub(super) shape: Vec<usize>,
     pub(super) value: Vec<f32>,
     pub(super) gradient: Vec<f32>,
@@ -26,10 +28,18 @@ pub(super) struct Parameter {
 /// The running estimates of a batch norm.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The batch norm's dotted path.
+    /// The batch norm.
+    pub(super) node: NodeId,
+    pub(super) mean: Estimate,
+    pub(super) var: Estimate,
+}
+
+/// A running estimate of each channel.
+#[derive(Debug)]
+pub(super) struct Estimate {
+    /// Its name in a state dict.
     pub(super) name: String,
-    pub(super) mean: Vec<f32>,
-    pub(super) var: Vec<f32>,
+    pub(super) value: Vec<f32>,
 }
 
 /// One step of the forward pass: a core, then an epilogue over its every element.
@@ -43,6 +53,8 @@ pub(super) struct Layer {
     pub(super) inputs: Vec<usize>,
     pub(super) core: Core,
     pub(super) epilogue: Epilogue,
+    /// Whether it moves or drops values, so that its output has the scale of its input.
+    pub(super) moves_values: bool,
 }
 
 /// What mixes elements, or takes several inputs.
@@ -54,21 +66,30 @@ pub(super) enum Core {
     Identity,
     /// A convolution, or a linear layer as a convolution over one pixel.
     Product(Product),
-    Add,
-    Mul,
-    Cat,
-    MaxPool2d(Pool2dGeometry),
-    AdaptiveAvgPool2d([usize; 2]),
-    Flatten,
+    /// Zeros with this probability.
     Dropout(f32),
-    Pad(Padding),
+    /// Any other operator.
+    Function(Function),
 }
 
 impl Core {
     /// Whether its gradient needs its inputs.
     pub(super) fn keeps_inputs(&self) -> bool {
-        matches!(self, Self::Product(_) | Self::Mul | Self::MaxPool2d(_))
+        match self {
+            Self::Product(_) => true,
+            Self::Function(function) => function.gradient.keeps_inputs(),
+            Self::Input | Self::Identity | Self::Dropout(_) => false,
+        }
     }
+}
+
+/// A function without parameters.
+#[derive(Debug)]
+pub(super) struct Function {
+    /// What goes forward.
+    pub(super) op: Op,
+    /// What goes back.
+    pub(super) gradient: Box<dyn Differentiable>,
 }
 
 #[derive(Debug)]
@@ -114,13 +135,15 @@ pub(super) struct Norm {
 }
 
 /// With which scale an output is rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Round {
     None,
     /// The scale observed here.
     Own(NodeId),
     /// That of a layer before.
     Shared(NodeId),
+    /// The one that the operator's values always have.
+    Fixed(QParams),
 }
 
 /// A network's layers and what is trained in them.
@@ -135,16 +158,15 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn new(model: &FloatModel, blocks: &Blocks, qat: Option<&QatModel>) -> Result<Self> {
+        check_ends(model.graph())?;
         let (parameters, running) = tensors(model)?;
-        let by_name =
-            parameters.iter().enumerate().map(|(i, found)| (found.name.as_str(), i)).collect();
-        let estimates =
-            running.iter().enumerate().map(|(i, found)| (found.name.as_str(), i)).collect();
+        let by_key = parameters.iter().enumerate().map(|(i, found)| (found.key, i)).collect();
+        let estimates = running.iter().enumerate().map(|(i, found)| (found.node, i)).collect();
         let mut builder = Builder {
             graph: model.graph(),
             blocks,
             qat,
-            parameters: by_name,
+            parameters: by_key,
             running: estimates,
             layers: Vec::new(),
             float: Vec::new(),
@@ -159,34 +181,59 @@ impl Program {
     }
 }
 
+/// Checks that the network takes pictures and returns one value.
+fn check_ends(graph: &Graph) -> Result<()> {
+    let inputs: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
+    let outputs: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
+    for (what, names) in [("input", inputs), ("output", outputs)] {
+        if names.len() != 1 {
+            return Err(Error::layer(
+                graph.kind(),
+                format!(
+                    "training needs a network of one {what}, found {}: {}",
+                    names.len(),
+                    names.join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The parameters in PyTorch's order, and the running estimates.
 fn tensors(model: &FloatModel) -> Result<(Vec<Parameter>, Vec<Running>)> {
     let (mut parameters, mut running) = (Vec::new(), Vec::new());
     let graph = model.graph();
-    let value = |name: &str| {
-        let found = model.parameters().get(name);
-        let found = found.ok_or_else(|| Error::layer(name, "the model has no such parameter"))?;
-        Ok::<_, Error>(found.data().to_vec())
+    let estimate = |key: ParameterKey| {
+        let name = graph.parameter_name(key);
+        match model.parameter(key.0, key.1) {
+            Some(found) => Ok(Estimate { name, value: found.data().to_vec() }),
+            None => Err(no_such_parameter(graph, key)),
+        }
     };
-    for (name, parameter) in graph.parameters() {
-        let (layer, last) = name.rsplit_once('.').unwrap_or(("", &name));
-        let norm =
-            graph.find(layer).is_some_and(|id| matches!(graph.node(id).op, Op::BatchNorm(_)));
-        if parameter.trained {
-            let value = value(&name)?;
-            let role = match (norm, last) {
-                (true, _) => Role::BatchNorm,
-                (false, "weight") => Role::Weight,
-                (false, _) => Role::Bias,
+    for found in graph.parameters() {
+        let (key, shape) = (found.key, found.parameter.shape);
+        let (node, role) = key;
+        if role.is_trained() {
+            let Estimate { name, value } = estimate(key)?;
+            let norm = matches!(graph.node(node).op.training(), Training::BatchNorm { .. });
+            let group = match role {
+                _ if norm => ParameterGroup::BatchNorm,
+                Role::Weight => ParameterGroup::Weight,
+                _ => ParameterGroup::Bias,
             };
             let gradient = vec![0.0; value.len()];
-            parameters.push(Parameter { name, role, shape: parameter.shape, value, gradient });
-        } else if last == "running_mean" {
-            let (mean, var) = (value(&name)?, value(&format!("{layer}.running_var"))?);
-            running.push(Running { name: layer.to_owned(), mean, var });
+            parameters.push(Parameter { key, name, group, shape, value, gradient });
+        } else if role == Role::RunningMean {
+            let (mean, var) = (estimate(key)?, estimate((node, Role::RunningVar))?);
+            running.push(Running { node, mean, var });
         }
     }
     Ok((parameters, running))
+}
+
+fn no_such_parameter(graph: &Graph, key: ParameterKey) -> Error {
+    Error::layer(graph.parameter_name(key), "the model has no such parameter")
 }
 
 struct Builder<'a> {
@@ -194,8 +241,8 @@ struct Builder<'a> {
     graph: &'a Graph,
     blocks: &'a Blocks,
     qat: Option<&'a QatModel>,
-    parameters: HashMap<&'a str, usize>,
-    running: HashMap<&'a str, usize>,
+    parameters: HashMap<ParameterKey, usize>,
+    running: HashMap<NodeId, usize>,
     layers: Vec<Layer>,
     /// For every node of the fused graph, the layer whose output is its value.
     float: Vec<usize>,
@@ -209,7 +256,7 @@ impl Builder<'_> {
         let domain = self.domain(id);
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &input in &node.inputs {
-            let as_int8 = matches!(domain, Domain::Int8(_)) && !matches!(node.op, Op::QuantStub);
+            let as_int8 = matches!(domain, Domain::Int8(_)) && !matches!(node.op, Op::QuantStub(_));
             let rounds = as_int8 && self.domain(input) == Domain::Float;
             inputs.push(if rounds { self.rounded(input) } else { self.float[input.0] });
         }
@@ -221,7 +268,9 @@ impl Builder<'_> {
             return Ok(());
         }
         self.float.push(self.layers.len());
-        self.layers.push(Layer { name: node.name.clone(), node: id, inputs, core, epilogue });
+        let name = node.name.clone();
+        let moves_values = node.op.int8_rule() == Int8Rule::InputScale { rounds: false };
+        self.layers.push(Layer { name, node: id, inputs, core, epilogue, moves_values });
         Ok(())
     }
 
@@ -236,90 +285,90 @@ impl Builder<'_> {
         }
         let node = self.blocks.fused.node(id);
         let name = match node.op {
-            Op::Input => "quant".to_owned(),
+            Op::Input(_) => "quant".to_owned(),
             _ => format!("{}.quant", node.name),
         };
         let round = Round::Own(id);
         let epilogue = Epilogue { bias: None, norm: None, clamp: Clamp::NONE, round };
         let inputs = vec![self.float[id.0]];
-        self.layers.push(Layer { name, node: id, inputs, core: Core::Identity, epilogue });
+        let (core, moves_values) = (Core::Identity, false);
+        self.layers.push(Layer { name, node: id, inputs, core, epilogue, moves_values });
         self.int8.insert(id, self.layers.len() - 1);
         self.layers.len() - 1
     }
 
-    fn parameter(&self, layer: &str, name: &str) -> Result<usize> {
-        let name = format!("{layer}.{name}");
-        let found = self.parameters.get(name.as_str()).copied();
-        found.ok_or_else(|| Error::layer(name, "the model has no such parameter"))
+    fn parameter(&self, key: ParameterKey) -> Result<usize> {
+        self.parameters.get(&key).copied().ok_or_else(|| no_such_parameter(self.graph, key))
+    }
+
+    /// The first node of a block. The block's own operator may have gained a bias; this one has not.
+    fn first(&self, id: NodeId) -> NodeId {
+        self.blocks.members[id.0][0]
     }
 
     fn core(&self, id: NodeId, rounded: Option<NodeId>) -> Result<Core> {
-        // The fused node's own operator may have gained a bias; the first member has the original.
-        let first = self.graph.node(self.blocks.members[id.0][0]);
-        let product = |conv: Conv2d| {
-            let weight = self.parameter(&first.name, "weight")?;
-            Ok::<_, Error>(Core::Product(Product { conv, weight, rounded }))
-        };
-        Ok(match &first.op {
-            Op::Input => Core::Input,
-            Op::Conv2d(conv, _) => product(conv.clone())?,
-            Op::Linear(linear, _) => {
-                let conv = Conv2d::new(linear.in_features, linear.out_features, 1);
-                product(conv.bias(linear.bias))?
+        let first = self.first(id);
+        let node = self.graph.node(first);
+        Ok(match node.op.training() {
+            Training::Input => Core::Input,
+            Training::Identity | Training::BatchNorm { .. } => Core::Identity,
+            Training::Product(conv) => {
+                let weight = self.parameter((first, Role::Weight))?;
+                Core::Product(Product { conv, weight, rounded })
             }
-            Op::BatchNorm(_) | Op::Activation(_) | Op::QuantStub | Op::DeQuantStub => {
-                Core::Identity
+            Training::Dropout(p) => Core::Dropout(p),
+            Training::Function(gradient) => {
+                Core::Function(Function { op: node.op.clone(), gradient })
             }
-            Op::Dropout(dropout) if dropout.p == 0.0 => Core::Identity,
-            Op::Dropout(dropout) => Core::Dropout(dropout.p),
-            Op::Add(_) => Core::Add,
-            Op::Mul => Core::Mul,
-            Op::Cat => Core::Cat,
-            Op::MaxPool2d(pool) => Core::MaxPool2d(pool.geometry()),
-            Op::AdaptiveAvgPool2d(pool) => Core::AdaptiveAvgPool2d(pool.output_size),
-            Op::Mean => Core::AdaptiveAvgPool2d([1, 1]),
-            Op::Flatten => Core::Flatten,
-            Op::ZeroPad2d(pad) => Core::Pad(pad.padding()),
+            Training::Untrainable(reason) => {
+                let problem = format!("a {} cannot be trained: {reason}", node.op.kind());
+                return Err(Error::layer(&node.name, problem));
+            }
         })
     }
 
     fn epilogue(&self, id: NodeId, folded: bool, domain: Domain) -> Result<Epilogue> {
-        let members = &self.blocks.members[id.0];
-        let first = self.graph.node(members[0]);
-        let bias = match &first.op {
-            Op::Conv2d(conv, _) => conv.bias,
-            Op::Linear(linear, _) => linear.bias,
-            _ => false,
+        let first = self.first(id);
+        let bias = match self.graph.node(first).op.training() {
+            Training::Product(conv) if conv.bias => Some(self.parameter((first, Role::Bias))?),
+            _ => None,
         };
-        let bias = if bias { Some(self.parameter(&first.name, "bias")?) } else { None };
         let mut norm = None;
-        for member in members.iter().map(|&member| self.graph.node(member)) {
-            if let Op::BatchNorm(bn) = &member.op {
-                let missing = || Error::layer(&member.name, "it has no running estimates");
+        for &member in &self.blocks.members[id.0] {
+            let node = self.graph.node(member);
+            if let Training::BatchNorm { eps, momentum } = node.op.training() {
+                let missing = || Error::layer(&node.name, "it has no running estimates");
                 norm = Some(Norm {
-                    gamma: self.parameter(&member.name, "weight")?,
-                    beta: self.parameter(&member.name, "bias")?,
-                    running: *self.running.get(member.name.as_str()).ok_or_else(missing)?,
-                    eps: bn.eps,
-                    momentum: bn.momentum,
+                    gamma: self.parameter((member, Role::Weight))?,
+                    beta: self.parameter((member, Role::Bias))?,
+                    running: *self.running.get(&member).ok_or_else(missing)?,
+                    eps,
+                    momentum,
                     folded,
                 });
             }
         }
-        let fused = &self.blocks.fused.node(id).op;
-        let clamp = match fused {
-            Op::Activation(activation) => Some(*activation),
-            _ => fused.fused_activation(),
-        };
-        let round = match domain {
-            Domain::Float => Round::None,
-            Domain::Int8(source) if source == id => Round::Own(id),
+        let op = &self.blocks.fused.node(id).op;
+        let clamp = Activation::clamp(op.activation());
+        let round = match (domain, op.int8_rule()) {
+            (Domain::Float, _) => Round::None,
+            (Domain::Int8(source), _) if source == id => self.scale_of(id, Round::Own(id)),
             // Of the operators that keep their input's scale, these leave its grid.
-            Domain::Int8(source) => match fused {
-                Op::Activation(_) | Op::Mean | Op::AdaptiveAvgPool2d(_) => Round::Shared(source),
-                _ => Round::None,
-            },
+            (Domain::Int8(source), Int8Rule::InputScale { rounds: true }) => {
+                self.scale_of(source, Round::Shared(source))
+            }
+            (Domain::Int8(_), _) => Round::None,
         };
-        Ok(Epilogue { bias, norm, clamp: crate::runtime::clamp_of(clamp), round })
+        Ok(Epilogue { bias, norm, clamp, round })
+    }
+
+    /// The rounding to the scale of the layer at `source`: fixed, or else `observed` there.
+    fn scale_of(&self, source: NodeId, observed: Round) -> Round {
+        match self.blocks.fused.node(source).op.int8_rule() {
+            Int8Rule::FixedScale { scale, zero_point } => {
+                Round::Fixed(QParams { scale, zero_point: zero_point.into() })
+            }
+            _ => observed,
+        }
     }
 }

@@ -3,39 +3,53 @@
 use std::ops::Range;
 
 use super::layers::{Core, Layer, Program};
-use crate::error::{Error, Result};
-use crate::runtime::memory::{Lifetime, place};
-use crate::graph::Graph;
+use crate::error::Result;
+use crate::graph::{Graph, LayerShape};
+use crate::ops::kernel::Shapes;
+use crate::ops::layout::in_memory_order;
+use crate::runtime::memory::{Layout, Lifetime, place};
 
-/// The shape of a layer's output.
+/// The shape of a layer's output as it lies in memory: of four axes channels last, of others in
+/// their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) batch: usize,
-    /// Rows and columns; 1x1 for `[N, C]`.
+    /// Rows and columns of `[N, C, H, W]`; 1x1 of others.
     pub(super) size: [usize; 2],
+    /// The last axis in memory.
     pub(super) channels: usize,
-    /// Whether it is `[N, C]`.
-    pub(super) flat: bool,
+    /// What all other axes hold together, the batch among them.
+    pub(super) pixels: usize,
 }
 
 impl Shape {
     fn of(shape: &[usize]) -> Self {
-        match *shape {
-            [batch, channels, h, w] => Self { batch, size: [h, w], channels, flat: false },
-            [batch, channels] => Self { batch, size: [1, 1], channels, flat: true },
-            _ => unreachable!("values have two or four dimensions"),
-        }
-    }
-
-    /// Pixels of the whole batch.
-    pub(super) fn pixels(self) -> usize {
-        self.batch * self.size[0] * self.size[1]
+        let size = match *shape {
+            [_, _, h, w] => [h, w],
+            _ => [1, 1],
+        };
+        let batch = shape.first().copied().unwrap_or(1);
+        // A value of the batch alone has one channel.
+        let channels = in_memory_order(shape).get(1..).and_then(<[usize]>::last).map_or(1, |&c| c);
+        let pixels = shape.iter().product::<usize>() / channels;
+        Self { batch, size, channels, pixels }
     }
 
     /// Values of the whole batch.
     pub(super) fn len(self) -> usize {
-        self.pixels() * self.channels
+        self.pixels * self.channels
     }
+}
+
+/// The shapes of a layer for a batch of one, as kernels want them.
+fn shapes_of_one(layer: &Layer, layers: &[Layer], inferred: &[LayerShape]) -> Shapes {
+    let of = |layer: &Layer| {
+        let mut shape = inferred[layer.node.0].shape.clone();
+        shape[0] = 1;
+        shape
+    };
+    let inputs = layer.inputs.iter().map(|&input| of(&layers[input])).collect();
+    Shapes { inputs, output: of(layer) }
 }
 
 /// Where a value lies.
@@ -86,6 +100,10 @@ pub(super) struct Plan {
     /// `[N, C, H, W]` of the pictures.
     pub(super) pictures: [usize; 4],
     pub(super) shapes: Vec<Shape>,
+    /// The shapes of inputs and output of every layer, for a batch of one.
+    pub(super) shapes_of_one: Vec<Shapes>,
+    /// The shape of the network's output.
+    pub(super) output_shape: Vec<usize>,
     /// For every layer with an epilogue, what that is applied to.
     pub(super) raw: Vec<Option<Place>>,
     pub(super) output: Vec<Output>,
@@ -117,6 +135,7 @@ enum Gradient {
 struct Planner<'a> {
     layers: &'a [Layer],
     shapes: &'a [Shape],
+    shapes_of_one: &'a [Shapes],
     consumers: Vec<Vec<usize>>,
     buffers: Vec<Lifetime>,
     raw: Vec<Option<Planned>>,
@@ -127,16 +146,10 @@ impl Plan {
     pub(super) fn new(net: &Program, graph: &Graph, pictures: [usize; 4]) -> Result<Self> {
         let inferred = graph.infer(&pictures)?;
         let layers = net.layers.as_slice();
-        for layer in layers {
-            let shape = &inferred[layer.node.0].shape;
-            if !matches!(shape.len(), 2 | 4) {
-                let problem =
-                    format!("expected a value of two or four dimensions, found {shape:?}");
-                return Err(Error::shape(&layer.name, problem));
-            }
-        }
         let shapes: Vec<Shape> =
             layers.iter().map(|layer| Shape::of(&inferred[layer.node.0].shape)).collect();
+        let shapes_of_one: Vec<Shapes> =
+            layers.iter().map(|layer| shapes_of_one(layer, layers, &inferred)).collect();
         let mut consumers = vec![Vec::new(); layers.len()];
         for (index, layer) in layers.iter().enumerate() {
             for &input in &layer.inputs {
@@ -146,6 +159,7 @@ impl Plan {
         let planner = Planner {
             layers,
             shapes: &shapes,
+            shapes_of_one: &shapes_of_one,
             consumers,
             buffers: Vec::new(),
             raw: Vec::with_capacity(layers.len()),
@@ -186,7 +200,9 @@ impl Plan {
                 .collect(),
             summed_by_consumer,
             total: layout.total,
+            output_shape: inferred[layers[net.output].node.0].shape.clone(),
             shapes,
+            shapes_of_one,
         })
     }
 }
@@ -196,7 +212,7 @@ type Planning = (
     Vec<Option<Planned>>,
     Vec<Option<(Buffer, Buffer, Vec<Gradient>)>>,
     Vec<bool>,
-    crate::runtime::memory::Layout,
+    Layout,
 );
 
 impl Planner<'_> {
@@ -356,10 +372,16 @@ impl Planner<'_> {
         gradients: &[Option<Buffer>],
     ) -> bool {
         let layer = &self.layers[index];
-        match layer.core {
-            Core::Identity => {}
-            Core::Add if layer.inputs[0] != layer.inputs[1] => {}
-            _ => return false,
+        let shares = match &layer.core {
+            Core::Identity => true,
+            Core::Function(function) => {
+                let once = layer.inputs.iter().filter(|&&other| other == input).count() == 1;
+                once && function.gradient.passes_gradient(&self.shapes_of_one[index])
+            }
+            Core::Input | Core::Product(_) | Core::Dropout(_) => false,
+        };
+        if !shares {
+            return false;
         }
         // Nobody may add to the gradient of one value before that of another was read.
         let adds_late = |added: usize, other: usize| {
