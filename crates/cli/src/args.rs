@@ -1,24 +1,11 @@
-//! The arguments, and the groups of them that several commands share.
+//! The groups of arguments that several commands share.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::Args;
 use posterize::runtime::Options;
 
-use crate::{commands::Command, error::Result};
-
-/// Turns a trained float image classifier into a small, fast int8 one, and proves that it is still
-/// as accurate.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-
-    /// Print one JSON object on stdout instead of text and tables
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-}
+use crate::error::Result;
 
 /// Where fetched files lie, and whether the network may be used to bring more.
 #[derive(Args, Clone, Debug, Default)]

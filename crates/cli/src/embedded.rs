@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    io::{Cursor, Read},
     path::{Path, PathBuf},
 };
 
 use posterize::{Error, StateDict};
 use tempfile::TempDir;
+use zip::{ZipArchive, result::ZipResult};
 
 use crate::error::Result;
 
@@ -19,10 +21,9 @@ pub(crate) const WEIGHTS_NAME: &str = "embedded/fashion_mobilenet_v2.safetensors
 pub(crate) const TRAIN: &str = "embedded/train";
 pub(crate) const VAL: &str = "embedded/val";
 
-const WEIGHTS: &[u8] = include_bytes!("../../../embedded/fashion_mobilenet_v2.safetensors");
-const CLASSES: &[u8] = include_bytes!("../../../embedded/classes.txt");
-/// As `build.rs` packs them.
-const PICTURES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pictures.bin"));
+const WEIGHTS: &[u8] = include_bytes!("../embedded/fashion_mobilenet_v2.safetensors");
+/// `train/`, `val/` and `classes.txt`, as `embedded/prepare.py` writes them.
+const PICTURES: &[u8] = include_bytes!("../embedded/pictures.zip");
 
 /// The network's trained weights.
 pub(crate) fn weights() -> Result<StateDict> {
@@ -48,10 +49,10 @@ impl Pictures {
             fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
             Ok(fs::write(path, content).map_err(Error::io(path, "write"))?)
         };
-        for (name, content) in packed(PICTURES) {
-            write(&folder.path().join(name), content)?;
+        for file in archived(PICTURES) {
+            let (name, content) = file.expect("an archive of prepare.py");
+            write(&folder.path().join(name), &content)?;
         }
-        write(&folder.path().join(crate::fetch::CLASSES_FILE), CLASSES)?;
         Ok(Self { folder })
     }
 
@@ -66,25 +67,25 @@ impl Pictures {
     }
 }
 
-/// The paths and contents of what `build.rs` packed.
-fn packed(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-    let mut part = move || {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let (part, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
-        bytes = rest;
-        Some(part)
-    };
-    std::iter::from_fn(move || {
-        let name = std::str::from_utf8(part()?).expect("build.rs packs paths as text");
-        Some((name, part()?))
+/// The paths and contents of the files in a zip archive, in its order.
+fn archived(archive: &[u8]) -> impl Iterator<Item = ZipResult<(String, Vec<u8>)>> {
+    let mut archive = ZipArchive::new(Cursor::new(archive)).expect("a zip archive");
+    (0..archive.len()).map(move |index| {
+        let mut file = archive.by_index(index)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok((file.name()?.into_owned(), content))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use posterize::{data::ImageFolder, models};
+    use std::fmt::Write as _;
 
-    use super::{MODEL, Pictures, WEIGHTS, weights};
+    use posterize::{data::ImageFolder, models};
+    use sha2::{Digest, Sha256};
+
+    use super::{MODEL, PICTURES, Pictures, WEIGHTS, archived, weights};
 
     #[test]
     fn the_weights_fit_the_network_and_are_small() {
@@ -93,28 +94,40 @@ mod tests {
         assert!(WEIGHTS.len() <= 2_000_000, "{}", WEIGHTS.len());
     }
 
+    /// The accuracies in the documentation are those of these pictures.
     #[test]
-    fn pictures_are_unpacked_as_they_are_in_the_repository_and_removed() {
+    fn the_archive_holds_the_pictures_that_were_measured() {
+        let mut digest = Sha256::new();
+        for file in archived(PICTURES) {
+            let (name, content) = file.unwrap();
+            digest.update(name);
+            digest.update(content);
+        }
+        let mut digits = String::new();
+        for byte in digest.finalize() {
+            write!(digits, "{byte:02x}").unwrap();
+        }
+        assert_eq!(digits, "b3a3ce59ac20d607d4dc358a7e5038fdeda1343adbbb8ca3a5a99c1f40ecc956");
+    }
+
+    #[test]
+    fn pictures_are_unpacked_by_class_and_removed() {
         let pictures = Pictures::unpack().unwrap();
-        let embedded = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../embedded");
-        for (unpacked, name, count) in
-            [(pictures.train(), "train", 1200), (pictures.val(), "val", 1000)]
-        {
-            let file = pictures.val().parent().unwrap().join("classes.txt");
-            let found = ImageFolder::open(&unpacked, Some(&file)).unwrap();
-            let original = ImageFolder::open(embedded.join(name), None).unwrap();
-            assert_eq!((found.len(), original.len()), (count, count));
+        let classes = pictures.val().parent().unwrap().join("classes.txt");
+        for (split, of_each) in [(pictures.train(), 120), (pictures.val(), 100)] {
+            let named = ImageFolder::open(&split, Some(&classes)).unwrap();
+            let numbered = ImageFolder::open(&split, None).unwrap();
             // Numbered folders sort as the classes do.
-            let folders = |folder: &ImageFolder| -> Vec<String> {
-                folder.classes().iter().map(|class| class.folder.clone()).collect()
-            };
-            assert_eq!(folders(&found), folders(&original));
-            for (found, original) in found.samples().iter().zip(original.samples()) {
-                assert_eq!(found.label, original.label);
-                assert_eq!(
-                    std::fs::read(&found.path).unwrap(),
-                    std::fs::read(&original.path).unwrap()
-                );
+            assert_eq!(named.classes().len(), 10);
+            for (label, (named, numbered)) in
+                named.classes().iter().zip(numbered.classes()).enumerate()
+            {
+                assert_eq!(named.folder, numbered.folder);
+                assert!(named.folder.starts_with(&format!("{label}_")), "{}", named.folder);
+            }
+            for label in 0..10 {
+                let samples = named.samples().iter().filter(|sample| sample.label == label);
+                assert_eq!(samples.count(), of_each, "{} class {label}", split.display());
             }
         }
         let gone = pictures.val();

@@ -15,7 +15,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{args::Cli, ui::Ui};
+use crate::{commands::Command, ui::Ui};
+
+/// Turns a trained float image classifier into a small, fast int8 one, and proves that it is still
+/// as accurate.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON object on stdout instead of text and tables
+    #[arg(long, global = true)]
+    json: bool,
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

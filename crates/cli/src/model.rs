@@ -8,7 +8,8 @@ use posterize::{
     data::{Class, Preprocessing},
     runtime::{Engine, Options, compile},
     format::SavedModel,
-    graph::{Activation, Graph, ModuleTree},
+    graph::{Graph, ModuleTree},
+    ops::Activation,
     models::{self, Config},
     quantization::QuantizedModel,
 };
@@ -234,7 +235,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     fn of_file(file: &str, saved: SavedModel) -> Result<Self> {
-        let SavedModel { name, model, preprocessing, classes } = saved;
+        let SavedModel { name, model, preprocessing, classes, .. } = saved;
         let preprocessing = preprocessing.ok_or_else(|| {
             CliError::Usage(format!(
                 "{file}: it was saved without the preprocessing of its pictures; save it with one \

@@ -20,3 +20,8 @@ mod workers;
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;
+
+/// The README's example runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,6 +11,7 @@ pub mod data;
 pub mod error;
 mod evaluate;
 pub mod runtime;
+#[cfg(any())]
 pub mod format;
 pub mod graph;
 pub mod metrics;
@@ -20,16 +21,19 @@ pub mod nn;
 pub mod ops;
 pub mod quantization;
 pub mod tensor;
+#[cfg(any())]
 pub mod training;
 
 pub use checkpoint::StateDict;
 pub use compare::{LayerError, compare};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use model::{Architecture, FloatModel};
-pub use tensor::{MemoryFormat, Tensor};
+pub use quantization::QuantizedModel;
+pub use runtime::{Engine, compile};
+pub use tensor::{MemoryFormat, Tensor, TensorView};
 
 /// The README's example compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

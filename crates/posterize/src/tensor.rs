@@ -52,15 +52,8 @@ impl Tensor {
     }
 
     fn with_format(shape: Vec<usize>, format: MemoryFormat, data: Vec<f32>) -> Result<Self> {
-        let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-        if expected == Some(data.len()) {
-            Ok(Self { shape, format, data })
-        } else {
-            Err(Error::shape(
-                "tensor",
-                format!("shape {shape:?} does not hold {} values", data.len()),
-            ))
-        }
+        check_len(&shape, &data)?;
+        Ok(Self { shape, format, data })
     }
 
     /// A contiguous tensor of zeros.
@@ -105,6 +98,11 @@ impl Tensor {
         self.data
     }
 
+    /// A view of its values.
+    pub fn view(&self) -> TensorView<'_> {
+        TensorView { shape: &self.shape, format: self.format, data: &self.data }
+    }
+
     /// The tensor itself where it is channels last, else a copy that is.
     pub(crate) fn channels_last_or_copy(&self) -> Cow<'_, Self> {
         match self.format {
@@ -146,6 +144,69 @@ impl Tensor {
     pub fn reshape(&self, shape: impl Into<Vec<usize>>) -> Result<Self> {
         Self::new(shape, self.to_format(MemoryFormat::Contiguous).data)
     }
+}
+
+/// A view of a dense f32 tensor in somebody else's memory.
+///
+/// ```
+/// use posterize::TensorView;
+///
+/// let values = [1.0, 2.0, 3.0, 4.0];
+/// let view = TensorView::new(&[1, 4], &values)?;
+/// assert_eq!(view.shape(), [1, 4]);
+/// assert!(TensorView::new(&[1, 3], &values).is_err());
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TensorView<'a> {
+    shape: &'a [usize],
+    format: MemoryFormat,
+    data: &'a [f32],
+}
+
+impl<'a> TensorView<'a> {
+    /// A contiguous view of `shape` over `data`.
+    ///
+    /// # Errors
+    /// `data` has another number of values than `shape`.
+    pub fn new(shape: &'a [usize], data: &'a [f32]) -> Result<Self> {
+        check_len(shape, data)?;
+        Ok(Self { shape, format: MemoryFormat::Contiguous, data })
+    }
+
+    /// A view of shape `[n, c, h, w]` over values that lie as N, H, W, C.
+    ///
+    /// # Errors
+    /// `data` has another number of values than the shape.
+    pub fn channels_last(shape: &'a [usize; 4], data: &'a [f32]) -> Result<Self> {
+        check_len(shape, data)?;
+        Ok(Self { shape, format: MemoryFormat::ChannelsLast, data })
+    }
+
+    /// The shape, as PyTorch writes it.
+    pub fn shape(&self) -> &'a [usize] {
+        self.shape
+    }
+
+    /// How the values lie in memory.
+    pub fn format(&self) -> MemoryFormat {
+        self.format
+    }
+
+    /// The values as they lie in memory.
+    pub fn data(&self) -> &'a [f32] {
+        self.data
+    }
+}
+
+/// Checks that there are as many values as a shape has.
+fn check_len(shape: &[usize], data: &[f32]) -> Result<()> {
+    let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    if expected == Some(data.len()) {
+        return Ok(());
+    }
+    let problem = format!("shape {shape:?} does not hold {} values", data.len());
+    Err(Error::shape("tensor", problem))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod nets;
 use std::time::Duration;
 
 use nets::{mobilenet, others, pixels, preprocessed, preprocessing, quantized};
-use posterize::runtime::{Compile, Engine, Input, Options, compile};
+use posterize::runtime::{Engine, Input, Model, Options, compile};
 use posterize::{MemoryFormat, Tensor};
 
 #[global_allocator]
@@ -29,10 +29,11 @@ fn allocations(wanted: u64, work: &mut dyn FnMut()) -> u64 {
     found / TIMES
 }
 
-fn check<M: Compile>(name: &str, model: &M) {
+fn check(name: &str, model: impl Into<Model>) {
+    let model = model.into();
     for (threads, batch) in [(1, 1), (1, 3), (2, 1), (2, 3)] {
-        let options = Options { batch, ..Options::new(threads).unwrap() };
-        let mut engine = compile(model, options.pictures(&preprocessing())).unwrap();
+        let options = Options::new(threads).unwrap().batch(batch);
+        let mut engine = compile(model.clone(), options.pictures(&preprocessing())).unwrap();
         let pixels = pixels(batch, 1);
         let last = preprocessed(&pixels);
         let first = last.to_format(MemoryFormat::Contiguous);

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use posterize::ops::Role;
 use posterize::ops::Activation;
 use posterize::models::{self, Config};
 
@@ -30,9 +31,10 @@ fn parameters_have_the_names_shapes_and_order_of_pytorch() {
             .graph()
             .parameters()
             .iter()
-            .map(|(key, parameter)| {
-                let sizes: Vec<String> = parameter.shape.iter().map(usize::to_string).collect();
-                format!("{key} {}", sizes.join("x"))
+            .map(|found| {
+                let shape = found.parameter.shape.iter();
+                let sizes: Vec<String> = shape.map(usize::to_string).collect();
+                format!("{} {}", found.name, sizes.join("x"))
             })
             .collect();
         assert_same_text(name, &found.join("\n"), &golden(&format!("keys/{name}.txt")));
@@ -92,7 +94,7 @@ fn fresh_weights_are_as_torchvision_draws_them() {
     let architecture = models::mobilenet_v2(&Config::default()).unwrap();
     let model = architecture.init(7);
     let std = |layer: &str| {
-        let data = model.parameter(layer, "weight").unwrap().data();
+        let data = model.parameter_named(&format!("{layer}.weight")).unwrap().data();
         let mean = data.iter().sum::<f32>() / data.len() as f32;
         assert!(mean.abs() < 0.02, "{layer}: mean {mean}");
         (data.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / data.len() as f32).sqrt()
@@ -103,18 +105,18 @@ fn fresh_weights_are_as_torchvision_draws_them() {
     assert!(close(std("features.2.conv.1.0"), (2.0f32 / (96.0 * 9.0)).sqrt()));
     assert!(close(std("features.18.0"), (2.0f32 / 1280.0).sqrt()));
     assert!(close(std("classifier.1"), 0.01));
-    let all = |name: &str, value: f32| {
-        let mut of_that_name = model.parameters().iter().filter(|(key, _)| key.ends_with(name));
-        of_that_name.all(|(_, tensor)| tensor.data().iter().all(|&x| x == value))
+    let all = |role: Role, value: f32| {
+        let mut of_that_role = model.parameters().iter().filter(|(key, _)| key.1 == role);
+        of_that_role.all(|(_, tensor)| tensor.data().iter().all(|&x| x == value))
     };
-    assert!(all(".bias", 0.0) && all(".running_mean", 0.0) && all(".running_var", 1.0));
-    assert!(model.parameter("features.0.1", "weight").unwrap().data().iter().all(|&x| x == 1.0));
+    assert!(all(Role::Bias, 0.0) && all(Role::RunningMean, 0.0) && all(Role::RunningVar, 1.0));
+    assert!(model.parameter_named("features.0.1.weight").unwrap().data().iter().all(|&x| x == 1.0));
 
     assert_eq!(architecture.init(7).parameters(), model.parameters());
     let other = architecture.init(8);
     assert_ne!(
-        other.parameter("features.0.0", "weight"),
-        model.parameter("features.0.0", "weight")
+        other.parameter_named("features.0.0.weight"),
+        model.parameter_named("features.0.0.weight")
     );
 }
 

@@ -2,8 +2,8 @@
 
 use posterize::runtime::{Options, compile};
 use posterize::graph::NodeId;
-use posterize::ops::{Activation, BatchNorm, Conv2d, Padding};
-use posterize::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Padding};
+use posterize::nn::{Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
 use posterize::{Architecture, Tensor};
 

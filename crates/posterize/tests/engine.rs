@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nets::{SIDE, mobilenet, others, pixels, preprocessed, preprocessing, quantized};
 use posterize::data::{Picture, PixelBatch, Preprocessing, load_picture};
-use posterize::runtime::{Compile, Engine, Input, Normalize, Options, compile};
+use posterize::runtime::{Engine, Input, Model, Normalize, Options, compile};
 use posterize::{Error, MemoryFormat, Tensor};
 
 fn options(threads: usize) -> Options {
@@ -147,7 +147,7 @@ fn profiles_name_every_step_and_what_pixels_cost() {
 }
 
 #[track_caller]
-fn refused<M: Compile>(model: &M, options: Options) -> String {
+fn refused(model: impl Into<Model>, options: Options) -> String {
     match compile(model, options) {
         Ok(_) => panic!("{options:?} is accepted"),
         Err(error) => error.to_string(),
@@ -158,16 +158,16 @@ fn refused<M: Compile>(model: &M, options: Options) -> String {
 fn what_cannot_be_run_is_refused_and_the_engine_lives_on() {
     let model = others();
     let one = Options::new(1).unwrap();
-    let message = refused(&model, Options { threads: 0, ..one });
+    let message = refused(&model, one.threads(0));
     assert_eq!(message, "threads is 0; it must be at least 1");
-    let message = refused(&model, Options { batch: 0, ..one });
+    let message = refused(&model, one.batch(0));
     assert_eq!(message, "batch is 0; it must be at least 1");
-    let message = refused(&model, Options { picture: Some([4, 32, 32]), ..one });
+    let message = refused(&model, one.picture([4, 32, 32]));
     assert!(message.starts_with("stem.1: expected 3 channels, found 4"), "{message}");
     let flat = Normalize { mean: [0.0; 3], std: [1.0, 0.0, 1.0] };
-    let message = refused(&model, Options { normalize: Some(flat), ..one });
+    let message = refused(&model, one.normalize(flat));
     assert!(message.starts_with("normalization with mean [0.0, 0.0, 0.0], std"), "{message}");
-    let huge = Options { batch: usize::MAX / 2, ..one.pictures(&Preprocessing::imagenet()) };
+    let huge = one.pictures(&Preprocessing::imagenet()).batch(usize::MAX / 2);
     assert!(refused(&model, huge).ends_with("is too large"));
 
     let mut engine = compile(&model, options(1)).unwrap();
@@ -189,7 +189,7 @@ fn what_cannot_be_run_is_refused_and_the_engine_lives_on() {
     fails(
         (&Tensor::zeros([3, SIDE, SIDE])).into(),
         10,
-        "tensor: expected [N, C, H, W], found [3, 40, 40]",
+        "stem.0: expected an input [N, C, H, W], found [3, 40, 40]",
     );
     let mut tensors_only = compile(&model, one).unwrap();
     let message = tensors_only.run(&good).unwrap_err().to_string();

@@ -78,9 +78,9 @@ fn fill(architecture: &Architecture) -> FloatModel {
         .graph()
         .parameters()
         .into_iter()
-        .map(|(name, parameter)| {
-            let tensor = value(&name, &parameter.shape);
-            (name, Arc::new(tensor))
+        .map(|found| {
+            let tensor = value(&found.name, &found.parameter.shape);
+            (found.key, Arc::new(tensor))
         })
         .collect();
     FloatModel::new(architecture.graph().clone(), parameters).unwrap()

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use posterize::data::{ImageFolder, Loader};
 use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::models::{self, Config};
-use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::quantization::{ObserverSpec, QConfig, QConfigMapping, QatModel};
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
 use posterize::{Architecture, StateDict, Tensor};
@@ -33,8 +33,8 @@ impl Module for Block {
         let y = cx.call("body", &body, x);
         let y = cx.functional("skip_add", Add::new(), &[x, y]);
         let x = cx.cat(&[x, y]);
-        let x = cx.call("pool", &MaxPool2d { kernel_size: 2, stride: 2, padding: 0 }, x);
-        let x = cx.call("average", &AdaptiveAvgPool2d { output_size: [2, 2] }, x);
+        let x = cx.call("pool", &MaxPool2d::new(2), x);
+        let x = cx.call("average", &AdaptiveAvgPool2d::new([2, 2]), x);
         let x = cx.call("flatten", &Flatten, x);
         cx.call("classifier", &Linear::new(64, 10), x)
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use posterize::checkpoint::StateTensor;
 use posterize::runtime::Options;
-use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
-use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
 use posterize::{Architecture, FloatModel, StateDict, Tensor};
@@ -93,7 +93,7 @@ impl Module for Edges {
 
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
         let conv = Conv2d::new(3, 4, 3).stride(2).dilation(2).padding(Padding::all(2));
-        let pool = MaxPool2d { kernel_size: 2, stride: 1, padding: 0 };
+        let pool = MaxPool2d::new(2).stride(1);
         let x = cx.call("first", &BatchNorm::two_d(3), x);
         let x = cx.call("conv", &conv, x);
         let x = cx.call("norm", &BatchNorm::two_d(4), x);
@@ -168,8 +168,10 @@ fn assert_near<'a>(
     assert_eq!(seen, expected.len(), "{what}: {:?}", expected.keys());
 }
 
-fn parameters(model: &FloatModel) -> impl Iterator<Item = (&str, &[f32])> {
-    model.parameters().iter().map(|(name, tensor)| (name.as_str(), tensor.data()))
+fn parameters(model: &FloatModel) -> impl Iterator<Item = (String, &[f32])> {
+    let values = model.parameters();
+    let named = model.graph().parameters().into_iter();
+    named.map(move |found| (found.name, values[&found.key].data()))
 }
 
 fn trains_as_pytorch(name: &str) {

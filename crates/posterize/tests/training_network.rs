@@ -1,8 +1,8 @@
 //! Reverse mode over every operator: gradients, threads, resuming, errors.
 
 use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding, ZeroPad2d};
-use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding, ZeroPad2d};
+use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{CrossEntropy, Network, NetworkState, NetworkValues};
 use posterize::{Architecture, FloatModel, Tensor};
@@ -19,7 +19,7 @@ impl Module for Everything {
 
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
         let stem = Sequential::new()
-            .then(ZeroPad2d { left: 0, right: 1, top: 1, bottom: 0 })
+            .then(ZeroPad2d::new([0, 1, 1, 0]))
             .then(Conv2d::new(3, 8, 3).stride(2).bias(false))
             .then(BatchNorm::two_d(8))
             .then(Activation::ReLU6);
@@ -42,10 +42,10 @@ impl Module for Everything {
         let z = cx.add(z, y);
         let z = cx.call("relu", &Activation::ReLU6, z);
         let z = cx.cat(&[z, wide, x]);
-        let z = cx.call("pool", &MaxPool2d { kernel_size: 3, stride: 2, padding: 1 }, z);
-        let z = cx.call("average", &AdaptiveAvgPool2d { output_size: [2, 2] }, z);
+        let z = cx.call("pool", &MaxPool2d::new(3).stride(2).padding(1), z);
+        let z = cx.call("average", &AdaptiveAvgPool2d::new([2, 2]), z);
         let z = cx.call("flatten", &Flatten, z);
-        let z = cx.call("dropout", &Dropout { p: self.dropout }, z);
+        let z = cx.call("dropout", &Dropout::new(self.dropout), z);
         let z = cx.call("linear", &Linear::new(32 * 4, 16), z);
         let z = cx.call("norm", &BatchNorm::one_d(16), z);
         let z = cx.call("last", &Activation::ReLU, z);
@@ -57,7 +57,8 @@ fn model(dropout: f32) -> FloatModel {
     let model = Architecture::trace(&Everything { dropout }).unwrap().init(3);
     // Fresh batch norms are the identity; these are not.
     let mut state = model.parameters().clone();
-    for (name, tensor) in &mut state {
+    for (key, tensor) in &mut state {
+        let name = model.graph().parameter_name(*key);
         let mut values = numbers(tensor.data().len(), name.len() as u32);
         if name.ends_with("running_var") || name.ends_with("norm.weight") {
             for x in &mut values {

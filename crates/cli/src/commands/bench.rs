@@ -3,13 +3,14 @@
 mod compare;
 mod flame;
 mod per_layer;
+mod times;
 
 use std::{fmt, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::{compare::Comparison, per_layer::PerLayer};
+use self::{compare::Comparison, per_layer::PerLayer, times::Times};
 use crate::{
     args::ThreadArgs,
     error::Result,
@@ -81,30 +82,6 @@ struct Report {
     compared: Option<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per_layer: Option<PerLayer>,
-}
-
-/// One network's, in milliseconds per picture.
-#[derive(Debug, Serialize)]
-struct Times {
-    model: String,
-    precision: &'static str,
-    median_ms: f64,
-    min_ms: f64,
-    p99_ms: f64,
-    images_per_second: f64,
-}
-
-impl Times {
-    fn new(model: &Loaded, mut times: Vec<f64>) -> Self {
-        Self {
-            model: model.name.clone(),
-            precision: model.precision(),
-            images_per_second: 1e3 * times.len() as f64 / times.iter().sum::<f64>(),
-            median_ms: timing::percentile(&mut times, 0.5),
-            min_ms: timing::percentile(&mut times, 0.0),
-            p99_ms: timing::percentile(&mut times, 0.99),
-        }
-    }
 }
 
 impl Bench {

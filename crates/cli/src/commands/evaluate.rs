@@ -113,7 +113,7 @@ impl Evaluate {
         };
         let size = loaded.preprocessing.crop;
         let batch = usize::from(self.batch_size);
-        let mut engine = loaded.engine(Options { batch, ..options })?;
+        let mut engine = loaded.engine(options.batch(batch))?;
         let outputs = engine.output_shape([1, 3, size, size])?.iter().product();
         let folder = pictures::open(&data, self.classes.as_deref(), &loaded.classes, outputs)?;
 

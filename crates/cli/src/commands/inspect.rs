@@ -1,6 +1,7 @@
 //! `posterize inspect MODEL [PATH]`.
 
 mod against;
+mod module_path;
 mod plan;
 mod quantized;
 
@@ -10,7 +11,8 @@ use clap::Args;
 use posterize::{
     Architecture,
     format::SavedModel,
-    graph::{Graph, LayerShape, Node, Op},
+    graph::{Graph, LayerShape, Node},
+    ops::Op,
 };
 use serde::Serialize;
 
@@ -20,6 +22,8 @@ use crate::{
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
 };
+
+use module_path::is_below;
 
 /// Prints a network as PyTorch prints it, then what each layer puts out, holds and costs.
 ///
@@ -175,7 +179,7 @@ impl Inspect {
             .nodes()
             .iter()
             .zip(shapes)
-            .filter(|(node, _)| !matches!(node.op, Op::Input) && is_below(path, &node.name))
+            .filter(|(node, _)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
             .map(|(node, shape)| layer(node, shape))
             .collect();
         Ok(Report {
@@ -191,14 +195,8 @@ impl Inspect {
     }
 }
 
-/// Whether the layer `name` is the module `path`, or a part of it.
-fn is_below(path: &str, name: &str) -> bool {
-    path.is_empty()
-        || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 fn layer(node: &Node, shape: LayerShape) -> Layer {
-    let trained = node.op.parameters().into_iter().filter(|parameter| parameter.trained);
+    let trained = node.op.parameters().into_iter().filter(|found| found.role.is_trained());
     Layer {
         name: node.name.clone(),
         r#type: node.op.kind(),
@@ -243,19 +241,5 @@ impl fmt::Display for Report {
             si(self.parameters),
             si(self.multiply_adds),
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_below;
-
-    #[test]
-    fn a_path_holds_whole_names_only() {
-        assert!(is_below("", "features.1"));
-        assert!(is_below("features.1", "features.1"));
-        assert!(is_below("features.1", "features.1.conv"));
-        assert!(!is_below("features.1", "features.10"));
-        assert!(!is_below("features.1", "features"));
     }
 }

@@ -202,8 +202,10 @@ impl Quantize {
             .map(|layer| FloatLayer { name: layer.name, r#type: layer.kind, reason: layer.reason })
             .collect();
         let int8_layers = model.layers().len();
-        let preprocessing = Some(preprocessing);
-        let saved = SavedModel { name: name.clone(), model, preprocessing, classes };
+        let saved = SavedModel::new(model)
+            .with_name(&name)
+            .with_preprocessing(preprocessing)
+            .with_classes(classes);
         let bytes_after = saved.save(&self.output)?;
         let report = Report {
             bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),

@@ -2,24 +2,20 @@
 
 mod checkpoints;
 mod curves;
+mod files;
 mod live;
 mod log;
 mod options;
 mod page;
 mod report;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
 use posterize::{
-    data::{Class, ImageFolder, Loader, Preprocessing},
+    data::{ImageFolder, Loader, Preprocessing},
     runtime::Options,
-    format::SavedModel,
-    training::{Checkpoint, Network, TrainedModel, Trainer},
+    training::{Checkpoint, Network, Trainer},
 };
 
 use crate::{
@@ -30,6 +26,7 @@ use crate::{
 };
 
 use checkpoints::CheckpointEvery;
+use files::{Files, Naming, save};
 use live::Live;
 use options::{DataArgs, QatArgs, ScheduleArgs};
 use report::Report;
@@ -79,55 +76,6 @@ pub(crate) struct Train {
 
     #[command(flatten)]
     cache: CacheArgs,
-}
-
-/// The files that a run leaves.
-#[derive(Clone, Debug)]
-struct Files {
-    output: PathBuf,
-    float_output: Option<PathBuf>,
-    log: PathBuf,
-    steps: PathBuf,
-    page: PathBuf,
-    checkpoint: PathBuf,
-}
-
-impl Files {
-    fn new(output: &Path, float_output: Option<&Path>) -> Result<Self> {
-        let beside = |extension: &str| output.with_extension(extension);
-        let files = Self {
-            output: output.to_path_buf(),
-            float_output: float_output.map(Path::to_path_buf),
-            log: beside("csv"),
-            steps: beside("steps.csv"),
-            page: beside("html"),
-            checkpoint: beside("checkpoint"),
-        };
-        let mut all = vec![&files.output, &files.log, &files.steps, &files.page, &files.checkpoint];
-        all.extend(&files.float_output);
-        for (index, file) in all.iter().enumerate() {
-            if all[..index].contains(file) {
-                return Err(CliError::Usage(format!(
-                    "{}: two files of the training would have this name; end OUT in .safetensors",
-                    file.display()
-                )));
-            }
-            // Before hours of work are lost to it.
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let Some(folder) = folder {
-                fs::metadata(folder).map_err(posterize::Error::io(file, "create"))?;
-            }
-        }
-        Ok(files)
-    }
-}
-
-/// What a saved network needs besides its weights.
-#[derive(Clone, Debug)]
-struct Naming {
-    model: String,
-    preprocessing: Preprocessing,
-    classes: Vec<Class>,
 }
 
 impl Train {
@@ -215,40 +163,5 @@ impl Train {
             .batch_size(usize::from(self.data.batch_size))
             .threads(options.threads)
             .limit(limit)
-    }
-}
-
-/// Writes the network that was kept, and returns the size of the file.
-fn save(naming: &Naming, files: &Files, network: &Network) -> Result<u64> {
-    let model = match network.qat_model()? {
-        Some(qat) => {
-            if let Some(file) = &files.float_output {
-                network.float_model()?.state_dict().save_safetensors(file)?;
-            }
-            TrainedModel::Int8(qat.convert()?)
-        }
-        None => TrainedModel::Float(network.float_model()?),
-    };
-    Ok(write_model(naming, files, &model)?)
-}
-
-/// Writes a network to OUT, and returns the size of the file.
-fn write_model(naming: &Naming, files: &Files, model: &TrainedModel) -> posterize::Result<u64> {
-    match model {
-        TrainedModel::Int8(model) => {
-            let saved = SavedModel {
-                name: naming.model.clone(),
-                model: model.clone(),
-                preprocessing: Some(naming.preprocessing.clone()),
-                classes: naming.classes.clone(),
-            };
-            saved.save(&files.output)
-        }
-        TrainedModel::Float(model) => {
-            model.state_dict().save_safetensors(&files.output)?;
-            fs::metadata(&files.output)
-                .map(|metadata| metadata.len())
-                .map_err(posterize::Error::io(&files.output, "read"))
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! `posterize tutorial`: PyTorch's tutorial "Static Quantization with Eager Mode", told by doing it.
 
+mod block;
 mod calibration;
 mod channels;
 mod chart;

@@ -9,6 +9,9 @@ use crate::ui;
 
 use super::Item;
 
+/// A result with a [`FetchError`].
+pub(super) type Result<T, E = FetchError> = std::result::Result<T, E>;
+
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {

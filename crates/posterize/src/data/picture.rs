@@ -1,10 +1,7 @@
 //! A decoded picture.
 
-use std::path::Path;
-
 use posterize_kernels::resample::RgbView;
 
-use super::decode;
 use crate::error::{Error, Result};
 
 /// A picture of 8-bit red, green and blue, as Pillow's `Image.open(…).convert("RGB")` gives it.
@@ -29,27 +26,6 @@ impl Picture {
             ));
         }
         Ok(Self { width, height, data })
-    }
-
-    /// Reads and decodes a file. The format is told by the content, not by the name.
-    ///
-    /// JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP are understood. Alpha
-    /// is dropped and the EXIF orientation ignored, as Pillow's `convert("RGB")` does.
-    ///
-    /// # Errors
-    /// The file cannot be read, is none of these formats, is truncated or corrupt, or has more than
-    /// [`MAX_PIXELS`](super::MAX_PIXELS) pixels.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        decode::decode(path, &decode::read(path)?)
-    }
-
-    /// Decodes a file's content, as [`Picture::open`] does; `name` stands in error messages.
-    ///
-    /// # Errors
-    /// As [`Picture::open`].
-    pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
-        decode::decode(name.as_ref(), bytes)
     }
 
     /// Pixels in a row.

@@ -7,27 +7,26 @@ use std::fmt::Write as _;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::limits::MAX_HEADER_BYTES;
 use crate::checkpoint::safetensors::{LENGTH, Place, explain, header};
 
-/// What a file is of.
+/// A kind of file.
 #[derive(Debug)]
 pub(super) struct Kind {
     /// The value of the metadata's `format`.
     pub format: &'static str,
     /// The version that is written, and the newest that is read.
     pub version: u32,
-    /// What it is called: "a model saved by posterize".
+    /// The name of such a file in messages: "a model saved by posterize".
     pub what: &'static str,
-    /// What else to do with a safetensors file that is none.
-    pub otherwise: &'static str,
+    /// What to do with a safetensors file of another kind.
+    pub advice: &'static str,
     /// The largest file that is read, in bytes.
-    pub largest: u64,
+    pub max_bytes: u64,
 }
 
 const DIGEST: &str = "digest";
-
-/// Bytes of JSON that describe at most some ten thousand tensors.
-const LARGEST_HEADER: u64 = 16 << 20;
+const VERSION: &str = "format_version";
 
 /// A tensor's values as they lie in the file, little-endian.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +36,7 @@ pub(super) struct RawTensor<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// What a file holds. Encoding adds its format, version and digest.
+/// The content of a file. Encoding adds the format, version and digest to the metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Container<'a> {
     pub metadata: BTreeMap<String, String>,
@@ -45,14 +44,14 @@ pub(super) struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// The file. Values of four bytes come before those of one, so that each lies on a multiple of
-    /// its size.
+    /// Returns the bytes of the file. Values of four bytes come before those of one, so that each lies
+    /// on a multiple of its size.
     pub(super) fn encode(mut self, kind: &Kind) -> Vec<u8> {
         let mut set = |key: &str, value: String| {
             self.metadata.entry(key.into()).or_insert(value);
         };
         set("format", kind.format.into());
-        set("format_version", kind.version.to_string());
+        set(VERSION, kind.version.to_string());
         set("tool", concat!("posterize ", env!("CARGO_PKG_VERSION")).into());
         self.metadata.remove(DIGEST);
         let digest = self.digest();
@@ -78,13 +77,16 @@ impl<'a> Container<'a> {
         file
     }
 
-    /// The content of a file whose version is known and whose digest is right.
+    /// Returns the content of a file of that kind.
+    ///
+    /// # Errors
+    /// The header is damaged, the version is not known or the digest is wrong, as a sentence.
     pub(super) fn decode(kind: &Kind, file: &'a [u8]) -> Result<Self, String> {
-        recognise(kind, &file[..file.len().min(9)])?;
+        check_start(kind, &file[..file.len().min(9)])?;
         let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        if header_length > LARGEST_HEADER {
+        if header_length > MAX_HEADER_BYTES {
             return Err(format!(
-                "its header claims {header_length} bytes; at most {LARGEST_HEADER} are allowed"
+                "its header claims {header_length} bytes; at most {MAX_HEADER_BYTES} are allowed"
             ));
         }
         let described = |error| explain(&error, header_length, file.len());
@@ -110,25 +112,35 @@ impl<'a> Container<'a> {
         Ok(container)
     }
 
+    /// Returns the format version.
+    ///
+    /// # Errors
+    /// The metadata has none that is a number from 1 on, as a sentence.
+    pub(super) fn version(&self) -> Result<u32, String> {
+        let text = self.metadata.get(VERSION).map_or("", String::as_str);
+        match text.parse() {
+            Ok(version) if version > 0 => Ok(version),
+            _ => Err(format!("its format version is {text:?}; expected a number from 1 on")),
+        }
+    }
+
     fn check_version(&self, kind: &Kind) -> Result<(), String> {
         if self.metadata.get("format").map(String::as_str) != Some(kind.format) {
             return Err(format!(
                 "a safetensors file, but not {}: its metadata lacks `format: {}`; {}",
-                kind.what, kind.format, kind.otherwise
+                kind.what, kind.format, kind.advice
             ));
         }
-        let version = self.metadata.get("format_version").map_or("", String::as_str);
-        let shown: String = version.chars().filter(|c| !c.is_control()).take(20).collect();
-        match version.parse::<u32>() {
-            Ok(version) if (1..=kind.version).contains(&version) => Ok(()),
-            Ok(0) | Err(_) => Err(format!("its format version is {shown:?}, which is no version")),
-            Ok(_) => Err(format!(
-                "it is of format version {shown}, and this posterize ({}) reads up to \
-                 {}: use a newer posterize",
+        let version = self.version()?;
+        if version > kind.version {
+            return Err(format!(
+                "it is of format version {version}, and this posterize ({}) reads up to {}: use a \
+                 newer posterize",
                 env!("CARGO_PKG_VERSION"),
                 kind.version
-            )),
+            ));
         }
+        Ok(())
     }
 
     /// SHA-256 over the metadata and the tensors in the order of their names: the numbers of both,
@@ -161,8 +173,11 @@ impl<'a> Container<'a> {
     }
 }
 
-/// Whether a file that begins with `start` (its first 9 bytes) may be a safetensors file.
-pub(super) fn recognise(kind: &Kind, start: &[u8]) -> Result<(), String> {
+/// Checks that a file that begins with `start` (its first 9 bytes) may be a safetensors file.
+///
+/// # Errors
+/// What it is instead, as a sentence.
+pub(super) fn check_start(kind: &Kind, start: &[u8]) -> Result<(), String> {
     let what = kind.what;
     match start {
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(()),

@@ -1,4 +1,4 @@
-//! The file of a training run: what [`Checkpoint`] holds, in a safetensors file.
+//! The file of a training run: a [`Checkpoint`] as a safetensors file, and back.
 //!
 //! Tensors: `network.NAME`, `best.NAME` and `momentum.NAME` in f32, `losses` and `grad_norms`; and compressed JSON:
 //! `network.values.json.zlib` and `best.values.json.zlib`, the state of the fake quantization among it,
@@ -12,8 +12,9 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::container::{Container, Kind, RawTensor};
+use super::file::{format_error, read};
+use super::limits::{MAX_TRAINING_BYTES, MAX_TRAINING_JSON};
 use super::parts::{Reader, compressed, floats};
-use super::{format_error, read};
 use crate::atomic_file;
 use crate::error::Result;
 use crate::tensor::{MemoryFormat, Tensor};
@@ -25,19 +26,15 @@ const TRAINING: Kind = Kind {
     format: "posterize training",
     version: 1,
     what: "a training run saved by posterize",
-    otherwise: "a model is no training run: give it as the model to train",
-    // Weights, momentum and the best weights of what a CPU can train.
-    largest: 8 << 30,
+    advice: "a model is no training run: give it as the model to train",
+    max_bytes: MAX_TRAINING_BYTES,
 };
 
 const RUN: &str = "run.json.zlib";
 const LOSSES: &str = "losses";
 const GRAD_NORMS: &str = "grad_norms";
-/// What of a network is no tensor, behind `network.` or `best.`.
+/// The tensor of a network's other values, behind `network.` or `best.`.
 const VALUES: &str = "values.json.zlib";
-
-/// What compressed JSON may unfold to, in bytes: the scales of every channel of a large network.
-const LARGEST_JSON: u64 = 64 << 20;
 
 /// The tensor [`RUN`].
 #[derive(Serialize, Deserialize)]
@@ -49,7 +46,7 @@ struct Run<'a> {
 }
 
 impl Checkpoint {
-    /// The file's content.
+    /// Returns the file's content.
     ///
     /// # Errors
     /// Two tensors would have one name.
@@ -100,14 +97,14 @@ impl Checkpoint {
         Self::from_bytes(path, &read(&TRAINING, path)?)
     }
 
-    /// The same for a file in memory. `path` is what errors call it.
+    /// Reads a file in memory. `path` is its name in errors.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         Container::decode(&TRAINING, bytes)
             .and_then(|container| from_container(&container))
-            .map_err(|problem| format_error(path.as_ref(), problem))
+            .map_err(|problem| format_error(path.as_ref(), &problem))
     }
 }
 
@@ -117,10 +114,8 @@ fn raw(shape: Vec<usize>, values: &[f32]) -> RawTensor<'static> {
 
 fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     let mut reader = Reader::new(container);
-    let run = reader
-        .unfold::<Run<'static>>(RUN, LARGEST_JSON)?
-        .ok_or_else(|| format!("it has no tensor `{RUN}`"))?;
-    let Run { position, epochs, settings } = run;
+    let Run { position, epochs, settings } =
+        reader.required_json::<Run<'static>>(RUN, MAX_TRAINING_JSON)?;
     let losses = reader.floats(LOSSES, &[position.step])?;
     let grad_norms = reader.floats(GRAD_NORMS, &[position.step])?;
     let network = state(&mut reader, "network")?;
@@ -132,7 +127,7 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
         }
     }
     if let Some(name) = reader.unused() {
-        return Err(format!("the tensor {name:.80?} is no part of a training run"));
+        return Err(format!("the tensor {name:?} is no part of a training run"));
     }
     Ok(Checkpoint {
         position,
@@ -144,9 +139,9 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     })
 }
 
-/// The network behind a prefix, if there is one.
+/// The network behind a prefix; `None` where there is none.
 fn state(reader: &mut Reader<'_>, prefix: &str) -> Result<Option<NetworkState>, String> {
-    let values = reader.unfold::<NetworkValues>(&format!("{prefix}.{VALUES}"), LARGEST_JSON)?;
+    let values = reader.json::<NetworkValues>(&format!("{prefix}.{VALUES}"), MAX_TRAINING_JSON)?;
     let Some(values) = values else { return Ok(None) };
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for (full, tensor) in &reader.container.tensors {

@@ -1,56 +1,14 @@
-//! ReLU and ReLU6.
+//! ReLU and ReLU6 as layers of their own.
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32::Clamp;
-use serde::{Deserialize, Serialize};
+use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::int8;
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+pub use super::clamp::Activation;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
-
-/// `torch.nn.ReLU` or `torch.nn.ReLU6`: an activation that bounds values. A layer of its own, or fused
-/// into a convolution, linear layer or addition, which then bound their own results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Activation {
-    /// `max(x, 0)`.
-    ReLU,
-    /// `min(max(x, 0), 6)`.
-    ReLU6,
-}
-
-impl Activation {
-    /// PyTorch's class name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ReLU => "ReLU",
-            Self::ReLU6 => "ReLU6",
-        }
-    }
-
-    /// What is added to the class name of an operator that is fused with it.
-    pub(super) const fn suffix(activation: Option<Self>) -> &'static str {
-        match activation {
-            None => "",
-            Some(activation) => activation.name(),
-        }
-    }
-
-    /// The smallest and the largest value that it leaves; infinite where it has no bound.
-    pub const fn bounds(self) -> [f32; 2] {
-        match self {
-            Self::ReLU => [0.0, f32::INFINITY],
-            Self::ReLU6 => [0.0, 6.0],
-        }
-    }
-
-    /// The bounds of an activation for the kernels; none where there is no activation.
-    pub(crate) fn clamp(activation: Option<Self>) -> Clamp {
-        activation.map_or(Clamp::NONE, |activation| {
-            let [min, max] = activation.bounds();
-            Clamp { min, max }
-        })
-    }
-}
 
 impl Operator for Activation {
     fn kind(&self) -> String {
@@ -118,6 +76,63 @@ impl Layer for Activation {
 
 impl Saved for Activation {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Activation {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        made(FloatClamp(Self::clamp(Some(*self))))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        made(Int8Clamp(cx.range))
+    }
+}
+
+#[derive(Debug)]
+struct FloatClamp(Clamp);
+
+impl Kernel<f32> for FloatClamp {
+    fn name(&self) -> &'static str {
+        "clamp"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        f32::clamp(call.isa, call.pool, input(0), self.0, output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Clamp([u8; 2]);
+
+impl Kernel<u8> for Int8Clamp {
+    fn name(&self) -> &'static str {
+        "clamp"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        let [min, max] = self.0;
+        int8::clamp(call.isa, call.pool, min, max, input(0), output);
+    }
 }
 
 impl Train for Activation {

@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32;
+use posterize_kernels::{f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::kernel::{Call, Shapes};
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
@@ -98,6 +98,78 @@ impl Layer for AdaptiveAvgPool2d {
 
 impl Saved for AdaptiveAvgPool2d {
     const VERSION: u32 = 1;
+}
+
+impl Compute for AdaptiveAvgPool2d {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        made(FloatAverage {
+            output_size: self.output_size,
+            size: shapes.size(),
+            channels: shapes.channels(),
+        })
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        let (channels, zero_point) = (shapes.channels(), cx.output.zero_point);
+        let kernel =
+            int8::AdaptiveAvgPool2d::new(cx.isa, channels, self.output_size, zero_point);
+        made(Int8Average { kernel, size: shapes.size() })
+    }
+}
+
+#[derive(Debug)]
+struct FloatAverage {
+    output_size: [usize; 2],
+    size: [usize; 2],
+    channels: usize,
+}
+
+impl Kernel<f32> for FloatAverage {
+    fn name(&self) -> &'static str {
+        "adaptive_avg_pool2d"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let Self { output_size, size, channels } = *self;
+        let Call { isa, pool, batch } = call;
+        f32::adaptive_avg_pool2d(isa, pool, batch, size, channels, output_size, input(0), output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Average {
+    kernel: int8::AdaptiveAvgPool2d,
+    size: [usize; 2],
+}
+
+impl Kernel<u8> for Int8Average {
+    fn name(&self) -> &'static str {
+        "adaptive_avg_pool2d"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+    }
 }
 
 impl Train for AdaptiveAvgPool2d {

@@ -2,12 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::{broadcast, fused_kind};
-use super::kernel::{Call, Shapes};
-use super::training::{Differentiable, Train, Training};
 use super::broadcast::sum_to_input;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x + y`: the sum of two tensors, broadcast as NumPy does.
@@ -93,6 +95,66 @@ impl Operator for Add {
 
 impl Saved for Add {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Add {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        made(FloatAdd(Activation::clamp(self.activation)))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        let ([a, b], [min, max]) = (cx.pair()?, cx.range);
+        made(Int8Add { kernel: int8::Add::new(cx.isa, a, b, cx.output, min, max) })
+    }
+}
+
+#[derive(Debug)]
+struct FloatAdd(Clamp);
+
+impl Kernel<f32> for FloatAdd {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        f32::add(call.isa, call.pool, input(0), input(1), self.0, output);
+    }
+}
+
+/// An addition in int8, which may become a part of a step that computes several nodes.
+#[derive(Debug)]
+pub(crate) struct Int8Add {
+    pub(crate) kernel: int8::Add,
+}
+
+impl Kernel<u8> for Int8Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.kernel.run(call.pool, input(0), input(1), output);
+    }
 }
 
 impl Train for Add {

@@ -2,8 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use posterize_kernels::f32::{self, Clamp};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
 use super::training::{Train, Training};
@@ -147,6 +149,52 @@ impl Layer for BatchNorm {
 
 impl Saved for BatchNorm {
     const VERSION: u32 = 1;
+}
+
+impl Compute for BatchNorm {
+    fn float(&self, cx: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        let var = cx.required(Role::RunningVar)?;
+        let gamma = cx.required(Role::Weight)?;
+        let scale: Vec<f32> =
+            gamma.iter().zip(var).map(|(g, v)| g / (v + self.eps).sqrt()).collect();
+        let mean = cx.required(Role::RunningMean)?;
+        let beta = cx.required(Role::Bias)?;
+        let shift = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        made(ScaleShift { scale, shift })
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err("it has no int8 kernel".into())
+    }
+}
+
+/// `x · scale + shift` for each channel.
+#[derive(Debug)]
+struct ScaleShift {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Kernel<f32> for ScaleShift {
+    fn name(&self) -> &'static str {
+        "scale_shift"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let Self { scale, shift } = self;
+        let Call { isa, pool, .. } = call;
+        f32::scale_shift(isa, pool, scale.len(), scale, shift, Clamp::NONE, input(0), output);
+    }
 }
 
 impl Train for BatchNorm {

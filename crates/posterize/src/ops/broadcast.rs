@@ -2,7 +2,7 @@
 //! repeated.
 
 use super::kernel::{Call, Shapes};
-use super::layout::in_memory_order;
+use super::shapes::memory_order;
 
 /// Writes the gradient of the input at `position` of two inputs that broadcast as NumPy has it.
 ///
@@ -18,7 +18,7 @@ pub(super) fn sum_to_input(
     target: &mut [f32],
 ) {
     // The first axis is the batch, which is never broadcast.
-    let output = &in_memory_order(&shapes.output)[1..];
+    let output = &in_memory(&shapes.output)[1..];
     let own = Strides::new(&shapes.inputs[position], output);
     let other = Strides::new(&shapes.inputs[1 - position], output);
     let values: usize = output.iter().product();
@@ -48,7 +48,7 @@ struct Strides {
 
 impl Strides {
     fn new(input: &[usize], output: &[usize]) -> Self {
-        let input = &in_memory_order(input)[1..];
+        let input = &in_memory(input)[1..];
         let mut strides = vec![0; output.len()];
         let mut values = 1;
         for axis in (0..output.len()).rev() {
@@ -74,4 +74,9 @@ impl Strides {
         }
         start
     }
+}
+
+/// A shape in memory order.
+fn in_memory(shape: &[usize]) -> Vec<usize> {
+    memory_order(shape.len()).into_iter().map(|axis| shape[axis]).collect()
 }

@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use posterize_kernels::int8::{self, QParams8};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Shapes};
-use super::layout::{in_memory_order, memory_axis};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::shapes::memory_order;
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -103,6 +104,109 @@ impl Saved for Cat {
     const VERSION: u32 = 1;
 }
 
+impl Compute for Cat {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        made(FloatCat(Runs::new(shapes, self.dim)))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        // As torch.ops.quantized.cat: what has another scale than the output is brought to it.
+        let table = |&from: &QParams8| {
+            (from != cx.output)
+                .then(|| Box::new(int8::requantize_table(from, cx.output, [0, u8::MAX])))
+        };
+        let tables = cx.inputs.iter().map(table).collect();
+        made(Int8Cat { runs: Runs::new(shapes, self.dim), tables })
+    }
+}
+
+/// How many values of each input lie together in the output.
+#[derive(Debug)]
+struct Runs(Vec<usize>);
+
+impl Runs {
+    fn new(shapes: &Shapes, dim: usize) -> Self {
+        let run = |shape: &Vec<usize>| -> usize {
+            let order = memory_order(shape.len());
+            let axis = order.iter().position(|&axis| axis == dim).unwrap_or_default();
+            order[axis..].iter().map(|&axis| shape[axis]).product()
+        };
+        Self(shapes.inputs.iter().map(run).collect())
+    }
+
+    /// Calls `copy` with each input's place, and each run of it and of the output.
+    fn each<'a, T: 'a>(
+        &self,
+        input: &dyn Fn(usize) -> &'a [T],
+        output: &mut [T],
+        copy: impl Fn(usize, &[T], &mut [T]),
+    ) {
+        let width: usize = self.0.iter().sum();
+        let mut start = 0;
+        for (index, &run) in self.0.iter().enumerate() {
+            for (x, y) in input(index).chunks_exact(run).zip(output.chunks_exact_mut(width)) {
+                copy(index, x, &mut y[start..start + run]);
+            }
+            start += run;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FloatCat(Runs);
+
+impl Kernel<f32> for FloatCat {
+    fn name(&self) -> &'static str {
+        "cat"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        _: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        self.0.each(input, output, |_, x, y| y.copy_from_slice(x));
+    }
+}
+
+#[derive(Debug)]
+struct Int8Cat {
+    runs: Runs,
+    /// For every input what its values become, where its scale is not the output's.
+    tables: Vec<Option<Box<[u8; 256]>>>,
+}
+
+impl Kernel<u8> for Int8Cat {
+    fn name(&self) -> &'static str {
+        "cat"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        _: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.runs.each(input, output, |index, x, y| match &self.tables[index] {
+            None => y.copy_from_slice(x),
+            Some(table) => {
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = table[usize::from(x)]);
+            }
+        });
+    }
+}
+
 impl Train for Cat {
     fn training(&self) -> Training {
         Training::Function(Box::new(*self))
@@ -127,11 +231,9 @@ impl Differentiable for Cat {
         gradient: &[f32],
         target: &mut [f32],
     ) {
-        let axis = memory_axis(shapes.output.len(), self.dim);
-        // Values of an input, and of all of them, that lie together.
-        let width = |shape: &[usize]| in_memory_order(shape)[axis..].iter().product::<usize>();
-        let before = shapes.inputs[..position].iter().map(|shape| width(shape)).sum::<usize>();
-        let (own, all) = (width(&shapes.inputs[position]), width(&shapes.output));
+        let Runs(runs) = Runs::new(shapes, self.dim);
+        let (before, own) = (runs[..position].iter().sum::<usize>(), runs[position]);
+        let all = runs.iter().sum();
         let rows = target.chunks_exact_mut(own).zip(gradient.chunks_exact(all));
         rows.for_each(|(to, from)| to.copy_from_slice(&from[before..before + own]));
     }

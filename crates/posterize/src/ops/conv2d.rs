@@ -1,16 +1,20 @@
 //! Two-dimensional convolution.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use posterize_kernels as kernels;
+use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{
+    Call, Compute, FloatContext, Int8Context, Int8Weights, Kernel, Made, Shapes, made,
+};
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
 use super::training::{Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
-    QuantizedOutput, Saved, python,
+    QuantizedOutput, Role, Saved, python,
 };
 
 /// `torch.nn.Conv2d`: a convolution over `[N, C, H, W]`. Weight
@@ -250,6 +254,83 @@ impl Layer for Conv2d {
 
 impl Saved for Conv2d {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Conv2d {
+    fn float(&self, cx: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        let (weight, bias) = (cx.required(Role::Weight)?, (cx.parameter)(Role::Bias));
+        let geometry = self.geometry(shapes.size());
+        let clamp = Activation::clamp(self.activation);
+        let packed = cx
+            .packs
+            .get(geometry.padding, || f32::Conv2d::new(cx.isa, geometry, weight, bias, clamp));
+        made(FloatConv2d { packed, size: shapes.size() })
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        let Int8Weights { weight, bias, .. } = *cx.required()?;
+        let (zero_point, requantize) = cx.requantize()?;
+        let geometry = self.geometry(shapes.size());
+        let packed = cx.packs.get(geometry.padding, || {
+            int8::Conv2d::new(cx.isa, geometry, weight, bias, zero_point, &requantize)
+        });
+        made(Int8Conv2d { packed, size: shapes.size() })
+    }
+}
+
+#[derive(Debug)]
+struct FloatConv2d {
+    packed: Arc<f32::Conv2d>,
+    /// Height and width of the input.
+    size: [usize; 2],
+}
+
+impl Kernel<f32> for FloatConv2d {
+    fn name(&self) -> &'static str {
+        self.packed.kernel_name()
+    }
+
+    fn scratch_len(&self, threads: usize, batch: usize) -> usize {
+        self.packed.scratch_len(threads, batch, self.size)
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.packed.run(call.pool, call.batch, self.size, input(0), output, scratch);
+    }
+}
+
+/// A convolution in int8, which may become a part of a step that computes several nodes.
+#[derive(Debug)]
+pub(crate) struct Int8Conv2d {
+    pub(crate) packed: Arc<int8::Conv2d>,
+    /// Height and width of the input.
+    pub(crate) size: [usize; 2],
+}
+
+impl Kernel<u8> for Int8Conv2d {
+    fn name(&self) -> &'static str {
+        self.packed.kernel_name()
+    }
+
+    fn scratch_len(&self, threads: usize, batch: usize) -> usize {
+        self.packed.scratch_len(threads, batch, self.size)
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        self.packed.run(call.pool, call.batch, self.size, input(0), output, scratch);
+    }
 }
 
 impl Train for Conv2d {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -77,6 +78,16 @@ impl Layer for DeQuantStub {
 
 impl Saved for DeQuantStub {
     const VERSION: u32 = 1;
+}
+
+impl Compute for DeQuantStub {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        Ok(None)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err("its output must be float".into())
+    }
 }
 
 impl Train for DeQuantStub {

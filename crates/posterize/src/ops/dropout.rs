@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
@@ -89,6 +90,16 @@ impl Layer for Dropout {
 
 impl Saved for Dropout {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Dropout {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        Ok(None)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Ok(None)
+    }
 }
 
 impl Train for Dropout {

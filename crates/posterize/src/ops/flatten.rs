@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Shapes};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -82,6 +82,84 @@ impl Layer for Flatten {
 
 impl Saved for Flatten {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Flatten {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        Permute::of(shapes).map_or(Ok(None), made)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        Permute::of(shapes).map_or(Ok(None), made)
+    }
+}
+
+/// Brings pictures that lie channels last into PyTorch's order C, H, W.
+#[derive(Debug)]
+struct Permute {
+    size: [usize; 2],
+    channels: usize,
+}
+
+impl Permute {
+    /// `None` where values lie in that order already.
+    fn of(shapes: &Shapes) -> Option<Self> {
+        let size = shapes.size();
+        (size != [1, 1]).then(|| Self { size, channels: shapes.channels() })
+    }
+
+    fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
+        let plane = self.size[0] * self.size[1];
+        let picture = plane * self.channels;
+        let pictures = input.chunks_exact(picture).zip(output.chunks_exact_mut(picture));
+        for (x, y) in pictures {
+            for (pixel, values) in x.chunks_exact(self.channels).enumerate() {
+                for (channel, &value) in values.iter().enumerate() {
+                    y[channel * plane + pixel] = value;
+                }
+            }
+        }
+    }
+}
+
+impl Kernel<f32> for Permute {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        _: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        Self::run(self, input(0), output);
+    }
+}
+
+impl Kernel<u8> for Permute {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        _: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        Self::run(self, input(0), output);
+    }
 }
 
 impl Train for Flatten {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -71,6 +72,16 @@ impl Operator for Input {
 
 impl Saved for Input {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Input {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        Ok(None)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err("an input is float".into())
+    }
 }
 
 impl Train for Input {

@@ -1,14 +1,14 @@
-//! Kernels as operators make them: their weights packed once, then placed for one size of input.
+//! Kernels as operators make them: a step of a plan, for one size of input.
 //!
-//! What an operator packs ([`Packed`]) serves inputs of every size. For one size it gives a
-//! [`Kernel`], a step of a plan: whatever depends on the size (a resolved padding, a table of copies)
-//! is computed when the plan is made.
+//! Whatever depends on the size (a resolved padding, a table of copies) is computed when a kernel is
+//! made; packed weights are shared between the kernels of all sizes ([`Packs`]).
 
 use std::any::Any;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use posterize_kernels::int8::QParams8;
-use posterize_kernels::{Isa, Pool};
+use posterize_kernels::int8::{QParams8, Requantize};
+use posterize_kernels::{Isa, Padding, Pool};
 
 use super::Role;
 
@@ -64,52 +64,38 @@ pub(crate) trait Kernel<T>: Any + fmt::Debug + Send + Sync {
     );
 }
 
-/// An operator with its weights packed, for inputs of every size.
-pub(crate) trait Packed<T>: fmt::Debug + Send + Sync {
-    /// The kernel for one size; `None` where nothing is computed, so that the output is the first
-    /// input as it lies in memory.
-    fn kernel(&self, shapes: &Shapes) -> Option<Box<dyn Kernel<T>>>;
-}
+/// The packed weights of one node, which the kernels of all sizes share.
+///
+/// A convolution's packed form may depend on its padding, which TensorFlow's SAME resolves by the
+/// size of the input; hence the key.
+#[derive(Debug, Default)]
+pub(crate) struct Packs(Mutex<Vec<(Padding, Arc<dyn Any + Send + Sync>)>>);
 
-/// An operator without weights: a kernel is made for each size.
-pub(crate) struct Unpacked<F>(F);
-
-impl<F> fmt::Debug for Unpacked<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unpacked")
+impl Packs {
+    /// The weights that were packed for a padding, packed now where they were not yet.
+    pub(crate) fn get<P: Any + Send + Sync>(
+        &self,
+        padding: Padding,
+        pack: impl FnOnce() -> P,
+    ) -> Arc<P> {
+        let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = packs.iter().find(|(known, _)| *known == padding);
+        if let Some(found) = known.and_then(|(_, pack)| Arc::clone(pack).downcast().ok()) {
+            return found;
+        }
+        let packed = Arc::new(pack());
+        packs.push((padding, Arc::clone(&packed) as Arc<dyn Any + Send + Sync>));
+        packed
     }
 }
 
-impl<T, K, F> Packed<T> for Unpacked<F>
-where
-    K: Kernel<T>,
-    F: Fn(&Shapes) -> Option<K> + Send + Sync,
-{
-    fn kernel(&self, shapes: &Shapes) -> Option<Box<dyn Kernel<T>>> {
-        self.0(shapes).map(|kernel| Box::new(kernel) as Box<dyn Kernel<T>>)
-    }
-}
+/// A kernel over values of type `T`; `None` where nothing is computed, so that the output is the
+/// first input as it lies in memory.
+pub(crate) type Made<T> = Result<Option<Box<dyn Kernel<T>>>, String>;
 
-/// What an operator without weights packs: `make` gives its kernel for a size.
-pub(crate) fn unpacked<T, K: Kernel<T>>(
-    make: impl Fn(&Shapes) -> Option<K> + Send + Sync + 'static,
-) -> Box<dyn Packed<T>> {
-    Box::new(Unpacked(make))
-}
-
-/// An operator that computes nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl<T> Packed<T> for Nothing {
-    fn kernel(&self, _: &Shapes) -> Option<Box<dyn Kernel<T>>> {
-        None
-    }
-}
-
-/// What an operator packs whose output is its input.
-pub(crate) fn nothing<T>() -> Box<dyn Packed<T>> {
-    Box::new(Nothing)
+/// The kernel of an operator, ready to be given.
+pub(crate) fn made<T>(kernel: impl Kernel<T>) -> Made<T> {
+    Ok(Some(Box::new(kernel)))
 }
 
 /// What an operator is packed with for float.
@@ -118,6 +104,8 @@ pub(crate) struct FloatContext<'a> {
     pub(crate) isa: Isa,
     /// The values of the node's parameters.
     pub(crate) parameter: &'a dyn Fn(Role) -> Option<&'a [f32]>,
+    /// What was packed of them.
+    pub(crate) packs: &'a Packs,
 }
 
 impl<'a> FloatContext<'a> {
@@ -139,6 +127,29 @@ pub(crate) struct Int8Context<'a> {
     pub(crate) range: [u8; 2],
     /// The weights of an operator that has some.
     pub(crate) weights: Option<Int8Weights<'a>>,
+    /// What was packed of them.
+    pub(crate) packs: &'a Packs,
+}
+
+impl<'a> Int8Context<'a> {
+    /// The weights of an operator that needs some.
+    pub(crate) fn required(&self) -> Result<&Int8Weights<'a>, String> {
+        self.weights.as_ref().ok_or_else(|| "it has no int8 weights".to_owned())
+    }
+
+    /// The scales of two inputs.
+    pub(crate) fn pair(&self) -> Result<[QParams8; 2], String> {
+        let found = self.inputs.as_slice().try_into();
+        found.map_err(|_| format!("it has {} inputs with a scale, not 2", self.inputs.len()))
+    }
+
+    /// The zero point of the first input, and how accumulators become integers of the output.
+    pub(crate) fn requantize(&self) -> Result<(u8, Requantize), String> {
+        let [min, max] = self.range;
+        let multiplier = self.required()?.multiplier.clone();
+        let requantize = Requantize { multiplier, zero_point: self.output.zero_point, min, max };
+        Ok((self.inputs[0].zero_point, requantize))
+    }
 }
 
 /// The int8 weights of a convolution or linear layer.
@@ -154,15 +165,15 @@ pub(crate) struct Int8Weights<'a> {
 
 /// The kernels of an operator.
 pub(crate) trait Compute {
-    /// Packs it for float.
+    /// The float kernel for inputs of such shapes.
     ///
     /// # Errors
     /// A parameter is missing.
-    fn float(&self, cx: &FloatContext<'_>) -> Result<Box<dyn Packed<f32>>, String>;
+    fn float(&self, cx: &FloatContext<'_>, shapes: &Shapes) -> Made<f32>;
 
-    /// Packs it for int8.
+    /// The int8 kernel for inputs of such shapes.
     ///
     /// # Errors
     /// Weights are missing, or there is no int8 kernel.
-    fn int8(&self, cx: &Int8Context<'_>) -> Result<Box<dyn Packed<u8>>, String>;
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8>;
 }

@@ -1,15 +1,20 @@
 //! Fully connected layers.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
+use posterize_kernels::{Padding, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{
+    Call, Compute, FloatContext, Int8Context, Int8Weights, Kernel, Made, Shapes, made,
+};
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
 use super::training::{Train, Training};
 use super::{
     Activation, Conv2d, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
-    Saved, python,
+    Role, Saved, python,
 };
 
 /// `torch.nn.Linear`: `x · weightᵀ + bias` over `[N, in_features]`. Weight
@@ -138,6 +143,72 @@ impl Layer for Linear {
 
 impl Saved for Linear {
     const VERSION: u32 = 1;
+}
+
+impl Compute for Linear {
+    fn float(&self, cx: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        let (weight, bias) = (cx.required(Role::Weight)?, (cx.parameter)(Role::Bias));
+        let clamp = Activation::clamp(self.activation);
+        let Self { in_features, out_features, .. } = *self;
+        let pack = || f32::Linear::new(cx.isa, in_features, out_features, weight, bias, clamp);
+        made(FloatLinear(cx.packs.get(Padding::default(), pack)))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        let Int8Weights { weight, bias, .. } = *cx.required()?;
+        let (zero, requantize) = cx.requantize()?;
+        let Self { in_features, out_features, .. } = *self;
+        let pack = || {
+            int8::Linear::new(cx.isa, in_features, out_features, weight, bias, zero, &requantize)
+        };
+        made(Int8Linear(cx.packs.get(Padding::default(), pack)))
+    }
+}
+
+#[derive(Debug)]
+struct FloatLinear(Arc<f32::Linear>);
+
+impl Kernel<f32> for FloatLinear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        self.0.run(call.pool, call.batch, input(0), output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Linear(Arc<int8::Linear>);
+
+impl Kernel<u8> for Int8Linear {
+    fn name(&self) -> &'static str {
+        self.0.kernel_name()
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.0.run(call.pool, call.batch, input(0), output);
+    }
 }
 
 impl Train for Linear {

@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::{self as kernels, f32};
+use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::kernel::{Call, Shapes};
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -139,6 +139,76 @@ impl Layer for MaxPool2d {
 
 impl Saved for MaxPool2d {
     const VERSION: u32 = 1;
+}
+
+impl Compute for MaxPool2d {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        made(FloatMaxPool2d {
+            geometry: self.geometry(),
+            size: shapes.size(),
+            channels: shapes.channels(),
+        })
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        let kernel = int8::MaxPool2d::new(cx.isa, self.geometry(), shapes.channels());
+        made(Int8MaxPool2d { kernel, size: shapes.size() })
+    }
+}
+
+#[derive(Debug)]
+struct FloatMaxPool2d {
+    geometry: kernels::Pool2dGeometry,
+    size: [usize; 2],
+    channels: usize,
+}
+
+impl Kernel<f32> for FloatMaxPool2d {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let Self { geometry, size, channels } = *self;
+        let Call { isa, pool, batch } = call;
+        f32::max_pool2d(isa, pool, geometry, batch, size, channels, input(0), output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8MaxPool2d {
+    kernel: int8::MaxPool2d,
+    size: [usize; 2],
+}
+
+impl Kernel<u8> for Int8MaxPool2d {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+    }
 }
 
 impl Train for MaxPool2d {

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
 use super::training::{Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Activation, AdaptiveAvgPool2d, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,6 +80,19 @@ impl Layer for Mean {
 
 impl Saved for Mean {
     const VERSION: u32 = 1;
+}
+
+/// The pooling that computes it: one average for each channel.
+const POOLING: AdaptiveAvgPool2d = AdaptiveAvgPool2d::new([1, 1]);
+
+impl Compute for Mean {
+    fn float(&self, cx: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        POOLING.float(cx, shapes)
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        POOLING.int8(cx, shapes)
+    }
 }
 
 impl Train for Mean {

@@ -15,15 +15,16 @@
 //! ```
 
 mod broadcast;
+mod clamp;
 mod int8_rule;
-pub(crate) mod layout;
+pub(crate) mod kernel;
 mod leaf;
 mod limits;
 mod operator;
 mod padding;
 mod parameter;
 mod python;
-mod shapes;
+pub(crate) mod shapes;
 pub(crate) mod training;
 
 use std::ops::RangeInclusive;
@@ -63,6 +64,11 @@ macro_rules! operators {
 
         impl Op {
             fn operator(&self) -> &dyn Operator {
+                match self { $(Self::$name(op) => op,)+ }
+            }
+
+            /// Its kernels.
+            pub(crate) fn compute(&self) -> &dyn kernel::Compute {
                 match self { $(Self::$name(op) => op,)+ }
             }
 
@@ -111,8 +117,8 @@ macro_rules! operators {
                     $(stringify!($name) => {
                         if version != $name::VERSION {
                             return Err(format!(
-                                "the operator {tag} has version {version}; this program knows \
-                                 version {}",
+                                "the operator {tag} has version {version}, and this posterize \
+                                 knows version {}; a newer posterize may know it",
                                 $name::VERSION
                             ));
                         }
@@ -121,13 +127,16 @@ macro_rules! operators {
                             .map_err(|error| format!("the operator {tag}: {error}"))
                     })+
                     unknown => Err(format!(
-                        "there is no operator {unknown:.40?}; a newer posterize may know it"
+                        "there is no operator {unknown:?}; a newer posterize may know it"
                     )),
                 }
             }
         }
     };
 }
+
+pub(crate) use add::Int8Add;
+pub(crate) use conv2d::Int8Conv2d;
 
 operators! {
     activation::Activation,

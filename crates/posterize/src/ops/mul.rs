@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32;
+use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::broadcast;
-use super::kernel::{Call, Shapes};
-use super::training::{Differentiable, Train, Training};
 use super::broadcast::sum_to_input;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x · y`: the product of two tensors, element by element, broadcast as NumPy does.
@@ -79,6 +80,63 @@ impl Saved for Mul {
     const VERSION: u32 = 1;
 }
 
+impl Compute for Mul {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        made(FloatMul)
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        let ([a, b], [min, max]) = (cx.pair()?, cx.range);
+        made(Int8Mul(int8::Mul::new(cx.isa, a, b, cx.output, min, max)))
+    }
+}
+
+#[derive(Debug)]
+struct FloatMul;
+
+impl Kernel<f32> for FloatMul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        f32::mul(call.isa, call.pool, input(0), input(1), Clamp::NONE, output);
+    }
+}
+
+#[derive(Debug)]
+struct Int8Mul(int8::Mul);
+
+impl Kernel<u8> for Int8Mul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        self.0.run(call.pool, input(0), input(1), output);
+    }
+}
+
 impl Train for Mul {
     fn training(&self) -> Training {
         Training::Function(Box::new(*self))
@@ -105,7 +163,7 @@ impl Differentiable for Mul {
     ) {
         let other = input(1 - position);
         if shapes.inputs[0] == shapes.inputs[1] {
-            f32::mul(call.isa, call.pool, gradient, other, f32::Clamp::NONE, target);
+            f32::mul(call.isa, call.pool, gradient, other, Clamp::NONE, target);
         } else {
             let term = |gradient: f32, at: usize| gradient * other[at];
             sum_to_input(call, shapes, position, gradient, term, target);

@@ -29,7 +29,7 @@ impl Padding {
     }
 
     /// The pixels on each side for an input of `[h, w]`.
-    pub fn resolve(
+    pub(crate) fn resolve(
         self,
         kernel: [usize; 2],
         stride: [usize; 2],

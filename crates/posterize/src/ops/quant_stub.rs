@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -85,6 +86,16 @@ impl Layer for QuantStub {
 
 impl Saved for QuantStub {
     const VERSION: u32 = 1;
+}
+
+impl Compute for QuantStub {
+    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
+        Ok(None)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err("it quantizes what is int8 already".into())
+    }
 }
 
 impl Train for QuantStub {

@@ -20,6 +20,11 @@ pub(super) fn expect_channels(
     }
 }
 
+/// The axes of a value in the order in which they lie in memory: channels last where there are four.
+pub(crate) fn memory_order(rank: usize) -> Vec<usize> {
+    if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }
+}
+
 /// The number of values of a shape, saturated.
 pub(super) fn values(shape: &[usize]) -> u64 {
     shape.iter().map(|&size| size as u64).fold(1, u64::saturating_mul)

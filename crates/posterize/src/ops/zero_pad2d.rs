@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels as kernels;
+use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::kernel::{Call, Shapes};
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
@@ -106,6 +106,72 @@ impl Layer for ZeroPad2d {
 
 impl Saved for ZeroPad2d {
     const VERSION: u32 = 1;
+}
+
+impl Compute for ZeroPad2d {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        made(Pad::new(*self, shapes, 0.0))
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        made(Pad::new(*self, shapes, cx.output.zero_point))
+    }
+}
+
+#[derive(Debug)]
+struct Pad<T> {
+    padding: kernels::Padding,
+    size: [usize; 2],
+    channels: usize,
+    zero: T,
+}
+
+impl<T> Pad<T> {
+    fn new(op: ZeroPad2d, shapes: &Shapes, zero: T) -> Self {
+        Self { padding: op.padding(), size: shapes.size(), channels: shapes.channels(), zero }
+    }
+}
+
+impl Kernel<f32> for Pad<f32> {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [f32],
+        output: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let Self { padding, size, channels, zero } = *self;
+        f32::pad(call.batch, size, channels, padding, zero, input(0), output);
+    }
+}
+
+impl Kernel<u8> for Pad<u8> {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        _: &mut [u8],
+    ) {
+        let Self { padding, size, channels, zero } = *self;
+        int8::pad(call.batch, size, channels, padding, zero, input(0), output);
+    }
 }
 
 impl Train for ZeroPad2d {

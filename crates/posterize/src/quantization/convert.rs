@@ -28,13 +28,11 @@ impl ObservedModel {
     pub fn convert(&self) -> Result<QuantizedModel> {
         let idle = self.without_data();
         if !idle.is_empty() {
-            return Err(Error::Argument(format!(
-                "{} of {} observers saw no data (run calibration pictures through the model before \
-                 converting it): {}",
-                idle.len(),
-                self.observers().count(),
-                idle.join(", ")
-            )));
+            return Err(Error::NotCalibrated {
+                observers: idle.into_iter().map(str::to_owned).collect(),
+                total: self.observers().count(),
+                remedy: "run calibration pictures through the model before converting it",
+            });
         }
         let mut pass = Pass {
             observed: self,

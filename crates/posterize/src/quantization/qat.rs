@@ -230,13 +230,12 @@ impl QatModel {
     pub fn convert(&self) -> Result<QuantizedModel> {
         let idle = self.without_data();
         if !idle.is_empty() {
-            return Err(Error::Argument(format!(
-                "{} of {} observers saw no data (train the model, or run pictures through it with \
-                 its observers on, before converting it): {}",
-                idle.len(),
-                self.activations.len() + self.weights.len(),
-                idle.join(", ")
-            )));
+            return Err(Error::NotCalibrated {
+                observers: idle,
+                total: self.activations.len() + self.weights.len(),
+                remedy: "train the model, or run pictures through it with its observers on, before \
+                         converting it",
+            });
         }
         let observers =
             self.activations.iter().map(|(id, found)| (*id, found.observer().clone())).collect();

@@ -1,12 +1,14 @@
 //! Steps that compute several nodes at once.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use posterize_kernels::int8::InvertedResidual;
+use posterize_kernels::int8::{self, InvertedResidual};
 
-use super::int8::Int8Kernel;
-use super::plan::{Kernel, Step};
+use super::step::{Step, StepKernel};
 use crate::graph::{Graph, NodeId};
+use crate::ops::kernel::{Call, Kernel};
+use crate::ops::{Int8Add, Int8Conv2d};
 
 /// Makes one step of each int8 inverted residual: a depthwise convolution and the pointwise one
 /// behind it, the pointwise one before it, and the addition of the block's input, where there are
@@ -17,8 +19,10 @@ pub(super) fn fuse(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
     for (id, node) in graph.iter() {
         node.inputs.iter().for_each(|input| users[input.0].push(id));
     }
-    // Whoever asked for the output uses it as well.
-    users[graph.output().0].push(graph.output());
+    // Whoever asked for an output uses it as well.
+    for output in graph.outputs() {
+        users[output.node.0].push(output.node);
+    }
     let mut step_of: Vec<Option<usize>> = vec![None; graph.nodes().len()];
     for (index, step) in steps.iter().enumerate() {
         step_of[step.output().0] = Some(index);
@@ -74,10 +78,9 @@ impl Pattern<'_> {
 
         let input = first.inputs[0];
         let add = self.only_user(project).and_then(|index| {
-            let step = &self.steps[index];
-            let Kernel::Int8(Int8Kernel::Add(add)) = &step.kernel else { return None };
+            let add = self.addition(index)?;
             let projected = self.steps[project].output();
-            match *step.inputs {
+            match *self.steps[index].inputs {
                 [a, b] if a == input && b == projected => Some((index, add.clone())),
                 [a, b] if a == projected && b == input => Some((index, add.swapped())),
                 _ => None,
@@ -90,16 +93,15 @@ impl Pattern<'_> {
             Arc::clone(filter),
             Arc::clone(projection),
             add,
-            first.shapes.size,
+            self.kernel::<Int8Conv2d>(expand.unwrap_or(depthwise))?.size,
         )
         .filter(InvertedResidual::is_worthwhile)?;
         let parts: Vec<usize> =
             expand.into_iter().chain([depthwise, project]).chain(added).collect();
         let step = Step {
             nodes: parts.iter().map(|&part| self.steps[part].output()).collect(),
-            kernel: Kernel::Int8(Int8Kernel::InvertedResidual(Box::new(block))),
+            kernel: StepKernel::Int8(Box::new(Block(block))),
             inputs: vec![input],
-            shapes: first.shapes.clone(),
         };
         Some((parts, step))
     }
@@ -108,7 +110,7 @@ impl Pattern<'_> {
     /// last: both steps, and what replaces them.
     fn added(&self, add: usize) -> Option<(Vec<usize>, Step)> {
         let step = &self.steps[add];
-        let Kernel::Int8(Int8Kernel::Add(kernel)) = &step.kernel else { return None };
+        let kernel = self.addition(add)?;
         let [a, b] = *step.inputs else { return None };
         let sides = [(a, b, kernel.clone()), (b, a, kernel.swapped())];
         let (last, other, kernel) = sides
@@ -118,23 +120,29 @@ impl Pattern<'_> {
             .filter(|&(side, ..)| self.convolution(side).is_some_and(|conv| conv.adds()))
             .max_by_key(|&(side, ..)| side)?;
         let conv = &self.steps[last];
+        let Int8Conv2d { packed, size } = self.kernel(last)?;
+        let fused = Conv2dAdd { conv: Arc::clone(packed), add: kernel, size: *size };
         let fused = Step {
             nodes: vec![conv.output(), step.output()],
-            kernel: Kernel::Int8(Int8Kernel::Conv2dAdd(
-                Arc::clone(self.convolution(last)?),
-                kernel,
-            )),
+            kernel: StepKernel::Int8(Box::new(fused)),
             inputs: vec![conv.inputs[0], other],
-            shapes: conv.shapes.clone(),
         };
         Some((vec![last, add], fused))
     }
 
-    fn convolution(&self, step: usize) -> Option<&Arc<posterize_kernels::int8::Conv2d>> {
-        match &self.steps[step].kernel {
-            Kernel::Int8(Int8Kernel::Conv2d(conv)) => Some(conv),
-            _ => None,
-        }
+    /// The int8 kernel of a step, where it is of that type.
+    fn kernel<K: Kernel<u8>>(&self, step: usize) -> Option<&K> {
+        let StepKernel::Int8(kernel) = &self.steps[step].kernel else { return None };
+        let kernel: &dyn Any = kernel.as_ref();
+        kernel.downcast_ref()
+    }
+
+    fn convolution(&self, step: usize) -> Option<&Arc<int8::Conv2d>> {
+        self.kernel(step).map(|Int8Conv2d { packed, .. }| packed)
+    }
+
+    fn addition(&self, step: usize) -> Option<&int8::Add> {
+        self.kernel(step).map(|Int8Add { kernel }| kernel)
     }
 
     /// The one step that uses a step's output.
@@ -144,5 +152,65 @@ impl Pattern<'_> {
             [user] if user != output => self.step_of[user.0],
             _ => None,
         }
+    }
+}
+
+/// An inverted residual.
+#[derive(Debug)]
+struct Block(InvertedResidual);
+
+impl Kernel<u8> for Block {
+    fn name(&self) -> &'static str {
+        self.0.kernel_name()
+    }
+
+    fn scratch_len(&self, threads: usize, _: usize) -> usize {
+        self.0.scratch_len(threads)
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        self.0.run(call.pool, call.batch, input(0), output, scratch);
+    }
+}
+
+/// A convolution, and the addition of the step's second input to what it gives.
+#[derive(Debug)]
+struct Conv2dAdd {
+    conv: Arc<int8::Conv2d>,
+    add: int8::Add,
+    size: [usize; 2],
+}
+
+impl Kernel<u8> for Conv2dAdd {
+    fn name(&self) -> &'static str {
+        self.conv.kernel_name_with_add()
+    }
+
+    fn scratch_len(&self, threads: usize, batch: usize) -> usize {
+        self.conv.scratch_len(threads, batch, self.size)
+    }
+
+    fn run<'a>(
+        &self,
+        call: Call<'_>,
+        input: &dyn Fn(usize) -> &'a [u8],
+        output: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        let added = (&self.add, input(1));
+        self.conv.run_and_add(
+            call.pool,
+            (call.batch, self.size),
+            input(0),
+            added,
+            output,
+            scratch,
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Calibration: pictures run through the float model while its observers watch.
 
-use super::{Engine, Options, compile};
+use super::engine::{Engine, compile};
+use super::options::Options;
 use crate::error::Result;
 use crate::quantization::ObservedModel;
 use crate::tensor::Tensor;

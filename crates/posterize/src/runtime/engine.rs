@@ -5,30 +5,28 @@ use std::time::Duration;
 
 use posterize_kernels::Pool;
 
-use super::plan::{Granularity, Plan, Source};
+use super::input::{Given, Input};
+use super::model::Model;
+use super::options::Options;
+use super::plan::{Granularity, PackedModel, Plan};
 use super::profile::{self, Profile};
 use super::summary::PlanSummary;
 use super::workspace::{Observe, Watch, Workspace};
-use super::{Input, Options};
 use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
 use crate::tensor::Tensor;
 
-/// What [`compile`] takes: a [`FloatModel`] or a [`QuantizedModel`].
-pub trait Compile: Source + Clone + 'static {}
-
-impl Compile for FloatModel {}
-impl Compile for QuantizedModel {}
-
-/// Packs a model's weights for the kernels of this machine, which gives an engine that runs it.
+/// Packs a model's weights for the kernels of this machine, which gives an engine that runs it: a
+/// [`FloatModel`], a [`QuantizedModel`], or a reference to one.
 ///
 /// Where [`Options::picture`] gives the size of the pictures it happens at once, else when the first
-/// batch arrives. Layers that have int8 weights run in int8, the rest in f32.
+/// batch arrives. Layers that have int8 weights run in int8, the rest in f32. Weights are packed once
+/// for all sizes of pictures.
 ///
 /// ```
-/// use posterize::runtime::{Options, compile};
 /// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
 /// use posterize::{Architecture, Tensor};
 ///
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
@@ -39,31 +37,36 @@ impl Compile for QuantizedModel {}
 ///
 /// # Errors
 /// Options outside their ranges; a layer that pictures of such a size do not fit, by its name.
-pub fn compile<M: Compile>(model: &M, options: Options) -> Result<Engine> {
+pub fn compile(model: impl Into<Model>, options: Options) -> Result<Engine> {
     options.validate()?;
-    let shared = Shared { model: Box::new(model.clone()), packed: Mutex::default() };
-    let mut engine = Engine::new(Arc::new(shared), options);
-    if let Some(picture) = options.picture {
-        let plan = engine.plan(picture, Granularity::Blocks)?;
+    let packed = PackedModel::new(model.into(), options.isa, options.normalize);
+    let shared = Shared { packed, plans: Mutex::default() };
+    let mut engine = Engine::new(Arc::new(shared), options, Pool::new(options.threads));
+    if let Some([c, h, w]) = options.picture {
+        let plan = engine.plan(Granularity::Blocks, &[Given::sized(&[1, c, h, w])?])?;
         plan.check_batch(options.batch)?;
         engine.workspace.reserve(&plan, options.batch, engine.pool.threads());
     }
     Ok(engine)
 }
 
+/// How many plans an engine keeps: sizes of input times [`Granularity`].
+const MAX_PLANS: usize = 16;
+
 /// Runs a compiled model; made by [`compile`].
 ///
-/// An engine belongs to one thread at a time. [`Clone`] makes another for another thread: both read
-/// the same packed weights, and each has threads and memory of its own. Every engine of a model
+/// An engine belongs to one thread at a time. [`Clone`] makes another for another thread: all read
+/// the same packed weights and share one pool of threads, and each has memory of its own. A run that
+/// finds the pool at work for another engine stays on its caller's thread. Every engine of a model
 /// gives the same bits, whatever the number of its threads.
 ///
 /// ```
-/// use posterize::runtime::{Options, compile};
 /// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
 /// use posterize::{Architecture, Tensor};
 ///
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
-/// let engine = compile(&model, Options { picture: Some([3, 8, 8]), ..Options::new(1)? })?;
+/// let engine = compile(&model, Options::new(1)?.picture([3, 8, 8]))?;
 /// let images = Tensor::zeros([1, 3, 8, 8]);
 /// std::thread::scope(|scope| {
 ///     for _ in 0..4 {
@@ -77,37 +80,43 @@ pub fn compile<M: Compile>(model: &M, options: Options) -> Result<Engine> {
 pub struct Engine {
     shared: Arc<Shared>,
     options: Options,
-    pool: Pool,
-    /// Those of the last run and of the last watched one.
-    plans: [Option<Arc<Plan>>; 2],
+    pool: Arc<Pool>,
+    /// The plan of the last run.
+    plan: Option<Arc<Plan>>,
     workspace: Workspace,
 }
 
 /// What all engines of a model read.
 #[derive(Debug)]
 struct Shared {
-    model: Box<dyn Source>,
-    /// The plans packed last, one of each granularity, for engines that have none yet.
-    packed: Mutex<[Option<Arc<Plan>>; 2]>,
+    packed: PackedModel,
+    /// The plans used last, the latest at the end.
+    plans: Mutex<Vec<Arc<Plan>>>,
 }
 
 impl Clone for Engine {
     fn clone(&self) -> Self {
-        self.with_threads(self.options.threads)
+        Self {
+            shared: Arc::clone(&self.shared),
+            options: self.options,
+            pool: Arc::clone(&self.pool),
+            plan: self.plan.clone(),
+            workspace: Workspace::default(),
+        }
     }
 }
 
 impl Engine {
-    fn new(shared: Arc<Shared>, options: Options) -> Self {
-        let pool = Pool::new(options.threads);
-        Self { shared, options, pool, plans: [None, None], workspace: Workspace::default() }
+    fn new(shared: Arc<Shared>, options: Options, pool: Pool) -> Self {
+        Self { shared, options, pool: Arc::new(pool), plan: None, workspace: Workspace::default() }
     }
 
-    /// A clone with another number of threads, at least 1.
+    /// A clone with a pool of its own of that many threads, at least 1.
     #[must_use]
     pub fn with_threads(&self, threads: usize) -> Self {
         let options = Options { threads: threads.max(1), ..self.options };
-        Self { plans: self.plans.clone(), ..Self::new(Arc::clone(&self.shared), options) }
+        let pool = Pool::new(options.threads);
+        Self { plan: self.plan.clone(), ..Self::new(Arc::clone(&self.shared), options, pool) }
     }
 
     /// What it was compiled with.
@@ -115,43 +124,125 @@ impl Engine {
         &self.options
     }
 
-    /// The plan for pictures `[C, H, W]`.
-    fn plan(&mut self, picture: [usize; 3], granularity: Granularity) -> Result<Arc<Plan>> {
-        let place = granularity as usize;
-        let fits = |plan: &&Arc<Plan>| plan.picture == picture;
-        if let Some(plan) = self.plans[place].as_ref().filter(fits) {
+    /// What it runs.
+    pub fn model(&self) -> &Model {
+        &self.shared.packed.model
+    }
+
+    /// The plan for inputs of these shapes, the batch aside.
+    fn plan(&mut self, granularity: Granularity, given: &[Given<'_>]) -> Result<Arc<Plan>> {
+        let fits = |plan: &Arc<Plan>| plan.fits(granularity, given);
+        if let Some(plan) = self.plan.as_ref().filter(|plan| fits(plan)) {
             return Ok(Arc::clone(plan));
         }
-        // Another engine waits rather than to pack the same. Nothing is half done after a panic.
-        let mut packed = self.shared.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = if let Some(plan) = packed[place].as_ref().filter(fits) {
-            Arc::clone(plan)
+        check_batches(given)?;
+        // Another engine waits rather than to plan the same. Nothing is half done after a panic.
+        let mut plans = self.shared.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = if let Some(place) = plans.iter().position(fits) {
+            plans.remove(place)
         } else {
-            let (model, Options { isa, normalize, .. }) = (&*self.shared.model, self.options);
-            let plan = Plan::new(model, isa, granularity, &self.pool, picture, normalize)?;
-            Arc::clone(packed[place].insert(Arc::new(plan)))
+            let shapes = given.iter().map(Given::for_one).collect();
+            let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes);
+            let plan = plan.map_err(|error| {
+                // A shape that does not fit is named as it was given, with its batch.
+                let given: Vec<&[usize]> = given.iter().map(|given| &*given.shape).collect();
+                self.shared.packed.model.graph().infer_all(&given).err().unwrap_or(error)
+            })?;
+            if plans.len() == MAX_PLANS {
+                plans.remove(0);
+            }
+            Arc::new(plan)
         };
-        self.plans[place] = Some(Arc::clone(&plan));
+        plans.push(Arc::clone(&plan));
+        self.plan = Some(Arc::clone(&plan));
         Ok(plan)
     }
 
-    /// The output's shape for a batch `[N, C, H, W]`: `[N, classes]` of a classifier.
+    /// The shape of the network's first output for a batch `[N, C, H, W]` of its only input:
+    /// `[N, classes]` of a classifier.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn output_shape(&mut self, [batch, picture @ ..]: [usize; 4]) -> Result<Vec<usize>> {
-        let plan = self.plan(picture, Granularity::Blocks)?;
-        plan.check_batch(batch)?;
-        Ok(plan.output_shape(batch))
+    pub fn output_shape(&mut self, input: [usize; 4]) -> Result<Vec<usize>> {
+        let given = Given::sized(&input)?;
+        let plan = self.plan(Granularity::Blocks, &[given])?;
+        plan.check_batch(input[0])?;
+        Ok(plan.shape(plan.outputs[0], input[0]))
     }
 
-    /// The model's output for a batch: logits `[N, classes]` of a classifier.
+    /// The output of a network with one input and one output: logits `[N, classes]` of a classifier.
     ///
     /// # Errors
     /// A layer that such an input does not fit, by its name; pixels for an engine that was compiled
-    /// without their normalization.
-    pub fn run<'a>(&mut self, images: impl Into<Input<'a>>) -> Result<Tensor> {
-        self.run_watched(images.into(), Watch::Unwatched)
+    /// without their normalization; a network with several inputs or outputs.
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
+        self.run_watched(input.into(), Watch::Unwatched)
+    }
+
+    /// All outputs of a network, in the order of its graph's, for all inputs in the order of its
+    /// graph's.
+    ///
+    /// ```
+    /// use posterize::graph::Builder;
+    /// use posterize::ops::{Add, Linear};
+    /// use posterize::runtime::{Options, compile};
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let mut builder = Builder::new("TwoInputs");
+    /// let (a, b) = (builder.input("a"), builder.input("b"));
+    /// let sum = builder.add("sum", Add::new(), &[a, b]);
+    /// let head = builder.add("head", Linear::new(3, 2), &[sum]);
+    /// builder.output("sum", sum);
+    /// builder.output("head", head);
+    /// let model = Architecture::from(builder.build()?).init(0);
+    ///
+    /// let x = Tensor::new([1, 3], vec![1.0, 2.0, 3.0])?;
+    /// let outputs = compile(&model, Options::new(1)?)?.run_all(&[(&x).into(), (&x).into()])?;
+    /// assert_eq!(outputs[0].data(), [2.0, 4.0, 6.0]);
+    /// assert_eq!(outputs[1].shape(), [1, 2]);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::run`]; another number of inputs than the network has, or batches that differ.
+    pub fn run_all(&mut self, inputs: &[Input<'_>]) -> Result<Vec<Tensor>> {
+        let given = inputs.iter().map(|input| input.given()).collect::<Result<Vec<_>>>()?;
+        check_batches(&given)?;
+        let plan = self.plan(Granularity::Blocks, &given)?;
+        let mut values = Vec::with_capacity(plan.outputs.len());
+        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
+        self.workspace.run(&plan, &self.pool, &given, Watch::Unwatched, &mut keep)?;
+        let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
+        shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
+    }
+
+    /// The outputs by name, for inputs by name.
+    ///
+    /// # Errors
+    /// As [`Self::run_all`]; a name that is no input's, an input that is missing or given twice.
+    pub fn run_named(&mut self, inputs: &[(&str, Input<'_>)]) -> Result<Vec<(String, Tensor)>> {
+        let graph = self.model().graph();
+        let mut ordered = Vec::with_capacity(inputs.len());
+        for (_, node) in graph.inputs() {
+            let mut named = inputs.iter().filter(|(name, _)| *name == node.name);
+            match (named.next(), named.next()) {
+                (Some((_, input)), None) => ordered.push(*input),
+                (None, _) => return Err(Error::shape(&node.name, "this input is not given")),
+                (Some(_), Some(_)) => {
+                    return Err(Error::shape(&node.name, "this input is given twice"));
+                }
+            }
+        }
+        let known = |name: &str| graph.inputs().any(|(_, node)| node.name == name);
+        if let Some((name, _)) = inputs.iter().find(|(name, _)| !known(name)) {
+            let names: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
+            return Err(Error::shape(
+                *name,
+                format!("the network has no such input; it has {}", names.join(", ")),
+            ));
+        }
+        let names: Vec<String> = graph.outputs().iter().map(|found| found.name.clone()).collect();
+        Ok(names.into_iter().zip(self.run_all(&ordered)?).collect())
     }
 
     /// As [`Self::run`], with the output in the caller's memory, in the order of
@@ -159,9 +250,9 @@ impl Engine {
     /// run a batch of this size it allocates nothing.
     ///
     /// ```
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{Flatten, Linear};
     /// use posterize::runtime::{Options, compile};
-    /// use posterize::ops::Linear;
-    /// use posterize::nn::{Flatten, Sequential};
     /// use posterize::{Architecture, Tensor};
     ///
     /// let net = Sequential::new().then(Flatten).then(Linear::new(12, 5));
@@ -174,19 +265,24 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::run`]; an output of another length.
-    pub fn run_into<'a>(&mut self, images: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
-        let ([batch, picture @ ..], given) = images.into().parts()?;
-        let plan = self.plan(picture, Granularity::Blocks)?;
+    pub fn run_into<'a>(&mut self, input: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
+        let given = [input.into().given()?];
+        let plan = self.plan(Granularity::Blocks, &given)?;
+        one_output(&plan)?;
+        let batch = given[0].shape.batch();
         plan.check_batch(batch)?;
-        if output.len() != batch * plan.output_len() {
+        if output.len() != batch * plan.len(plan.outputs[0]) {
             return Err(Error::shape(
                 "output",
-                format!("{:?} does not fit {} values", plan.output_shape(batch), output.len()),
+                format!(
+                    "{:?} does not fit {} values",
+                    plan.shape(plan.outputs[0], batch),
+                    output.len()
+                ),
             ));
         }
-        let values = self.workspace.run(&plan, &self.pool, batch, given, Watch::Unwatched)?;
-        output.copy_from_slice(values);
-        Ok(())
+        let mut copy = |_: usize, values: &[f32]| output.copy_from_slice(values);
+        self.workspace.run(&plan, &self.pool, &given, Watch::Unwatched, &mut copy)
     }
 
     /// As [`Self::run`], and shows `observe` the output of every node, the input's first; int8
@@ -196,38 +292,39 @@ impl Engine {
     /// As [`Self::run`], or the first error of `observe`.
     pub fn run_observed<'a>(
         &mut self,
-        images: impl Into<Input<'a>>,
+        input: impl Into<Input<'a>>,
         observe: Observe<'_>,
     ) -> Result<Tensor> {
-        self.run_watched(images.into(), Watch::Outputs(observe))
+        self.run_watched(input.into(), Watch::Outputs(observe))
     }
 
     /// The median time of every step over a number of runs.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn profile<'a>(&mut self, images: impl Into<Input<'a>>, runs: usize) -> Result<Profile> {
-        let images = images.into();
-        let ([batch, picture @ ..], given) = images.parts()?;
+    pub fn profile<'a>(&mut self, input: impl Into<Input<'a>>, runs: usize) -> Result<Profile> {
+        let input = input.into();
+        let given = [input.given()?];
         // Also packs the weights and warms the caches.
-        self.run_watched(images, Watch::Unwatched)?;
-        let plan = self.plan(picture, Granularity::Blocks)?;
+        self.run_watched(input, Watch::Unwatched)?;
+        let plan = self.plan(Granularity::Blocks, &given)?;
         let mut times = vec![Vec::with_capacity(runs); plan.steps.len() + 1];
         for _ in 0..runs {
             let mut run = vec![Duration::ZERO; times.len()];
-            self.workspace.run(&plan, &self.pool, batch, given, Watch::Times(&mut run))?;
+            let watch = Watch::Times(&mut run);
+            self.workspace.run(&plan, &self.pool, &given, watch, &mut |_, _| ())?;
             times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
         }
-        Ok(profile::of(&plan, self.shared.model.graph(), batch, given, self.pool.threads(), times))
+        Ok(profile::of(&plan, self.model().graph(), &given[0], self.pool.threads(), times))
     }
 
     /// What a run of a batch `[N, C, H, W]` does, step by step, and where its values lie.
     ///
     /// ```
-    /// use posterize::runtime::{Options, compile};
-    /// use posterize::ops::{Activation, Conv2d};
-    /// use posterize::nn::Sequential;
     /// use posterize::Architecture;
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{Activation, Conv2d};
+    /// use posterize::runtime::{Options, compile};
     ///
     /// let net = Sequential::new().then(Conv2d::new(3, 8, 3)).then(Activation::ReLU);
     /// let mut engine = compile(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
@@ -239,25 +336,56 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn plan_summary(&mut self, [batch, picture @ ..]: [usize; 4]) -> Result<PlanSummary> {
-        let plan = self.plan(picture, Granularity::Blocks)?;
-        plan.check_batch(batch)?;
-        Ok(PlanSummary::new(&plan, self.shared.model.graph(), batch, self.pool.threads()))
+    pub fn plan_summary(&mut self, input: [usize; 4]) -> Result<PlanSummary> {
+        let plan = self.plan(Granularity::Blocks, &[Given::sized(&input)?])?;
+        plan.check_batch(input[0])?;
+        Ok(PlanSummary::new(&plan, self.model().graph(), input, self.pool.threads()))
     }
 
-    fn run_watched(&mut self, images: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
-        let ([batch, picture @ ..], given) = images.parts()?;
+    fn run_watched(&mut self, input: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
+        let given = [input.given()?];
         let granularity = match watch {
             Watch::Outputs(_) => Granularity::Layers,
             Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
         };
-        let plan = self.plan(picture, granularity)?;
-        let values = self.workspace.run(&plan, &self.pool, batch, given, watch)?.to_vec();
-        let shape = plan.output_shape(batch);
-        match *shape {
-            [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
-            _ => Tensor::new(shape, values),
-        }
+        let plan = self.plan(granularity, &given)?;
+        one_output(&plan)?;
+        let mut values = Vec::new();
+        let mut keep = |_: usize, output: &[f32]| values = output.to_vec();
+        self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
+        tensor(plan.shape(plan.outputs[0], given[0].shape.batch()), values)
+    }
+}
+
+/// An output's values, which lie as the runtime has them, as a tensor.
+fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor> {
+    match *shape {
+        [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
+        _ => Tensor::new(shape, values),
+    }
+}
+
+/// Checks that all inputs are batches of one size.
+fn check_batches(given: &[Given<'_>]) -> Result<()> {
+    let Some(first) = given.first() else {
+        return Err(Error::shape("input", "no input is given"));
+    };
+    match given.iter().find(|other| other.shape.batch() != first.shape.batch()) {
+        None => Ok(()),
+        Some(other) => Err(Error::shape(
+            "input",
+            format!("inputs {:?} and {:?} have different batches", &*first.shape, &*other.shape),
+        )),
+    }
+}
+
+/// Checks that a network has one output, for calls that return one.
+fn one_output(plan: &Plan) -> Result<()> {
+    match plan.outputs.len() {
+        1 => Ok(()),
+        found => Err(Error::Argument(format!(
+            "the network has {found} outputs: call Engine::run_all or Engine::run_named"
+        ))),
     }
 }
 

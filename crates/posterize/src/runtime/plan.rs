@@ -1,4 +1,5 @@
-//! A plan: packed kernels in execution order, and a place in memory for every value between them.
+//! A plan: kernels in execution order for one size of input, and a place in memory for every value
+//! between them.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -7,26 +8,14 @@ use posterize_kernels::f32::PixelTable as FloatPixelTable;
 use posterize_kernels::int8::{PixelTable, QParams8};
 use posterize_kernels::{Isa, Pool};
 
-use super::Normalize;
 use super::blocks;
-use super::float::FloatKernel;
-use super::int8::Int8Kernel;
+use super::input::{Given, Normalize};
 use super::memory::{self, Lifetime};
+use super::model::Model;
+use super::step::{Step, StepKernel};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, LayerShape, Node, NodeId};
-
-/// A model, as far as plans are concerned.
-pub trait Source: Send + Sync + std::fmt::Debug {
-    /// The graph to run.
-    fn graph(&self) -> &Graph;
-
-    /// The scale and zero point of a node's output, where that is u8.
-    fn qparams(&self, id: NodeId) -> Option<QParams8>;
-
-    /// The kernel of a node for inputs of such height, width and channels; `None` where it computes
-    /// nothing, so that its output is its input.
-    fn kernel(&self, isa: Isa, id: NodeId, node: &Node, shapes: &Shapes) -> Result<Option<Kernel>>;
-}
+use crate::graph::{Graph, LayerShape, NodeId};
+use crate::ops::kernel::{Packs, Shapes};
 
 /// Whether steps may cover several nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,82 +26,12 @@ pub(super) enum Granularity {
     Layers,
 }
 
-/// What a step computes.
-#[derive(Debug)]
-pub enum Kernel {
-    /// From f32 to f32.
-    Float(FloatKernel),
-    /// From u8 to u8.
-    Int8(Int8Kernel),
-    /// From f32 to u8.
-    Quantize(Quantize),
-    /// From u8 to f32.
-    Dequantize(QParams8),
-}
-
-/// Quantizes f32 values; where they are the network's input, pixels as well.
-#[derive(Debug)]
-pub struct Quantize {
-    pub(super) to: QParams8,
-    /// From pixels in one step, with the same bits.
-    pub(super) pixels: Option<PixelTable>,
-}
-
-impl Kernel {
-    /// What runs, as a profile names it.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Float(kernel) => kernel.name(),
-            Self::Int8(kernel) => kernel.name(),
-            Self::Quantize(_) => "quantize",
-            Self::Dequantize(_) => "dequantize",
-        }
-    }
-}
-
-/// The shapes a kernel is called with, the batch aside.
-#[derive(Clone, Debug)]
-pub struct Shapes {
-    /// Height and width of the first input; 1x1 for `[N, C]`.
-    pub(super) size: [usize; 2],
-    /// Channels of each input.
-    pub(super) channels: Vec<usize>,
-}
-
-/// What every kernel is called with besides its values.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) isa: Isa,
-    pub(super) pool: &'a Pool,
-    pub(super) batch: usize,
-    pub(super) shapes: &'a Shapes,
-}
-
-/// A kernel's turn in a plan.
-#[derive(Debug)]
-pub(super) struct Step {
-    /// The nodes it computes, in execution order; its output is the last one's, and those of the
-    /// others exist nowhere.
-    pub(super) nodes: Vec<NodeId>,
-    pub(super) kernel: Kernel,
-    /// The nodes whose outputs it takes.
-    pub(super) inputs: Vec<NodeId>,
-    pub(super) shapes: Shapes,
-}
-
-impl Step {
-    /// The node whose output is the step's.
-    pub(super) fn output(&self) -> NodeId {
-        self.nodes[self.nodes.len() - 1]
-    }
-}
-
 /// Where a value of one picture lies. In a batch of N it begins at N times the place and is N times
 /// as long: sizes, and so whatever was said of overlaps, are the same multiples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
-    /// The caller's input.
-    Input,
+    /// The caller's input of that number.
+    Input(usize),
     /// The arena of f32 values.
     Float(Range<usize>),
     /// The arena of u8 values.
@@ -121,12 +40,30 @@ pub(super) enum Slot {
     Inside,
 }
 
-/// The packed kernels for one picture size, and the place of each value. Engines share it.
+/// A model with the packed weights that plans for all sizes share.
+#[derive(Debug)]
+pub(super) struct PackedModel {
+    pub(super) model: Model,
+    pub(super) isa: Isa,
+    pub(super) normalize: Option<Normalize>,
+    /// For every node what was packed of its weights.
+    packs: Vec<Packs>,
+}
+
+impl PackedModel {
+    pub(super) fn new(model: Model, isa: Isa, normalize: Option<Normalize>) -> Self {
+        let packs = model.graph().nodes().iter().map(|_| Packs::default()).collect();
+        Self { model, isa, normalize, packs }
+    }
+}
+
+/// The kernels for one size of input, and the place of each value. Engines share it.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) isa: Isa,
-    /// `[C, H, W]` of the pictures it was made for.
-    pub(super) picture: [usize; 3],
+    pub(super) granularity: Granularity,
+    /// The shapes of the inputs that it was made for, each a batch of one.
+    pub(super) inputs: Vec<Vec<usize>>,
     pub(super) steps: Vec<Step>,
     /// The place of every node's output.
     pub(super) slots: Vec<Slot>,
@@ -137,8 +74,8 @@ pub(super) struct Plan {
     pub(super) shapes: Vec<LayerShape>,
     /// The scale of every node's output that is u8.
     pub(super) qparams: Vec<Option<QParams8>>,
-    /// The node whose output is the network's.
-    pub(super) output: NodeId,
+    /// The nodes whose outputs are the network's.
+    pub(super) outputs: Vec<NodeId>,
     /// What makes f32 values of pixels.
     pub(super) pixels: Option<FloatPixelTable>,
     /// Whether the input is needed in f32, also where it is given as pixels.
@@ -146,74 +83,78 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Packs the kernels for pictures `[C, H, W]`, on all threads of `pool`.
+    /// Makes the kernels for inputs of these shapes, each a batch of one, on all threads of `pool`.
     pub(super) fn new(
-        source: &dyn Source,
-        isa: Isa,
+        packed: &PackedModel,
         granularity: Granularity,
         pool: &Pool,
-        picture: [usize; 3],
-        normalize: Option<Normalize>,
+        inputs: Vec<Vec<usize>>,
     ) -> Result<Self> {
-        let graph = source.graph();
-        let [c, h, w] = picture;
-        let shapes = graph.infer(&[1, c, h, w])?;
-        let mut steps = pack(source, isa, pool, &shapes)?;
+        let (model, isa) = (&packed.model, packed.isa);
+        let graph = model.graph();
+        let views: Vec<&[usize]> = inputs.iter().map(Vec::as_slice).collect();
+        let shapes = graph.infer_all(&views)?;
+        check_batch_axis(graph, &shapes)?;
+        let mut steps = steps(packed, pool, &shapes)?;
         if granularity == Granularity::Blocks {
             steps = blocks::fuse(graph, steps);
         }
-        let qparams: Vec<_> = graph.iter().map(|(id, _)| source.qparams(id)).collect();
+        let qparams: Vec<_> = graph.iter().map(|(id, _)| model.qparams(id)).collect();
 
         let sizes: Vec<usize> = shapes.iter().map(|layer| layer.shape.iter().product()).collect();
         let (owner, lifetimes) = lifetimes(graph, &steps, &sizes);
         let (slots, [float_len, int8_len]) = place(&steps, &qparams, &owner, &lifetimes);
 
-        let is_input = |id: NodeId| slots[id.0] == Slot::Input;
-        let mut reads_float_input = is_input(graph.output());
+        let is_input = |id: NodeId| matches!(slots[id.0], Slot::Input(_));
+        let mut reads_float_input = graph.outputs().iter().any(|output| is_input(output.node));
         for step in &mut steps {
             if !step.inputs.iter().any(|&input| is_input(input)) {
                 continue;
             }
-            match (&mut step.kernel, normalize) {
-                (Kernel::Quantize(quantize), Some(Normalize { mean, std })) if c == 3 => {
+            match (&mut step.kernel, packed.normalize) {
+                (StepKernel::Quantize(quantize), Some(Normalize { mean, std }))
+                    if takes_pixels(&inputs) =>
+                {
                     quantize.pixels = Some(PixelTable::new(mean, std, quantize.to, 0, u8::MAX));
                 }
                 _ => reads_float_input = true,
             }
         }
+        let pixels = packed.normalize.filter(|_| takes_pixels(&inputs));
         Ok(Self {
             isa,
-            picture,
+            granularity,
+            inputs,
             steps,
             slots,
             float_len,
             int8_len,
             shapes,
             qparams,
-            output: graph.output(),
-            pixels: normalize.map(|Normalize { mean, std }| FloatPixelTable::new(mean, std)),
+            outputs: graph.outputs().iter().map(|output| output.node).collect(),
+            pixels: pixels.map(|Normalize { mean, std }| FloatPixelTable::new(mean, std)),
             reads_float_input,
         })
+    }
+
+    /// Whether it was made for these inputs, the batch aside.
+    pub(super) fn fits(&self, granularity: Granularity, given: &[Given<'_>]) -> bool {
+        self.granularity == granularity
+            && self.inputs.len() == given.len()
+            && self.inputs.iter().zip(given).all(|(made, given)| made[1..] == given.shape[1..])
     }
 
     /// Elements of the scratch memory of f32 and of u8 kernels.
     pub(super) fn scratch_len(&self, threads: usize, batch: usize) -> [usize; 2] {
         let (mut float, mut int8) = (0, 0);
-        for Step { kernel, shapes, .. } in &self.steps {
+        for Step { kernel, .. } in &self.steps {
             match kernel {
-                Kernel::Float(kernel) => {
-                    float = float.max(kernel.scratch_len(threads, batch, shapes));
-                }
-                Kernel::Int8(kernel) => int8 = int8.max(kernel.scratch_len(threads, batch, shapes)),
-                Kernel::Quantize(_) | Kernel::Dequantize(_) => {}
+                StepKernel::Float(kernel) => float = float.max(kernel.scratch_len(threads, batch)),
+                StepKernel::Int8(kernel) => int8 = int8.max(kernel.scratch_len(threads, batch)),
+                StepKernel::Quantize(_) | StepKernel::Dequantize(_) => {}
             }
         }
         [float, int8]
-    }
-
-    /// The output's shape for a batch.
-    pub(super) fn output_shape(&self, batch: usize) -> Vec<usize> {
-        self.shape(self.output, batch)
     }
 
     /// The shape of a node's output for a batch.
@@ -223,38 +164,67 @@ impl Plan {
         shape
     }
 
-    /// How many values the output has for a picture.
-    pub(super) fn output_len(&self) -> usize {
-        self.shapes[self.output.0].shape.iter().product()
+    /// How many values a node's output has for a picture.
+    pub(super) fn len(&self, id: NodeId) -> usize {
+        self.shapes[id.0].shape.iter().product()
+    }
+
+    /// An error where the batches of the inputs differ, or the values of so many pictures would not
+    /// fit the address space.
+    pub(super) fn check_batch(&self, batch: usize) -> Result<()> {
+        let refused = |problem: &str| {
+            let mut shape = self.inputs[0].clone();
+            shape[0] = batch;
+            Err(Error::shape("input", format!("{shape:?} {problem}")))
+        };
+        if batch == 0 {
+            return refused("has an empty axis");
+        }
+        let sizes = self.shapes.iter().map(|layer| layer.shape.iter().product::<usize>());
+        let largest = sizes.chain([self.float_len, self.int8_len]).max().unwrap_or(0);
+        match largest.checked_mul(batch) {
+            Some(values) if values <= isize::MAX as usize / 8 => Ok(()),
+            _ => refused("is too large"),
+        }
     }
 }
 
-/// The kernel of every node that computes something.
-fn pack(source: &dyn Source, isa: Isa, pool: &Pool, layers: &[LayerShape]) -> Result<Vec<Step>> {
-    let graph = source.graph();
-    let shapes: Vec<Shapes> = graph
-        .nodes()
-        .iter()
-        .map(|node| {
-            let inputs: Vec<&[usize]> =
-                node.inputs.iter().map(|input| layers[input.0].shape.as_slice()).collect();
-            let size = match inputs.first() {
-                Some(&&[_, _, h, w]) => [h, w],
-                _ => [1, 1],
-            };
-            Shapes { size, channels: inputs.iter().map(|shape| shape[1]).collect() }
-        })
-        .collect();
-    let packed: Vec<OnceLock<Result<Option<Kernel>>>> =
-        shapes.iter().map(|_| OnceLock::new()).collect();
-    pool.run(packed.len(), &|index, _| {
+/// Whether a network of these inputs can take pixels.
+fn takes_pixels(inputs: &[Vec<usize>]) -> bool {
+    matches!(inputs, [shape] if matches!(shape.as_slice(), [_, 3, _, _]))
+}
+
+/// Checks that every value has the batch as its first axis, of which plans take as many as come.
+fn check_batch_axis(graph: &Graph, shapes: &[LayerShape]) -> Result<()> {
+    let wrong = graph.nodes().iter().zip(shapes).find(|(_, layer)| layer.shape.first() != Some(&1));
+    match wrong {
+        None => Ok(()),
+        Some((node, layer)) => Err(Error::shape(
+            &node.name,
+            format!("its output for one picture is {:?}: the batch must stay first", layer.shape),
+        )),
+    }
+}
+
+/// The step of every node that computes something.
+fn steps(packed: &PackedModel, pool: &Pool, layers: &[LayerShape]) -> Result<Vec<Step>> {
+    let PackedModel { model, isa, packs, .. } = packed;
+    let graph = model.graph();
+    let made: Vec<OnceLock<Result<Option<StepKernel>>>> =
+        layers.iter().map(|_| OnceLock::new()).collect();
+    pool.run(made.len(), &|index, _| {
         let id = NodeId(index);
-        packed[index].get_or_init(|| source.kernel(isa, id, graph.node(id), &shapes[index]));
+        let inputs = graph.node(id).inputs.iter();
+        let shapes = Shapes {
+            inputs: inputs.map(|input| layers[input.0].shape.clone()).collect(),
+            output: layers[index].shape.clone(),
+        };
+        made[index].get_or_init(|| model.kernel(*isa, id, &shapes, &packs[index]));
     });
     let mut steps = Vec::new();
-    for (((id, node), shapes), packed) in graph.iter().zip(shapes).zip(packed) {
-        if let Some(kernel) = packed.into_inner().transpose()?.flatten() {
-            steps.push(Step { nodes: vec![id], kernel, inputs: node.inputs.clone(), shapes });
+    for ((id, node), made) in graph.iter().zip(made) {
+        if let Some(kernel) = made.into_inner().transpose()?.flatten() {
+            steps.push(Step { nodes: vec![id], kernel, inputs: node.inputs.clone() });
         }
     }
     Ok(steps)
@@ -289,7 +259,9 @@ fn lifetimes(
             read(input, index);
         }
     }
-    read(graph.output(), steps.len());
+    for output in graph.outputs() {
+        read(output.node, steps.len());
+    }
     (owner, lifetimes)
 }
 
@@ -300,7 +272,8 @@ fn place(
     owner: &[NodeId],
     lifetimes: &[Option<Lifetime>],
 ) -> (Vec<Slot>, [usize; 2]) {
-    let mut slots = vec![Slot::Input; owner.len()];
+    // Inputs come first and own what nobody computes.
+    let mut slots: Vec<Slot> = (0..owner.len()).map(Slot::Input).collect();
     for step in steps {
         step.nodes.iter().for_each(|node| slots[node.0] = Slot::Inside);
     }
@@ -322,19 +295,4 @@ fn place(
         slots[node] = slots[owner[node].0].clone();
     }
     (slots, totals)
-}
-
-impl Plan {
-    /// An error where the values of so many pictures would not fit the address space.
-    pub(super) fn check_batch(&self, batch: usize) -> Result<()> {
-        let [c, h, w] = self.picture;
-        if batch == 0 {
-            return Err(Error::shape("input", format!("[0, {c}, {h}, {w}] has an empty axis")));
-        }
-        let picture = (c * h * w).max(self.float_len).max(self.int8_len);
-        match picture.checked_mul(batch) {
-            Some(values) if values <= isize::MAX as usize / 8 => Ok(()),
-            _ => Err(Error::shape("input", format!("[{batch}, {c}, {h}, {w}] is too large"))),
-        }
-    }
 }

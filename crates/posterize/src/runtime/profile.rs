@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::input::{Given, Values};
 use super::plan::Plan;
-use super::summary;
-use super::workspace::Given;
 use crate::graph::{Graph, NodeId};
 
 /// Where the time of a run goes.
@@ -41,11 +40,11 @@ pub struct LayerProfile {
 pub(super) fn of(
     plan: &Plan,
     graph: &Graph,
-    batch: usize,
-    given: Given<'_>,
+    given: &Given<'_>,
     threads: usize,
     times: Vec<Vec<Duration>>,
 ) -> Profile {
+    let batch = given.shape.batch();
     let mut times = times.into_iter().map(|mut all| {
         all.sort_unstable();
         all.get(all.len() / 2).map_or(0.0, Duration::as_secs_f64)
@@ -66,15 +65,15 @@ pub(super) fn of(
             seconds,
         }
     };
-    let preparation = match given {
-        Given::ChannelsLast(_) => None,
-        Given::Contiguous(_) => Some("channels_last"),
-        Given::Pixels(_) => plan.reads_float_input.then_some("normalize"),
+    let preparation = match given.values {
+        Values::InPlace(_) => None,
+        Values::Contiguous(_) => Some("channels_last"),
+        Values::Pixels(_) => plan.reads_float_input.then_some("normalize"),
     };
     let seconds = times.next().unwrap_or_default();
     let input = preparation.map(|kernel| layer(&[NodeId(0)], kernel, "float32", seconds));
     let steps = plan.steps.iter().zip(times).map(|(step, time)| {
-        layer(&step.nodes, step.kernel.name(), summary::precision(&step.kernel), time)
+        layer(&step.nodes, step.kernel.name(), step.kernel.precision(), time)
     });
     let [float_scratch, int8_scratch] = plan.scratch_len(threads, batch);
     let activation_bytes =

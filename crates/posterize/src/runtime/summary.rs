@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::{Kernel, Plan, Slot, Step};
+use super::plan::{Plan, Slot};
+use super::step::Step;
 use crate::graph::Graph;
 
 /// The steps of a plan and where their values lie; see [`Engine::plan_summary`].
@@ -49,11 +50,11 @@ pub struct PlannedStep {
 }
 
 impl PlanSummary {
-    pub(super) fn new(plan: &Plan, graph: &Graph, batch: usize, threads: usize) -> Self {
+    pub(super) fn new(plan: &Plan, graph: &Graph, input_shape: [usize; 4], threads: usize) -> Self {
+        let batch = input_shape[0];
         let [float_scratch, int8_scratch] = plan.scratch_len(threads, batch);
-        let [c, h, w] = plan.picture;
         Self {
-            input_shape: [batch, c, h, w],
+            input_shape,
             steps: plan.steps.iter().map(|step| planned(plan, graph, batch, step)).collect(),
             float_bytes: 4 * plan.float_len * batch,
             int8_bytes: plan.int8_len * batch,
@@ -66,7 +67,7 @@ fn planned(plan: &Plan, graph: &Graph, batch: usize, step: &Step) -> PlannedStep
     let (offset, bytes) = match &plan.slots[step.output().0] {
         Slot::Float(range) => (4 * range.start * batch, 4 * range.len() * batch),
         Slot::Int8(range) => (range.start * batch, range.len() * batch),
-        Slot::Input | Slot::Inside => (0, 0),
+        Slot::Input(_) | Slot::Inside => (0, 0),
     };
     let nodes = || step.nodes.iter().map(|&id| graph.node(id));
     PlannedStep {
@@ -74,16 +75,8 @@ fn planned(plan: &Plan, graph: &Graph, batch: usize, step: &Step) -> PlannedStep
         kinds: nodes().map(|node| node.op.kind()).collect(),
         kernel: step.kernel.name(),
         output_shape: plan.shape(step.output(), batch),
-        precision: precision(&step.kernel),
+        precision: step.kernel.precision(),
         offset,
         bytes,
-    }
-}
-
-/// The type of a kernel's output.
-pub(super) fn precision(kernel: &Kernel) -> &'static str {
-    match kernel {
-        Kernel::Float(_) | Kernel::Dequantize(_) => "float32",
-        Kernel::Int8(_) | Kernel::Quantize(_) => "int8",
     }
 }

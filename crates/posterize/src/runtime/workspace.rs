@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use posterize_kernels::{Pool, int8};
 
 use super::aligned::Aligned;
-use super::plan::{Call, Kernel, Plan, Slot, Step};
+use super::input::{Given, Values};
+use super::plan::{Plan, Slot};
+use super::step::{Step, StepKernel};
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
+use crate::ops::kernel::Call;
 
 /// Sees a node's output during a run: values as they lie in memory (channels last), dequantized
 /// where they are int8.
@@ -24,24 +27,6 @@ pub(super) enum Watch<'a> {
     Times(&'a mut [Duration]),
 }
 
-/// A batch as its caller has it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Given<'a> {
-    /// `[N, H, W, C]`, used as it is.
-    ChannelsLast(&'a [f32]),
-    /// `[N, C, H, W]`.
-    Contiguous(&'a [f32]),
-    /// `[N, H, W, 3]`.
-    Pixels(&'a [u8]),
-}
-
-/// The input of a run: in f32 (empty where nothing reads that), and as pixels, if that is what it is.
-#[derive(Clone, Copy)]
-struct Input<'a> {
-    float: &'a [f32],
-    pixels: Option<&'a [u8]>,
-}
-
 /// The memory for values of one type, and the scratch memory of their kernels.
 #[derive(Debug, Default)]
 struct Arena<T> {
@@ -52,8 +37,8 @@ struct Arena<T> {
 /// Memory for the values of one run after another. It grows when a larger batch comes.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    /// The input, where it must be converted.
-    input: Aligned<f32>,
+    /// Each input, where it must be converted.
+    inputs: Vec<Aligned<f32>>,
     float: Arena<f32>,
     int8: Arena<u8>,
 }
@@ -66,27 +51,34 @@ impl Workspace {
         self.int8.values.reserve(plan.int8_len * batch);
         self.float.scratch.reserve(float_scratch);
         self.int8.scratch.reserve(int8_scratch);
+        if self.inputs.len() < plan.inputs.len() {
+            self.inputs.resize_with(plan.inputs.len(), Aligned::default);
+        }
     }
 
-    /// Runs every step over a batch that has the plan's picture size, and returns the output.
-    pub(super) fn run<'a>(
-        &'a mut self,
+    /// Runs every step over a batch that fits the plan, and shows `outputs` the values of each of the
+    /// network's outputs by its number, as they lie in memory.
+    pub(super) fn run(
+        &mut self,
         plan: &Plan,
         pool: &Pool,
-        batch: usize,
-        given: Given<'a>,
+        given: &[Given<'_>],
         mut watch: Watch<'_>,
-    ) -> Result<&'a [f32]> {
+        outputs: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let batch = given[0].shape.batch();
         plan.check_batch(batch)?;
         self.reserve(plan, batch, pool.threads());
-        let Self { input: converted, float, int8 } = self;
+        let Self { inputs, float, int8 } = self;
         let start = Instant::now();
         let watched = matches!(watch, Watch::Outputs(_));
-        let input = Input::prepare(plan, pool, batch, given, watched, converted)?;
+        for (given, converted) in given.iter().zip(&mut *inputs) {
+            convert(plan, pool, *given, watched, converted)?;
+        }
         if let Watch::Times(times) = &mut watch {
             times[0] += start.elapsed();
         }
-        let mut run = Run { plan, pool, batch, input, float, int8 };
+        let mut run = Run { plan, pool, batch, given, inputs, float, int8 };
         let mut shown = 0;
         for (index, step) in plan.steps.iter().enumerate() {
             if let Watch::Outputs(observe) = &mut watch {
@@ -104,52 +96,44 @@ impl Workspace {
         if let Watch::Outputs(observe) = watch {
             run.show(observe, shown..plan.slots.len())?;
         }
-        let Run { input, float, .. } = run;
-        match &plan.slots[plan.output.0] {
-            Slot::Input => Ok(input.float),
-            Slot::Float(range) => Ok(&float.values[of_batch(range, batch)]),
-            Slot::Int8(_) | Slot::Inside => Err(Error::layer("output", "it is int8, not float")),
+        for (index, output) in plan.outputs.iter().enumerate() {
+            outputs(index, run.float_value(*output)?);
         }
+        Ok(())
     }
 }
 
-impl<'a> Input<'a> {
-    fn prepare(
-        plan: &Plan,
-        pool: &Pool,
-        batch: usize,
-        given: Given<'a>,
-        watched: bool,
-        converted: &'a mut Aligned<f32>,
-    ) -> Result<Self> {
-        let [c, h, w] = plan.picture;
-        let len = batch * c * h * w;
-        match given {
-            Given::ChannelsLast(float) => Ok(Self { float, pixels: None }),
-            Given::Contiguous(values) => {
+/// Brings an input into the form in which kernels read it, where that is another one.
+fn convert(
+    plan: &Plan,
+    pool: &Pool,
+    given: Given<'_>,
+    watched: bool,
+    converted: &mut Aligned<f32>,
+) -> Result<()> {
+    let len: usize = given.shape.iter().product();
+    match given.values {
+        Values::InPlace(_) => {}
+        Values::Contiguous(values) => {
+            converted.reserve(len);
+            let (channels, plane) = (given.shape[1], given.shape[2] * given.shape[3]);
+            channels_last(values, channels, plane, &mut converted[..len]);
+        }
+        Values::Pixels(pixels) => {
+            let table = plan.pixels.as_ref().ok_or_else(|| {
+                Error::Argument(
+                    "an engine that takes pixels must have one input [N, 3, H, W] and know their \
+                     mean and standard deviation: compile it with Options::pictures"
+                        .into(),
+                )
+            })?;
+            if plan.reads_float_input || watched {
                 converted.reserve(len);
-                let converted = &mut converted[..len];
-                channels_last(values, c, h * w, converted);
-                Ok(Self { float: converted, pixels: None })
-            }
-            Given::Pixels(pixels) => {
-                let table = plan.pixels.as_ref().ok_or_else(|| {
-                    Error::Argument(
-                        "an engine that takes pixels must know their mean and standard deviation: \
-                         compile it with Options::pictures"
-                            .into(),
-                    )
-                })?;
-                if !plan.reads_float_input && !watched {
-                    return Ok(Self { float: &[], pixels: Some(pixels) });
-                }
-                converted.reserve(len);
-                let converted = &mut converted[..len];
-                table.run(pool, pixels, converted);
-                Ok(Self { float: converted, pixels: Some(pixels) })
+                table.run(pool, pixels, &mut converted[..len]);
             }
         }
     }
+    Ok(())
 }
 
 /// From `[N, C, pixels]` to `[N, pixels, C]`.
@@ -174,29 +158,45 @@ struct Run<'a, 'm> {
     plan: &'a Plan,
     pool: &'a Pool,
     batch: usize,
-    input: Input<'m>,
+    given: &'a [Given<'a>],
+    inputs: &'m [Aligned<f32>],
     float: &'m mut Arena<f32>,
     int8: &'m mut Arena<u8>,
 }
 
+/// The values of an input in f32; empty where it is pixels that nothing reads in f32.
+fn float_input<'a>(
+    given: &[Given<'a>],
+    converted: &'a [Aligned<f32>],
+    index: usize,
+) -> &'a [f32] {
+    match given[index].values {
+        Values::InPlace(values) => values,
+        Values::Contiguous(_) | Values::Pixels(_) => {
+            let len: usize = given[index].shape.iter().product();
+            converted[index].get(..len).unwrap_or_default()
+        }
+    }
+}
+
 impl Run<'_, '_> {
     fn step(&mut self, step: &Step) -> Result<()> {
-        let &mut Run { plan, pool, batch, input, .. } = self;
+        let &mut Run { plan, pool, batch, given, inputs, .. } = self;
         let (float, int8) = (&mut *self.float, &mut *self.int8);
         let isa = plan.isa;
-        let call = Call { isa, pool, batch, shapes: &step.shapes };
+        let call = Call { isa, pool, batch };
         let slot = |id: Option<&NodeId>| id.map(|id| &plan.slots[id.0]);
         match (&step.kernel, &plan.slots[step.output().0]) {
-            (Kernel::Float(kernel), Slot::Float(output)) => {
+            (StepKernel::Float(kernel), Slot::Float(output)) => {
                 let (outside, output) = Outside::split(&mut float.values, batch, output);
                 let view = |index: usize| match slot(step.inputs.get(index)) {
                     Some(Slot::Float(range)) => outside.get(range),
-                    Some(Slot::Input) => input.float,
+                    Some(Slot::Input(index)) => float_input(given, inputs, *index),
                     _ => &[],
                 };
                 kernel.run(call, &view, output, &mut float.scratch);
             }
-            (Kernel::Int8(kernel), Slot::Int8(output)) => {
+            (StepKernel::Int8(kernel), Slot::Int8(output)) => {
                 let (outside, output) = Outside::split(&mut int8.values, batch, output);
                 let view = |index: usize| match slot(step.inputs.get(index)) {
                     Some(Slot::Int8(range)) => outside.get(range),
@@ -204,22 +204,26 @@ impl Run<'_, '_> {
                 };
                 kernel.run(call, &view, output, &mut int8.scratch);
             }
-            (Kernel::Quantize(quantize), Slot::Int8(output)) => {
+            (StepKernel::Quantize(quantize), Slot::Int8(output)) => {
                 let output = &mut int8.values[of_batch(output, batch)];
-                match (slot(step.inputs.first()), &quantize.pixels, input.pixels) {
-                    (Some(Slot::Input), Some(table), Some(pixels)) => {
-                        table.run(pool, pixels, output);
-                    }
-                    (place, ..) => {
+                let place = slot(step.inputs.first());
+                let source = match place {
+                    Some(Slot::Input(index)) => Some(given[*index].values),
+                    _ => None,
+                };
+                match (&quantize.pixels, source) {
+                    (Some(table), Some(Values::Pixels(pixels))) => table.run(pool, pixels, output),
+                    _ => {
                         let x = match place {
                             Some(Slot::Float(range)) => &float.values[of_batch(range, batch)],
-                            _ => input.float,
+                            Some(Slot::Input(index)) => float_input(given, inputs, *index),
+                            _ => &[],
                         };
                         int8::quantize(isa, pool, quantize.to, 0, u8::MAX, x, output);
                     }
                 }
             }
-            (Kernel::Dequantize(qparams), Slot::Float(output)) => {
+            (StepKernel::Dequantize(qparams), Slot::Float(output)) => {
                 let x = match slot(step.inputs.first()) {
                     Some(Slot::Int8(range)) => &int8.values[of_batch(range, batch)],
                     _ => &[],
@@ -237,12 +241,20 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// The values of a node's output that is float.
+    fn float_value(&self, id: NodeId) -> Result<&[f32]> {
+        match &self.plan.slots[id.0] {
+            Slot::Input(index) => Ok(float_input(self.given, self.inputs, *index)),
+            Slot::Float(range) => Ok(&self.float.values[of_batch(range, self.batch)]),
+            Slot::Int8(_) | Slot::Inside => Err(Error::layer("output", "it is int8, not float")),
+        }
+    }
+
     fn show(&self, observe: Observe<'_>, nodes: Range<usize>) -> Result<()> {
         for node in nodes {
             match (&self.plan.slots[node], self.plan.qparams[node]) {
-                (Slot::Input, _) => observe(NodeId(node), self.input.float)?,
-                (Slot::Float(range), _) => {
-                    observe(NodeId(node), &self.float.values[of_batch(range, self.batch)])?;
+                (Slot::Input(_) | Slot::Float(_), _) => {
+                    observe(NodeId(node), self.float_value(NodeId(node))?)?;
                 }
                 (Slot::Int8(range), Some(qparams)) => {
                     let table = qparams.values();

@@ -43,13 +43,13 @@ impl Module for Others {
 
 pub(crate) fn others() -> FloatModel {
     let stem = Sequential::new()
-        .then(ZeroPad2d { left: 0, right: 1, top: 0, bottom: 1 })
+        .then(ZeroPad2d::new([0, 1, 0, 1]))
         .then(Conv2d::new(3, 12, 5).stride(2))
         .then(Activation::ReLU)
-        .then(MaxPool2d { kernel_size: 3, stride: 2, padding: 1 })
+        .then(MaxPool2d::new(3).stride(2).padding(1))
         .then(Conv2d::new(12, 12, 3).groups(3));
     let tail = Sequential::new()
-        .then(AdaptiveAvgPool2d { output_size: [2, 2] })
+        .then(AdaptiveAvgPool2d::new([2, 2]))
         .then(Flatten)
         .then(Linear::new(24 * 4, 10));
     Architecture::trace(&Others { stem, tail }).unwrap().init(5).fuse().unwrap()

@@ -5,7 +5,7 @@ use std::fmt;
 use posterize::runtime::{Engine, Input};
 use serde::Serialize;
 
-use super::Times;
+use super::times::Times;
 use crate::{error::Result, model::Loaded, timing, ui::Ui};
 
 /// Timed runs of each network's turn; a turn counts with their median.

@@ -13,7 +13,7 @@ use posterize::{
 };
 use serde::Serialize;
 
-use super::is_below;
+use super::module_path::is_below;
 use crate::{
     error::{CliError, Result},
     pictures::Stream,

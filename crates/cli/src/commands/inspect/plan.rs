@@ -5,7 +5,7 @@ use std::fmt;
 use posterize::runtime::PlanSummary;
 use serde::Serialize;
 
-use super::is_below;
+use super::module_path::is_below;
 use crate::ui::{Align, Table, count, megabytes};
 
 #[derive(Debug, Serialize)]

@@ -5,12 +5,13 @@ use std::fmt;
 use posterize::{
     data::Preprocessing,
     format::SavedModel,
-    graph::{NodeId, Op},
+    graph::NodeId,
+    ops::Op,
     quantization::QConfigMapping,
 };
 use serde::Serialize;
 
-use super::is_below;
+use super::module_path::is_below;
 use crate::{
     error::Result,
     ui::{Align, Table, count},
@@ -49,7 +50,7 @@ impl Report {
         let graph = saved.model.graph();
         let layers: Vec<Layer> = graph
             .iter()
-            .filter(|(_, node)| !matches!(node.op, Op::Input) && is_below(path, &node.name))
+            .filter(|(_, node)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
             .map(|(id, _)| layer(saved, id))
             .collect();
         Ok(Self {
@@ -72,7 +73,7 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
     let range = qparams.zip(model.output_range(id)).map(|(qparams, (least, greatest))| {
         [least, greatest].map(|q| qparams.dequantize(i32::from(q)))
     });
-    let weights = model.layer(&node.name);
+    let weights = model.layer(id);
     let bytes = if let Some(layer) = weights {
         layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())
     } else {
@@ -82,7 +83,7 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
     Layer {
         name: node.name.clone(),
         r#type: match qparams {
-            Some(_) if !matches!(node.op, Op::QuantStub) => format!("Quantized{}", node.op.kind()),
+            Some(_) if !matches!(node.op, Op::QuantStub(_)) => format!("Quantized{}", node.op.kind()),
             _ => node.op.kind(),
         },
         scale: qparams.map(|qparams| qparams.scale),

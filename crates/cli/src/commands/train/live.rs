@@ -13,9 +13,9 @@ use posterize::{
 };
 
 use super::{
-    Files, Naming,
     checkpoints::{CheckpointEvery, Timer},
-    log, write_model,
+    files::{Files, Naming, write_model},
+    log,
 };
 use crate::ui::{Ui, duration, percent};
 

@@ -7,7 +7,7 @@ use posterize::{
     training::{EpochRecord, History, TrainOptions, TrainedModel},
 };
 
-use super::Files;
+use super::files::Files;
 use crate::ui::percent;
 
 /// An epoch in a line.

@@ -2,7 +2,7 @@
 
 use posterize::{atomic_file, training::History};
 
-use super::{Files, curves, report::Report};
+use super::{curves, files::Files, report::Report};
 use crate::{
     page::{document, escaped, table},
     ui::{count, duration},

@@ -11,7 +11,10 @@ use posterize::{
 };
 use serde::Serialize;
 
-use super::{Files, Naming, options::QatArgs};
+use super::{
+    files::{Files, Naming},
+    options::QatArgs,
+};
 use crate::ui::{Align, Table, count, duration, megabytes, percent};
 
 #[derive(Debug, Serialize)]

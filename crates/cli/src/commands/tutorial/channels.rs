@@ -8,9 +8,10 @@ impl Channels {
     /// The layer whose middle channel is smallest beside its largest one, among those whose channels
     /// share a scale; none where no layer has such. `float` is the fused network that became `model`.
     pub(super) fn worst(float: &FloatModel, model: &QuantizedModel) -> Option<Self> {
-        let shared = model.layers().iter().filter_map(|(name, layer)| {
+        let shared = model.layers().iter().filter_map(|(&id, layer)| {
             let scale = layer.qparams.per_tensor()?.scale;
-            let weights = float.parameter(name, "weight")?;
+            let name = &model.graph().node(id).name;
+            let weights = float.parameter_named(&format!("{name}.weight"))?;
             let largest = |weights: &[f32]| weights.iter().fold(0.0_f32, |max, w| max.max(w.abs()));
             let each = layer.weight.len().checked_div(*layer.shape.first()?)?.max(1);
             let mut channels: Vec<f32> = weights.data().chunks_exact(each).map(largest).collect();
@@ -35,7 +36,7 @@ mod tests {
     use posterize::{
         Architecture, Tensor,
         checkpoint::StateTensor,
-        graph::Conv2d,
+        ops::Conv2d,
         nn::Sequential,
         quantization::{QConfig, QConfigMapping},
     };

@@ -3,7 +3,7 @@
 use posterize::{
     FloatModel, Tensor,
     data::{Loader, Preprocessing},
-    runtime::{Compile, Engine, Options, compile},
+    runtime::{Engine, Model, Options, compile},
     format::SavedModel,
     quantization::QuantizedModel,
 };
@@ -74,17 +74,15 @@ impl<'a> Measure<'a> {
 
     /// An int8 network.
     pub(super) fn int8(&mut self, method: &str, model: &QuantizedModel) -> Result<Score> {
-        let saved = SavedModel {
-            name: self.name.to_owned(),
-            model: model.clone(),
-            preprocessing: Some(self.preprocessing.clone()),
-            classes: self.labelled.folder.classes().to_vec(),
-        };
+        let saved = SavedModel::new(model.clone())
+            .with_name(self.name)
+            .with_preprocessing(self.preprocessing.clone())
+            .with_classes(self.labelled.folder.classes());
         let bytes = saved.to_bytes()?.len() as u64;
         self.score(method, bytes, model)
     }
 
-    fn score<M: Compile>(&mut self, method: &str, bytes: u64, model: &M) -> Result<Score> {
+    fn score(&mut self, method: &str, bytes: u64, model: impl Into<Model>) -> Result<Score> {
         let folder = &self.labelled.folder;
         let mut engine = compile(model, self.options.pictures(self.preprocessing))?;
         let (found, skipped) =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use posterize::{
     FloatModel,
-    graph::{Graph, ModuleTree},
+    graph::ModuleTree,
     quantization::{ObservedModel, QConfig, QuantizedModel},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     ui::{count, percent},
 };
 
+use super::block::block;
 use super::labelled::Labelled;
 use super::story::{Channels, Epochs, Figure, Score, Step, Story, Tree};
 use super::training::{Trained, Training};
@@ -56,13 +57,6 @@ pub(super) const METHODS: [Method; 3] = [
             activation, at the same size and speed.",
     },
 ];
-
-/// The first residual block, small enough to be read; the whole network where there is none.
-pub(super) fn block(graph: &Graph) -> &str {
-    const BLOCKS: [&str; 4] = ["InvertedResidual", "MBConvBlock", "BasicBlock", "Bottleneck"];
-    let block = graph.modules().iter().find(|module| BLOCKS.contains(&module.kind.as_str()));
-    block.map_or("", |block| &block.path)
-}
 
 /// What is told about, before the first step.
 pub(super) fn facts(

@@ -21,9 +21,9 @@ use crate::{
 };
 
 use super::{
+    block::block,
     calibration::Calibration,
     labelled::Labelled,
-    narration,
     sources::{Source, Sources},
     story::Epoch,
 };
@@ -179,7 +179,7 @@ impl Training {
         ui: &Ui,
     ) -> Result<Trained> {
         let qat = float.prepare_qat(&QConfigMapping::global(QConfig::qat(&self.qconfig)?))?;
-        let path = narration::block(float.graph()).to_owned();
+        let path = block(float.graph()).to_owned();
         let tree = qat.module(&path)?;
         let transform = models::augmentation(model, self.options.seed)?;
         let train = Loader::new(&self.folder, transform).threads(options.threads);

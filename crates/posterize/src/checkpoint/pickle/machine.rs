@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 
-use super::callable::{self, Callable, Outcome};
+use super::call::{self, Outcome};
+use super::callable::{self, Callable};
 use super::value::{Handle, Object, Pickle, Storage, Value};
 use crate::checkpoint::{Parsed, printable};
 
@@ -507,7 +508,7 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&mut self, callable: Callable, arguments: &[Value<'a>]) -> Parsed<()> {
-        match callable::call(callable, arguments, &self.objects)? {
+        match call::call(callable, arguments, &self.objects)? {
             Outcome::Argument(value) => self.push(value),
             Outcome::New(object) => {
                 // A call may copy a container that the memo recalls cheaply.

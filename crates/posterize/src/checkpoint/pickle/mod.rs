@@ -4,6 +4,7 @@
 //! Values live in one arena and refer to each other by number. So a value that contains itself,
 //! or a nesting a million deep, costs what its instructions cost and nothing when dropped.
 
+mod call;
 mod callable;
 mod machine;
 mod value;

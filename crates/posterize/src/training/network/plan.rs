@@ -6,7 +6,7 @@ use super::layers::{Core, Layer, Program};
 use crate::error::Result;
 use crate::graph::{Graph, LayerShape};
 use crate::ops::kernel::Shapes;
-use crate::ops::layout::in_memory_order;
+use crate::ops::shapes::memory_order;
 use crate::runtime::memory::{Layout, Lifetime, place};
 
 /// The shape of a layer's output as it lies in memory: of four axes channels last, of others in
@@ -30,7 +30,10 @@ impl Shape {
         };
         let batch = shape.first().copied().unwrap_or(1);
         // A value of the batch alone has one channel.
-        let channels = in_memory_order(shape).get(1..).and_then(<[usize]>::last).map_or(1, |&c| c);
+        let channels = match *memory_order(shape.len()).as_slice() {
+            [_, .., last] => shape[last],
+            _ => 1,
+        };
         let pixels = shape.iter().product::<usize>() / channels;
         Self { batch, size, channels, pixels }
     }

@@ -1,0 +1,106 @@
+//! What a call of each callable describes. None is run: a call gives inert data.
+
+use super::callable::Callable;
+use super::value::{Object, Storage, TensorView, Value};
+use crate::checkpoint::Parsed;
+use crate::checkpoint::decode::Layout;
+
+/// What a call of `callable` with `arguments` gives. `objects` is the arena.
+pub(super) fn call<'a>(
+    callable: Callable,
+    arguments: &[Value<'a>],
+    objects: &[Object<'a>],
+) -> Parsed<Outcome<'a>> {
+    let sequence = |value: Value<'a>| match value {
+        Value::Object(handle) => match objects.get(handle.0 as usize) {
+            Some(Object::Tuple(items) | Object::List(items)) => Some(items.as_slice()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let new = |object| Ok(Outcome::New(object));
+    let malformed = || format!("a call of {} has arguments that it cannot have", callable.name());
+    match (callable, arguments) {
+        (Callable::Dict(_), []) => new(Object::Dict(Vec::new())),
+        (Callable::Dict(_), &[items]) => {
+            if let Value::Object(handle) = items
+                && let Some(Object::Dict(entries)) = objects.get(handle.0 as usize)
+            {
+                return new(Object::Dict(entries.clone()));
+            }
+            // Python 2 pickled an OrderedDict as the list of its pairs.
+            let pairs = sequence(items).ok_or_else(malformed)?;
+            let entries = pairs.iter().map(|&pair| match sequence(pair) {
+                Some(&[key, value]) => Ok((key, value)),
+                _ => Err(malformed()),
+            });
+            new(Object::Dict(entries.collect::<Parsed<_>>()?))
+        }
+        (Callable::Size, &[items]) => {
+            new(Object::Tuple(sequence(items).ok_or_else(malformed)?.to_vec()))
+        }
+        (Callable::Set, _) => new(Object::Inert("set")),
+        (Callable::Device, _) => new(Object::Inert("device")),
+        (Callable::Encode, _) => new(Object::Inert("bytes object")),
+        (Callable::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
+            let storage = storage_of(storage, objects).ok_or_else(malformed)?;
+            let layout = layout(offset, sequence(shape), sequence(strides))?;
+            let element = storage.element;
+            new(Object::Tensor(Box::new(TensorView { storage, element, layout })))
+        }
+        (
+            Callable::RebuildTensorV3,
+            &[storage, offset, shape, strides, _, _, Value::Callable(Callable::Dtype(element)), ..],
+        ) => {
+            let storage = storage_of(storage, objects).ok_or_else(malformed)?;
+            let layout = layout(offset, sequence(shape), sequence(strides))?;
+            new(Object::Tensor(Box::new(TensorView { storage, element, layout })))
+        }
+        (Callable::RebuildParameter, &[tensor, ..]) => Ok(Outcome::Argument(tensor)),
+        (Callable::RebuildFromType, &[Value::Callable(inner), _, inner_arguments, ..])
+            if matches!(
+                inner,
+                Callable::RebuildTensor | Callable::RebuildTensorV3 | Callable::RebuildParameter
+            ) =>
+        {
+            call(inner, sequence(inner_arguments).ok_or_else(malformed)?, objects)
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// What a call gives: a new object, or one of its arguments.
+pub(super) enum Outcome<'a> {
+    New(Object<'a>),
+    Argument(Value<'a>),
+}
+
+fn storage_of<'a>(value: Value<'a>, objects: &[Object<'a>]) -> Option<Storage<'a>> {
+    match value {
+        Value::Object(handle) => match objects.get(handle.0 as usize)? {
+            Object::Storage(storage) => Some(*storage),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn layout(
+    offset: Value<'_>,
+    shape: Option<&[Value<'_>]>,
+    strides: Option<&[Value<'_>]>,
+) -> Parsed<Layout> {
+    let number = |value: &Value<'_>| match value {
+        Value::Int(value) => usize::try_from(*value).ok(),
+        _ => None,
+    };
+    let numbers = |values: Option<&[Value<'_>]>| -> Option<Vec<usize>> {
+        values?.iter().map(number).collect()
+    };
+    let malformed = || "a tensor's shape, strides or offset are not whole numbers of zero or more";
+    Layout::new(
+        numbers(shape).ok_or_else(malformed)?,
+        numbers(strides).ok_or_else(malformed)?,
+        number(&offset).ok_or_else(malformed)?,
+    )
+}

@@ -1,0 +1,142 @@
+//! A saved model: an int8 network with what it takes to use it.
+
+use std::collections::HashSet;
+
+use super::limits::{MAX_NAME_BYTES, MAX_OUTPUT_VALUES};
+use crate::data::{Class, Preprocessing};
+use crate::quantization::QuantizedModel;
+
+/// An int8 network with the preprocessing of its pictures and the names of its classes.
+///
+/// ```
+/// use posterize::data::Preprocessing;
+/// use posterize::runtime::Options;
+/// use posterize::format::SavedModel;
+/// use posterize::ops::Conv2d;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// use posterize::{Architecture, Tensor};
+///
+/// let float = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// observed.calibrate(Options::new(1)?, [Ok(Tensor::zeros([1, 3, 8, 8]))])?;
+/// let int8 = observed.convert()?;
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("small.safetensors");
+/// let saved = SavedModel::new(int8)
+///     .with_name("small")
+///     .with_preprocessing(Preprocessing::imagenet());
+/// saved.save(&path)?;
+/// assert_eq!(SavedModel::open(&path)?, saved);
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SavedModel {
+    /// What the network is called: `tf_mobilenet_v2`. At most 256 bytes, without control characters.
+    pub name: String,
+    /// The network.
+    pub model: QuantizedModel,
+    /// The preprocessing of its pictures; `None` where it is not known.
+    pub preprocessing: Option<Preprocessing>,
+    /// Its classes in the order of the values of its first output; empty where they are not known.
+    pub classes: Vec<Class>,
+}
+
+impl SavedModel {
+    /// Returns `model` under its graph's name, without preprocessing and classes.
+    pub fn new(model: QuantizedModel) -> Self {
+        Self {
+            name: model.graph().kind().to_owned(),
+            model,
+            preprocessing: None,
+            classes: Vec::new(),
+        }
+    }
+
+    /// Returns the same under another name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Returns the same with the preprocessing of its pictures, or with none.
+    #[must_use]
+    pub fn with_preprocessing(mut self, preprocessing: impl Into<Option<Preprocessing>>) -> Self {
+        self.preprocessing = preprocessing.into();
+        self
+    }
+
+    /// Returns the same with the classes of its outputs. Classes need the preprocessing.
+    #[must_use]
+    pub fn with_classes(mut self, classes: impl Into<Vec<Class>>) -> Self {
+        self.classes = classes.into();
+        self
+    }
+
+    /// Returns how many values the network's first output has for a picture; `None` where the
+    /// preprocessing is not known, which gives the size of pictures.
+    pub fn outputs(&self) -> Option<usize> {
+        let size = self.preprocessing.as_ref()?.crop;
+        let graph = self.model.graph();
+        let shapes = graph.infer(&[1, 3, size, size]).ok()?;
+        Some(shapes[graph.output().0].shape.iter().product())
+    }
+
+    /// Checks that the parts can be used together.
+    ///
+    /// # Errors
+    /// What does not fit, as a sentence.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.name.len() > MAX_NAME_BYTES || self.name.chars().any(char::is_control) {
+            return Err(format!(
+                "its name is longer than {MAX_NAME_BYTES} bytes or holds control characters"
+            ));
+        }
+        self.check_classes()?;
+        let Some(preprocessing) = &self.preprocessing else {
+            return if self.classes.is_empty() {
+                Ok(())
+            } else {
+                Err("it has classes but no preprocessing, so its outputs cannot be counted".into())
+            };
+        };
+        preprocessing.validate().map_err(|error| error.to_string())?;
+        let graph = self.model.graph();
+        let size = preprocessing.crop;
+        let shapes = graph.infer(&[1, 3, size, size]).map_err(|error| error.to_string())?;
+        for (node, layer) in graph.nodes().iter().zip(&shapes) {
+            let values: usize = layer.shape.iter().product();
+            if values > MAX_OUTPUT_VALUES {
+                return Err(format!(
+                    "{}: an output of {:?} has more than the limit of {MAX_OUTPUT_VALUES} values",
+                    node.name, layer.shape
+                ));
+            }
+        }
+        let output = &shapes[graph.output().0].shape;
+        if !self.classes.is_empty() && *output != [1, self.classes.len()] {
+            return Err(format!(
+                "it names {} classes, but the network's output for a picture is {output:?}",
+                self.classes.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_classes(&self) -> Result<(), String> {
+        let mut folders = HashSet::new();
+        for Class { folder, name } in &self.classes {
+            if folder.is_empty() || !folders.insert(folder.as_str()) {
+                return Err(format!(
+                    "two of its classes have the folder {folder:?}, or one has none"
+                ));
+            }
+            if folder.chars().chain(name.chars()).any(char::is_control) {
+                return Err(format!("the class {folder:?} has control characters in its name"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! What an engine runs: a float or an int8 model, and the kernels of its nodes.
+
+use posterize_kernels::Isa;
+use posterize_kernels::int8::QParams8;
+
+use super::step::{Quantize, StepKernel};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, NodeId};
+use crate::model::{FloatModel, Parameters};
+use crate::ops::Op;
+use crate::ops::kernel::{FloatContext, Int8Context, Int8Weights, Packs, Shapes};
+use crate::quantization::{QParams, QuantizedModel};
+
+/// A model that an engine runs. Weights are shared, so that a copy costs little.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Model {
+    /// A float model.
+    Float(FloatModel),
+    /// An int8 model, which may have layers in float.
+    Quantized(QuantizedModel),
+}
+
+impl From<&FloatModel> for Model {
+    fn from(model: &FloatModel) -> Self {
+        Self::Float(model.clone())
+    }
+}
+
+impl From<&QuantizedModel> for Model {
+    fn from(model: &QuantizedModel) -> Self {
+        Self::Quantized(model.clone())
+    }
+}
+
+impl From<FloatModel> for Model {
+    fn from(model: FloatModel) -> Self {
+        Self::Float(model)
+    }
+}
+
+impl From<QuantizedModel> for Model {
+    fn from(model: QuantizedModel) -> Self {
+        Self::Quantized(model)
+    }
+}
+
+/// A model checks that zero points fit when it is made.
+fn qparams8(qparams: QParams) -> QParams8 {
+    QParams8 { scale: qparams.scale, zero_point: qparams.zero_point as u8 }
+}
+
+impl Model {
+    /// The graph to run.
+    pub fn graph(&self) -> &Graph {
+        match self {
+            Self::Float(model) => model.graph(),
+            Self::Quantized(model) => model.graph(),
+        }
+    }
+
+    /// The scale and zero point of a node's output, where that is u8.
+    pub(super) fn qparams(&self, id: NodeId) -> Option<QParams8> {
+        match self {
+            Self::Float(_) => None,
+            Self::Quantized(model) => model.qparams(id).map(qparams8),
+        }
+    }
+
+    fn parameters(&self) -> &Parameters {
+        match self {
+            Self::Float(model) => model.parameters(),
+            Self::Quantized(model) => model.parameters(),
+        }
+    }
+
+    /// The kernel of a node for inputs of such shapes; `None` where it computes nothing, so that its
+    /// output is its input.
+    pub(super) fn kernel(
+        &self,
+        isa: Isa,
+        id: NodeId,
+        shapes: &Shapes,
+        packs: &Packs,
+    ) -> Result<Option<StepKernel>> {
+        let node = self.graph().node(id);
+        let input = node.inputs.first().and_then(|&input| self.qparams(input));
+        match (&node.op, input, self.qparams(id)) {
+            (Op::QuantStub(_), None, Some(to)) => {
+                Ok(Some(StepKernel::Quantize(Quantize { to, pixels: None })))
+            }
+            (Op::DeQuantStub(_), Some(from), None) => Ok(Some(StepKernel::Dequantize(from))),
+            (op, Some(_), Some(output)) => {
+                let cx = self.int8_context(isa, id, output, packs)?;
+                let made = op.compute().int8(&cx, shapes);
+                let made = made.map_err(|problem| Error::layer(&node.name, problem))?;
+                Ok(made.map(StepKernel::Int8))
+            }
+            (op, None, None) => {
+                let parameters = self.parameters();
+                let parameter = |role| parameters.get(&(id, role)).map(|found| found.data());
+                let cx = FloatContext { isa, parameter: &parameter, packs };
+                let made = op.compute().float(&cx, shapes);
+                let made = made.map_err(|problem| Error::layer(&node.name, problem))?;
+                Ok(made.map(StepKernel::Float))
+            }
+            _ => Err(Error::layer(&node.name, "int8 and float values meet")),
+        }
+    }
+
+    fn int8_context<'a>(
+        &'a self,
+        isa: Isa,
+        id: NodeId,
+        output: QParams8,
+        packs: &'a Packs,
+    ) -> Result<Int8Context<'a>> {
+        let node = self.graph().node(id);
+        let inputs = node.inputs.iter().filter_map(|&input| self.qparams(input)).collect();
+        let (range, weights) = match self {
+            Self::Float(_) => ([0, u8::MAX], None),
+            Self::Quantized(model) => {
+                let (min, max) = model.output_range(id).unwrap_or((0, u8::MAX));
+                ([min, max], int8_weights(model, id, node)?)
+            }
+        };
+        Ok(Int8Context { isa, inputs, output, range, weights, packs })
+    }
+}
+
+fn int8_weights<'a>(
+    model: &'a QuantizedModel,
+    id: NodeId,
+    node: &Node,
+) -> Result<Option<Int8Weights<'a>>> {
+    let Some(layer) = model.layer(id) else { return Ok(None) };
+    let missing = |what: &str| Error::layer(&node.name, format!("it has no {what}"));
+    let input = node.inputs.first().and_then(|&input| model.qparams(input));
+    let input = input.ok_or_else(|| missing("input scale"))?;
+    let output = model.qparams(id).ok_or_else(|| missing("output scale"))?;
+    let multiplier =
+        layer.multipliers(input, output).map_err(|problem| Error::layer(&node.name, problem))?;
+    Ok(Some(Int8Weights { weight: &layer.weight, bias: &layer.bias, multiplier }))
+}
