@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use posterize_kernels::Pool;
+
 use super::observer::{Observer, ObserverSpec};
 use super::qconfig::{QConfig, QConfigMapping};
 use super::qparams::QuantizationParams;
@@ -224,10 +226,10 @@ impl ObservedModel {
     }
 
     /// Shows a node's output to its observer, if it has one.
-    pub(crate) fn observe(&mut self, id: NodeId, values: &[f32]) -> Result<()> {
+    pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
         match self.observers.get_mut(&id) {
             Some(observer) => observer
-                .observe(values, &[values.len()])
+                .observe_on(pool, values, &[values.len()])
                 .map_err(|error| error.in_layer(self.model.graph().node(id).name.clone())),
             None => Ok(()),
         }

@@ -9,6 +9,7 @@ mod spec;
 
 use std::fmt;
 
+use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
 pub use self::range::Range;
@@ -134,13 +135,22 @@ impl Observer {
 
     /// Takes in a batch: the values of a tensor in memory order, and its shape as it lies in memory.
     ///
-    /// A batch without values changes nothing. Large batches are read by all of rayon's threads; the
-    /// result does not depend on how many there are.
+    /// A batch without values changes nothing. Runs on the caller's thread.
     ///
     /// # Errors
     /// A value is NaN or infinite, or the range is beyond f32; the shape does not hold the values; the
     /// number of channels differs from before. The observer is then as it was.
     pub fn observe(&mut self, values: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
+        self.observe_on(&Pool::new(1), values, shape)
+    }
+
+    /// The same on the threads of a pool. The result does not depend on how many there are.
+    pub(crate) fn observe_on(
+        &mut self,
+        pool: &Pool,
+        values: &[f32],
+        shape: &[usize],
+    ) -> Result<(), ObserveError> {
         let axis = if self.spec.kind.is_per_channel() { self.spec.ch_axis } else { 0 };
         let shape = if shape.is_empty() { &[1][..] } else { shape };
         let layout = ChannelLayout::of(shape, axis, values.len()).map_err(ObserveError::Shape)?;
@@ -151,7 +161,7 @@ impl Observer {
             if self.spec.kind.is_per_channel() {
                 range::channel_ranges(values, layout)
             } else {
-                Range::of(values).map(Vec::from_iter)
+                Range::of_on(pool, values).map(Vec::from_iter)
             }
         };
         match &mut self.statistics {
@@ -159,7 +169,7 @@ impl Observer {
             Statistics::MovingAverage(moving) => {
                 moving.update(&ranges()?, self.spec.averaging_constant)
             }
-            Statistics::Histogram(histogram) => histogram.update(values),
+            Statistics::Histogram(histogram) => histogram.update(pool, values),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The smallest and the largest value of a slice, found in one pass that also finds what is not finite.
 
-use rayon::prelude::*;
+use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
 use super::ObserveError;
@@ -8,6 +8,9 @@ use crate::quantization::qparams::ChannelLayout;
 
 /// Slices longer than this are worth a second thread.
 pub(super) const PARALLEL: usize = 1 << 17;
+
+/// The fewest values that a thread takes at a time.
+pub(super) const MIN_PART: usize = PARALLEL / 2;
 
 /// The smallest and the largest value seen; both finite, `min <= max`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,11 +27,20 @@ impl Range {
     /// # Errors
     /// A value is NaN or infinite.
     pub fn of(values: &[f32]) -> Result<Option<Self>, ObserveError> {
+        Self::of_on(&Pool::new(1), values)
+    }
+
+    /// The same on the threads of a pool.
+    pub(super) fn of_on(pool: &Pool, values: &[f32]) -> Result<Option<Self>, ObserveError> {
         if values.is_empty() {
             return Ok(None);
         }
         let extremes = if values.len() > PARALLEL {
-            values.par_chunks(PARALLEL / 2).map(Extremes::of).reduce(Extremes::none, Extremes::join)
+            let parts = pool.map(values.len().div_ceil(MIN_PART), &|part| {
+                let start = part * MIN_PART;
+                Extremes::of(&values[start..values.len().min(start + MIN_PART)])
+            });
+            parts.into_iter().fold(Extremes::none(), Extremes::join)
         } else {
             Extremes::of(values)
         };
@@ -167,7 +179,7 @@ mod tests {
                 for index in [0, len / 2, len - 1] {
                     let mut values = vec![1.0; len];
                     values[index] = bad;
-                    let error = Range::of(&values).unwrap_err();
+                    let error = Range::of_on(&Pool::new(2), &values).unwrap_err();
                     assert!(
                         matches!(error, ObserveError::NonFinite { index: at, .. } if at == index),
                         "{error}"
