@@ -63,7 +63,9 @@ mod tests {
                 let mut data = vec![0_usize; len];
                 pool.for_each_chunk_mut(&mut data, chunk_len, &|index, chunk| {
                     assert_eq!(chunk.len(), chunk_len.min(len - index * chunk_len));
-                    chunk.iter_mut().for_each(|x| *x += index + 1);
+                    for x in chunk {
+                        *x += index + 1;
+                    }
                 });
                 assert!(data.iter().enumerate().all(|(i, &x)| x == i / chunk_len + 1));
             }

@@ -351,13 +351,12 @@ impl Builder<'_> {
         let op = &self.blocks.fused.node(id).op;
         let clamp = Activation::clamp(op.activation());
         let round = match (domain, op.int8_rule()) {
-            (Domain::Float, _) => Round::None,
             (Domain::Int8(source), _) if source == id => self.scale_of(id, Round::Own(id)),
             // Of the operators that keep their input's scale, these leave its grid.
             (Domain::Int8(source), Int8Rule::InputScale { rounds: true }) => {
                 self.scale_of(source, Round::Shared(source))
             }
-            (Domain::Int8(_), _) => Round::None,
+            (Domain::Float | Domain::Int8(_), _) => Round::None,
         };
         Ok(Epilogue { bias, norm, clamp, round })
     }

@@ -395,3 +395,21 @@ impl Planner<'_> {
             .all(|other| adds_late(input, other) && adds_late(other, input))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_the_last_axis_in_memory() {
+        for (shape, size, channels, pixels) in [
+            (&[2, 3, 5, 7][..], [5, 7], 3, 70),
+            (&[2, 3], [1, 1], 3, 2),
+            (&[2, 3, 5], [1, 1], 5, 6),
+            (&[2, 3, 5, 7, 11], [1, 1], 11, 210),
+            (&[2], [1, 1], 1, 2),
+        ] {
+            assert_eq!(Shape::of(shape), Shape { batch: 2, size, channels, pixels });
+        }
+    }
+}
