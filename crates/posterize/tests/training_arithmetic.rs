@@ -2,8 +2,8 @@
 
 use posterize::Tensor;
 use posterize::training::{
-    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, ParameterGroup, Schedule,
-    Sgd, SgdOptions, TrainedMut, clip_grad_norm,
+    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, ParameterGroup,
+    Schedule, Sgd, SgdOptions, TrainedMut, clip_grad_norm,
 };
 use serde::Deserialize;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use posterize::checkpoint::StateTensor;
-use posterize::runtime::Options;
-use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
 use posterize::{Architecture, FloatModel, StateDict, Tensor};
 use serde::Deserialize;

@@ -1,10 +1,13 @@
 //! Reverse mode over every operator: gradients, threads, resuming, errors.
 
 use posterize::graph::{Builder, NodeId};
-use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding, ZeroPad2d};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding,
+    ZeroPad2d,
+};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, NetworkState, NetworkValues};
 use posterize::{Architecture, FloatModel, Tensor};
 

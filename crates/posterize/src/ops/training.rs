@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::ops::kernel::{FloatContext, Packs};
-    use crate::ops::{Add, AdaptiveAvgPool2d, Cat, Flatten, Mean, Mul, Op, ZeroPad2d};
+    use crate::ops::{AdaptiveAvgPool2d, Add, Cat, Flatten, Mean, Mul, Op, ZeroPad2d};
 
     const BATCH: usize = 3;
 

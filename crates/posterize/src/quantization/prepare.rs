@@ -152,7 +152,8 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
 
 /// Where quantized computation is wanted: everywhere, or where the author's stubs say.
 fn quantized_region(graph: &Graph) -> Vec<bool> {
-    let stubs = graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
+    let stubs =
+        graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
     let mut region = vec![!stubs; graph.nodes().len()];
     if stubs {
         for (id, node) in graph.iter() {

@@ -14,9 +14,9 @@ use super::{
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::runtime::{Engine, Options, compile};
 use crate::model::FloatModel;
 use crate::quantization::{QatModel, QuantizedModel};
+use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
 /// A network as it is used after training.
