@@ -11,7 +11,7 @@ use super::kernel::{
 };
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
-use super::training::{Train, Training};
+use super::training::{Product, Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
     QuantizedOutput, Role, Saved, python,
@@ -335,7 +335,8 @@ impl Kernel<u8> for Int8Conv2d {
 
 impl Train for Conv2d {
     fn training(&self) -> Training {
-        Training::Product(self.clone())
+        let (unpadded, padding, bias) = (self.unpadded(), self.padding, self.bias);
+        Training::Product(Product { unpadded, padding, bias })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::Conv2d;
+use posterize_kernels::Conv2dGeometry;
+
+use super::Padding;
 use super::kernel::{Call, Shapes};
 
 /// How an operator takes part in training.
@@ -20,7 +22,7 @@ pub(crate) enum Training {
         momentum: f32,
     },
     /// A convolution, or a linear layer as a convolution over one pixel.
-    Product(Conv2d),
+    Product(Product),
     /// Zeros with this probability.
     Dropout(f32),
     /// A function without parameters: its kernel for inference goes forward, this back.
@@ -30,6 +32,25 @@ pub(crate) enum Training {
     /// Every operator of today can be trained; an operator that is added may not.
     #[allow(dead_code, reason = "what an operator may answer")]
     Untrainable(&'static str),
+}
+
+/// A product of the input and a weight.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    /// The convolution, but for its padding.
+    pub(crate) unpadded: Conv2dGeometry,
+    pub(crate) padding: Padding,
+    /// Whether there is a bias.
+    pub(crate) bias: bool,
+}
+
+impl Product {
+    /// The convolution for an input of `[h, w]`.
+    pub(crate) fn geometry(&self, size: [usize; 2]) -> Conv2dGeometry {
+        let Conv2dGeometry { kernel, stride, dilation, .. } = self.unpadded;
+        let padding = self.padding.resolve(kernel, stride, dilation, size);
+        Conv2dGeometry { padding, ..self.unpadded }
+    }
 }
 
 /// An operator's answer to how it is trained.

@@ -9,8 +9,8 @@ use super::super::ParameterGroup;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, ParameterKey};
 use crate::model::FloatModel;
-use crate::ops::training::{Differentiable, Training};
-use crate::ops::{Activation, Conv2d, Int8Rule, Op, Role};
+use crate::ops::training::{self, Differentiable, Training};
+use crate::ops::{Activation, Int8Rule, Op, Role};
 use crate::quantization::{Blocks, Domain, QParams, QatModel};
 
 /// A trained tensor with its gradient, in PyTorch's layout.
@@ -94,7 +94,7 @@ pub(super) struct Function {
 
 #[derive(Debug)]
 pub(super) struct Product {
-    pub(super) conv: Conv2d,
+    pub(super) conv: training::Product,
     /// The weight among the parameters.
     pub(super) weight: usize,
     /// The fused layer whose weight is rounded.
