@@ -254,7 +254,9 @@ fn networks_of_several_inputs_or_outputs_are_refused_by_name() {
         let mut builder = Builder::new("Heads");
         let inputs: Vec<NodeId> = inputs.iter().map(|&name| builder.input(name)).collect();
         let sum = builder.add("sum", Add::new(), &[inputs[0], inputs[inputs.len() - 1]]);
-        outputs.iter().for_each(|&name| builder.output(name, sum));
+        for &name in outputs {
+            builder.output(name, sum);
+        }
         let model = Architecture::from(builder.build().unwrap()).init(0);
         Network::float(&model, Options::new(1).unwrap()).unwrap_err().to_string()
     };

@@ -9,11 +9,14 @@
 mod backward;
 mod dropout;
 mod forward;
+mod grid;
 mod integers;
 mod layers;
+mod mode;
 mod norm;
 mod plan;
 mod state;
+mod units;
 
 use std::sync::Arc;
 
@@ -22,10 +25,10 @@ use posterize_kernels::f32::training as kernels;
 
 pub use self::state::{NetworkState, NetworkValues};
 
-use self::forward::Mode;
-use self::integers::Units;
 use self::layers::{Core, Function, Program};
+use self::mode::Mode;
 use self::plan::{Output, Place, Plan};
+use self::units::Units;
 use super::{Criterion, TrainedMut};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ParameterKey};

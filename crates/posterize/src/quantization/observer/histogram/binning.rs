@@ -2,8 +2,9 @@
 
 use posterize_kernels::Pool;
 
-use super::super::range::{Extremes, MIN_PART, PARALLEL};
-use super::{ObserveError, Range};
+use super::super::error::ObserveError;
+use super::super::extremes::{Extremes, MIN_PART, PARALLEL};
+use super::super::range::Range;
 
 /// Values are read twice, for their extremes and for their bins; the second time from the cache.
 const CHUNK: usize = 2048;

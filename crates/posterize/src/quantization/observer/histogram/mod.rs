@@ -11,7 +11,8 @@ use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
 use self::binning::{bin_of, scan};
-use super::{ObserveError, Range};
+use super::error::ObserveError;
+use super::range::Range;
 
 /// Bins are cut into this many parts before they are mapped onto the bins of a wider range.
 const UPSAMPLE_RATE: usize = 16;
