@@ -7,15 +7,17 @@
 //!
 //! It is the only crate of the workspace that contains `unsafe` code.
 
+mod arch;
+mod backend;
 pub mod f32;
 pub mod geometry;
 pub mod int8;
 pub mod isa;
+mod mem;
 pub mod peak;
 pub mod pool;
 pub mod reference;
 pub mod resample;
-mod workers;
 
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};

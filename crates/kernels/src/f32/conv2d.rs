@@ -3,10 +3,11 @@
 use super::Clamp;
 use super::depthwise::Depthwise;
 use super::gemm::{Panels, Rows, multiply};
-use super::simd::{Simd, with_simd};
+use super::simd::Simd;
 use super::split::{Grid, tasks};
 use super::{im2row, strip};
 use crate::Isa;
+use crate::arch::with_simd;
 use crate::geometry::Conv2dGeometry;
 use crate::pool::{Pool, SharedMut};
 

@@ -9,8 +9,8 @@ use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
 use super::split::{Grid, tasks};
 use crate::geometry::Conv2dGeometry;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
-use crate::workers::Workers;
 
 /// Floats of gathered rows that a task works on at once.
 const BLOCK_FLOATS: usize = 192 * 1024;

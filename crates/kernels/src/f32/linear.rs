@@ -3,7 +3,7 @@
 use super::Clamp;
 use super::conv2d::multiply_rows;
 use super::gemm::Panels;
-use super::simd::with_simd;
+use crate::arch::with_simd;
 use crate::{Isa, Pool};
 
 /// A fully connected layer with its weights packed, as `torch.nn.Linear`.

@@ -2,9 +2,10 @@
 
 use std::marker::PhantomData;
 
-use super::simd::{Kernel, Simd, with_simd};
+use super::simd::{Kernel, Simd};
 use super::split::part;
 use crate::Isa;
+use crate::arch::with_simd;
 use crate::geometry::Pool2dGeometry;
 use crate::pool::{Pool, SharedMut};
 

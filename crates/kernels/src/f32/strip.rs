@@ -7,8 +7,8 @@ use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
 use super::split::{part, tasks};
 use crate::geometry::Conv2dGeometry;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
-use crate::workers::Workers;
 
 /// Input channels up to which this is faster than gathering.
 const MOST_CHANNELS: usize = 8;

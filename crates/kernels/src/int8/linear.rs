@@ -1,8 +1,8 @@
 //! Linear layers.
 
-use super::Requantize;
-use super::conv2d::ConvKernel;
+use super::conv_kernel::ConvKernel;
 use super::gemm::Gemm;
+use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;

@@ -96,7 +96,7 @@ mod tests {
                 .map(|i| (f32::from(rgb[i]) / 255.0 - mean[i % 3]) / std[i % 3])
                 .collect();
             let mut expected = vec![0; rgb.len()];
-            quantize(Isa::Scalar, &Pool::new(1), to, 0, 255, &normalized, &mut expected);
+            quantize(Isa::SCALAR, &Pool::new(1), to, 0, 255, &normalized, &mut expected);
             let mut output = vec![0; rgb.len()];
             table.run(&Pool::new(2), &rgb, &mut output);
             assert_eq!(output, expected, "{pixels} pixels");

@@ -1,7 +1,8 @@
 //! The definition of an int8 convolution.
 
 use crate::geometry::Conv2dGeometry;
-use crate::int8::{Requantize, pack};
+use crate::int8::accumulator;
+use crate::int8::requantize::Requantize;
 
 /// An int8 convolution of any grouping, NHWC.
 ///
@@ -36,7 +37,13 @@ impl Conv2d<'_> {
             return Some(format!("{biases} biases for {} output channels", g.out_channels));
         }
         let zero_point = self.input_zero_point;
-        pack::defect(self.weight, self.bias, g.taps_per_output(), zero_point, self.requantize)
+        accumulator::defect(
+            self.weight,
+            self.bias,
+            g.taps_per_output(),
+            zero_point,
+            self.requantize,
+        )
     }
 
     /// Convolves `input`, `[batch, h, w, in_channels]`, into `[batch, oh, ow, out_channels]`.

@@ -1,6 +1,7 @@
 //! The definition of an int8 linear layer.
 
-use crate::int8::{Requantize, pack};
+use crate::int8::accumulator;
+use crate::int8::requantize::Requantize;
 
 /// An int8 matrix product with bias:
 /// `y[n, o] = requantize(Σ (x[n, i] − zero_point) · w[o, i] + bias[o])`.
@@ -34,7 +35,7 @@ impl Linear<'_> {
             return Some(format!("{biases} biases for {} outputs", self.out_features));
         }
         let zero_point = self.input_zero_point;
-        pack::defect(self.weight, self.bias, self.in_features, zero_point, self.requantize)
+        accumulator::defect(self.weight, self.bias, self.in_features, zero_point, self.requantize)
     }
 
     /// Multiplies `input`, `[batch, in_features]`, into `[batch, out_features]`.

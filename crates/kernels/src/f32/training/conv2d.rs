@@ -4,7 +4,7 @@ use super::activation::Activation;
 use super::block::Factors;
 use super::stats::{ChannelStats, ChannelSums};
 use super::{depthwise, gathered, pointwise};
-use crate::f32::simd::with_simd;
+use crate::arch::with_simd;
 use crate::{Conv2dGeometry, Isa, Pool};
 
 /// What a convolution reads.

@@ -15,8 +15,8 @@ use super::depthwise_row::{Tap, WeightRow, convolve_row};
 use super::stats::{ChannelStats, ChannelSums};
 use super::stream::{is_far, stream};
 use super::weight_sums::{AddTo, Scratch, lines};
-use crate::f32::aligned::Aligned;
 use crate::f32::simd::Simd;
+use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
 /// Floats of rows that are computed before their stats are taken and they are stored.
@@ -106,9 +106,9 @@ pub(super) fn scratch_len<S: Simd>(simd: S, shape: Shape<'_>, threads: usize) ->
 }
 
 /// Weights as vectors of channels: for each vector its taps.
-fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> Aligned {
-    let mut packed = Aligned::zeros(channels.div_ceil(S::LANES) * taps * S::LANES);
-    let to = packed.as_mut_slice();
+fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> AlignedSlice<f32> {
+    let mut packed = AlignedSlice::zeros(channels.div_ceil(S::LANES) * taps * S::LANES);
+    let to = &mut *packed;
     for (channel, taps_of_channel) in weight.chunks_exact(taps).enumerate() {
         for (tap, &w) in taps_of_channel.iter().enumerate() {
             to[(channel / S::LANES * taps + tap) * S::LANES + channel % S::LANES] = w;
@@ -306,7 +306,7 @@ fn phase_rows(shape: Shape<'_>, y: usize, rows: &mut Vec<(usize, isize)>) {
 struct Work<'a> {
     shape: Shape<'a>,
     read: Backward<'a>,
-    packed: Aligned,
+    packed: AlignedSlice<f32>,
     input_ring: Ring,
     grad_ring: Ring,
     window: Vec<Tap>,

@@ -7,7 +7,8 @@ use super::chunks::{Chunks, STAT_PIXELS};
 use super::conv2d::NormBackward;
 use super::stats::ChannelSums;
 use crate::Isa;
-use crate::f32::simd::{Kernel, Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::{Kernel, Simd};
 use crate::f32::split::part;
 use crate::pool::{Pool, SharedMut};
 

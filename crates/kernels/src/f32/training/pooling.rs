@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::weight_sums::AddTo;
 use crate::Isa;
-use crate::f32::simd::{Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::Simd;
 use crate::geometry::Pool2dGeometry;
 use crate::pool::{Pool, SharedMut};
 

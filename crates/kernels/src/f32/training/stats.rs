@@ -6,7 +6,8 @@
 use super::activation::{Activation, Mapped};
 use super::chunks::{Chunks, STAT_PIXELS};
 use crate::Isa;
-use crate::f32::simd::{Kernel, Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::{Kernel, Simd};
 use crate::pool::{Pool, SharedMut};
 
 /// The sums and the range of each channel over all pixels of a batch.

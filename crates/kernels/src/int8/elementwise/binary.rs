@@ -32,12 +32,12 @@ pub struct Add {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(in crate::int8) struct AddFormula {
-    pub(super) scale: [f32; 2],
+pub(crate) struct AddFormula {
+    pub(crate) scale: [f32; 2],
     /// `−zero_point · scale` of each side.
-    pub(super) offset: [f32; 2],
-    pub(super) inverse: f32,
-    pub(super) target: Target,
+    pub(crate) offset: [f32; 2],
+    pub(crate) inverse: f32,
+    pub(crate) target: Target,
 }
 
 impl Add {
@@ -68,12 +68,12 @@ impl Add {
     }
 
     /// What it computes, for the ends of other kernels.
-    pub(in crate::int8) fn formula(&self) -> AddFormula {
+    pub(crate) fn formula(&self) -> AddFormula {
         self.formula
     }
 
     /// As [`Self::run`] on the calling thread, for slices of equal lengths that fit the cache.
-    pub(in crate::int8) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
+    pub(crate) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
         vectorize(self.isa, Binary { formula: self.formula, a, b, output });
     }
 

@@ -2,14 +2,10 @@
 
 #![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
 
-#[cfg(target_arch = "x86_64")]
-mod add_avx512;
 mod binary;
 mod convert;
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use add_avx512::AddEpilogue;
-pub(super) use binary::AddFormula;
+pub(crate) use binary::AddFormula;
 pub use binary::{Add, Mul};
 pub use convert::{clamp, dequantize, quantize, requantize_table, requantize_u8};
 
@@ -32,10 +28,10 @@ fn for_each_chunk(pool: &Pool, len: usize, work: impl Fn(Range<usize>) + Sync) {
 /// Clamping before rounding gives what clamping after it would (rounding is monotone and leaves
 /// the bounds, integers, alone), and keeps the conversion to an integer from overflowing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    pub(super) zero_point: f32,
-    pub(super) least: f32,
-    pub(super) greatest: f32,
+pub(crate) struct Target {
+    pub(crate) zero_point: f32,
+    pub(crate) least: f32,
+    pub(crate) greatest: f32,
 }
 
 impl Target {

@@ -82,12 +82,12 @@ impl InvertedResidual {
         add: Option<Add>,
         size: [usize; 2],
     ) -> Option<Self> {
-        depthwise.kernel().depthwise()?;
+        depthwise.depthwise()?;
         let geometry = *depthwise.geometry();
         let hidden = geometry.in_channels;
-        let [projected, outputs] = project.kernel().gemm()?.pointwise_channels()?;
+        let [projected, outputs] = project.gemm()?.pointwise_channels()?;
         let [inputs, expanded] = match &expand {
-            Some(expand) => expand.kernel().gemm()?.pointwise_channels()?,
+            Some(expand) => expand.gemm()?.pointwise_channels()?,
             None => [hidden; 2],
         };
         let output_size = geometry.output_size(size)?;
@@ -119,9 +119,9 @@ impl InvertedResidual {
     fn block(&self) -> Block<'_> {
         const PART: &str = "checked when the block was made";
         Block {
-            expand: self.expand.as_ref().map(|expand| expand.kernel().gemm().expect(PART)),
-            depthwise: self.depthwise.kernel().depthwise().expect(PART),
-            project: self.project.kernel().gemm().expect(PART),
+            expand: self.expand.as_ref().map(|expand| expand.gemm().expect(PART)),
+            depthwise: self.depthwise.depthwise().expect(PART),
+            project: self.project.gemm().expect(PART),
             add: self.add.as_ref(),
             tiling: &self.tiling,
         }
@@ -158,12 +158,7 @@ impl InvertedResidual {
 
     /// What profiles call it: `inverted_residual_amx` and the like.
     pub fn kernel_name(&self) -> &'static str {
-        match self.project.kernel_name() {
-            "pointwise_amx" => "inverted_residual_amx",
-            "pointwise_avx512vnni" => "inverted_residual_avx512vnni",
-            "pointwise_avx2" => "inverted_residual_avx2",
-            _ => "inverted_residual_scalar",
-        }
+        self.block().project.name_of_inverted_residual()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::Block;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut, part};
-use crate::workers::Workers;
 
 impl Block<'_> {
     /// Computes a batch; a task is one picture, or a part of one picture's rows.

@@ -1,0 +1,72 @@
+//! AVX-512 with VNNI: 512-bit vectors, and sums of four products of bytes in one instruction.
+
+pub(super) mod add;
+mod depthwise;
+mod first_conv;
+mod gemm;
+mod peak;
+pub(super) mod requantize;
+mod simd;
+
+use super::avx2::Avx2;
+use crate::backend::Backend;
+use crate::int8::depthwise::kernel::RowKernel as DepthwiseKernel;
+use crate::int8::first_conv::kernel::RowKernel as FirstConvKernel;
+use crate::int8::gemm::kernel::{Kernels, Product, gemm_names};
+use crate::int8::pack::Operand;
+use crate::peak::kernel::{Arithmetic, PeakLoop};
+use crate::reference;
+
+/// Proof that this CPU has AVX-512 (F, BW, DQ, VL) with VNNI, and [`Avx2`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Avx512Vnni(Avx2);
+
+impl Backend for Avx512Vnni {
+    type Simd = Self;
+
+    fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        found.then(Avx2::detect)?.map(Self)
+    }
+
+    fn simd(self) -> Self {
+        self
+    }
+
+    fn fallback(&self) -> Option<&dyn Backend> {
+        Some(&self.0)
+    }
+
+    fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
+        // Large multipliers are the sign of an output that is nearly constant: rare, and not worth a
+        // clamp for every vector of outputs in all other layers.
+        if !product.groups.iter().all(Operand::products_fit) {
+            return self.0.gemm(product);
+        }
+        Some(Kernels::pack(product, gemm_names!("avx512vnni"), |operand, requantize| {
+            gemm::Weights::new(*self, operand, requantize)
+        }))
+    }
+
+    fn depthwise(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn DepthwiseKernel>> {
+        depthwise::covers(&conv.geometry)
+            .then(|| Box::new(depthwise::Packed::new(*self, conv)) as _)
+    }
+
+    fn first_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn FirstConvKernel>> {
+        Some(Box::new(first_conv::FirstConv::new(*self, conv)?))
+    }
+
+    fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
+        Some(match arithmetic {
+            // Twelve vectors of sixteen.
+            Arithmetic::F32 => PeakLoop::new(12 * 16, peak::avx512_f32),
+            // Twelve vectors of 64.
+            Arithmetic::Int8 => PeakLoop::new(12 * 64, peak::avx512_int8),
+        })
+    }
+}
