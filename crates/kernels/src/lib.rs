@@ -13,6 +13,7 @@ pub mod f32;
 pub mod geometry;
 pub mod int8;
 pub mod isa;
+mod lengths;
 mod mem;
 pub mod peak;
 pub mod pool;

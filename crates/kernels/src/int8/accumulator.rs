@@ -45,11 +45,12 @@ pub(crate) fn defect(
     requantize: &Requantize,
 ) -> Option<String> {
     let channels = bias.len();
-    if weight.len() != channels * weights_per_channel {
+    let needed = channels.checked_mul(weights_per_channel);
+    if needed != Some(weight.len()) {
+        let needed = needed.map_or("more than memory holds".to_owned(), |n| n.to_string());
         return Some(format!(
-            "{} weights where {channels} output channels of {weights_per_channel} need {}",
+            "{} weights where {channels} output channels of {weights_per_channel} need {needed}",
             weight.len(),
-            channels * weights_per_channel
         ));
     }
     if let Some(defect) = requantize.defect(channels) {

@@ -8,6 +8,7 @@ use super::gemm::Gemm;
 use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::Lengths;
 use crate::pool::Pool;
 use crate::reference;
 
@@ -93,7 +94,11 @@ impl Conv2d {
     }
 
     /// Bytes of scratch memory that [`Conv2d::run`] needs with a pool of `threads` threads.
+    ///
+    /// # Panics
+    /// When the window does not fit into the padded input, or memory cannot hold input or output.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
+        Lengths::of_conv2d(&self.geometry, batch, size);
         self.method.kernel().scratch_len(threads, batch, size)
     }
 
@@ -149,14 +154,8 @@ impl Conv2d {
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
-        let [h, w] = size;
-        let g = &self.geometry;
-        let Some([oh, ow]) = g.output_size(size) else {
-            panic!("a {:?} window does not fit into a padded input of {size:?}", g.kernel);
-        };
-        assert_eq!(inputs.input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
-        assert_eq!(output.len(), batch * oh * ow * g.out_channels, "output is [batch, oh, ow, c]");
-        let needed = self.scratch_len(pool.threads(), batch, size);
+        Lengths::of_conv2d(&self.geometry, batch, size).check(inputs.input.len(), output.len());
+        let needed = self.method.kernel().scratch_len(pool.threads(), batch, size);
         assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
         if batch > 0 {
             self.method.kernel().run(pool, (batch, size), inputs, output, scratch);

@@ -10,6 +10,7 @@ pub(crate) mod passes;
 use self::passes::CHANNELS;
 pub use self::passes::Taps;
 use crate::isa::Isa;
+use crate::lengths::element_count;
 
 /// A picture of 8-bit red, green and blue, or a part of one.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,11 @@ impl<'a> RgbView<'a> {
     /// # Panics
     /// `data` is too short, or a row longer than the stride.
     pub fn new(data: &'a [u8], width: usize, height: usize, stride: usize) -> Self {
-        assert!(width * CHANNELS <= stride, "rows of {width} pixels every {stride} bytes");
-        let needed = if height == 0 { 0 } else { (height - 1) * stride + width * CHANNELS };
+        let row = element_count("a row", &[width, CHANNELS]);
+        assert!(row <= stride, "rows of {width} pixels every {stride} bytes");
+        let whole = element_count("a picture", &[height, stride]);
+        // The last row may end before its stride does.
+        let needed = whole.saturating_sub(stride - row);
         assert!(data.len() >= needed, "{height} rows of {stride} bytes in {} bytes", data.len());
         Self { data, width, height, stride }
     }

@@ -5,6 +5,7 @@ use super::block::Factors;
 use super::stats::{ChannelStats, ChannelSums};
 use super::{depthwise, gathered, pointwise};
 use crate::arch::with_simd;
+use crate::lengths::Lengths;
 use crate::{Conv2dGeometry, Isa, Pool};
 
 /// What a convolution reads.
@@ -183,9 +184,7 @@ impl Conv2d {
 
     fn shape(&self, batch: usize, size: [usize; 2]) -> Shape<'_> {
         let geometry = &self.geometry;
-        let out = geometry.output_size(size).unwrap_or_else(|| {
-            panic!("a window of {geometry:?} does not fit into an input of {size:?}")
-        });
+        let out = Lengths::of_conv2d(geometry, batch, size).output_size();
         Shape { geometry, batch, size, out }
     }
 

@@ -28,6 +28,14 @@ pub(crate) struct Row<'a> {
     pub(crate) rows: &'a [Option<&'a [u8]>],
 }
 
+/// Whether the window rows of a tile of `pixels` outputs, read in groups of `taps`, fit [`MAX_BYTES`].
+pub(crate) fn fits(geometry: &Conv2dGeometry, pixels: usize, taps: usize) -> bool {
+    // Longer strides and windows do not fit, and would overflow below.
+    geometry.stride[1] <= MAX_BYTES
+        && geometry.kernel[1] <= MAX_BYTES
+        && geometry.kernel[0] * tile_bytes(geometry, pixels, taps) <= MAX_BYTES
+}
+
 /// Bytes of one window row of a tile of `pixels` outputs, read in groups of `taps`.
 pub(crate) fn tile_bytes(geometry: &Conv2dGeometry, pixels: usize, taps: usize) -> usize {
     let ic = geometry.in_channels;

@@ -19,6 +19,7 @@ use super::conv2d::Conv2d;
 use super::depthwise::Depthwise;
 use super::elementwise::Add;
 use super::gemm::Gemm;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::Pool;
 
 /// An inverted residual for inputs of one height and width, made of packed layers, which may run
@@ -106,6 +107,7 @@ impl InvertedResidual {
             reach: (geometry.kernel[0] - 1) * geometry.dilation[0] + 1,
             top: geometry.padding.top,
         };
+        Lengths::of_conv2d(&geometry, 1, size);
         let tiling = Tiling::new(shape, STRIPE_BYTES);
         fits.then_some(Self { expand, depthwise, project, add, tiling })
     }
@@ -149,8 +151,8 @@ impl InvertedResidual {
     ) {
         let shape = &self.tiling.shape;
         let ([h, w], [oh, ow]) = (shape.size, shape.output_size);
-        assert_eq!(input.len(), batch * h * w * shape.inputs, "input is [batch, h, w, c]");
-        assert_eq!(output.len(), batch * oh * ow * shape.outputs, "output is [batch, oh, ow, c]");
+        check_len("the input", input.len(), &[batch, h, w, shape.inputs]);
+        check_len("the output", output.len(), &[batch, oh, ow, shape.outputs]);
         let needed = self.scratch_len(pool.threads());
         assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
         self.block().run(pool, batch, input, output, scratch);

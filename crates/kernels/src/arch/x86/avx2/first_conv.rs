@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::Avx2;
 use super::requantize::Epilogue;
-use crate::int8::first_conv::kernel::{MAX_BYTES, Row, RowKernel, tile_bytes};
+use crate::int8::first_conv::kernel::{MAX_BYTES, Row, RowKernel, fits, tile_bytes};
 use crate::int8::first_conv::pack;
 use crate::reference;
 
@@ -33,9 +33,7 @@ pub(super) struct FirstConv {
 impl FirstConv {
     /// Packs a convolution of few channels; `None` where the windows of a tile are too large.
     pub(super) fn new(_: Avx2, conv: &reference::Conv2d<'_>) -> Option<Self> {
-        let rows = conv.geometry.kernel[0];
-        let fits = rows * tile_bytes(&conv.geometry, PIXELS, TAPS) <= MAX_BYTES;
-        fits.then(|| Self { packed: Packed::new(conv) })
+        fits(&conv.geometry, PIXELS, TAPS).then(|| Self { packed: Packed::new(conv) })
     }
 }
 

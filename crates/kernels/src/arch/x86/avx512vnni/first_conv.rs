@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::Avx512Vnni;
 use super::requantize::Epilogue;
-use crate::int8::first_conv::kernel::{MAX_BYTES, MAX_ROWS, Row, RowKernel, tile_bytes};
+use crate::int8::first_conv::kernel::{MAX_BYTES, MAX_ROWS, Row, RowKernel, fits, tile_bytes};
 use crate::int8::first_conv::pack;
 use crate::reference;
 
@@ -26,9 +26,7 @@ pub(super) struct FirstConv {
 impl FirstConv {
     /// Packs a convolution of few channels; `None` where the windows of a tile are too large.
     pub(super) fn new(_: Avx512Vnni, conv: &reference::Conv2d<'_>) -> Option<Self> {
-        let rows = conv.geometry.kernel[0];
-        let fits = rows * tile_bytes(&conv.geometry, PIXELS, TAPS) <= MAX_BYTES;
-        fits.then(|| Self { packed: Packed::new(conv) })
+        fits(&conv.geometry, PIXELS, TAPS).then(|| Self { packed: Packed::new(conv) })
     }
 }
 
