@@ -4,7 +4,7 @@ use super::Clamp;
 use super::depthwise::Depthwise;
 use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
-use super::split::{Grid, tasks};
+use super::split::{Grid, MANY_ROWS, tasks};
 use super::{im2row, strip};
 use crate::Isa;
 use crate::arch::with_simd;
@@ -18,8 +18,6 @@ const ROWS_FLOATS: usize = 128 * 1024;
 const FEW_WEIGHTS: usize = 8 * 1024;
 /// Rows that meet them at once.
 const FEW_ROWS: usize = 48;
-/// From so many rows on, threads share a product by rows.
-pub(super) const MANY_ROWS: usize = 100;
 
 /// A convolution with its weights packed, as `torch.nn.Conv2d`.
 ///

@@ -10,9 +10,8 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::conv2d::MANY_ROWS;
 use super::simd::{Bounds, Kernel, Simd};
-use super::split::{part, tasks};
+use super::split::{MANY_ROWS, part, tasks};
 use crate::geometry::Conv2dGeometry;
 use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};

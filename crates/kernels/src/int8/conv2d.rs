@@ -142,7 +142,7 @@ impl Conv2d {
     ) {
         assert!(self.adds(), "{} does not add", self.kernel_name());
         assert_eq!(residual.len(), output.len(), "both sides have the output's shape");
-        let inputs = Inputs { input, added: Some((add, residual)) };
+        let inputs = Inputs { input, added: Some((add.formula(), residual)) };
         self.check_and_run(pool, (batch, size), inputs, output, scratch);
     }
 

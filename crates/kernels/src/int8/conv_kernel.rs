@@ -1,6 +1,6 @@
 //! What a kernel for convolutions is to the layer that runs it.
 
-use crate::int8::elementwise::Add;
+use crate::int8::elementwise::formula::AddFormula;
 use crate::pool::Pool;
 
 /// What a convolution reads.
@@ -10,7 +10,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) input: &'a [u8],
     /// An addition whose first side is what the convolution gives, and its second one, in the shape
     /// of the output.
-    pub(crate) added: Option<(&'a Add, &'a [u8])>,
+    pub(crate) added: Option<(AddFormula, &'a [u8])>,
 }
 
 impl<'a> From<&'a [u8]> for Inputs<'a> {

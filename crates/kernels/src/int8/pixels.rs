@@ -1,7 +1,8 @@
 //! From the pixels of a decoded picture straight to a quantized input.
 
 use super::QParams8;
-use super::elementwise::{CHUNK, Target};
+use super::elementwise::CHUNK;
+use super::elementwise::formula::Target;
 use crate::f32;
 use crate::pool::{Pool, SharedMut};
 

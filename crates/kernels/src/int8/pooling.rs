@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::elementwise::Target;
+use super::elementwise::formula::Target;
 use super::vectorize::{Loop, vectorize};
 use crate::geometry::Pool2dGeometry;
 use crate::isa::Isa;

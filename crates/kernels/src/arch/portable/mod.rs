@@ -3,14 +3,13 @@
 mod gemm;
 mod resample;
 mod simd;
+mod token;
+
+pub(crate) use self::token::Portable;
 
 use crate::backend::Backend;
 use crate::int8::gemm::kernel::{Kernels, Product, gemm_names};
 use crate::resample::passes::{Passes, Taps};
-
-/// The instructions that every CPU has of the kind that this is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Portable;
 
 impl Backend for Portable {
     type Simd = Self;

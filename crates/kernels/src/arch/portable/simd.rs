@@ -1,6 +1,6 @@
 //! Vectors of eight floats in plain Rust, which the compiler maps to what every CPU of the target has.
 
-use super::Portable;
+use super::token::Portable;
 use crate::f32::simd::{Kernel, Simd, Tiles, even_widths, names, tiles};
 
 #[inline(always)]

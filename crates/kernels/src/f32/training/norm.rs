@@ -4,7 +4,7 @@
 use super::activation::{Activation, FakeQuant, Grid};
 use super::block;
 use super::chunks::{Chunks, STAT_PIXELS};
-use super::conv2d::NormBackward;
+use super::operands::NormBackward;
 use super::stats::ChannelSums;
 use crate::Isa;
 use crate::arch::with_simd;

@@ -1,6 +1,7 @@
 //! Sums and products of two activations of one shape.
 
-use super::{Target, for_each_chunk};
+use super::for_each_chunk;
+use super::formula::{AddFormula, Target};
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
@@ -29,15 +30,6 @@ use crate::pool::{Pool, SharedMut};
 pub struct Add {
     isa: Isa,
     formula: AddFormula,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AddFormula {
-    pub(crate) scale: [f32; 2],
-    /// `−zero_point · scale` of each side.
-    pub(crate) offset: [f32; 2],
-    pub(crate) inverse: f32,
-    pub(crate) target: Target,
 }
 
 impl Add {

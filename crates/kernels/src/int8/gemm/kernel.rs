@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::geometry::Conv2dGeometry;
-use crate::int8::elementwise::{Add, AddFormula};
+use crate::int8::elementwise::formula::AddFormula;
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;
 
@@ -138,9 +138,8 @@ pub(crate) struct Added {
 
 impl Output {
     /// All rows of so many columns, and what is added to them.
-    pub(crate) fn new(start: *mut u8, columns: usize, added: Option<(&Add, &[u8])>) -> Self {
-        let added =
-            added.map(|(add, residual)| Added { start: residual.as_ptr(), formula: add.formula() });
+    pub(crate) fn new(start: *mut u8, columns: usize, added: Option<(AddFormula, &[u8])>) -> Self {
+        let added = added.map(|(formula, residual)| Added { start: residual.as_ptr(), formula });
         Self { start, stride: columns, added }
     }
 

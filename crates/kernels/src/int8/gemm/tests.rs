@@ -69,7 +69,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
             };
             run(input[..].into(), &expected);
             if kernel.name_with_add().is_some() {
-                let added = Some((&add, &residual[..]));
+                let added = Some((add.formula(), &residual[..]));
                 run(Inputs { input: &input, added }, &sums);
             }
         }

@@ -8,17 +8,17 @@
 //! batch stays with one thread. [`Tiling`] says how many rows make a stripe and how threads divide a
 //! block.
 
+mod shape;
 mod stripes;
 mod tiling;
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use self::shape::Shape;
+use self::stripes::Block;
 use self::tiling::{STRIPE_BYTES, Tiling};
 use super::conv2d::Conv2d;
-use super::depthwise::Depthwise;
 use super::elementwise::Add;
-use super::gemm::Gemm;
 use crate::lengths::{Lengths, check_len};
 use crate::pool::Pool;
 
@@ -34,39 +34,6 @@ pub struct InvertedResidual {
     /// Adds the block's input, the first side, to the projection.
     add: Option<Add>,
     tiling: Tiling,
-}
-
-/// The sizes of a block.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    expands: bool,
-    adds: bool,
-    /// Channels of the input.
-    inputs: usize,
-    /// Channels of the depthwise convolution.
-    hidden: usize,
-    /// Channels of the output.
-    outputs: usize,
-    /// Height and width of the input.
-    size: [usize; 2],
-    /// Height and width of the output.
-    output_size: [usize; 2],
-    /// Input rows from one output row to the next.
-    stride: usize,
-    /// Input rows under the window of one output row.
-    reach: usize,
-    /// Rows of padding above the input.
-    top: usize,
-}
-
-/// The parts of a block, and what they work on.
-#[derive(Clone, Copy)]
-struct Block<'a> {
-    expand: Option<&'a Gemm>,
-    depthwise: &'a Depthwise,
-    project: &'a Gemm,
-    add: Option<&'a Add>,
-    tiling: &'a Tiling,
 }
 
 impl InvertedResidual {
@@ -161,20 +128,6 @@ impl InvertedResidual {
     /// What profiles call it: `inverted_residual_amx` and the like.
     pub fn kernel_name(&self) -> &'static str {
         self.block().project.name_of_inverted_residual()
-    }
-}
-
-impl Shape {
-    /// How many input rows are under the windows of so many neighbouring output rows, at most.
-    fn input_rows_under(&self, rows: usize) -> usize {
-        (rows.saturating_sub(1) * self.stride + self.reach).min(self.size[0])
-    }
-
-    /// The input rows under the windows of output rows, which are at least one.
-    fn input_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let within = |row: usize| row.saturating_sub(self.top).min(self.size[0]);
-        let first = rows.start * self.stride;
-        within(first)..within(first + (rows.len() - 1) * self.stride + self.reach)
     }
 }
 

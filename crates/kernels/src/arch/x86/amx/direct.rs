@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use super::panels::Panels;
 use super::positions::Positions;
+use super::sizes::{BLOCK_BYTES, covers};
 use super::steps::Steps;
-use super::{Amx, BLOCK_BYTES, covers};
+use super::token::Amx;
 use crate::geometry::{Conv2dGeometry, Padding};
 use crate::int8::conv_kernel::{ConvKernel, Inputs};
 use crate::int8::gemm::kernel::Output;

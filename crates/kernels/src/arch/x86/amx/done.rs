@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::positions::{Positions, Walk};
-use super::{COLUMNS, ROWS, TILE};
+use super::sizes::{COLUMNS, ROWS, TILE};
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
 use crate::arch::x86::avx512vnni::requantize::{Epilogue, in_order};
 use crate::int8::gemm::kernel::Output;

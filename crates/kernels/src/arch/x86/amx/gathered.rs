@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use super::panels::Panels;
 use super::positions::Positions;
+use super::sizes::{BLOCK_BYTES, ROWS};
 use super::steps::Steps;
-use super::{Amx, BLOCK_BYTES, ROWS};
+use super::token::Amx;
 use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;

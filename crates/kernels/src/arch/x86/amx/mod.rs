@@ -15,43 +15,36 @@ mod gathered;
 mod panels;
 mod permission;
 mod positions;
+mod sizes;
 mod steps;
 mod tiles;
+mod token;
 
 use self::direct::Direct;
 use self::gathered::Weights;
+use self::sizes::covers;
+pub(crate) use self::token::Amx;
 use super::avx512vnni::Avx512Vnni;
 use crate::backend::Backend;
 use crate::int8::conv_kernel::ConvKernel;
 use crate::int8::gemm::kernel::{Kernels, Product, gemm_names};
 use crate::int8::gemm::windows::in_order;
-use crate::int8::pack::Operand;
 use crate::peak::kernel::{Arithmetic, PeakLoop};
 use crate::reference;
-
-/// Proof that this CPU has AMX tiles with int8 products, that the operating system lets this
-/// process use them, and [`Avx512Vnni`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Amx(Avx512Vnni);
 
 impl Backend for Amx {
     type Simd = Avx512Vnni;
 
-    /// Detects AMX-TILE and AMX-INT8.
-    ///
-    /// Where the CPU has them, this [asks the system](permission::request) for permission to use tiles,
-    /// which holds for all threads of the process from then on.
     fn detect() -> Option<Self> {
-        let vnni = Avx512Vnni::detect()?;
-        permission::request().then_some(Self(vnni))
+        Self::detect()
     }
 
     fn simd(self) -> Avx512Vnni {
-        self.0
+        *self.narrower()
     }
 
     fn fallback(&self) -> Option<&dyn Backend> {
-        Some(&self.0)
+        Some(self.narrower())
     }
 
     fn has_tiles(&self) -> bool {
@@ -60,7 +53,7 @@ impl Backend for Amx {
 
     fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
         if !covers(product.groups) {
-            return self.0.gemm(product);
+            return self.narrower().gemm(product);
         }
         let gathers = !in_order(product.geometry);
         Some(Kernels::pack(product, gemm_names!("amx", adds), |operand, requantize| {
@@ -74,7 +67,7 @@ impl Backend for Amx {
 
     fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
         match arithmetic {
-            Arithmetic::F32 => self.0.peak(arithmetic),
+            Arithmetic::F32 => self.narrower().peak(arithmetic),
             Arithmetic::Int8 => {
                 let amx = *self;
                 Some(PeakLoop::new(4 * 16 * 16 * 64, move |loops| {
@@ -83,22 +76,4 @@ impl Backend for Amx {
             }
         }
     }
-}
-
-/// Rows of a tile of activations or accumulators.
-const ROWS: usize = 16;
-/// Columns of a tile of weights or accumulators.
-const COLUMNS: usize = 16;
-/// Accumulators of a tile.
-const TILE: usize = ROWS * COLUMNS;
-/// Input bytes that a block of rows takes at most, about: a part of the L2 cache.
-const BLOCK_BYTES: usize = 320 * 1024;
-
-/// Fewer products than this an output leave nearly all the time to requantization, and vectors need
-/// not store accumulators before it.
-const LEAST_DEPTH: usize = 24;
-
-/// Whether tiles serve these groups better than vectors do.
-fn covers(groups: &[Operand<'_>]) -> bool {
-    groups[0].taps * groups[0].channels >= LEAST_DEPTH && groups.iter().all(Operand::products_fit)
 }

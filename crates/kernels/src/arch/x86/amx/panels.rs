@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use super::done::Done;
 use super::positions::{Positions, Walk};
+use super::sizes::{COLUMNS, ROWS, TILE};
 use super::steps::Steps;
 use super::tiles::{Block, Configuration, release};
-use super::{Amx, COLUMNS, ROWS, TILE};
+use super::token::Amx;
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
 use crate::arch::x86::avx512vnni::requantize::Epilogue;
 use crate::int8::gemm::kernel::Output;

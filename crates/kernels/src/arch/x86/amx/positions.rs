@@ -1,6 +1,6 @@
 //! The rows of a product, and the pixels that their results are.
 
-use super::ROWS;
+use super::sizes::ROWS;
 
 /// Rows of activations at equal distances, one for each position in rows of a picture. Where windows
 /// reach beyond the right edge into the next row, the result is no pixel.

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use super::Amx;
+use super::token::Amx;
 
 /// What `ldtilecfg` loads.
 #[repr(C, align(64))]
@@ -89,7 +89,7 @@ pub(super) struct Block {
     pub(super) steps: usize,
     /// For each step where it begins in a row.
     pub(super) offsets: *const usize,
-    /// From where on blocks that fetch do so: [`FETCHED`](super::FETCHED) bytes a step, twice as
+    /// From where on blocks that fetch do so: 1024 bytes a step, twice as
     /// many for one tile of rows.
     pub(super) ahead: *const u8,
 }

@@ -8,8 +8,8 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
-use super::Avx2;
 use super::requantize::Epilogue;
+use super::token::Avx2;
 use crate::geometry::Conv2dGeometry;
 use crate::int8::depthwise::kernel::{Row, RowKernel};
 use crate::int8::depthwise::pack::{self, Block};

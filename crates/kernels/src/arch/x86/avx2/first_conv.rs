@@ -6,8 +6,8 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
-use super::Avx2;
 use super::requantize::Epilogue;
+use super::token::Avx2;
 use crate::int8::first_conv::kernel::{MAX_BYTES, Row, RowKernel, fits, tile_bytes};
 use crate::int8::first_conv::pack;
 use crate::reference;

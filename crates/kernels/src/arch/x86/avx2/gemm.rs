@@ -11,8 +11,8 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::Avx2;
 use super::requantize::Epilogue;
+use super::token::Avx2;
 use crate::arch::x86::panels::{Panel, for_rows, last_step, position};
 use crate::int8::gemm::kernel::{Output, Packed, Rows};
 use crate::int8::pack::Operand;

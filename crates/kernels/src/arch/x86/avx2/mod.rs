@@ -7,7 +7,9 @@ mod peak;
 mod requantize;
 mod resample;
 mod simd;
+mod token;
 
+pub(crate) use self::token::Avx2;
 use crate::arch::portable::Portable;
 use crate::backend::Backend;
 use crate::int8::depthwise::kernel::RowKernel as DepthwiseKernel;
@@ -17,16 +19,11 @@ use crate::peak::kernel::{Arithmetic, PeakLoop};
 use crate::reference;
 use crate::resample::passes::{Passes, Taps};
 
-/// Proof that this CPU has AVX2 and FMA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Avx2(());
-
 impl Backend for Avx2 {
     type Simd = Self;
 
     fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        found.then_some(Self(()))
+        Self::detect()
     }
 
     fn simd(self) -> Self {

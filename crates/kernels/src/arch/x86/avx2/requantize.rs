@@ -101,7 +101,6 @@ mod tests {
 
     use super::*;
     use crate::arch::x86::Avx2;
-    use crate::backend::Backend;
     use crate::int8::requantize::tests::case;
     use crate::int8::requantize::{effective_multiplier, products_fit};
 

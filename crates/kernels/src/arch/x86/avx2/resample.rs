@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32,
 };
 
-use super::Avx2;
+use super::token::Avx2;
 use crate::resample::passes::{CHANNELS, HALF, PRECISION_BITS, Passes, Taps, weighted};
 
 const SPLIT_BITS: u32 = PRECISION_BITS / 2;

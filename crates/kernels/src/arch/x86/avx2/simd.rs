@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Avx2;
+use super::token::Avx2;
 use crate::f32::simd::{Kernel, Simd, Tiles, even_widths, names, tiles};
 
 /// A window of eight over this, ending at the first zero wanted, is a mask.

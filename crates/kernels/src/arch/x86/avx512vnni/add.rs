@@ -3,7 +3,7 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
-use crate::int8::elementwise::AddFormula;
+use crate::int8::elementwise::formula::AddFormula;
 
 /// The constants of [`AddFormula`], spread over registers.
 #[derive(Clone, Copy)]

@@ -5,8 +5,8 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
-use super::Avx512Vnni;
 use super::requantize::Epilogue;
+use super::token::Avx512Vnni;
 use crate::geometry::Conv2dGeometry;
 use crate::int8::depthwise::kernel::{Row, RowKernel};
 use crate::int8::depthwise::pack::{self, Block};

@@ -3,8 +3,8 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
-use super::Avx512Vnni;
 use super::requantize::Epilogue;
+use super::token::Avx512Vnni;
 use crate::int8::first_conv::kernel::{MAX_BYTES, MAX_ROWS, Row, RowKernel, fits, tile_bytes};
 use crate::int8::first_conv::pack;
 use crate::reference;

@@ -5,8 +5,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::Avx512Vnni;
 use super::requantize::Epilogue;
+use super::token::Avx512Vnni;
 use crate::arch::x86::panels::{Panel, for_rows, last_step, position};
 use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
 use crate::int8::pack::Operand;

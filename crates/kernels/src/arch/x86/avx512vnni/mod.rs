@@ -7,8 +7,9 @@ mod gemm;
 mod peak;
 pub(super) mod requantize;
 mod simd;
+mod token;
 
-use super::avx2::Avx2;
+pub(crate) use self::token::Avx512Vnni;
 use crate::backend::Backend;
 use crate::int8::depthwise::kernel::RowKernel as DepthwiseKernel;
 use crate::int8::first_conv::kernel::RowKernel as FirstConvKernel;
@@ -17,20 +18,11 @@ use crate::int8::pack::Operand;
 use crate::peak::kernel::{Arithmetic, PeakLoop};
 use crate::reference;
 
-/// Proof that this CPU has AVX-512 (F, BW, DQ, VL) with VNNI, and [`Avx2`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Avx512Vnni(Avx2);
-
 impl Backend for Avx512Vnni {
     type Simd = Self;
 
     fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
-        found.then(Avx2::detect)?.map(Self)
+        Self::detect()
     }
 
     fn simd(self) -> Self {
@@ -38,14 +30,14 @@ impl Backend for Avx512Vnni {
     }
 
     fn fallback(&self) -> Option<&dyn Backend> {
-        Some(&self.0)
+        Some(self.narrower())
     }
 
     fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
         // Large multipliers are the sign of an output that is nearly constant: rare, and not worth a
         // clamp for every vector of outputs in all other layers.
         if !product.groups.iter().all(Operand::products_fit) {
-            return self.0.gemm(product);
+            return self.narrower().gemm(product);
         }
         Some(Kernels::pack(product, gemm_names!("avx512vnni"), |operand, requantize| {
             gemm::Weights::new(*self, operand, requantize)

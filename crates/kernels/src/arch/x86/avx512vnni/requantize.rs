@@ -113,7 +113,6 @@ mod tests {
 
     use super::*;
     use crate::arch::x86::Avx512Vnni;
-    use crate::backend::Backend;
     use crate::int8::requantize::tests::case;
     use crate::int8::requantize::{effective_multiplier, products_fit};
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Avx512Vnni;
+use super::token::Avx512Vnni;
 use crate::f32::simd::{Kernel, Simd, Tiles, even_widths, names, tiles};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
