@@ -39,6 +39,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod training;
+mod unary;
 
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
@@ -46,6 +47,7 @@ pub use linear::Linear;
 pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
+pub use unary::{Unary, unary};
 
 /// Bounds applied to each result, which is how an activation is fused into the layer before it.
 ///

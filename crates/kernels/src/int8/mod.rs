@@ -24,7 +24,7 @@ mod qparams;
 mod requantize;
 #[cfg(test)]
 mod testing;
-mod vectorize;
+pub(crate) mod vectorize;
 
 pub use conv2d::Conv2d;
 pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
