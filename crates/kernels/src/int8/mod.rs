@@ -22,6 +22,7 @@ mod planted_strays;
 mod pooling;
 mod qparams;
 mod requantize;
+mod table;
 #[cfg(test)]
 mod testing;
 pub(crate) mod vectorize;
@@ -38,3 +39,4 @@ pub use pixels::PixelTable;
 pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};
 pub use qparams::QParams8;
 pub use requantize::{Requantize, requantize};
+pub use table::Table;
