@@ -7,6 +7,7 @@
 //!
 //! It is the only crate of the workspace that contains `unsafe` code.
 
+mod broadcast;
 pub mod f32;
 pub mod geometry;
 pub mod int8;
@@ -17,6 +18,7 @@ pub mod reference;
 pub mod resample;
 mod workers;
 
+pub use broadcast::{Broadcast, BroadcastError};
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;

@@ -21,6 +21,7 @@ mod aligned;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod binary;
 mod conv2d;
 mod depthwise;
 mod elementwise;
@@ -41,6 +42,7 @@ mod tests;
 pub mod training;
 mod unary;
 
+pub use binary::{Binary, binary};
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
 pub use linear::Linear;

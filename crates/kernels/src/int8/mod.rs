@@ -28,7 +28,9 @@ mod testing;
 pub(crate) mod vectorize;
 
 pub use conv2d::Conv2d;
-pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
+pub use elementwise::{
+    Add, Mul, Sub, clamp, dequantize, quantize, requantize_table, requantize_u8,
+};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use gemm::multiply_tiles;
 pub use inverted_residual::InvertedResidual;

@@ -5,13 +5,16 @@
 #[cfg(target_arch = "x86_64")]
 mod add_avx512;
 mod binary;
+mod broadcast;
 mod convert;
+mod sub;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use add_avx512::AddEpilogue;
 pub(super) use binary::AddFormula;
 pub use binary::{Add, Mul};
 pub use convert::{clamp, dequantize, quantize, requantize_table, requantize_u8};
+pub use sub::Sub;
 
 use std::ops::Range;
 
