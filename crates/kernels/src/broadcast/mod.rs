@@ -108,10 +108,10 @@ impl Broadcast {
         if len > 0 {
             let mut steps = [1; 2];
             for axis in axes.iter_mut().rev() {
-                for side in 0..2 {
+                for (side, next) in steps.iter_mut().enumerate() {
                     if axis.moves[side] {
-                        axis.step[side] = steps[side];
-                        steps[side] *= axis.size;
+                        axis.step[side] = *next;
+                        *next *= axis.size;
                     }
                 }
             }

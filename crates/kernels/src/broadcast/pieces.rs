@@ -101,8 +101,9 @@ impl Broadcast {
             let mut input = second.step.map(|step| within * step);
             let mut index = row / second.size;
             for axis in outer.iter().rev() {
-                for side in 0..2 {
-                    input[side] += index % axis.size * axis.step[side];
+                let position = index % axis.size;
+                for (first, step) in input.iter_mut().zip(axis.step) {
+                    *first += position * step;
                 }
                 index /= axis.size;
             }

@@ -154,7 +154,7 @@ impl ExpOfNegativeAbs {
     /// Added to a number of less than 2^22, it leaves the nearest integer in the low bits.
     const TO_INTEGER: f32 = 12_582_912.0; // 1.5 · 2^23
     /// ln 2 in two parts; the products of the first, 15 bits long, with exponents are exact.
-    const LN_2: [f32; 2] = [0.693_145_751_953_125, 1.428_606_8e-6];
+    const LN_2: [f32; 2] = [22_713.0 / 32_768.0, 1.428_606_8e-6];
     /// The near-minimax polynomial of `(exp(r) − 1 − r) / r²` for `|r| ≤ ln 2 / 2`, the highest
     /// power first: exp is within 8e-9 of exact before the rounding of these steps.
     const POLYNOMIAL: [f32; 5] = [0.001_392_625, 0.008_363_233, 0.041_666_552, 0.166_665_76, 0.5];

@@ -123,7 +123,7 @@ mod tests {
                 let f = |a, b| f([qa, qb], out, [min, max], [a, b]);
                 reference::broadcast(plan.shape(), (&a_shape, &a), (&b_shape, &b), f)
             };
-            let expected = [reference::add, reference::sub, reference::mul].map(|f| expected(f));
+            let expected = [reference::add, reference::sub, reference::mul].map(expected);
             let pool = Pool::new(threads);
             for isa in Isa::supported() {
                 let mut results = [(); 3].map(|()| vec![1; plan.len()]);

@@ -188,7 +188,9 @@ mod tests {
             for f in functions {
                 let mut x = vec![0.0; 256];
                 dequantize(isa, &pool, from, &q, &mut x);
-                x.iter_mut().for_each(|x| *x = f(*x));
+                for x in &mut x {
+                    *x = f(*x);
+                }
                 let mut expected = vec![0; 256];
                 quantize(isa, &pool, to, 0, 255, &x, &mut expected);
                 prop_assert_eq!(Table::new(from, to, f).values().to_vec(), expected);
