@@ -90,9 +90,9 @@ impl Table {
         for_each_task(pool, values.len(), |range| {
             // SAFETY: the ranges of different tasks do not overlap.
             let values = unsafe { values.slice(range) };
-            let (from, len) = (values.as_ptr(), values.len());
-            // SAFETY: both are the same `len` elements, which each of these functions allows.
-            unsafe { self.look_up(isa, from, values.as_mut_ptr(), len) };
+            let (len, at) = (values.len(), values.as_mut_ptr());
+            // SAFETY: what is read and written are the same `len` elements, by one pointer.
+            unsafe { self.look_up(isa, at, at, len) };
         });
     }
 
