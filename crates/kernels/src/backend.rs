@@ -77,6 +77,25 @@ pub(crate) trait Backend: Send + Sync {
         self.fallback()?.first_conv(conv)
     }
 
+    /// Looks up bytes: `to[i] = table[from[i]]` for each `i < len`. The portable backend does so one by
+    /// one.
+    ///
+    /// # Safety
+    /// `len` bytes at `from` can be read and as many at `to` be written; they are the same or do not
+    /// overlap.
+    unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
+        match self.fallback() {
+            // SAFETY: the caller's promise.
+            Some(narrower) => unsafe { narrower.look_up(table, from, to, len) },
+            None => {
+                for i in 0..len {
+                    // SAFETY: the caller's promise.
+                    unsafe { *to.add(i) = table[usize::from(*from.add(i))] };
+                }
+            }
+        }
+    }
+
     /// The two passes of resampling a picture, whose output columns are made as `columns` says.
     ///
     /// The portable backend has them.

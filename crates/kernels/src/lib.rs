@@ -9,6 +9,7 @@
 
 mod arch;
 mod backend;
+mod broadcast;
 pub mod f32;
 pub mod geometry;
 pub mod int8;
@@ -20,6 +21,7 @@ pub mod pool;
 pub mod reference;
 pub mod resample;
 
+pub use broadcast::{Broadcast, BroadcastError};
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;

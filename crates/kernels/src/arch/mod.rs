@@ -2,6 +2,12 @@
 //!
 //! Nothing outside this folder depends on the CPU that it is compiled for.
 
+#![allow(
+    clippy::inline_always,
+    reason = "only what is inlined is compiled for the instruction set"
+)]
+#![allow(clippy::wildcard_imports, reason = "vector intrinsics are used by the dozen")]
+
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -58,6 +64,7 @@ macro_rules! backends {
                 }
             };
         }
+        pub(crate) use with_simd;
     };
 }
 
@@ -68,7 +75,6 @@ backends! {
     #[cfg(target_arch = "x86_64")] "avx512vnni" => Avx512Vnni(x86::Avx512Vnni);
     #[cfg(target_arch = "x86_64")] "amx" => Amx(x86::Amx);
 }
-pub(crate) use with_simd;
 
 impl Token {
     /// The portable backend, which is everywhere.

@@ -15,6 +15,7 @@
     reason = "shapes and buffers, spelled as PyTorch orders them"
 )]
 
+mod binary;
 mod clamp;
 mod conv2d;
 mod depthwise;
@@ -34,7 +35,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod training;
+mod unary;
 
+pub use binary::{Binary, binary};
 pub use clamp::Clamp;
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
@@ -42,3 +45,4 @@ pub use linear::Linear;
 pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
+pub use unary::{Unary, unary};

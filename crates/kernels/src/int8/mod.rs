@@ -23,13 +23,16 @@ pub(crate) mod planted_strays;
 mod pooling;
 mod qparams;
 pub(crate) mod requantize;
+mod table;
 #[cfg(test)]
 mod testing;
-mod vectorize;
+pub(crate) mod vectorize;
 
 pub use accumulator::accumulator_range;
 pub use conv2d::Conv2d;
-pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
+pub use elementwise::{
+    Add, Mul, Sub, clamp, dequantize, quantize, requantize_table, requantize_u8,
+};
 pub use inverted_residual::InvertedResidual;
 pub use linear::Linear;
 pub use pad::pad;
@@ -37,3 +40,4 @@ pub use pixels::PixelTable;
 pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};
 pub use qparams::QParams8;
 pub use requantize::{Requantize, requantize};
+pub use table::Table;

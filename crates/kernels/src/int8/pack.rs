@@ -59,6 +59,7 @@ impl<'a> Operand<'a> {
     }
 
     /// The weights of one column as bytes in the order of the rows that it meets: `[taps, channels]`.
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn write_row(&self, column: usize, row: &mut Vec<u8>) {
         let weights = self.column(column);
         row.clear();
@@ -77,6 +78,7 @@ impl<'a> Operand<'a> {
     }
 
     /// Whether no input makes a product of accumulator and multiplier overflow an i32.
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn products_fit(&self) -> bool {
         (0..self.columns).all(|column| {
             let weight = self.column(column);

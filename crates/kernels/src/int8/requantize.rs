@@ -65,12 +65,14 @@ impl Requantize {
 
 /// A multiplier with the same outputs, at most 512: from there on every accumulator but 0 leaves
 /// the range of outputs, whatever the zero point.
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) fn effective_multiplier(multiplier: f32) -> f32 {
     multiplier.min(512.0)
 }
 
 /// Whether no product of an accumulator from `least` to `greatest` with the effective multiplier
 /// overflows when it is converted to an i32. Kernels then need no clamp before the conversion.
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) fn products_fit((least, greatest): (i64, i64), multiplier: f32) -> bool {
     let most = least.unsigned_abs().max(greatest.unsigned_abs()) as f64;
     // Both roundings to f32 together add less than one part in a million.

@@ -17,6 +17,7 @@ pub(crate) struct PeakLoop {
 
 impl PeakLoop {
     /// A loop that does so many multiply-adds a turn; `run` takes as many turns as it is told.
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn new(multiply_adds: u64, run: impl Fn(u64) + Sync + 'static) -> Self {
         Self { multiply_adds, run: Box::new(run) }
     }

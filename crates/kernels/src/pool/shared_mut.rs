@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// A mutable slice whose disjoint parts several tasks of a [`Pool::run`] write.
+/// A mutable slice whose disjoint parts several tasks of a [`Pool::run`](super::Pool::run) write.
 #[derive(Debug)]
 pub struct SharedMut<'a, T> {
     data: *mut T,

@@ -34,7 +34,6 @@ pub(super) unsafe fn convolve_row<S: Simd>(
     out: *mut f32,
     out_step: usize,
 ) {
-    let packed = packed;
     assert!(packed.len() >= channels.div_ceil(S::LANES) * weights * S::LANES);
     assert!(taps.iter().all(|tap| tap.line < lines.len() && tap.weight < weights));
     simd.run(Convolve { lines, taps, packed, weights, channels, step, count, out, out_step });

@@ -15,6 +15,7 @@
 
 mod generic;
 pub(crate) mod kernel;
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) mod pack;
 
 use self::kernel::{Row, RowKernel};

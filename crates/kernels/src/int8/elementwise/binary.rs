@@ -28,7 +28,7 @@ use crate::pool::{Pool, SharedMut};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Add {
-    isa: Isa,
+    pub(super) isa: Isa,
     formula: AddFormula,
 }
 
@@ -94,12 +94,12 @@ impl Formula for AddFormula {
 /// `scale_a · scale_b · (1 / scale_output)` and one rounding, half to even, follow.
 #[derive(Clone, Debug)]
 pub struct Mul {
-    isa: Isa,
-    formula: MulFormula,
+    pub(super) isa: Isa,
+    pub(super) formula: MulFormula,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct MulFormula {
+pub(super) struct MulFormula {
     zero_point: [i32; 2],
     multiplier: f32,
     target: Target,
@@ -140,7 +140,7 @@ impl Formula for MulFormula {
 }
 
 /// A function of two elements; `apply` must be `#[inline(always)]`.
-trait Formula: Copy + Sync {
+pub(super) trait Formula: Copy + Sync {
     fn apply(self, a: u8, b: u8) -> u8;
 }
 
@@ -160,7 +160,14 @@ impl<F: Formula> Loop for Binary<'_, F> {
     }
 }
 
-fn run(isa: Isa, pool: &Pool, formula: impl Formula, a: &[u8], b: &[u8], output: &mut [u8]) {
+pub(super) fn run(
+    isa: Isa,
+    pool: &Pool,
+    formula: impl Formula,
+    a: &[u8],
+    b: &[u8],
+    output: &mut [u8],
+) {
     assert!(
         a.len() == b.len() && a.len() == output.len(),
         "sides of {} and {} elements for an output of {}",

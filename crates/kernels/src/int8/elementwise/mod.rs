@@ -3,11 +3,14 @@
 #![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
 
 mod binary;
+mod broadcast;
 mod convert;
 pub(crate) mod formula;
+mod sub;
 
 pub use binary::{Add, Mul};
 pub use convert::{clamp, dequantize, quantize, requantize_table, requantize_u8};
+pub use sub::Sub;
 
 use std::ops::Range;
 

@@ -6,7 +6,9 @@
 //! broadcast against a vector of output channels; the taps beyond the window's width in the last
 //! group have weight zero. Tiles at the edges are copied to the stack with their padding.
 
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) mod kernel;
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) mod pack;
 
 use self::kernel::{MAX_BYTES, MAX_ROWS, Row, RowKernel};

@@ -14,6 +14,7 @@ pub(crate) struct Product<'a> {
     /// The weights of each group; at least one.
     pub(crate) groups: &'a [Operand<'a>],
     pub(crate) requantize: &'a Requantize,
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) geometry: &'a Conv2dGeometry,
 }
 

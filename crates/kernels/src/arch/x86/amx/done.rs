@@ -1,6 +1,5 @@
 //! From stored accumulators to outputs.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::positions::{Positions, Walk};

@@ -1,6 +1,5 @@
 //! Products whose rows lie in order, or are gathered so that they do.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 

@@ -71,7 +71,7 @@ impl Backend for Amx {
             Arithmetic::Int8 => {
                 let amx = *self;
                 Some(PeakLoop::new(4 * 16 * 16 * 64, move |loops| {
-                    tiles::multiply_tiles(amx, loops)
+                    tiles::multiply_tiles(amx, loops);
                 }))
             }
         }

@@ -5,7 +5,6 @@
 
 #![expect(clippy::needless_range_loop, reason = "indices into several arrays of registers")]
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::requantize::Epilogue;

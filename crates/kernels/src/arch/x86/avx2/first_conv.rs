@@ -3,7 +3,6 @@
 //! The window rows of a strip of tiles are widened together, padding and all, so that the tiles
 //! themselves know no edges.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::requantize::Epilogue;

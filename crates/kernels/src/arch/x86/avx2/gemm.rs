@@ -6,7 +6,6 @@
 //! widened when they are packed, except where that makes them so many bytes that fetching them takes
 //! longer than widening them again for each tile.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;

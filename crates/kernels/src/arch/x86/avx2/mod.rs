@@ -7,6 +7,7 @@ mod peak;
 mod requantize;
 mod resample;
 mod simd;
+mod table;
 mod token;
 
 pub(crate) use self::token::Avx2;
@@ -50,6 +51,11 @@ impl Backend for Avx2 {
 
     fn first_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn FirstConvKernel>> {
         Some(Box::new(first_conv::FirstConv::new(*self, conv)?))
+    }
+
+    unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: the token proves AVX2; the caller promises the memory.
+        unsafe { table::look_up(table, from, to, len) };
     }
 
     fn resample<'a>(&self, columns: &'a Taps) -> Option<Box<dyn Passes + 'a>> {

@@ -1,6 +1,5 @@
 //! Requantization of 32 accumulators in AVX2 registers.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use crate::int8::requantize::Requantize;

@@ -1,6 +1,5 @@
 //! The sum of two quantized activations in AVX-512 registers, for the ends of other kernels.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use crate::int8::elementwise::formula::AddFormula;

@@ -1,6 +1,5 @@
 //! Tiles of 8 outputs by 32 channels with `vpdpbusd`.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 
 use super::requantize::Epilogue;

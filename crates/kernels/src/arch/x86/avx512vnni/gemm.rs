@@ -1,7 +1,6 @@
 //! Exact products with `vpdpbusd`: four u8 times i8 products a lane, summed into i32 without
 //! saturating on the way.
 
-#[allow(clippy::wildcard_imports, reason = "intrinsics carry their namespace in their names")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 

@@ -7,6 +7,7 @@ mod gemm;
 mod peak;
 pub(super) mod requantize;
 mod simd;
+mod table;
 mod token;
 
 pub(crate) use self::token::Avx512Vnni;
@@ -51,6 +52,17 @@ impl Backend for Avx512Vnni {
 
     fn first_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn FirstConvKernel>> {
         Some(Box::new(first_conv::FirstConv::new(*self, conv)?))
+    }
+
+    unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: `exists` proves VBMI, else the token AVX2; the caller promises the memory.
+        unsafe {
+            if table::exists() {
+                table::look_up(table, from, to, len);
+            } else {
+                self.narrower().look_up(table, from, to, len);
+            }
+        }
     }
 
     fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
