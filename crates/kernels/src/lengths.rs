@@ -59,8 +59,8 @@ impl Lengths {
     /// Those of a convolution.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or the input, the padded input or the output
-    /// has more elements than memory can hold.
+    /// When the window does not fit into the padded input, or the input, a row of the padded input or
+    /// the output has more elements than memory can hold.
     #[track_caller]
     pub(crate) fn of_conv2d(geometry: &Conv2dGeometry, batch: usize, size: [usize; 2]) -> Self {
         let &Conv2dGeometry { in_channels, out_channels, kernel, padding, .. } = geometry;
@@ -96,9 +96,8 @@ impl Lengths {
                 "a window of {kernel:?} does not fit into an input of {size:?} with {padding:?}"
             );
         };
-        let [h, w] = padded(size, padding);
-        // Kernels copy padded rows of one picture.
-        element_count("a padded picture", &[h, w, channels]);
+        let [_, w] = padded(size, padding);
+        element_count("a padded row", &[w, channels]);
         let lengths = Self {
             input: [batch, size[0], size[1], channels],
             output: [batch, oh, ow, out_channels],

@@ -91,15 +91,30 @@ fn f32_operators_refuse_lengths_that_wrap() {
             refused(isa, &what, || {
                 conv.scratch_len(1, BATCH, [0, 0]);
             });
-            // Rows of one picture whose padded length wraps around, though nothing else is large.
-            let far = Padding { left: 1 << 61, right: 1 << 61, ..g.padding };
+            // Rows whose padded length wraps around, though input and output are small.
+            let far = Padding { left: 1 << 62, right: 1 << 61, ..g.padding };
             let wide = Conv2dGeometry { padding: far, stride: [1, 1 << 62], ..g };
             let conv = f32::Conv2d::new(isa, wide, &weight, None, Clamp::NONE);
             refused(isa, &format!("{} {wide:?}", conv.kernel_name()), || {
-                let mut output = vec![0.0; 16 * 4 * wide.out_channels];
+                let [oh, ow] = wide.output_size([0, 0]).expect("the window fits");
+                let mut output = vec![0.0; oh * ow * wide.out_channels];
                 conv.run(&pool, 1, [0, 0], &[], &mut output, &mut vec![0.0; 1 << 20]);
             });
         }
+        // A strip of rows that together wrap around.
+        let far = Padding::symmetric(1 << 31, 1 << 31);
+        let dilation = [1 << 31, 1];
+        let tall = Conv2dGeometry {
+            padding: far,
+            dilation,
+            stride: [1 << 32; 2],
+            ..Conv2dGeometry::square([2, 8], 3, 1, 1)
+        };
+        let conv = f32::Conv2d::new(isa, tall, &[1.0; 8 * 2 * 9], None, Clamp::NONE);
+        assert!(conv.kernel_name().contains("strip"), "{}", conv.kernel_name());
+        refused(isa, "strip", || {
+            conv.run(&pool, 1, [1, 1], &[1.0; 2], &mut [0.0; 16], &mut vec![0.0; 1 << 20]);
+        });
         let linear = f32::Linear::new(isa, 8, 16, &[1.0; 128], None, Clamp::NONE);
         refused(isa, "linear", || linear.run(&pool, BATCH, &[], &mut []));
         refused(isa, "max pool", || {

@@ -16,6 +16,7 @@ use super::stats::{ChannelStats, ChannelSums};
 use super::stream::{is_far, stream};
 use super::weight_sums::{AddTo, Scratch, lines};
 use crate::f32::simd::Simd;
+use crate::lengths::element_count;
 use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
@@ -42,7 +43,10 @@ impl Ring {
 
     /// Floats of the ring, and a row of zeros.
     fn len(&self) -> usize {
-        (self.rows + 1) * self.row_len()
+        let rows = self.rows + 1;
+        let pixels = self.left + self.width + self.right;
+        element_count("the rows under a window", &[rows, pixels, self.channels]);
+        rows * self.row_len()
     }
 
     /// Where the floats of row `y` go.
@@ -80,7 +84,7 @@ fn input_ring(shape: Shape<'_>) -> Ring {
 fn grad_ring(shape: Shape<'_>) -> Ring {
     let g = shape.geometry;
     let reach = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilation[axis]);
-    let last = (shape.size[1] - 1 + g.padding.left) / g.stride[1];
+    let last = (shape.size[1] + g.padding.left).saturating_sub(1) / g.stride[1];
     Ring {
         rows: reach[0] / g.stride[0] + 2,
         left: reach[1].saturating_sub(g.padding.left).div_ceil(g.stride[1]),
