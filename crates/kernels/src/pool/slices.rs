@@ -1,6 +1,7 @@
 //! Safe forms of [`Pool::run`]: over the chunks of a slice, and with a result for each task.
 
-use super::{Pool, SharedMut};
+use super::Pool;
+use super::shared_mut::SharedMut;
 
 impl Pool {
     /// Calls `work(index, chunk)` once for each chunk of `chunk_len` elements of `data`, the last of
