@@ -45,6 +45,9 @@ pub enum GeometryError {
     /// A size that must be at least one is zero.
     #[error("{0} is zero; it must be at least 1")]
     Zero(&'static str),
+    /// The weights are more than memory can hold.
+    #[error("weights of {0:?} (output channels, input channels, rows, columns) are too many")]
+    TooManyWeights([usize; 4]),
     /// Channels do not divide into the groups.
     #[error("{channels} {which} channels do not divide into {groups} groups")]
     Groups {
@@ -58,7 +61,8 @@ pub enum GeometryError {
 }
 
 impl Conv2dGeometry {
-    /// Checks that every size is positive and the channels divide into the groups.
+    /// Checks that every size is positive, that the channels divide into the groups, and that the
+    /// weights can be counted.
     ///
     /// # Errors
     /// The first condition that does not hold.
@@ -81,6 +85,12 @@ impl Conv2dGeometry {
             if channels % self.groups != 0 {
                 return Err(GeometryError::Groups { which, channels, groups: self.groups });
             }
+        }
+        let weights =
+            [self.out_channels, self.in_channels / self.groups, self.kernel[0], self.kernel[1]];
+        let count = weights.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+        if count.is_none_or(|count| isize::try_from(count).is_err()) {
+            return Err(GeometryError::TooManyWeights(weights));
         }
         Ok(())
     }
@@ -201,5 +211,9 @@ mod tests {
         assert_eq!(g.output_size([3, 224]), None);
         g.groups = 2;
         assert!(g.validate().is_err());
+        g.groups = 1;
+        assert_eq!(g.validate(), Ok(()));
+        g.kernel = [1 << 32, 1 << 32];
+        assert_eq!(g.validate(), Err(GeometryError::TooManyWeights([32, 3, 1 << 32, 1 << 32])));
     }
 }

@@ -7,16 +7,21 @@
 //!
 //! It is the only crate of the workspace that contains `unsafe` code.
 
+mod arch;
+mod backend;
+mod broadcast;
 pub mod f32;
 pub mod geometry;
 pub mod int8;
 pub mod isa;
+mod lengths;
+mod mem;
 pub mod peak;
 pub mod pool;
 pub mod reference;
 pub mod resample;
-mod workers;
 
+pub use broadcast::{Broadcast, BroadcastError};
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;

@@ -24,7 +24,7 @@ fn threads_older_than_detection_compute_the_same() {
     let isa = Isa::detect();
     let younger = std::thread::spawn(move || product(isa));
     send.send(isa).unwrap();
-    let expected = product(Isa::Scalar);
+    let expected = product(Isa::SCALAR);
     assert!(expected.iter().any(|&x| x != expected[0]), "outputs that tell");
     assert_eq!(older.join().unwrap(), expected);
     assert_eq!(younger.join().unwrap(), expected);

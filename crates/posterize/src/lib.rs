@@ -11,7 +11,6 @@ pub mod data;
 pub mod error;
 mod evaluate;
 pub mod runtime;
-#[cfg(any())]
 pub mod format;
 pub mod graph;
 pub mod metrics;
@@ -21,7 +20,6 @@ pub mod nn;
 pub mod ops;
 pub mod quantization;
 pub mod tensor;
-#[cfg(any())]
 pub mod training;
 
 pub use checkpoint::StateDict;

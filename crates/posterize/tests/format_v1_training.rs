@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use posterize::Architecture;
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
 use posterize::runtime::{Isa, Options};
-use posterize::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
-use posterize::nn::{Flatten, FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
+use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::training::{Checkpoint, Freeze, Network, SgdOptions, TrainOptions, Trainer};
 

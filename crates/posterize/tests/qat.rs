@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use posterize::data::{ImageFolder, Loader};
-use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::models::{self, Config};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding,
+};
 use posterize::quantization::{ObserverSpec, QConfig, QConfigMapping, QatModel};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
 use posterize::{Architecture, StateDict, Tensor};
 

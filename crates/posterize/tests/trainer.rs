@@ -4,10 +4,10 @@
 use std::fs;
 
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
-use posterize::runtime::Options;
-use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::nn::{Flatten, Sequential};
+use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{
     Checkpoint, Distillation, EpochRecord, Freeze, Keep, Network, Position, SgdOptions, StepRecord,
     TrainOptions, TrainedModel, Trainer, Watch,

@@ -2,8 +2,8 @@
 
 use posterize::Tensor;
 use posterize::training::{
-    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, Role, Schedule,
-    Sgd, SgdOptions, TrainedMut, clip_grad_norm,
+    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, ParameterGroup,
+    Schedule, Sgd, SgdOptions, TrainedMut, clip_grad_norm,
 };
 use serde::Deserialize;
 
@@ -129,13 +129,13 @@ fn sgd_and_clipping() {
             let mut trained = [
                 TrainedMut {
                     name: "weight",
-                    role: Role::Weight,
+                    group: ParameterGroup::Weight,
                     value: &mut weight,
                     gradient: &mut step.weight_grad,
                 },
                 TrainedMut {
                     name: "bias",
-                    role: Role::Bias,
+                    group: ParameterGroup::Bias,
                     value: &mut bias,
                     gradient: &mut step.bias_grad,
                 },

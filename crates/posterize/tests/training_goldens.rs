@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use posterize::checkpoint::StateTensor;
-use posterize::runtime::Options;
-use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
 use posterize::{Architecture, FloatModel, StateDict, Tensor};
 use serde::Deserialize;
@@ -148,13 +148,14 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     pairs.map(|(a, b)| (a - b).abs() / largest).fold(0.0, |max, x| if x <= max { max } else { x })
 }
 
-fn assert_near<'a>(
+fn assert_near<'a, N: AsRef<str>>(
     what: &str,
     expected: &Named,
-    found: impl Iterator<Item = (&'a str, &'a [f32])>,
+    found: impl Iterator<Item = (N, &'a [f32])>,
 ) {
     let mut seen = 0;
     for (name, values) in found {
+        let name = name.as_ref();
         if let Some(expected) = expected.get(name) {
             let distance = distance(values, &expected.values);
             assert!(

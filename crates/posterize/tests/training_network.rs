@@ -1,9 +1,13 @@
 //! Reverse mode over every operator: gradients, threads, resuming, errors.
 
-use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding, ZeroPad2d};
+use posterize::graph::{Builder, NodeId};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d, Padding,
+    ZeroPad2d,
+};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, NetworkState, NetworkValues};
 use posterize::{Architecture, FloatModel, Tensor};
 
@@ -242,6 +246,28 @@ fn what_does_not_fit_is_an_error() {
     assert!(error.starts_with("linear: ") && error.contains("more than one value"), "{error}");
     network.freeze_bn_stats();
     network.forward_backward(&one, &[0], &loss).unwrap();
+}
+
+#[test]
+fn networks_of_several_inputs_or_outputs_are_refused_by_name() {
+    let refused = |inputs: &[&str], outputs: &[&str]| {
+        let mut builder = Builder::new("Heads");
+        let inputs: Vec<NodeId> = inputs.iter().map(|&name| builder.input(name)).collect();
+        let sum = builder.add("sum", Add::new(), &[inputs[0], inputs[inputs.len() - 1]]);
+        for &name in outputs {
+            builder.output(name, sum);
+        }
+        let model = Architecture::from(builder.build().unwrap()).init(0);
+        Network::float(&model, Options::new(1).unwrap()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&["left", "right"], &["sum"]),
+        "Heads: training needs a network of one input, found 2: left, right"
+    );
+    assert_eq!(
+        refused(&["x"], &["near", "far"]),
+        "Heads: training needs a network of one output, found 2: near, far"
+    );
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use super::Clamp;
 use super::depthwise::Depthwise;
 use super::gemm::{Panels, Rows, multiply};
-use super::simd::{Simd, with_simd};
-use super::split::{Grid, tasks};
+use super::simd::Simd;
+use super::split::{Grid, MANY_ROWS, tasks};
 use super::{im2row, strip};
 use crate::Isa;
+use crate::arch::with_simd;
 use crate::geometry::Conv2dGeometry;
+use crate::lengths::Lengths;
 use crate::pool::{Pool, SharedMut};
 
 /// Floats of activations that a pass over the panels keeps in the cache.
@@ -16,8 +18,6 @@ const ROWS_FLOATS: usize = 128 * 1024;
 const FEW_WEIGHTS: usize = 8 * 1024;
 /// Rows that meet them at once.
 const FEW_ROWS: usize = 48;
-/// From so many rows on, threads share a product by rows.
-pub(super) const MANY_ROWS: usize = 100;
 
 /// A convolution with its weights packed, as `torch.nn.Conv2d`.
 ///
@@ -96,8 +96,11 @@ impl Conv2d {
     }
 
     /// Floats of scratch memory that [`Conv2d::run`] needs for an input of `size` (rows, columns).
+    ///
+    /// # Panics
+    /// When the window does not fit into the padded input, or memory cannot hold input or output.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
-        let out = self.output_size(size);
+        let out = Lengths::of_conv2d(&self.geometry, batch, size).output_size();
         let per_thread = match &self.method {
             Method::Pointwise(_) | Method::Depthwise(_) => 0,
             Method::Strip(_) => {
@@ -126,11 +129,10 @@ impl Conv2d {
         scratch: &mut [f32],
     ) {
         let (geometry, clamp) = (&self.geometry, self.clamp);
-        let out = self.output_size(size);
+        let lengths = Lengths::of_conv2d(geometry, batch, size);
+        lengths.check(input.len(), output.len());
+        let out = lengths.output_size();
         let pixels = batch * out[0] * out[1];
-        let inputs = batch * size[0] * size[1] * geometry.in_channels;
-        assert_eq!(input.len(), inputs, "elements of the input");
-        assert_eq!(output.len(), pixels * geometry.out_channels, "elements of the output");
         with_simd!(self.isa, simd => match &self.method {
             Method::Pointwise(panels) => {
                 multiply_rows(simd, pool, panels, pixels, input, output, clamp);
@@ -157,12 +159,6 @@ impl Conv2d {
     /// instruction set.
     pub fn kernel_name(&self) -> &'static str {
         with_simd!(self.isa, simd => self.method.name(simd))
-    }
-
-    fn output_size(&self, size: [usize; 2]) -> [usize; 2] {
-        self.geometry.output_size(size).unwrap_or_else(|| {
-            panic!("a window of {:?} does not fit into an input of {size:?}", self.geometry)
-        })
     }
 }
 

@@ -10,11 +10,10 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::aligned::Aligned;
-use super::conv2d::MANY_ROWS;
 use super::simd::{Bounds, Kernel, Simd};
-use super::split::{part, tasks};
+use super::split::{MANY_ROWS, part, tasks};
 use crate::geometry::Conv2dGeometry;
+use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
 /// Output pixels of a tile: a divisor of the layers' widths of 7 to 112 for pictures of 224.
@@ -23,7 +22,7 @@ const TILE: usize = 7;
 /// Packed weights: for each vector of channels the bias, then the taps row by row.
 #[derive(Clone, Debug)]
 pub(super) struct Depthwise {
-    packed: Aligned,
+    packed: AlignedSlice<f32>,
     lanes: usize,
     family: Family,
 }
@@ -48,10 +47,8 @@ impl Depthwise {
     ) -> Self {
         let taps = geometry.taps_per_output();
         let channels = geometry.out_channels;
-        let mut packed = Aligned::zeros(channels.div_ceil(S::LANES) * (taps + 1) * S::LANES);
-        for (vector, packed) in
-            packed.as_mut_slice().chunks_exact_mut((taps + 1) * S::LANES).enumerate()
-        {
+        let mut packed = AlignedSlice::zeros(channels.div_ceil(S::LANES) * (taps + 1) * S::LANES);
+        for (vector, packed) in packed.chunks_exact_mut((taps + 1) * S::LANES).enumerate() {
             for lane in 0..S::LANES.min(channels - vector * S::LANES) {
                 let channel = vector * S::LANES + lane;
                 packed[lane] = bias.map_or(0.0, |bias| bias[channel]);
@@ -116,7 +113,7 @@ impl Depthwise {
                 size,
                 out,
                 vectors: part(vectors, vector_parts, task / row_parts),
-                packed: self.packed.as_slice(),
+                packed: &self.packed,
                 input: std::ptr::null(),
                 output: std::ptr::null_mut(),
                 oy: 0,

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::simd::{Bounds, Kernel, Simd, with_simd};
+use super::simd::{Bounds, Kernel, Simd};
 use super::split::part;
 use crate::Isa;
+use crate::arch::with_simd;
 use crate::pool::{Pool, SharedMut};
 
 /// Elements that are worth a task.

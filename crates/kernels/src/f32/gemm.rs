@@ -8,11 +8,10 @@
 
 use std::ops::Range;
 
-use super::Clamp;
-use super::aligned::Aligned;
-use super::outer::{OuterFn, outer_tile};
-use super::simd::{Bounds, Kernel, Portable, Simd};
-use super::split::part;
+use super::clamp::Clamp;
+use super::simd::{Bounds, ForTile, Kernel, Simd};
+use crate::mem::AlignedSlice;
+use crate::pool::part;
 
 /// Where k is longer, it is cut into blocks near this size, so that a block of a panel stays in
 /// the cache while all rows pass by.
@@ -29,8 +28,8 @@ pub(super) struct Panels {
     n: usize,
     lanes: usize,
     list: Vec<Panel>,
-    data: Aligned,
-    bias: Aligned,
+    data: AlignedSlice<f32>,
+    bias: AlignedSlice<f32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,17 +51,17 @@ impl Panels {
         bias: Option<&[f32]>,
     ) -> Self {
         let vectors = n.div_ceil(S::LANES);
-        let mut data = Aligned::zeros(k * vectors * S::LANES);
-        let mut padded = Aligned::zeros(vectors * S::LANES);
+        let mut data = AlignedSlice::zeros(k * vectors * S::LANES);
+        let mut padded = AlignedSlice::zeros(vectors * S::LANES);
         if let Some(bias) = bias {
-            padded.as_mut_slice()[..n].copy_from_slice(bias);
+            padded[..n].copy_from_slice(bias);
         }
         let (mut list, mut column, mut offset) = (Vec::new(), 0, 0);
         for vectors in S::widths(vectors) {
             list.push(Panel { column, vectors, offset });
             let width = vectors * S::LANES;
             let live = width.min(n - column);
-            let packed = &mut data.as_mut_slice()[offset..offset + k * width];
+            let packed = &mut data[offset..offset + k * width];
             for (k, row) in packed.chunks_exact_mut(width).enumerate() {
                 for (j, w) in row[..live].iter_mut().enumerate() {
                     *w = weight(k, column + j);
@@ -158,8 +157,8 @@ pub(super) unsafe fn multiply<S: Simd>(
                             segment_len,
                             ..rows
                         },
-                        weights: panels.data.as_slice()[panel.offset + k.start * width..].as_ptr(),
-                        bias: panels.bias.as_slice()[panel.column..].as_ptr(),
+                        weights: panels.data[panel.offset + k.start * width..].as_ptr(),
+                        bias: panels.bias[panel.column..].as_ptr(),
                         out: out.add(block.start * out_stride + panel.column),
                         out_stride,
                         last_lanes: S::LANES
@@ -168,7 +167,7 @@ pub(super) unsafe fn multiply<S: Simd>(
                         last: k_block + 1 == k_blocks,
                         clamp,
                     };
-                    S::tile(panel.vectors, block.len())(simd, &tile);
+                    S::for_tile(panel.vectors, block.len(), TileKernels)(simd, &tile);
                 }
             }
         }
@@ -176,7 +175,7 @@ pub(super) unsafe fn multiply<S: Simd>(
 }
 
 /// What a tile reads and writes.
-pub(super) struct Tile {
+struct Tile {
     rows: Rows,
     weights: *const f32,
     bias: *const f32,
@@ -193,135 +192,17 @@ pub(super) struct Tile {
 
 /// Computes a tile of a fixed number of rows and vectors. To call it, all that the tile points to
 /// must be there.
-pub(super) type TileFn<S> = unsafe fn(S, &Tile);
+type TileFn<S> = unsafe fn(S, &Tile);
 
-/// What the kernels of an instruction set are called, for a tile of some width.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
-    pub(super) pointwise: &'static str,
-    pub(super) strip: &'static str,
-    pub(super) gathered: &'static str,
-    /// 3 columns with step 1 and 2, 5 columns with step 1 and 2, any other.
-    pub(super) depthwise: [&'static str; 5],
-}
+/// Makes the kernel for a tile.
+struct TileKernels;
 
-macro_rules! names {
-    ($isa:literal; $($vectors:literal: $tile:literal;)*) => {
-        fn names(vectors: usize) -> Names {
-            let depthwise = [
-                concat!("f32_depthwise_k3s1_", $isa),
-                concat!("f32_depthwise_k3s2_", $isa),
-                concat!("f32_depthwise_k5s1_", $isa),
-                concat!("f32_depthwise_k5s2_", $isa),
-                concat!("f32_depthwise_general_", $isa),
-            ];
-            match vectors {
-                $($vectors => Names {
-                    pointwise: concat!("f32_gemm_", $tile, "_", $isa),
-                    strip: concat!("f32_strip_gemm_", $tile, "_", $isa),
-                    gathered: concat!("f32_im2row_gemm_", $tile, "_", $isa),
-                    depthwise,
-                },)*
-                _ => unreachable!("no tile of {vectors} vectors"),
-            }
-        }
-    };
-}
+impl<S: Simd> ForTile<S> for TileKernels {
+    type Made = TileFn<S>;
 
-/// The tiles of an instruction set, sized for its registers.
-pub(super) trait Tiles: Sized {
-    fn names(vectors: usize) -> Names;
-    /// Divides a matrix of `vectors` vectors into panels, the widest first.
-    fn widths(vectors: usize) -> Vec<usize>;
-    /// The highest tile of `vectors` vectors.
-    fn max_rows(vectors: usize) -> usize;
-    /// The tile of `rows` rows and `vectors` vectors; both at most what the two functions above
-    /// give.
-    fn tile(vectors: usize, rows: usize) -> TileFn<Self>;
-    /// The tile of a product reduced over rows, of as many rows and vectors.
-    fn outer_tile(vectors: usize, rows: usize) -> OuterFn<Self>;
-}
-
-/// As few panels as `most` allows, of nearly the same width.
-fn even_widths(vectors: usize, most: usize) -> Vec<usize> {
-    let panels = vectors.div_ceil(most);
-    (0..panels).rev().map(|panel| part(vectors, panels, panel).len()).collect()
-}
-
-macro_rules! tiles {
-    ($($vectors:literal: $($rows:literal)*;)*) => {
-        fn max_rows(vectors: usize) -> usize {
-            match vectors {
-                $($vectors => [$($rows),*].len(),)*
-                _ => unreachable!("no tile of {vectors} vectors"),
-            }
-        }
-
-        fn tile(vectors: usize, rows: usize) -> TileFn<Self> {
-            match (vectors, rows) {
-                $($(($vectors, $rows) => tile::<Self, $rows, $vectors>,)*)*
-                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
-            }
-        }
-
-        fn outer_tile(vectors: usize, rows: usize) -> OuterFn<Self> {
-            match (vectors, rows) {
-                $($(($vectors, $rows) => outer_tile::<Self, $rows, $vectors>,)*)*
-                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
-            }
-        }
-    };
-}
-
-impl Tiles for Portable {
-    fn widths(vectors: usize) -> Vec<usize> {
-        even_widths(vectors, 1)
+    fn make<const ROWS: usize, const VECTORS: usize>(self) -> TileFn<S> {
+        tile::<S, ROWS, VECTORS>
     }
-
-    tiles! {
-        1: 1 2 3 4;
-    }
-
-    names! { "scalar"; 1: "4x8"; }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Tiles for crate::isa::Avx2 {
-    // 16 registers: 12 sums, the weights, and a broadcast.
-    fn widths(vectors: usize) -> Vec<usize> {
-        if vectors % 2 == 1 && vectors > 1 {
-            let mut widths = vec![2; vectors / 2];
-            widths[0] = 3;
-            widths
-        } else {
-            even_widths(vectors, 2)
-        }
-    }
-
-    tiles! {
-        1: 1 2 3 4 5 6 7 8 9 10 11 12;
-        2: 1 2 3 4 5 6;
-        3: 1 2 3 4;
-    }
-
-    names! { "avx2"; 1: "12x8"; 2: "6x16"; 3: "4x24"; }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Tiles for crate::isa::Avx512Vnni {
-    // 32 registers: up to 28 sums, the weights, and a broadcast.
-    fn widths(vectors: usize) -> Vec<usize> {
-        even_widths(vectors, 4)
-    }
-
-    tiles! {
-        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        3: 1 2 3 4 5 6 7 8 9;
-        4: 1 2 3 4 5 6;
-    }
-
-    names! { "avx512"; 1: "14x16"; 2: "14x32"; 3: "9x48"; 4: "6x64"; }
 }
 
 /// # Safety

@@ -4,13 +4,12 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::conv2d::MANY_ROWS;
 use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
-use super::split::{Grid, tasks};
+use super::split::{Grid, MANY_ROWS, tasks};
 use crate::geometry::Conv2dGeometry;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
-use crate::workers::Workers;
 
 /// Floats of gathered rows that a task works on at once.
 const BLOCK_FLOATS: usize = 192 * 1024;

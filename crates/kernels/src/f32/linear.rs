@@ -3,7 +3,8 @@
 use super::Clamp;
 use super::conv2d::multiply_rows;
 use super::gemm::Panels;
-use super::simd::with_simd;
+use crate::arch::with_simd;
+use crate::lengths::check_len;
 use crate::{Isa, Pool};
 
 /// A fully connected layer with its weights packed, as `torch.nn.Linear`.
@@ -29,7 +30,7 @@ impl Linear {
         clamp: Clamp,
     ) -> Self {
         assert!(in_features > 0 && out_features > 0, "a linear layer without features");
-        assert_eq!(weight.len(), in_features * out_features, "elements of the weight");
+        check_len("the weight", weight.len(), &[out_features, in_features]);
         if let Some(bias) = bias {
             assert_eq!(bias.len(), out_features, "elements of the bias");
         }
@@ -44,8 +45,8 @@ impl Linear {
     /// # Panics
     /// When `input` or `output` has another number of elements.
     pub fn run(&self, pool: &Pool, batch: usize, input: &[f32], output: &mut [f32]) {
-        assert_eq!(input.len(), batch * self.panels.k(), "elements of the input");
-        assert_eq!(output.len(), batch * self.panels.n(), "elements of the output");
+        check_len("the input", input.len(), &[batch, self.panels.k()]);
+        check_len("the output", output.len(), &[batch, self.panels.n()]);
         with_simd!(self.isa, simd => {
             multiply_rows(simd, pool, &self.panels, batch, input, output, self.clamp);
         });

@@ -14,13 +14,9 @@
     clippy::too_many_arguments,
     reason = "shapes and buffers, spelled as PyTorch orders them"
 )]
-#![allow(clippy::wildcard_imports, reason = "vector intrinsics are used by the dozen")]
 
-mod aligned;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
+mod binary;
+mod clamp;
 mod conv2d;
 mod depthwise;
 mod elementwise;
@@ -31,7 +27,7 @@ mod outer;
 mod pad;
 mod pixels;
 mod pooling;
-mod simd;
+pub(crate) mod simd;
 mod split;
 mod strip;
 #[cfg(test)]
@@ -39,30 +35,14 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod training;
+mod unary;
 
+pub use binary::{Binary, binary};
+pub use clamp::Clamp;
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
 pub use linear::Linear;
 pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
-
-/// Bounds applied to each result, which is how an activation is fused into the layer before it.
-///
-/// A NaN stays a NaN, as in PyTorch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Clamp {
-    /// The least result.
-    pub min: f32,
-    /// The greatest result.
-    pub max: f32,
-}
-
-impl Clamp {
-    /// No bounds.
-    pub const NONE: Self = Self { min: f32::NEG_INFINITY, max: f32::INFINITY };
-    /// `torch.nn.ReLU`.
-    pub const RELU: Self = Self { min: 0.0, max: f32::INFINITY };
-    /// `torch.nn.ReLU6`.
-    pub const RELU6: Self = Self { min: 0.0, max: 6.0 };
-}
+pub use unary::{Unary, unary};

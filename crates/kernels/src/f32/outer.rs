@@ -4,8 +4,8 @@
 //! over the rows: each row adds the product of some columns of `a` by some vectors of `b`. Rows are
 //! taken in blocks that fit the first level of the cache.
 
-use super::simd::{Kernel, Simd};
-use super::split::part;
+use super::simd::{ForTile, Kernel, Simd};
+use crate::pool::part;
 
 /// Rows of a block.
 const ROW_BLOCK: usize = 96;
@@ -50,7 +50,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
                         sums_stride: b.columns,
                         last_lanes: S::LANES.min(b.columns - column - (vectors - 1) * S::LANES),
                     };
-                    S::outer_tile(vectors, block.len())(simd, &tile);
+                    S::for_tile(vectors, block.len(), OuterKernels)(simd, &tile);
                 }
             }
             column += vectors * S::LANES;
@@ -59,7 +59,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
 }
 
 /// What a tile reads and writes.
-pub(super) struct Outer {
+struct Outer {
     a: *const f32,
     a_stride: usize,
     b: *const f32,
@@ -73,14 +73,22 @@ pub(super) struct Outer {
 
 /// Adds to a tile of a fixed number of columns of `a` and vectors of `b`. To call it, all that the
 /// tile points to must be there.
-pub(super) type OuterFn<S> = unsafe fn(S, &Outer);
+type OuterFn<S> = unsafe fn(S, &Outer);
+
+/// Makes the kernel for a tile.
+struct OuterKernels;
+
+impl<S: Simd> ForTile<S> for OuterKernels {
+    type Made = OuterFn<S>;
+
+    fn make<const COLUMNS: usize, const VECTORS: usize>(self) -> OuterFn<S> {
+        outer_tile::<S, COLUMNS, VECTORS>
+    }
+}
 
 /// # Safety
 /// See [`OuterFn`].
-pub(super) unsafe fn outer_tile<S: Simd, const COLUMNS: usize, const VECTORS: usize>(
-    simd: S,
-    tile: &Outer,
-) {
+unsafe fn outer_tile<S: Simd, const COLUMNS: usize, const VECTORS: usize>(simd: S, tile: &Outer) {
     if tile.last_lanes == S::LANES {
         simd.run(OuterKernel::<COLUMNS, VECTORS, false>(tile));
     } else {

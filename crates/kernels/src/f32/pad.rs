@@ -1,6 +1,7 @@
 //! Padding as an operator of its own.
 
 use crate::Padding;
+use crate::lengths::{check_len, padded};
 
 /// Copies `[batch, h, w, channels]` into the middle of `value`s, as `torch.nn.ZeroPad2d` does with
 /// zeros. The output is `[batch, top + h + bottom, left + w + right, channels]`.
@@ -17,11 +18,10 @@ pub fn pad(
     output: &mut [f32],
 ) {
     let [h, w] = size;
-    let [line, left, right] = [w, padding.left, padding.right].map(|columns| columns * channels);
-    let rows = padding.top + h + padding.bottom;
-    let row_len = left + line + right;
-    assert_eq!(input.len(), batch * h * line, "elements of the input");
-    assert_eq!(output.len(), batch * rows * row_len, "elements of the output");
+    let [rows, columns] = padded(size, padding);
+    check_len("the input", input.len(), &[batch, h, w, channels]);
+    check_len("the output", output.len(), &[batch, rows, columns, channels]);
+    let [line, left, row_len] = [w, padding.left, columns].map(|columns| columns * channels);
     if row_len == 0 {
         return;
     }

@@ -2,10 +2,12 @@
 
 use std::marker::PhantomData;
 
-use super::simd::{Kernel, Simd, with_simd};
+use super::simd::{Kernel, Simd};
 use super::split::part;
 use crate::Isa;
+use crate::arch::with_simd;
 use crate::geometry::Pool2dGeometry;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
 /// Inputs that are worth a task.
@@ -27,9 +29,7 @@ pub fn max_pool2d(
     output: &mut [f32],
 ) {
     let Pool2dGeometry { kernel, stride, dilation, padding } = geometry;
-    let out = geometry.output_size(size).unwrap_or_else(|| {
-        panic!("a window of {geometry:?} does not fit into an input of {size:?}")
-    });
+    let out = Lengths::of_pool2d(&geometry, batch, size, channels).output_size();
     check(batch, size, out, channels, input, output);
     let area = kernel[0] * kernel[1];
     pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
@@ -92,8 +92,8 @@ fn check(
     output: &[f32],
 ) {
     assert!(channels > 0, "no channels");
-    assert_eq!(input.len(), batch * size[0] * size[1] * channels, "elements of the input");
-    assert_eq!(output.len(), batch * out[0] * out[1] * channels, "elements of the output");
+    check_len("the input", input.len(), &[batch, size[0], size[1], channels]);
+    check_len("the output", output.len(), &[batch, out[0], out[1], channels]);
 }
 
 /// Calls `compute(pixel, channels of the pixel)` for each output pixel, on all threads.

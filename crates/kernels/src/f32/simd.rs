@@ -1,10 +1,10 @@
 //! Vectors of floats, the same for every instruction set.
 
-use super::Clamp;
-use super::gemm::Tiles;
+use super::clamp::Clamp;
+use crate::pool::part;
 
 /// A value of an implementing type proves that the CPU has the instructions.
-pub(super) trait Simd: Tiles + Copy + Send + Sync {
+pub(crate) trait Simd: Tiles + Copy + Send + Sync {
     /// `LANES` floats.
     type F: Copy;
     /// The first lanes of a vector.
@@ -64,162 +64,111 @@ pub(super) trait Simd: Tiles + Copy + Send + Sync {
 }
 
 /// Code to be compiled for an instruction set. `call` must be `#[inline(always)]`.
-pub(super) trait Kernel<S> {
+pub(crate) trait Kernel<S> {
     fn call(self, simd: S);
 }
 
 /// A [`Clamp`] in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds<S: Simd> {
+pub(crate) struct Bounds<S: Simd> {
     min: S::F,
     max: S::F,
 }
 
 impl<S: Simd> Bounds<S> {
     #[inline(always)]
-    pub(super) fn new(simd: S, clamp: Clamp) -> Self {
+    pub(crate) fn new(simd: S, clamp: Clamp) -> Self {
         Self { min: simd.splat(clamp.min), max: simd.splat(clamp.max) }
     }
 
     #[inline(always)]
-    pub(super) fn apply(self, simd: S, x: S::F) -> S::F {
+    pub(crate) fn apply(self, simd: S, x: S::F) -> S::F {
         simd.at_most(simd.at_least(x, self.min), self.max)
     }
 }
 
-/// Evaluates `$body` with `$simd` bound to the vectors of `$isa`.
-macro_rules! with_simd {
-    ($isa:expr, $simd:ident => $body:expr) => {
-        match $isa.without_tiles() {
-            #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx2($simd) => $body,
-            #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx512Vnni($simd) => $body,
-            // Elsewhere the two above cannot be made.
-            _ => {
-                let $simd = $crate::f32::simd::Portable;
-                $body
+/// What the kernels of an instruction set are called, for a tile of some width.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) pointwise: &'static str,
+    pub(crate) strip: &'static str,
+    pub(crate) gathered: &'static str,
+    /// 3 columns with step 1 and 2, 5 columns with step 1 and 2, any other.
+    pub(crate) depthwise: [&'static str; 5],
+}
+
+/// [`Tiles::names`], from the name of an instruction set and those of its widest tiles.
+macro_rules! names {
+    ($isa:literal; $($vectors:literal: $tile:literal;)*) => {
+        fn names(vectors: usize) -> $crate::f32::simd::Names {
+            let depthwise = [
+                concat!("f32_depthwise_k3s1_", $isa),
+                concat!("f32_depthwise_k3s2_", $isa),
+                concat!("f32_depthwise_k5s1_", $isa),
+                concat!("f32_depthwise_k5s2_", $isa),
+                concat!("f32_depthwise_general_", $isa),
+            ];
+            match vectors {
+                $($vectors => $crate::f32::simd::Names {
+                    pointwise: concat!("f32_gemm_", $tile, "_", $isa),
+                    strip: concat!("f32_strip_gemm_", $tile, "_", $isa),
+                    gathered: concat!("f32_im2row_gemm_", $tile, "_", $isa),
+                    depthwise,
+                },)*
+                _ => unreachable!("no tile of {vectors} vectors"),
             }
         }
     };
 }
-pub(super) use with_simd;
+pub(crate) use names;
 
-/// Eight floats in plain Rust, which the compiler maps to what every CPU of the target has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Portable;
+/// Something that is made for tiles of each size, such as a kernel whose loops over rows and vectors
+/// are unrolled.
+pub(crate) trait ForTile<S> {
+    /// What is made.
+    type Made;
 
-#[inline(always)]
-fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
-    std::array::from_fn(|i| f(a[i], b[i]))
+    fn make<const ROWS: usize, const VECTORS: usize>(self) -> Self::Made;
 }
 
-impl Simd for Portable {
-    type F = [f32; 8];
-    type M = usize;
-    const LANES: usize = 8;
-
-    #[inline(always)]
-    fn run<K: Kernel<Self>>(self, kernel: K) {
-        kernel.call(self);
-    }
-
-    #[inline(always)]
-    fn splat(self, x: f32) -> Self::F {
-        [x; 8]
-    }
-
-    #[inline(always)]
-    fn mask(self, lanes: usize) -> usize {
-        lanes.min(8)
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32, x: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(x) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_masked(self, from: *const f32, mask: usize) -> Self::F {
-        let mut x = [0.0; 8];
-        // SAFETY: the caller's promise; the mask has at most 8 lanes.
-        unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), mask) };
-        x
-    }
-
-    #[inline(always)]
-    unsafe fn store_masked(self, to: *mut f32, x: Self::F, mask: usize) {
-        // SAFETY: the caller's promise; the mask has at most 8 lanes.
-        unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, mask) };
-    }
-
-    #[inline(always)]
-    unsafe fn stream(self, to: *mut f32, x: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { self.store(to, x) };
-    }
-
-    #[inline(always)]
-    fn fence(self) {}
-
-    #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
-
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a * b)
-    }
-
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a / b)
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        // Not `f32::mul_add`: without the instruction it is a library call.
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
-    }
-
-    #[inline(always)]
-    fn at_least(self, x: Self::F, bound: Self::F) -> Self::F {
-        zip(x, bound, |x, bound| if x < bound { bound } else { x })
-    }
-
-    #[inline(always)]
-    fn at_most(self, x: Self::F, bound: Self::F) -> Self::F {
-        zip(x, bound, |x, bound| if x > bound { bound } else { x })
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
-    }
-
-    #[inline(always)]
-    fn keep_between(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F {
-        std::array::from_fn(|i| if low[i] < x[i] && x[i] < high[i] { kept[i] } else { 0.0 })
-    }
-
-    #[inline(always)]
-    fn keep_within(self, x: Self::F, low: Self::F, high: Self::F, kept: Self::F) -> Self::F {
-        std::array::from_fn(|i| if low[i] <= x[i] && x[i] <= high[i] { kept[i] } else { 0.0 })
-    }
+/// The tiles of an instruction set, sized for its registers.
+pub(crate) trait Tiles: Sized {
+    fn names(vectors: usize) -> Names;
+    /// Divides a matrix of `vectors` vectors into panels, the widest first.
+    fn widths(vectors: usize) -> Vec<usize>;
+    /// The highest tile of `vectors` vectors.
+    fn max_rows(vectors: usize) -> usize;
+    /// What `make` makes for the tile of `rows` rows and `vectors` vectors; both at most what the two
+    /// functions above give.
+    fn for_tile<M: ForTile<Self>>(vectors: usize, rows: usize, make: M) -> M::Made;
 }
+
+/// As few panels as `most` allows, of nearly the same width.
+pub(crate) fn even_widths(vectors: usize, most: usize) -> Vec<usize> {
+    let panels = vectors.div_ceil(most);
+    (0..panels).rev().map(|panel| part(vectors, panels, panel).len()).collect()
+}
+
+/// Functions of [`Tiles`], from the rows of the tiles of each number of vectors.
+macro_rules! tiles {
+    ($($vectors:literal: $($rows:literal)*;)*) => {
+        fn max_rows(vectors: usize) -> usize {
+            match vectors {
+                $($vectors => [$($rows),*].len(),)*
+                _ => unreachable!("no tile of {vectors} vectors"),
+            }
+        }
+
+        fn for_tile<M: $crate::f32::simd::ForTile<Self>>(
+            vectors: usize,
+            rows: usize,
+            make: M,
+        ) -> M::Made {
+            match (vectors, rows) {
+                $($(($vectors, $rows) => make.make::<$rows, $vectors>(),)*)*
+                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
+            }
+        }
+    };
+}
+pub(crate) use tiles;

@@ -9,6 +9,9 @@ const LEAST_WORK: usize = 100_000;
 /// Tasks a thread gets where there is enough work, so that an uneven division evens out.
 const TASKS_PER_THREAD: usize = 4;
 
+/// From so many rows on, threads share a product by rows.
+pub(super) const MANY_ROWS: usize = 100;
+
 /// How many tasks to make of `work` multiply-adds.
 pub(super) fn tasks(threads: usize, work: usize) -> usize {
     if threads == 1 { 1 } else { (work / LEAST_WORK).clamp(1, threads * TASKS_PER_THREAD) }

@@ -7,8 +7,9 @@ use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
 use super::split::{part, tasks};
 use crate::geometry::Conv2dGeometry;
+use crate::lengths::element_count;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
-use crate::workers::Workers;
 
 /// Input channels up to which this is faster than gathering.
 const MOST_CHANNELS: usize = 8;
@@ -48,6 +49,7 @@ impl Plan {
         let wanted = tasks(threads, work).div_ceil(batch.max(1));
         let strips = out[0].div_ceil(fit).max(wanted).clamp(1, out[0]);
         let rows = (out[0].div_ceil(strips) - 1) * stride[0] + reach;
+        element_count("a strip of the padded input", &[rows, row_len]);
         Self { out, strips, row_len, rows }
     }
 

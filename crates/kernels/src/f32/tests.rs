@@ -206,7 +206,7 @@ fn infinite_weights_do_not_meet_the_padding() {
 fn kernels_say_their_names() {
     let conv = |geometry: Conv2dGeometry| {
         let weight = vec![0.0; geometry.out_channels * geometry.taps_per_output()];
-        Conv2d::new(Isa::Scalar, geometry, &weight, None, Clamp::NONE).kernel_name()
+        Conv2d::new(Isa::SCALAR, geometry, &weight, None, Clamp::NONE).kernel_name()
     };
     let window = |geometry| Conv2dGeometry { kernel: [3, 3], stride: [2, 2], ..geometry };
     assert_eq!(conv(Conv2dGeometry::pointwise(16, 32)), "f32_gemm_4x8_scalar");

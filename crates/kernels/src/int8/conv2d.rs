@@ -1,71 +1,16 @@
 //! Two-dimensional convolution.
 
+use super::conv_kernel::{ConvKernel, Inputs};
 use super::depthwise::Depthwise;
+use super::elementwise::Add;
+use super::first_conv::FirstConv;
 use super::gemm::Gemm;
-use super::{Add, Requantize, depthwise, first_conv, gemm};
+use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::Lengths;
 use crate::pool::Pool;
 use crate::reference;
-
-/// What a convolution reads.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
-    /// `[batch, h, w, in_channels]`.
-    pub(crate) input: &'a [u8],
-    /// An addition whose first side is what the convolution gives, and its second one, in the shape
-    /// of the output.
-    pub(crate) added: Option<(&'a Add, &'a [u8])>,
-}
-
-impl<'a> From<&'a [u8]> for Inputs<'a> {
-    fn from(input: &'a [u8]) -> Self {
-        Self { input, added: None }
-    }
-}
-
-/// A way to compute one convolution, with its weights packed.
-pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
-    /// Bytes of scratch memory that [`ConvKernel::run`] needs.
-    fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize;
-
-    /// Convolves into `output`, `[batch, oh, ow, out_channels]`; the lengths of all slices have
-    /// been checked.
-    fn run(
-        &self,
-        pool: &Pool,
-        batch_and_size: (usize, [usize; 2]),
-        inputs: Inputs<'_>,
-        output: &mut [u8],
-        scratch: &mut [u8],
-    );
-
-    /// What profiles call it where it adds. `None` where [`ConvKernel::run`] does not add what the
-    /// inputs say: then they must say nothing.
-    fn name_with_add(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// What profiles call it.
-    fn name(&self) -> &'static str;
-
-    /// The matrix products that it consists of, as a part of fused blocks.
-    fn gemm(&self) -> Option<&Gemm> {
-        None
-    }
-
-    /// The depthwise convolution that it is, as a part of fused blocks.
-    fn depthwise(&self) -> Option<&Depthwise> {
-        None
-    }
-}
-
-/// Makes a kernel for a convolution where it has one, given a convolution without defects.
-type Specialised = fn(Isa, &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>>;
-
-/// Kernels for certain shapes, asked in this order before the general one.
-const SPECIALISED: &[Specialised] =
-    &[depthwise::specialised, gemm::specialised, first_conv::specialised];
 
 /// An int8 convolution of any grouping with its weights packed for one instruction set; NHWC.
 ///
@@ -87,7 +32,38 @@ const SPECIALISED: &[Specialised] =
 #[derive(Debug)]
 pub struct Conv2d {
     geometry: Conv2dGeometry,
-    kernel: Box<dyn ConvKernel>,
+    method: Method,
+}
+
+/// How a convolution is computed.
+#[derive(Debug)]
+enum Method {
+    /// One input and one output channel a group.
+    Depthwise(Depthwise),
+    /// A kernel for certain shapes.
+    Special(Box<dyn ConvKernel>),
+    /// Matrix products, which serve every shape.
+    Gemm(Gemm),
+}
+
+impl Method {
+    /// The best method for a convolution without defects.
+    fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
+        if conv.geometry.is_depthwise() {
+            return Self::Depthwise(Depthwise::new(isa, conv));
+        }
+        let first_conv = || Some(Box::new(FirstConv::new(isa, conv)?) as _);
+        let special = isa.backend().direct_conv(conv).or_else(first_conv);
+        special.map_or_else(|| Self::Gemm(Gemm::new(isa, conv)), Self::Special)
+    }
+
+    fn kernel(&self) -> &dyn ConvKernel {
+        match self {
+            Self::Depthwise(kernel) => kernel,
+            Self::Special(kernel) => &**kernel,
+            Self::Gemm(kernel) => kernel,
+        }
+    }
 }
 
 impl Conv2d {
@@ -109,11 +85,7 @@ impl Conv2d {
         if let Some(defect) = conv.defect() {
             panic!("invalid convolution: {defect}");
         }
-        let kernel = SPECIALISED
-            .iter()
-            .find_map(|specialised| specialised(isa, &conv))
-            .unwrap_or_else(|| Box::new(Gemm::new(isa, &conv)));
-        Self { geometry, kernel }
+        Self { geometry, method: Method::new(isa, &conv) }
     }
 
     /// Channels, window and padding.
@@ -122,8 +94,12 @@ impl Conv2d {
     }
 
     /// Bytes of scratch memory that [`Conv2d::run`] needs with a pool of `threads` threads.
+    ///
+    /// # Panics
+    /// When the window does not fit into the padded input, or memory cannot hold input or output.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
-        self.kernel.scratch_len(threads, batch, size)
+        Lengths::of_conv2d(&self.geometry, batch, size);
+        self.method.kernel().scratch_len(threads, batch, size)
     }
 
     /// Convolves `input`, `[batch, h, w, in_channels]` with `size = [h, w]`, into `output`,
@@ -146,7 +122,7 @@ impl Conv2d {
 
     /// Whether [`Conv2d::run_and_add`] takes it.
     pub fn adds(&self) -> bool {
-        self.kernel.name_with_add().is_some()
+        self.method.kernel().name_with_add().is_some()
     }
 
     /// As [`Conv2d::run`], and then `add`s, with what the convolution gives for the first side and
@@ -166,7 +142,7 @@ impl Conv2d {
     ) {
         assert!(self.adds(), "{} does not add", self.kernel_name());
         assert_eq!(residual.len(), output.len(), "both sides have the output's shape");
-        let inputs = Inputs { input, added: Some((add, residual)) };
+        let inputs = Inputs { input, added: Some((add.formula(), residual)) };
         self.check_and_run(pool, (batch, size), inputs, output, scratch);
     }
 
@@ -178,33 +154,38 @@ impl Conv2d {
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
-        let [h, w] = size;
-        let g = &self.geometry;
-        let Some([oh, ow]) = g.output_size(size) else {
-            panic!("a {:?} window does not fit into a padded input of {size:?}", g.kernel);
-        };
-        assert_eq!(inputs.input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
-        assert_eq!(output.len(), batch * oh * ow * g.out_channels, "output is [batch, oh, ow, c]");
-        let needed = self.scratch_len(pool.threads(), batch, size);
+        Lengths::of_conv2d(&self.geometry, batch, size).check(inputs.input.len(), output.len());
+        let needed = self.method.kernel().scratch_len(pool.threads(), batch, size);
         assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
         if batch > 0 {
-            self.kernel.run(pool, (batch, size), inputs, output, scratch);
+            self.method.kernel().run(pool, (batch, size), inputs, output, scratch);
         }
     }
 
-    /// The kernel, for blocks that run several convolutions as one.
-    pub(super) fn kernel(&self) -> &dyn ConvKernel {
-        &*self.kernel
+    /// The matrix products that it consists of, as a part of fused blocks.
+    pub(super) fn gemm(&self) -> Option<&Gemm> {
+        match &self.method {
+            Method::Gemm(gemm) => Some(gemm),
+            _ => None,
+        }
+    }
+
+    /// The depthwise convolution that it is, as a part of fused blocks.
+    pub(super) fn depthwise(&self) -> Option<&Depthwise> {
+        match &self.method {
+            Method::Depthwise(depthwise) => Some(depthwise),
+            _ => None,
+        }
     }
 
     /// Which kernel computes it, for profiles: `pointwise_avx512vnni` and the like.
     pub fn kernel_name(&self) -> &'static str {
-        self.kernel.name()
+        self.method.kernel().name()
     }
 
     /// The same where it [adds](Conv2d::run_and_add): `pointwise_add_amx` and the like; its own name
     /// where it does not.
     pub fn kernel_name_with_add(&self) -> &'static str {
-        self.kernel.name_with_add().unwrap_or(self.kernel_name())
+        self.method.kernel().name_with_add().unwrap_or(self.kernel_name())
     }
 }

@@ -1,10 +1,11 @@
 //! Linear layers.
 
-use super::Requantize;
-use super::conv2d::ConvKernel;
+use super::conv_kernel::ConvKernel;
 use super::gemm::Gemm;
+use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::check_len;
 use crate::pool::Pool;
 use crate::reference;
 
@@ -68,8 +69,8 @@ impl Linear {
     /// # Panics
     /// When a slice has another length.
     pub fn run(&self, pool: &Pool, batch: usize, input: &[u8], output: &mut [u8]) {
-        assert_eq!(input.len(), batch * self.in_features, "input is [batch, in_features]");
-        assert_eq!(output.len(), batch * self.out_features, "output is [batch, out_features]");
+        check_len("the input", input.len(), &[batch, self.in_features]);
+        check_len("the output", output.len(), &[batch, self.out_features]);
         if batch > 0 {
             self.gemm.run(pool, (batch, [1, 1]), input.into(), output, &mut []);
         }

@@ -4,12 +4,13 @@
 //! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
 //! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
 
-mod aligned;
+pub(crate) mod accumulator;
 mod conv2d;
-mod depthwise;
-mod elementwise;
-mod first_conv;
-mod gemm;
+pub(crate) mod conv_kernel;
+pub(crate) mod depthwise;
+pub(crate) mod elementwise;
+pub(crate) mod first_conv;
+pub(crate) mod gemm;
 #[cfg(all(test, target_os = "linux"))]
 mod guard_pages;
 mod inverted_residual;
@@ -18,23 +19,25 @@ pub(crate) mod pack;
 mod pad;
 mod pixels;
 #[cfg(all(test, target_os = "linux"))]
-mod planted_strays;
+pub(crate) mod planted_strays;
 mod pooling;
 mod qparams;
-mod requantize;
+pub(crate) mod requantize;
+mod table;
 #[cfg(test)]
 mod testing;
-mod vectorize;
+pub(crate) mod vectorize;
 
+pub use accumulator::accumulator_range;
 pub use conv2d::Conv2d;
-pub use elementwise::{Add, Mul, clamp, dequantize, quantize, requantize_table, requantize_u8};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use gemm::multiply_tiles;
+pub use elementwise::{
+    Add, Mul, Sub, clamp, dequantize, quantize, requantize_table, requantize_u8,
+};
 pub use inverted_residual::InvertedResidual;
 pub use linear::Linear;
-pub use pack::accumulator_range;
 pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};
 pub use qparams::QParams8;
 pub use requantize::{Requantize, requantize};
+pub use table::Table;

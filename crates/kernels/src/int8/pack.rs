@@ -1,38 +1,8 @@
-//! Packed weights: what the matrix kernels read, made once when a layer is built.
+//! What is packed for matrix kernels: a group's weights and what belongs to them.
 
-use crate::int8::Requantize;
+use crate::int8::accumulator::{accumulator_range, folded_bias};
 use crate::int8::requantize::products_fit;
-
-/// Bytes aligned to cache lines.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lines(Vec<Line>);
-
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-impl Lines {
-    /// Bytes in a line.
-    pub(crate) const LEN: usize = size_of::<Line>();
-
-    /// `lines` lines of zeros.
-    pub(crate) fn zeroed(lines: usize) -> Self {
-        Self(vec![Line([0; Self::LEN]); lines])
-    }
-
-    /// All bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: a `Line` is 64 bytes without padding, so the lines are `64 * len` bytes.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * Self::LEN) }
-    }
-
-    /// All bytes.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = self.0.len() * Self::LEN;
-        // SAFETY: as for `bytes`; every byte pattern is a valid `Line`.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
-    }
-}
+use crate::reference;
 
 /// One group's weights and what belongs to its columns: the right operand of a matrix product
 /// whose columns are output channels.
@@ -54,19 +24,42 @@ pub(crate) struct Operand<'a> {
     pub(crate) input_zero_point: u8,
 }
 
-impl Operand<'_> {
+impl<'a> Operand<'a> {
+    /// The weights of each group of a convolution without defects.
+    pub(crate) fn groups(conv: &reference::Conv2d<'a>) -> Vec<Self> {
+        let geometry = &conv.geometry;
+        let columns = geometry.out_channels / geometry.groups;
+        let channels = geometry.in_channels / geometry.groups;
+        let taps = geometry.kernel[0] * geometry.kernel[1];
+        (0..geometry.groups)
+            .map(|group| {
+                let weights = columns * channels * taps;
+                Self {
+                    weight: &conv.weight[group * weights..][..weights],
+                    bias: &conv.bias[group * columns..][..columns],
+                    multiplier: &conv.requantize.multiplier[group * columns..][..columns],
+                    columns,
+                    channels,
+                    taps,
+                    input_zero_point: conv.input_zero_point,
+                }
+            })
+            .collect()
+    }
+
     /// One weight.
     pub(crate) fn at(&self, column: usize, tap: usize, channel: usize) -> i8 {
         self.weight[(column * self.channels + channel) * self.taps + tap]
     }
 
     /// The weights of one column.
-    pub(crate) fn column(&self, column: usize) -> &[i8] {
+    pub(crate) fn column(&self, column: usize) -> &'a [i8] {
         let len = self.channels * self.taps;
         &self.weight[column * len..][..len]
     }
 
     /// The weights of one column as bytes in the order of the rows that it meets: `[taps, channels]`.
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn write_row(&self, column: usize, row: &mut Vec<u8>) {
         let weights = self.column(column);
         row.clear();
@@ -85,112 +78,12 @@ impl Operand<'_> {
     }
 
     /// Whether no input makes a product of accumulator and multiplier overflow an i32.
+    #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn products_fit(&self) -> bool {
         (0..self.columns).all(|column| {
             let weight = self.column(column);
             let range = accumulator_range(weight, self.bias[column], self.input_zero_point);
             products_fit(range, self.multiplier[column])
         })
-    }
-}
-
-/// The bias from which `Σ x · w` over raw `x` gives `Σ (x − zero_point) · w + bias`.
-///
-/// It may wrap, as the sums over raw `x` may: arithmetic modulo 2^32 is exact where the final
-/// result fits, which [`accumulator_range`] promises.
-pub(crate) fn folded_bias(weight: &[i8], bias: i32, input_zero_point: u8) -> i32 {
-    let [positive, negative] = sums(weight);
-    (i64::from(bias) - (positive + negative) * i64::from(input_zero_point)) as i32
-}
-
-/// The sums of the weights above and below zero.
-fn sums(weight: &[i8]) -> [i64; 2] {
-    // So many fit into 16 bits: 256 · 128 = 2^15, and the compiler adds as many as fill a vector.
-    weight.chunks(256).fold([0, 0], |[positive, negative], weights| {
-        let (mut above, mut below) = (0i16, 0i16);
-        for &w in weights {
-            above += i16::from(w).max(0);
-            below += i16::from(w).min(0);
-        }
-        [positive + i64::from(above), negative + i64::from(below)]
-    })
-}
-
-/// The least and greatest accumulator that any input can lead to:
-/// `bias + Σ (x − zero_point) · w` with each `x` at the end of `0..=255` that serves.
-///
-/// With at most 65,000 weights an output channel and a small bias, both always fit into an i32:
-/// `65,000 · 255 · 128 < 2^31`.
-pub fn accumulator_range(weight: &[i8], bias: i32, input_zero_point: u8) -> (i64, i64) {
-    let below = i64::from(input_zero_point);
-    let above = 255 - below;
-    let (bias, [positive, negative]) = (i64::from(bias), sums(weight));
-    (bias - below * positive + above * negative, bias + above * positive - below * negative)
-}
-
-/// What is wrong with a layer's numbers, in words; `None` where nothing is.
-pub(crate) fn defect(
-    weight: &[i8],
-    bias: &[i32],
-    weights_per_channel: usize,
-    input_zero_point: u8,
-    requantize: &Requantize,
-) -> Option<String> {
-    let channels = bias.len();
-    if weight.len() != channels * weights_per_channel {
-        return Some(format!(
-            "{} weights where {channels} output channels of {weights_per_channel} need {}",
-            weight.len(),
-            channels * weights_per_channel
-        ));
-    }
-    if let Some(defect) = requantize.defect(channels) {
-        return Some(defect);
-    }
-    let weights = weight.chunks_exact(weights_per_channel);
-    weights.zip(bias).enumerate().find_map(|(channel, (weight, &bias))| {
-        let (least, greatest) = accumulator_range(weight, bias, input_zero_point);
-        let fits = i32::try_from(least).is_ok() && i32::try_from(greatest).is_ok();
-        (!fits).then(|| {
-            format!(
-                "accumulators of output channel {channel} may reach {least} and {greatest}, \
-                 beyond 32 bits"
-            )
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_take_the_end_that_serves() {
-        assert_eq!(accumulator_range(&[1], 0, 0), (0, 255));
-        assert_eq!(accumulator_range(&[-128, 127], 5, 255), (5 - 127 * 255, 5 + 128 * 255));
-        assert_eq!(accumulator_range(&[2], 7, 100), (7 - 200, 7 + 310));
-        // 16 bits hold no more of one sign.
-        let long = [[-128; 512], [127; 512]].concat();
-        assert_eq!(accumulator_range(&long, 0, 0), (-512 * 128 * 255, 512 * 127 * 255));
-        assert_eq!(folded_bias(&long, 9, 2), 9 + 512 * 2);
-    }
-
-    #[test]
-    fn accumulators_beyond_32_bits_are_a_defect() {
-        let requantize = Requantize { multiplier: vec![1.0], zero_point: 0, min: 0, max: 255 };
-        let weight = vec![127; 66_400];
-        assert_eq!(defect(&weight[..65_000], &[0], 65_000, 0, &requantize), None);
-        let said = defect(&weight, &[0], weight.len(), 0, &requantize).unwrap();
-        assert!(said.contains("channel 0 may reach 0 and 2150364000"), "{said}");
-        let said = defect(&[1], &[i32::MAX], 1, 0, &requantize).unwrap();
-        assert!(said.contains("beyond 32 bits"), "{said}");
-    }
-
-    #[test]
-    fn lines_are_aligned() {
-        let mut lines = Lines::zeroed(3);
-        assert_eq!(lines.bytes().as_ptr().align_offset(64), 0);
-        lines.bytes_mut()[191] = 7;
-        assert_eq!(lines.bytes()[190..], [0, 7]);
     }
 }

@@ -1,6 +1,7 @@
 //! Padding as an operator of its own. Convolutions and poolings pad by themselves.
 
 use crate::geometry::Padding;
+use crate::lengths::{check_len, padded};
 
 /// Surrounds each image of `input`, `[batch, size, channels]`, with pixels of `value`, which is the
 /// zero point where zeros are meant (`torch.nn.functional.pad` in constant mode).
@@ -24,14 +25,10 @@ pub fn pad(
     input: &[u8],
     output: &mut [u8],
 ) {
-    let Padding { top, bottom, left, right } = padding;
-    let [padded_h, padded_w] = [top + h + bottom, left + w + right];
-    assert_eq!(input.len(), batch * h * w * channels, "pad: input of {batch}x{h}x{w}x{channels}");
-    assert_eq!(
-        output.len(),
-        batch * padded_h * padded_w * channels,
-        "pad: output of {batch}x{padded_h}x{padded_w}x{channels}"
-    );
+    let Padding { top, left, .. } = padding;
+    let [padded_h, padded_w] = padded([h, w], padding);
+    check_len("the input", input.len(), &[batch, h, w, channels]);
+    check_len("the output", output.len(), &[batch, padded_h, padded_w, channels]);
     if output.is_empty() {
         return;
     }

@@ -1,7 +1,8 @@
 //! From the pixels of a decoded picture straight to a quantized input.
 
 use super::QParams8;
-use super::elementwise::{CHUNK, Target};
+use super::elementwise::CHUNK;
+use super::elementwise::formula::Target;
 use crate::f32;
 use crate::pool::{Pool, SharedMut};
 
@@ -96,7 +97,7 @@ mod tests {
                 .map(|i| (f32::from(rgb[i]) / 255.0 - mean[i % 3]) / std[i % 3])
                 .collect();
             let mut expected = vec![0; rgb.len()];
-            quantize(Isa::Scalar, &Pool::new(1), to, 0, 255, &normalized, &mut expected);
+            quantize(Isa::SCALAR, &Pool::new(1), to, 0, 255, &normalized, &mut expected);
             let mut output = vec![0; rgb.len()];
             table.run(&Pool::new(2), &rgb, &mut output);
             assert_eq!(output, expected, "{pixels} pixels");

@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
-use super::elementwise::Target;
+use super::elementwise::formula::Target;
 use super::vectorize::{Loop, vectorize};
 use crate::geometry::Pool2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
 /// Channels of one task of an average, and of its accumulators on the stack.
@@ -63,9 +64,9 @@ impl AdaptiveAvgPool2d {
         let [h, w] = size;
         let [oh, ow] = self.output_size;
         let c = self.channels;
+        check_len("the input", input.len(), &[batch, h, w, c]);
+        check_len("the output", output.len(), &[batch, oh, ow, c]);
         assert!(h > 0 && w > 0 && h * w < 1 << 23, "an average over {h}x{w} pixels");
-        assert_eq!(input.len(), batch * h * w * c, "average: input of {batch}x{h}x{w}x{c}");
-        assert_eq!(output.len(), batch * oh * ow * c, "average: output of {batch}x{oh}x{ow}x{c}");
         let output = SharedMut::new(output);
         let blocks = c.div_ceil(BLOCK);
         pool.run(batch * oh * ow * blocks, &|task, _| {
@@ -167,9 +168,9 @@ impl MaxPool2d {
     ) {
         let [h, w] = size;
         let c = self.channels;
-        let [oh, ow] = self.geometry.output_size(size).expect("the window fits the input");
-        assert_eq!(input.len(), batch * h * w * c, "max pool: input of {batch}x{h}x{w}x{c}");
-        assert_eq!(output.len(), batch * oh * ow * c, "max pool: output of {batch}x{oh}x{ow}x{c}");
+        let lengths = Lengths::of_pool2d(&self.geometry, batch, size, c);
+        lengths.check(input.len(), output.len());
+        let [oh, ow] = lengths.output_size();
         let output = SharedMut::new(output);
         pool.run(batch * oh, &|row, _| {
             let (n, y) = (row / oh, row % oh);

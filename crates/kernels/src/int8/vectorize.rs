@@ -4,6 +4,10 @@
 //! function with other target features, becomes another kernel. Its results cannot differ, since
 //! Rust's floating-point operations round as IEEE 754 says on every instruction set.
 
+#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+
+use crate::arch::with_simd;
+use crate::f32::simd::{Kernel, Simd};
 use crate::isa::Isa;
 
 /// A loop to be compiled for each instruction set. Implementations of `run` must be
@@ -15,27 +19,15 @@ pub(crate) trait Loop {
 
 /// Runs `body` with the instructions of `isa`.
 pub(crate) fn vectorize(isa: Isa, body: impl Loop) {
-    match isa {
-        Isa::Scalar => body.run(),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the token proves that the CPU has these instructions.
-        Isa::Avx2(_) => unsafe { with_avx2(body) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Isa::Avx512Vnni(_) | Isa::Amx(_) => unsafe { with_avx512(body) },
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("tokens of x86 instruction sets exist on x86 only"),
+    with_simd!(isa, simd => simd.run(Body(body)));
+}
+
+/// A loop as a kernel that makes no use of vectors itself.
+struct Body<L>(L);
+
+impl<S: Simd, L: Loop> Kernel<S> for Body<L> {
+    #[inline(always)]
+    fn call(self, _: S) {
+        self.0.run();
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn with_avx2(body: impl Loop) {
-    body.run();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn with_avx512(body: impl Loop) {
-    body.run();
 }

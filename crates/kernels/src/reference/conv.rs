@@ -1,7 +1,9 @@
 //! The definition of an int8 convolution.
 
 use crate::geometry::Conv2dGeometry;
-use crate::int8::{Requantize, pack};
+use crate::int8::accumulator;
+use crate::int8::requantize::Requantize;
+use crate::lengths::{Lengths, check_len};
 
 /// An int8 convolution of any grouping, NHWC.
 ///
@@ -36,7 +38,13 @@ impl Conv2d<'_> {
             return Some(format!("{biases} biases for {} output channels", g.out_channels));
         }
         let zero_point = self.input_zero_point;
-        pack::defect(self.weight, self.bias, g.taps_per_output(), zero_point, self.requantize)
+        accumulator::defect(
+            self.weight,
+            self.bias,
+            g.taps_per_output(),
+            zero_point,
+            self.requantize,
+        )
     }
 
     /// Convolves `input`, `[batch, h, w, in_channels]`, into `[batch, oh, ow, out_channels]`.
@@ -54,10 +62,11 @@ impl Conv2d<'_> {
     pub fn accumulate(&self, batch: usize, size: [usize; 2], input: &[u8]) -> Vec<i32> {
         let g = &self.geometry;
         let [h, w] = size;
-        let [oh, ow] = g.output_size(size).expect("the window fits into the padded input");
+        let lengths = Lengths::of_conv2d(g, batch, size);
+        let [oh, ow] = lengths.output_size();
         let [kh, kw] = g.kernel;
         let (group_in, group_out) = (g.in_channels / g.groups, g.out_channels / g.groups);
-        assert_eq!(input.len(), batch * h * w * g.in_channels, "input is [batch, h, w, c]");
+        check_len("the input", input.len(), &lengths.input);
         assert_eq!(self.weight.len(), g.out_channels * g.taps_per_output(), "weight is OIHW");
         assert_eq!(self.bias.len(), g.out_channels, "one bias a channel");
 

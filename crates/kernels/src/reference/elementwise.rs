@@ -12,6 +12,15 @@ pub fn add([a, b]: [QParams8; 2], output: QParams8, [min, max]: [u8; 2], [qa, qb
     round(sum * (1.0 / output.scale), output.zero_point, min, max)
 }
 
+/// [`add`] with the second side subtracted.
+pub fn sub([a, b]: [QParams8; 2], output: QParams8, [min, max]: [u8; 2], [qa, qb]: [u8; 2]) -> u8 {
+    let dequantize = |side: QParams8, q: u8| {
+        f32::from(q).mul_add(side.scale, side.scale * -f32::from(side.zero_point))
+    };
+    let difference = dequantize(a, qa) - dequantize(b, qb);
+    round(difference * (1.0 / output.scale), output.zero_point, min, max)
+}
+
 /// `torch.ops.quantized.mul`: the exact product of the integers, one multiplication, one rounding.
 pub fn mul([a, b]: [QParams8; 2], output: QParams8, [min, max]: [u8; 2], [qa, qb]: [u8; 2]) -> u8 {
     let integer = |side: QParams8, q: u8| i32::from(q) - i32::from(side.zero_point);

@@ -1,6 +1,8 @@
 //! The definition of an int8 linear layer.
 
-use crate::int8::{Requantize, pack};
+use crate::int8::accumulator;
+use crate::int8::requantize::Requantize;
+use crate::lengths::check_len;
 
 /// An int8 matrix product with bias:
 /// `y[n, o] = requantize(Σ (x[n, i] − zero_point) · w[o, i] + bias[o])`.
@@ -34,13 +36,13 @@ impl Linear<'_> {
             return Some(format!("{biases} biases for {} outputs", self.out_features));
         }
         let zero_point = self.input_zero_point;
-        pack::defect(self.weight, self.bias, self.in_features, zero_point, self.requantize)
+        accumulator::defect(self.weight, self.bias, self.in_features, zero_point, self.requantize)
     }
 
     /// Multiplies `input`, `[batch, in_features]`, into `[batch, out_features]`.
     pub fn run(&self, batch: usize, input: &[u8]) -> Vec<u8> {
-        assert_eq!(input.len(), batch * self.in_features, "input is [batch, in_features]");
-        assert_eq!(self.weight.len(), self.out_features * self.in_features, "weight is [out, in]");
+        check_len("the input", input.len(), &[batch, self.in_features]);
+        check_len("the weight", self.weight.len(), &[self.out_features, self.in_features]);
         assert_eq!(self.bias.len(), self.out_features, "one bias an output");
         let mut output = Vec::with_capacity(batch * self.out_features);
         for row in 0..batch {

@@ -121,7 +121,7 @@ impl fmt::Display for ModuleTree {
 #[cfg(test)]
 mod tests {
     use crate::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
-    use crate::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
+    use crate::nn::{Module, Sequential, Tracer, Value};
 
     struct Net {
         features: Sequential,

@@ -7,6 +7,7 @@ use posterize_kernels::int8;
 
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 pub use super::clamp::Activation;
+use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 impl Operator for Activation {
@@ -131,5 +132,11 @@ impl Kernel<u8> for Int8Clamp {
     ) {
         let [min, max] = self.0;
         int8::clamp(call.isa, call.pool, min, max, input(0), output);
+    }
+}
+
+impl Train for Activation {
+    fn training(&self) -> Training {
+        Training::Identity
     }
 }

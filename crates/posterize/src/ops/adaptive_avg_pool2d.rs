@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
 /// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
@@ -168,5 +169,43 @@ impl Kernel<u8> for Int8Average {
         _: &mut [u8],
     ) {
         self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+    }
+}
+
+impl Train for AdaptiveAvgPool2d {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for AdaptiveAvgPool2d {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        _: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let (size, channels) = (shapes.size(), shapes.channels());
+        f32::training::adaptive_avg_pool2d_backward(
+            call.isa,
+            call.pool,
+            call.batch,
+            size,
+            channels,
+            self.output_size,
+            gradient,
+            target,
+        );
     }
 }

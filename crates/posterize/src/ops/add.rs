@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::{broadcast, fused_kind};
+use super::broadcast::sum_to_input;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x + y`: the sum of two tensors, broadcast as NumPy does.
@@ -152,5 +154,37 @@ impl Kernel<u8> for Int8Add {
         _: &mut [u8],
     ) {
         self.kernel.run(call.pool, input(0), input(1), output);
+    }
+}
+
+impl Train for Add {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Add {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, shapes: &Shapes) -> bool {
+        shapes.inputs.iter().all(|input| *input == shapes.output)
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        if shapes.inputs[position] == shapes.output {
+            target.copy_from_slice(gradient);
+        } else {
+            sum_to_input(call, shapes, position, gradient, |gradient, _| gradient, target);
+        }
     }
 }

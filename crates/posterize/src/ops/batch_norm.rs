@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
+use super::training::{Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
     Saved, python,
@@ -193,6 +194,12 @@ impl Kernel<f32> for ScaleShift {
         let Self { scale, shift } = self;
         let Call { isa, pool, .. } = call;
         f32::scale_shift(isa, pool, scale.len(), scale, shift, Clamp::NONE, input(0), output);
+    }
+}
+
+impl Train for BatchNorm {
+    fn training(&self) -> Training {
+        Training::BatchNorm { eps: self.eps, momentum: self.momentum }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::memory_order;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
@@ -203,5 +204,37 @@ impl Kernel<u8> for Int8Cat {
                 y.iter_mut().zip(x).for_each(|(y, &x)| *y = table[usize::from(x)]);
             }
         });
+    }
+}
+
+impl Train for Cat {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Cat {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        _: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let Runs(runs) = Runs::new(shapes, self.dim);
+        let (before, own) = (runs[..position].iter().sum::<usize>(), runs[position]);
+        let all = runs.iter().sum();
+        let rows = target.chunks_exact_mut(own).zip(gradient.chunks_exact(all));
+        rows.for_each(|(to, from)| to.copy_from_slice(&from[before..before + own]));
     }
 }

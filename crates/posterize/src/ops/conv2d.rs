@@ -11,6 +11,7 @@ use super::kernel::{
 };
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
+use super::training::{Product, Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
     QuantizedOutput, Role, Saved, python,
@@ -329,6 +330,13 @@ impl Kernel<u8> for Int8Conv2d {
         scratch: &mut [u8],
     ) {
         self.packed.run(call.pool, call.batch, self.size, input(0), output, scratch);
+    }
+}
+
+impl Train for Conv2d {
+    fn training(&self) -> Training {
+        let (unpadded, padding, bias) = (self.unpadded(), self.padding, self.bias);
+        Training::Product(Product { unpadded, padding, bias })
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.ao.quantization.DeQuantStub`: where quantized computation ends; the identity in float.
@@ -86,5 +87,11 @@ impl Compute for DeQuantStub {
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
         Err("its output must be float".into())
+    }
+}
+
+impl Train for DeQuantStub {
+    fn training(&self) -> Training {
+        Training::Identity
     }
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
 
 /// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
@@ -98,6 +99,12 @@ impl Compute for Dropout {
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
         Ok(None)
+    }
+}
+
+impl Train for Dropout {
+    fn training(&self) -> Training {
+        if self.p == 0.0 { Training::Identity } else { Training::Dropout(self.p) }
     }
 }
 

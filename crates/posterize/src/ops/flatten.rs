@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.nn.Flatten`, `torch.flatten(x, 1)`: all axes but the batch as one, in PyTorch's order
@@ -158,5 +159,47 @@ impl Kernel<u8> for Permute {
         _: &mut [u8],
     ) {
         Self::run(self, input(0), output);
+    }
+}
+
+impl Train for Flatten {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Flatten {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        _: Call<'_>,
+        shapes: &Shapes,
+        _: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let (plane, channels) = (shapes.size().into_iter().product::<usize>(), shapes.channels());
+        if plane == 1 {
+            target.copy_from_slice(gradient);
+            return;
+        }
+        // From PyTorch's C, H, W to H, W, C in memory.
+        let picture = plane * channels;
+        let pictures = gradient.chunks_exact(picture).zip(target.chunks_exact_mut(picture));
+        for (from, to) in pictures {
+            for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
+                for (channel, value) in values.iter_mut().enumerate() {
+                    *value = from[channel * plane + pixel];
+                }
+            }
+        }
     }
 }

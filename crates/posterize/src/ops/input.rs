@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// An input of a network: what its caller gives under the node's name.
@@ -80,5 +81,11 @@ impl Compute for Input {
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
         Err("an input is float".into())
+    }
+}
+
+impl Train for Input {
+    fn training(&self) -> Training {
+        Training::Input
     }
 }

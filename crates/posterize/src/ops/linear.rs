@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use posterize_kernels::{Padding, f32, int8};
+use posterize_kernels::{Conv2dGeometry, Padding, f32, int8};
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{
@@ -11,6 +11,7 @@ use super::kernel::{
 };
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
+use super::training::{Product, Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
     Role, Saved, python,
@@ -207,5 +208,20 @@ impl Kernel<u8> for Int8Linear {
         _: &mut [u8],
     ) {
         self.0.run(call.pool, call.batch, input(0), output);
+    }
+}
+
+impl Train for Linear {
+    fn training(&self) -> Training {
+        let unpadded = Conv2dGeometry {
+            in_channels: self.in_features,
+            out_channels: self.out_features,
+            groups: 1,
+            kernel: [1; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            padding: Padding::default(),
+        };
+        Training::Product(Product { unpadded, padding: super::Padding::all(0), bias: self.bias })
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.nn.MaxPool2d`: the largest value in each window of `[N, C, H, W]`.
@@ -207,5 +208,43 @@ impl Kernel<u8> for Int8MaxPool2d {
         _: &mut [u8],
     ) {
         self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+    }
+}
+
+impl Train for MaxPool2d {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for MaxPool2d {
+    fn keeps_inputs(&self) -> bool {
+        true
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        _: usize,
+        input: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let (size, channels) = (shapes.size(), shapes.channels());
+        f32::training::max_pool2d_backward(
+            call.pool,
+            self.geometry(),
+            call.batch,
+            size,
+            channels,
+            input(0),
+            gradient,
+            target,
+        );
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
+use super::training::{Train, Training};
 use super::{Activation, AdaptiveAvgPool2d, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
@@ -91,5 +92,11 @@ impl Compute for Mean {
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         POOLING.int8(cx, shapes)
+    }
+}
+
+impl Train for Mean {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(AdaptiveAvgPool2d::new([1, 1])))
     }
 }

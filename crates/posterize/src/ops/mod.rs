@@ -14,6 +14,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod broadcast;
 mod clamp;
 mod int8_rule;
 pub(crate) mod kernel;
@@ -23,7 +24,8 @@ mod operator;
 mod padding;
 mod parameter;
 mod python;
-mod shapes;
+pub(crate) mod shapes;
+pub(crate) mod training;
 
 use std::ops::RangeInclusive;
 
@@ -68,6 +70,11 @@ macro_rules! operators {
             /// Its kernels.
             pub(crate) fn compute(&self) -> &dyn kernel::Compute {
                 match self { $(Self::$name(op) => op,)+ }
+            }
+
+            /// How it is trained.
+            pub(crate) fn training(&self) -> training::Training {
+                match self { $(Self::$name(op) => training::Train::training(op),)+ }
             }
 
             /// The operator that also applies `activation` to its output; `None` where there is none.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::broadcast;
+use super::broadcast::sum_to_input;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `x · y`: the product of two tensors, element by element, broadcast as NumPy does.
@@ -132,5 +134,39 @@ impl Kernel<u8> for Int8Mul {
         _: &mut [u8],
     ) {
         self.0.run(call.pool, input(0), input(1), output);
+    }
+}
+
+impl Train for Mul {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Mul {
+    fn keeps_inputs(&self) -> bool {
+        true
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        input: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let other = input(1 - position);
+        if shapes.inputs[0] == shapes.inputs[1] {
+            f32::mul(call.isa, call.pool, gradient, other, Clamp::NONE, target);
+        } else {
+            let term = |gradient: f32, at: usize| gradient * other[at];
+            sum_to_input(call, shapes, position, gradient, term, target);
+        }
     }
 }

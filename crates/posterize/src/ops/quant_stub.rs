@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.ao.quantization.QuantStub`: where quantized computation begins; the identity in float.
@@ -94,5 +95,11 @@ impl Compute for QuantStub {
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
         Err("it quantizes what is int8 already".into())
+    }
+}
+
+impl Train for QuantStub {
+    fn training(&self) -> Training {
+        Training::Identity
     }
 }

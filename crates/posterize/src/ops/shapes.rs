@@ -21,7 +21,7 @@ pub(super) fn expect_channels(
 }
 
 /// The axes of a value in the order in which they lie in memory: channels last where there are four.
-pub(super) fn memory_order(rank: usize) -> Vec<usize> {
+pub(crate) fn memory_order(rank: usize) -> Vec<usize> {
     if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }
 }
 

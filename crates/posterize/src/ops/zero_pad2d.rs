@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::limits::check_sizes;
 use super::shapes::picture;
+use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 
 /// `torch.nn.ZeroPad2d`: zeros around `[N, C, H, W]`.
@@ -170,5 +171,42 @@ impl Kernel<u8> for Pad<u8> {
     ) {
         let Self { padding, size, channels, zero } = *self;
         int8::pad(call.batch, size, channels, padding, zero, input(0), output);
+    }
+}
+
+impl Train for ZeroPad2d {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for ZeroPad2d {
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        _: Call<'_>,
+        shapes: &Shapes,
+        _: usize,
+        _: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let ([h, w], channels) = (shapes.size(), shapes.channels());
+        let Self { left, right, top, bottom } = *self;
+        let padded = (w + left + right) * channels;
+        let pictures = gradient.chunks_exact((h + top + bottom) * padded);
+        for (from, to) in pictures.zip(target.chunks_exact_mut(h * w * channels)) {
+            let rows = from[top * padded..].chunks_exact(padded);
+            for (from, to) in rows.zip(to.chunks_exact_mut(w * channels)) {
+                to.copy_from_slice(&from[left * channels..][..w * channels]);
+            }
+        }
     }
 }

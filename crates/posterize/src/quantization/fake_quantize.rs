@@ -3,109 +3,63 @@
 
 use std::fmt;
 
-use rayon::prelude::*;
+use posterize_kernels::f32::training as kernels;
+use posterize_kernels::{Isa, Pool};
 use serde::{Deserialize, Serialize};
 
 use super::observer::{ObserveError, Observer, ObserverSpec};
 use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
 
-/// Slices longer than this are split over rayon's threads.
-const PARALLEL: usize = 1 << 16;
-
 impl QParams {
     /// Quantizes and dequantizes: `(clamp(round_half_even(x · (1 / scale)) + zero_point) −
     /// zero_point) · scale`, the clamp to `quant_min` and `quant_max`.
     ///
     /// As `torch.fake_quantize_per_tensor_affine`, bit for bit; but NaN stays NaN, where PyTorch makes
-    /// a number of it.
+    /// a number of it. Runs on the caller's thread.
     ///
     /// # Panics
     /// `x` and `output` have different lengths.
     pub fn fake_quantize(self, quant_range: (i32, i32), x: &[f32], output: &mut [f32]) {
+        self.fake_quantize_on(Isa::detect(), &Pool::new(1), quant_range, x, output);
+    }
+
+    /// The same on the threads of a pool.
+    fn fake_quantize_on(
+        self,
+        isa: Isa,
+        pool: &Pool,
+        quant_range: (i32, i32),
+        x: &[f32],
+        output: &mut [f32],
+    ) {
         assert_eq!(x.len(), output.len(), "fake quantization writes as many values as it reads");
-        let grid = Grid::new(self, quant_range);
-        in_parallel(x, output, |x, output| {
-            for (output, &x) in output.iter_mut().zip(x) {
-                *output = grid.value(x);
-            }
-        });
+        output.copy_from_slice(x);
+        kernels::fake_quantize(isa, pool, self.within(quant_range), output);
     }
 
     /// The gradient of [`fake_quantize`](Self::fake_quantize) by the straight-through estimator: sets
-    /// to 0 the gradients of those `x` that round to an integer outside of the range.
+    /// to 0 the gradients of those `x` that round to an integer outside of the range. Runs on the
+    /// caller's thread.
     ///
     /// # Panics
     /// `x` and `gradient` have different lengths.
     pub fn fake_quantize_backward(self, quant_range: (i32, i32), x: &[f32], gradient: &mut [f32]) {
+        self.fake_quantize_backward_on(Isa::detect(), &Pool::new(1), quant_range, x, gradient);
+    }
+
+    /// The same on the threads of a pool.
+    fn fake_quantize_backward_on(
+        self,
+        isa: Isa,
+        pool: &Pool,
+        quant_range: (i32, i32),
+        x: &[f32],
+        gradient: &mut [f32],
+    ) {
         assert_eq!(x.len(), gradient.len(), "there is a gradient for each value");
-        let grid = Grid::new(self, quant_range);
-        in_parallel(x, gradient, |x, gradient| {
-            for (gradient, &x) in gradient.iter_mut().zip(x) {
-                *gradient = if grid.holds(x) { *gradient } else { 0.0 };
-            }
-        });
+        kernels::fake_quantize_backward(isa, pool, self.within(quant_range), x, gradient);
     }
-}
-
-fn in_parallel(x: &[f32], output: &mut [f32], work: impl Fn(&[f32], &mut [f32]) + Sync) {
-    if x.len() > PARALLEL {
-        x.par_chunks(PARALLEL)
-            .zip_eq(output.par_chunks_mut(PARALLEL))
-            .for_each(|(x, output)| work(x, output));
-    } else {
-        work(x, output);
-    }
-}
-
-/// The values that integers stand for, in steps from the zero point.
-#[derive(Clone, Copy)]
-struct Grid {
-    scale: f32,
-    inverse: f32,
-    lowest: f32,
-    highest: f32,
-}
-
-impl Grid {
-    fn new(qparams: QParams, (quant_min, quant_max): (i32, i32)) -> Self {
-        Self {
-            scale: qparams.scale,
-            inverse: 1.0 / qparams.scale,
-            lowest: (quant_min - qparams.zero_point) as f32,
-            highest: (quant_max - qparams.zero_point) as f32,
-        }
-    }
-
-    /// How many steps `x` is from the zero point, rounded half to even; outside of the grid, one
-    /// more than its end.
-    #[inline]
-    fn step(self, x: f32) -> f32 {
-        // At this magnitude neighbouring f32 are 1 apart, so that adding rounds: vector
-        // instructions on every CPU, which rounding by name is not.
-        const ROUND: f32 = 1.5 * (1u32 << 23) as f32;
-        let (below, above) = (self.lowest - 1.0, self.highest + 1.0);
-        let step = clamp(x * self.inverse, below, above);
-        (step + ROUND) - ROUND
-    }
-
-    #[inline]
-    fn value(self, x: f32) -> f32 {
-        clamp(self.step(x), self.lowest, self.highest) * self.scale
-    }
-
-    #[inline]
-    fn holds(self, x: f32) -> bool {
-        let step = self.step(x);
-        self.lowest <= step && step <= self.highest
-    }
-}
-
-/// `x` within bounds. NaN stays; compiles to two vector instructions.
-#[inline]
-fn clamp(x: f32, low: f32, high: f32) -> f32 {
-    let x = if x < low { low } else { x };
-    if x > high { high } else { x }
 }
 
 /// Observes values and rounds them to what their integers will stand for; PyTorch's
@@ -199,8 +153,18 @@ impl FakeQuantize {
     /// # Errors
     /// As [`Observer::observe`].
     pub fn observe(&mut self, x: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
+        self.observe_on(&Pool::new(1), x, shape)
+    }
+
+    /// The same on the threads of a pool.
+    pub(crate) fn observe_on(
+        &mut self,
+        pool: &Pool,
+        x: &[f32],
+        shape: &[usize],
+    ) -> Result<(), ObserveError> {
         if self.observer_enabled {
-            self.observer.observe(x, shape)?;
+            self.observer.observe_on(pool, x, shape)?;
             if let Some(qparams) = self.observer.calculate_qparams() {
                 self.qparams = qparams;
             }
@@ -221,8 +185,20 @@ impl FakeQuantize {
         shape: &[usize],
         output: &mut [f32],
     ) -> Result<(), ObserveError> {
-        self.observe(x, shape)?;
-        self.apply(x, shape, output)
+        self.forward_on(Isa::detect(), &Pool::new(1), x, shape, output)
+    }
+
+    /// The same on the threads of a pool.
+    pub(crate) fn forward_on(
+        &mut self,
+        isa: Isa,
+        pool: &Pool,
+        x: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+    ) -> Result<(), ObserveError> {
+        self.observe_on(pool, x, shape)?;
+        self.apply_on(isa, pool, x, shape, output)
     }
 
     /// Rounds the values of a row-major tensor without observing them, if rounding is on; else copies
@@ -239,11 +215,25 @@ impl FakeQuantize {
         shape: &[usize],
         output: &mut [f32],
     ) -> Result<(), ObserveError> {
+        self.apply_on(Isa::detect(), &Pool::new(1), x, shape, output)
+    }
+
+    /// The same on the threads of a pool.
+    pub(crate) fn apply_on(
+        &self,
+        isa: Isa,
+        pool: &Pool,
+        x: &[f32],
+        shape: &[usize],
+        output: &mut [f32],
+    ) -> Result<(), ObserveError> {
         if !self.fake_quant_enabled {
             output.copy_from_slice(x);
             return Ok(());
         }
-        self.for_each_run(x, shape, output, QParams::fake_quantize)
+        self.for_each_run(x, shape, output, |qparams, range, x, output| {
+            qparams.fake_quantize_on(isa, pool, range, x, output);
+        })
     }
 
     /// The gradient of [`apply`](Self::apply) at `x`: sets `gradient` to 0 where `x` lies outside of
@@ -262,10 +252,24 @@ impl FakeQuantize {
         shape: &[usize],
         gradient: &mut [f32],
     ) -> Result<(), ObserveError> {
+        self.backward_on(Isa::detect(), &Pool::new(1), x, shape, gradient)
+    }
+
+    /// The same on the threads of a pool.
+    pub(crate) fn backward_on(
+        &self,
+        isa: Isa,
+        pool: &Pool,
+        x: &[f32],
+        shape: &[usize],
+        gradient: &mut [f32],
+    ) -> Result<(), ObserveError> {
         if !self.fake_quant_enabled {
             return Ok(());
         }
-        self.for_each_run(x, shape, gradient, QParams::fake_quantize_backward)
+        self.for_each_run(x, shape, gradient, |qparams, range, x, gradient| {
+            qparams.fake_quantize_backward_on(isa, pool, range, x, gradient);
+        })
     }
 
     fn for_each_run(
@@ -403,17 +407,22 @@ mod tests {
     }
 
     #[test]
-    fn long_slices_are_as_short_ones() {
+    fn neither_threads_nor_instruction_sets_change_a_value() {
         let qparams = QParams { scale: 0.01, zero_point: 40 };
-        let x: Vec<f32> =
-            (0..PARALLEL as i32 * 2 + 77).map(|i| (i % 1999 - 999) as f32 / 200.0).collect();
-        let mut at_once = vec![0.0; x.len()];
-        qparams.fake_quantize((0, 127), &x, &mut at_once);
-        let mut in_pieces = vec![0.0; x.len()];
-        for (x, output) in x.chunks(1000).zip(in_pieces.chunks_mut(1000)) {
+        let x: Vec<f32> = (0..200_077).map(|i| (i % 1999 - 999) as f32 / 200.0).collect();
+        let (mut expected, mut gradient) = (vec![0.0; x.len()], vec![1.0; x.len()]);
+        for (x, output) in x.chunks(1000).zip(expected.chunks_mut(1000)) {
             qparams.fake_quantize((0, 127), x, output);
         }
-        assert_eq!(at_once, in_pieces);
+        qparams.fake_quantize_backward((0, 127), &x, &mut gradient);
+        let pool = Pool::new(3);
+        for isa in Isa::supported() {
+            let (mut found, mut kept) = (vec![0.0; x.len()], vec![1.0; x.len()]);
+            qparams.fake_quantize_on(isa, &pool, (0, 127), &x, &mut found);
+            qparams.fake_quantize_backward_on(isa, &pool, (0, 127), &x, &mut kept);
+            assert_eq!(found, expected, "{isa}");
+            assert_eq!(kept, gradient, "{isa}");
+        }
     }
 
     #[test]

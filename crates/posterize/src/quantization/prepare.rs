@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use posterize_kernels::Pool;
+
 use super::observer::{Observer, ObserverSpec};
 use super::qconfig::{QConfig, QConfigMapping};
 use super::qparams::QuantizationParams;
@@ -150,7 +152,8 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
 
 /// Where quantized computation is wanted: everywhere, or where the author's stubs say.
 fn quantized_region(graph: &Graph) -> Vec<bool> {
-    let stubs = graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
+    let stubs =
+        graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
     let mut region = vec![!stubs; graph.nodes().len()];
     if stubs {
         for (id, node) in graph.iter() {
@@ -224,10 +227,10 @@ impl ObservedModel {
     }
 
     /// Shows a node's output to its observer, if it has one.
-    pub(crate) fn observe(&mut self, id: NodeId, values: &[f32]) -> Result<()> {
+    pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
         match self.observers.get_mut(&id) {
             Some(observer) => observer
-                .observe(values, &[values.len()])
+                .observe_on(pool, values, &[values.len()])
                 .map_err(|error| error.in_layer(self.model.graph().node(id).name.clone())),
             None => Ok(()),
         }

@@ -181,6 +181,14 @@ impl QatModel {
         self.bn_stats_frozen
     }
 
+    /// Whether any rounding is on.
+    pub(crate) fn fake_quant_enabled(&self) -> bool {
+        self.activations
+            .values()
+            .chain(self.weights.values())
+            .any(FakeQuantize::fake_quant_enabled)
+    }
+
     fn each(&mut self, switch: &mut dyn FnMut(&mut FakeQuantize)) {
         self.activations.values_mut().chain(self.weights.values_mut()).for_each(switch);
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use posterize_kernels::f32::training::FakeQuant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -100,7 +101,7 @@ impl QParams {
     /// `fake_quantize_per_tensor_affine` alike, and adds the zero point after rounding.
     #[inline]
     pub fn unclamped(self, x: f32) -> f32 {
-        (x * (1.0 / self.scale)).round_ties_even() + self.zero_point as f32
+        self.within((i32::MIN, i32::MAX)).unclamped(x)
     }
 
     /// The integer of `dtype` that stands for `x`; NaN becomes the zero point.
@@ -113,12 +114,13 @@ impl QParams {
     /// The integer from `quant_min` to `quant_max` that stands for `x`; NaN becomes the zero point.
     #[inline]
     pub fn quantize_within(self, x: f32, quant_min: i32, quant_max: i32) -> i32 {
-        let q = self.unclamped(x);
-        if q.is_nan() {
-            self.zero_point
-        } else {
-            q.clamp(quant_min as f32, quant_max as f32) as i32
-        }
+        self.within((quant_min, quant_max)).quantize(x)
+    }
+
+    /// The rounding of the kernels to the integers of a range.
+    pub(super) fn within(self, (quant_min, quant_max): (i32, i32)) -> FakeQuant {
+        let Self { scale, zero_point } = self;
+        FakeQuant { scale, zero_point, quant_min, quant_max }
     }
 
     /// The real value of `q`.

@@ -1,5 +1,7 @@
 //! Calibration: pictures run through the float model while its observers watch.
 
+use std::sync::Arc;
+
 use super::engine::{Engine, compile};
 use super::options::Options;
 use crate::error::Result;
@@ -37,6 +39,7 @@ impl ObservedModel {
     }
 
     fn observe_batch(&mut self, engine: &mut Engine, images: &Tensor) -> Result<Tensor> {
-        engine.run_observed(images, &mut |id, values| self.observe(id, values))
+        let pool = Arc::clone(engine.pool());
+        engine.run_observed(images, &mut |id, values| self.observe(&pool, id, values))
     }
 }

@@ -111,6 +111,11 @@ impl Engine {
         Self { shared, options, pool: Arc::new(pool), plan: None, workspace: Workspace::default() }
     }
 
+    /// The threads that share its work.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// A clone with a pool of its own of that many threads, at least 1.
     #[must_use]
     pub fn with_threads(&self, threads: usize) -> Self {

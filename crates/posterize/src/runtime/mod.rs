@@ -4,6 +4,7 @@
 //! memory for each size of input that it meets, and runs batches.
 
 pub(crate) mod aligned;
+pub(crate) mod arena;
 mod blocks;
 mod calibrate;
 mod engine;

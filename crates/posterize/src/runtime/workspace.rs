@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use posterize_kernels::{Pool, int8};
 
 use super::aligned::Aligned;
+use super::arena::split;
 use super::input::{Given, Values};
 use super::plan::{Plan, Slot};
 use super::step::{Step, StepKernel};
@@ -188,18 +189,18 @@ impl Run<'_, '_> {
         let slot = |id: Option<&NodeId>| id.map(|id| &plan.slots[id.0]);
         match (&step.kernel, &plan.slots[step.output().0]) {
             (StepKernel::Float(kernel), Slot::Float(output)) => {
-                let (outside, output) = Outside::split(&mut float.values, batch, output);
+                let (output, outside) = split(&mut float.values, &of_batch(output, batch));
                 let view = |index: usize| match slot(step.inputs.get(index)) {
-                    Some(Slot::Float(range)) => outside.get(range),
+                    Some(Slot::Float(range)) => outside.get(&of_batch(range, batch)),
                     Some(Slot::Input(index)) => float_input(given, inputs, *index),
                     _ => &[],
                 };
                 kernel.run(call, &view, output, &mut float.scratch);
             }
             (StepKernel::Int8(kernel), Slot::Int8(output)) => {
-                let (outside, output) = Outside::split(&mut int8.values, batch, output);
+                let (output, outside) = split(&mut int8.values, &of_batch(output, batch));
                 let view = |index: usize| match slot(step.inputs.get(index)) {
-                    Some(Slot::Int8(range)) => outside.get(range),
+                    Some(Slot::Int8(range)) => outside.get(&of_batch(range, batch)),
                     _ => &[],
                 };
                 kernel.run(call, &view, output, &mut int8.scratch);
@@ -266,33 +267,5 @@ impl Run<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-/// An arena without one range of it.
-struct Outside<'a, T> {
-    batch: usize,
-    before: &'a [T],
-    after: &'a [T],
-    gap: Range<usize>,
-}
-
-impl<'a, T> Outside<'a, T> {
-    /// Borrows the place of one value mutably, and what lies around it.
-    fn split(values: &'a mut [T], batch: usize, place: &Range<usize>) -> (Self, &'a mut [T]) {
-        let gap = of_batch(place, batch);
-        let (before, rest) = values.split_at_mut(gap.start);
-        let (inside, after) = rest.split_at_mut(gap.len());
-        (Self { batch, before, after, gap }, inside)
-    }
-
-    /// Another value, which does not touch the first, as no input of a step touches its output.
-    fn get(&self, place: &Range<usize>) -> &'a [T] {
-        let range = of_batch(place, self.batch);
-        if range.end <= self.gap.start {
-            &self.before[range]
-        } else {
-            &self.after[range.start - self.gap.end..range.end - self.gap.end]
-        }
     }
 }

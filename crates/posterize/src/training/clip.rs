@@ -13,10 +13,13 @@ pub fn global_norm(trained: &[TrainedMut<'_>]) -> f64 {
 /// `gradient · min(1, max_norm / (norm + 1e-6))`.
 ///
 /// ```
-/// use posterize::training::{Role, TrainedMut, clip_grad_norm};
+/// use posterize::training::{ParameterGroup, TrainedMut, clip_grad_norm};
 /// let (mut value, mut gradient) = ([0.0; 2], [30.0, 40.0]);
 /// let weight = TrainedMut {
-///     name: "fc.weight", role: Role::Weight, value: &mut value, gradient: &mut gradient,
+///     name: "fc.weight",
+///     group: ParameterGroup::Weight,
+///     value: &mut value,
+///     gradient: &mut gradient,
 /// };
 /// assert_eq!(clip_grad_norm(&mut [weight], 5.0)?, 50.0);
 /// assert!((gradient[0] - 3.0).abs() < 1e-6);

@@ -19,5 +19,5 @@ pub use network::{Network, NetworkState, NetworkValues, StepResult};
 pub use options::{Freeze, Keep, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
 pub use sgd::{Decay, Sgd, SgdOptions};
-pub use trained::{Role, TrainedMut};
+pub use trained::{ParameterGroup, TrainedMut};
 pub use trainer::{Outcome, TrainedModel, Trainer, Watch};

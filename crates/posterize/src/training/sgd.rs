@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Role, TrainedMut};
+use super::{ParameterGroup, TrainedMut};
 use crate::error::{Error, Result};
 
 /// What weight decay pulls towards zero.
@@ -84,7 +84,7 @@ impl Sgd {
             assert_eq!(value.len(), gradient.len(), "there is a gradient for each value");
             let decayed = match self.options.decay {
                 Decay::All => true,
-                Decay::Weights => tensor.role == Role::Weight,
+                Decay::Weights => tensor.group == ParameterGroup::Weight,
             };
             if decayed && self.options.weight_decay != 0.0 {
                 let decay = self.options.weight_decay as f32;

@@ -1,8 +1,9 @@
 //! What training changes: the weights, with their gradients.
 
-/// What a trained tensor is to its layer.
+/// A group of parameters that an optimizer may treat alike, as weight decay does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+#[non_exhaustive]
+pub enum ParameterGroup {
     /// The weight of a convolution or of a linear layer.
     Weight,
     /// The bias of either.
@@ -17,8 +18,8 @@ pub enum Role {
 pub struct TrainedMut<'a> {
     /// The name in PyTorch's state dict: `features.0.0.weight`.
     pub name: &'a str,
-    /// What it is to its layer.
-    pub role: Role,
+    /// The group that it belongs to.
+    pub group: ParameterGroup,
     /// The values.
     pub value: &'a mut [f32],
     /// The gradient of the loss; as long as `value`.

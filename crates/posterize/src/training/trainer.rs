@@ -14,9 +14,9 @@ use super::{
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::runtime::{Engine, Options, compile};
 use crate::model::FloatModel;
 use crate::quantization::{QatModel, QuantizedModel};
+use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
 /// A network as it is used after training.
@@ -503,9 +503,13 @@ fn settings(
 /// A digest of a network's weights and running estimates.
 fn weights_fingerprint(model: &FloatModel) -> String {
     let mut hash = Sha256::new();
-    for (name, tensor) in model.parameters() {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
+    let mut named = model.graph().parameters();
+    // By name, so that it does not depend on the order of the graph's nodes.
+    named.sort_by(|a, b| a.name.cmp(&b.name));
+    for found in named {
+        let Some(tensor) = model.parameters().get(&found.key) else { continue };
+        hash.update((found.name.len() as u64).to_le_bytes());
+        hash.update(&found.name);
         tensor.data().iter().for_each(|value| hash.update(value.to_le_bytes()));
     }
     hex(hash)

@@ -84,12 +84,10 @@ pub(super) fn write_model(
 ) -> posterize::Result<u64> {
     match model {
         TrainedModel::Int8(model) => {
-            let saved = SavedModel {
-                name: naming.model.clone(),
-                model: model.clone(),
-                preprocessing: Some(naming.preprocessing.clone()),
-                classes: naming.classes.clone(),
-            };
+            let saved = SavedModel::new(model.clone())
+                .with_name(&naming.model)
+                .with_preprocessing(naming.preprocessing.clone())
+                .with_classes(naming.classes.clone());
             saved.save(&files.output)
         }
         TrainedModel::Float(model) => {

@@ -20,6 +20,29 @@ pub struct FakeQuant {
     pub quant_max: i32,
 }
 
+impl FakeQuant {
+    /// The integer that stands for `x` before it is held to the range, as an f32:
+    /// `round_half_even(x * (1 / scale)) + zero_point`.
+    ///
+    /// This and [`FakeQuant::quantize`] are the definition; what rounds in vectors gives the same
+    /// values.
+    #[inline]
+    pub fn unclamped(self, x: f32) -> f32 {
+        (x * (1.0 / self.scale)).round_ties_even() + self.zero_point as f32
+    }
+
+    /// The integer of the range that stands for `x`; of a NaN, the zero point.
+    #[inline]
+    pub fn quantize(self, x: f32) -> i32 {
+        let q = self.unclamped(x);
+        if q.is_nan() {
+            self.zero_point
+        } else {
+            q.clamp(self.quant_min as f32, self.quant_max as f32) as i32
+        }
+    }
+}
+
 /// `x = fake_quant(clamp(y * scale[c] + shift[c]))` of what a raw convolution gave in channel `c`:
 /// batch norm as an affine map, ReLU or ReLU6 as bounds, and the fake quantization, each of which
 /// may be absent.

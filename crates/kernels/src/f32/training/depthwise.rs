@@ -10,13 +10,14 @@ use std::ops::Range;
 use super::activation::Activation;
 use super::block;
 use super::chunks::Chunks;
-use super::conv2d::{Backward, Gradients, Input, Shape};
 use super::depthwise_row::{Tap, WeightRow, convolve_row};
+use super::operands::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
 use super::stream::{is_far, stream};
 use super::weight_sums::{AddTo, Scratch, lines};
-use crate::f32::aligned::Aligned;
 use crate::f32::simd::Simd;
+use crate::lengths::element_count;
+use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
 /// Floats of rows that are computed before their stats are taken and they are stored.
@@ -42,7 +43,10 @@ impl Ring {
 
     /// Floats of the ring, and a row of zeros.
     fn len(&self) -> usize {
-        (self.rows + 1) * self.row_len()
+        let rows = self.rows + 1;
+        let pixels = self.left + self.width + self.right;
+        element_count("the rows under a window", &[rows, pixels, self.channels]);
+        rows * self.row_len()
     }
 
     /// Where the floats of row `y` go.
@@ -80,7 +84,7 @@ fn input_ring(shape: Shape<'_>) -> Ring {
 fn grad_ring(shape: Shape<'_>) -> Ring {
     let g = shape.geometry;
     let reach = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilation[axis]);
-    let last = (shape.size[1] - 1 + g.padding.left) / g.stride[1];
+    let last = (shape.size[1] + g.padding.left).saturating_sub(1) / g.stride[1];
     Ring {
         rows: reach[0] / g.stride[0] + 2,
         left: reach[1].saturating_sub(g.padding.left).div_ceil(g.stride[1]),
@@ -106,9 +110,9 @@ pub(super) fn scratch_len<S: Simd>(simd: S, shape: Shape<'_>, threads: usize) ->
 }
 
 /// Weights as vectors of channels: for each vector its taps.
-fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> Aligned {
-    let mut packed = Aligned::zeros(channels.div_ceil(S::LANES) * taps * S::LANES);
-    let to = packed.as_mut_slice();
+fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> AlignedSlice<f32> {
+    let mut packed = AlignedSlice::zeros(channels.div_ceil(S::LANES) * taps * S::LANES);
+    let to = &mut *packed;
     for (channel, taps_of_channel) in weight.chunks_exact(taps).enumerate() {
         for (tap, &w) in taps_of_channel.iter().enumerate() {
             to[(channel / S::LANES * taps + tap) * S::LANES + channel % S::LANES] = w;
@@ -306,7 +310,7 @@ fn phase_rows(shape: Shape<'_>, y: usize, rows: &mut Vec<(usize, isize)>) {
 struct Work<'a> {
     shape: Shape<'a>,
     read: Backward<'a>,
-    packed: Aligned,
+    packed: AlignedSlice<f32>,
     input_ring: Ring,
     grad_ring: Ring,
     window: Vec<Tap>,

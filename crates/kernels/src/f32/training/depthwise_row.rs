@@ -1,7 +1,7 @@
 //! Sums over taps into rows of pixels, channel by channel.
 
-use crate::f32::aligned::Aligned;
 use crate::f32::simd::{Kernel, Simd};
+use crate::mem::AlignedSlice;
 
 /// Outputs whose sums are kept in registers at once: a divisor of the widths of 7 to 112 that
 /// pictures of 224 have.
@@ -26,7 +26,7 @@ pub(super) unsafe fn convolve_row<S: Simd>(
     simd: S,
     lines: &[*const f32],
     taps: &[Tap],
-    packed: &Aligned,
+    packed: &AlignedSlice<f32>,
     weights: usize,
     channels: usize,
     step: usize,
@@ -34,7 +34,6 @@ pub(super) unsafe fn convolve_row<S: Simd>(
     out: *mut f32,
     out_step: usize,
 ) {
-    let packed = packed.as_slice();
     assert!(packed.len() >= channels.div_ceil(S::LANES) * weights * S::LANES);
     assert!(taps.iter().all(|tap| tap.line < lines.len() && tap.weight < weights));
     simd.run(Convolve { lines, taps, packed, weights, channels, step, count, out, out_step });

@@ -25,6 +25,7 @@ mod depthwise;
 mod depthwise_row;
 mod gathered;
 mod norm;
+mod operands;
 mod pointwise;
 mod pooling;
 mod stats;
@@ -35,10 +36,11 @@ mod weight_sums;
 mod window;
 
 pub use activation::{Activation, FakeQuant};
-pub use conv2d::{Conv2d, GradOutput, Gradients, Input, NormBackward};
+pub use conv2d::Conv2d;
 pub use norm::{
     activate, activate_backward, activate_backward_sums, add_with_range, fake_quantize,
     fake_quantize_backward,
 };
+pub use operands::{GradOutput, Gradients, Input, NormBackward};
 pub use pooling::{adaptive_avg_pool2d_backward, max_pool2d_backward};
 pub use stats::{ChannelStats, ChannelSums, channel_stats};

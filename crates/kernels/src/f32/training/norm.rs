@@ -4,10 +4,11 @@
 use super::activation::{Activation, FakeQuant, Grid};
 use super::block;
 use super::chunks::{Chunks, STAT_PIXELS};
-use super::conv2d::NormBackward;
+use super::operands::NormBackward;
 use super::stats::ChannelSums;
 use crate::Isa;
-use crate::f32::simd::{Kernel, Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::{Kernel, Simd};
 use crate::f32::split::part;
 use crate::pool::{Pool, SharedMut};
 

@@ -2,7 +2,7 @@
 
 use super::block;
 use super::chunks::Chunks;
-use super::conv2d::{Backward, Gradients, Input, Shape};
+use super::operands::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
 use super::stream::{is_far, stream};
 use super::weight_sums::{Layout, Scratch, lines};

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use super::weight_sums::AddTo;
 use crate::Isa;
-use crate::f32::simd::{Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::Simd;
 use crate::geometry::Pool2dGeometry;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
 /// The gradient of [`adaptive_avg_pool2d`](crate::f32::adaptive_avg_pool2d)'s input: each output's
@@ -69,9 +71,7 @@ pub fn max_pool2d_backward(
     grad_input: &mut [f32],
 ) {
     let Pool2dGeometry { kernel, stride, dilation, padding } = geometry;
-    let out = geometry.output_size(size).unwrap_or_else(|| {
-        panic!("a window of {geometry:?} does not fit into an input of {size:?}")
-    });
+    let out = Lengths::of_pool2d(&geometry, batch, size, channels).output_size();
     check(batch, size, out, channels, input, grad_output);
     assert_eq!(grad_input.len(), input.len(), "elements of the gradient of the input");
     let picture = size[0] * size[1] * channels;
@@ -83,7 +83,7 @@ pub fn max_pool2d_backward(
         to.fill(0.0);
         let mut greatest = vec![0.0_f32; channels];
         let mut place = vec![0_u32; channels];
-        let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
+        let mut taps = Vec::new();
         for pixel in 0..out[0] * out[1] {
             let (oy, ox) = (pixel / out[1], pixel % out[1]);
             taps.clear();
@@ -126,6 +126,6 @@ fn check(
     output: &[f32],
 ) {
     assert!(channels > 0, "no channels");
-    assert_eq!(input.len(), batch * size[0] * size[1] * channels, "elements of the input");
-    assert_eq!(output.len(), batch * out[0] * out[1] * channels, "elements of the output");
+    check_len("the input", input.len(), &[batch, size[0], size[1], channels]);
+    check_len("the output", output.len(), &[batch, out[0], out[1], channels]);
 }

@@ -6,7 +6,9 @@
 use super::activation::{Activation, Mapped};
 use super::chunks::{Chunks, STAT_PIXELS};
 use crate::Isa;
-use crate::f32::simd::{Kernel, Simd, with_simd};
+use crate::arch::with_simd;
+use crate::f32::simd::{Kernel, Simd};
+use crate::lengths::check_len;
 use crate::pool::{Pool, SharedMut};
 
 /// The sums and the range of each channel over all pixels of a batch.
@@ -146,7 +148,7 @@ pub fn channel_stats(
     stats: &mut ChannelStats,
 ) {
     assert!(channels > 0, "no channels");
-    assert_eq!(y.len(), pixels * channels, "elements of the input");
+    check_len("the input", y.len(), &[pixels, channels]);
     let chunks = Chunks::new(pixels, STAT_PIXELS);
     let mut parts = vec![ChannelStats::new(channels); chunks.count()];
     let shared = SharedMut::new(&mut parts);

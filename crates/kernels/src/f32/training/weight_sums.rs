@@ -4,8 +4,8 @@ use crate::f32::outer::{Matrix, accumulate};
 use crate::f32::simd::{Kernel, Simd};
 use crate::f32::split::part;
 use crate::geometry::Conv2dGeometry;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
-use crate::workers::Workers;
 
 /// Floats that the sums of all chunks together should not exceed.
 const MOST_FLOATS: usize = 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::conv2d::Shape;
+use super::operands::Shape;
 use super::weight_sums::AddTo;
 use crate::f32::simd::Simd;
 

@@ -13,27 +13,21 @@
 //! Rows and columns outside the image are read from a buffer of zero points; the correction for
 //! the zero point, `−zero_point · Σ w`, is part of the packed bias.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-mod pack;
-mod portable;
+mod generic;
+pub(crate) mod kernel;
+#[allow(dead_code, reason = "only kernels written for an instruction set use it")]
+pub(crate) mod pack;
 
-use super::Requantize;
-use super::conv2d::{ConvKernel, Inputs};
+use self::kernel::{Row, RowKernel};
+use super::conv_kernel::{ConvKernel, Inputs};
+use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
-/// The kernel for a convolution that is depthwise.
-pub(super) fn specialised(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
-    conv.geometry.is_depthwise().then(|| Box::new(Depthwise::new(isa, conv)) as _)
-}
-
 /// A depthwise convolution with its weights packed for one instruction set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Depthwise {
     geometry: Conv2dGeometry,
     /// Zero points for a pixel outside the image, and for the lanes beyond its last channel.
@@ -42,23 +36,12 @@ pub(crate) struct Depthwise {
     kernel: Kernel,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Kernel {
-    Portable(Isa, portable::Packed),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(crate::isa::Avx2, avx2::Packed),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(crate::isa::Avx512Vnni, avx512::Packed),
-}
-
-/// What a kernel needs to know about one row of the output besides its input rows.
-#[derive(Clone, Copy, Debug)]
-struct Row<'a> {
-    geometry: &'a Conv2dGeometry,
-    requantize: &'a Requantize,
-    outside: &'a [u8],
-    /// Pixels of an input row.
-    width: usize,
+    /// Written for the instruction set.
+    Own(Box<dyn RowKernel>),
+    /// Compiled for the instruction set.
+    Generic(Isa, generic::Packed),
 }
 
 impl Depthwise {
@@ -69,16 +52,9 @@ impl Depthwise {
     pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
         assert!(geometry.is_depthwise(), "not depthwise: {geometry:?}");
-        let kernel = match isa.without_tiles() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(token) if avx512::covers(&geometry) => {
-                Kernel::Avx512(token, avx512::Packed::new(conv))
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) if avx2::covers(&geometry) => {
-                Kernel::Avx2(token, avx2::Packed::new(conv))
-            }
-            _ => Kernel::Portable(isa, portable::Packed::new(conv)),
+        let kernel = match isa.backend().depthwise(conv) {
+            Some(kernel) => Kernel::Own(kernel),
+            None => Kernel::Generic(isa, generic::Packed::new(conv)),
         };
         Self {
             geometry,
@@ -119,11 +95,9 @@ impl Depthwise {
         };
         assert_eq!(output.len(), row.output_width() * self.geometry.out_channels, "an output row");
         match &self.kernel {
-            Kernel::Portable(isa, packed) => packed.run_row(*isa, row, rows, output),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(token, packed) => packed.run_row(*token, row, rows, output),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(token, packed) => packed.run_row(*token, row, rows, output),
+            // SAFETY: the lengths of the rows and of the output were checked above.
+            Kernel::Own(kernel) => unsafe { kernel.run_row(row, &rows, output) },
+            Kernel::Generic(isa, packed) => packed.run_row(*isa, row, rows, output),
         }
     }
 }
@@ -156,25 +130,10 @@ impl ConvKernel for Depthwise {
     }
 
     fn name(&self) -> &'static str {
-        match self.kernel {
-            Kernel::Portable(..) => "depthwise_portable",
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(..) => "depthwise_avx2",
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(..) => "depthwise_avx512vnni",
+        match &self.kernel {
+            Kernel::Own(kernel) => kernel.name(),
+            Kernel::Generic(..) => "depthwise_portable",
         }
-    }
-    fn depthwise(&self) -> Option<&Depthwise> {
-        Some(self)
-    }
-}
-
-impl Row<'_> {
-    /// Pixels of the output row.
-    fn output_width(&self) -> usize {
-        let Conv2dGeometry { kernel, stride, dilation, padding, .. } = self.geometry;
-        let reach = dilation[1] * (kernel[1] - 1) + 1;
-        (self.width + padding.left + padding.right - reach) / stride[1] + 1
     }
 }
 

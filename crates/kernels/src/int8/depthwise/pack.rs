@@ -1,28 +1,27 @@
 //! Weights, biases and multipliers in the order in which a vector kernel reads them.
 
-use crate::int8::Requantize;
-use crate::int8::aligned::Aligned;
-use crate::int8::pack::{accumulator_range, folded_bias};
-use crate::int8::requantize::{effective_multiplier, products_fit};
+use crate::int8::accumulator::{accumulator_range, folded_bias};
+use crate::int8::requantize::{Requantize, effective_multiplier, products_fit};
+use crate::mem::Aligned;
 use crate::reference;
 
 /// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
-pub(super) const OUTSIDE_SLACK: usize = 64;
+pub(crate) const OUTSIDE_SLACK: usize = 64;
 
 /// The weights of one channel, `[kh, kw]`.
-pub(super) fn window<'a>(conv: &reference::Conv2d<'a>, channel: usize) -> &'a [i8] {
+pub(crate) fn window<'a>(conv: &reference::Conv2d<'a>, channel: usize) -> &'a [i8] {
     let taps = conv.geometry.taps_per_output();
     &conv.weight[channel * taps..][..taps]
 }
 
 /// The bias of one channel with the zero point folded into it.
-pub(super) fn bias(conv: &reference::Conv2d<'_>, channel: usize) -> i32 {
+pub(crate) fn bias(conv: &reference::Conv2d<'_>, channel: usize) -> i32 {
     folded_bias(window(conv, channel), conv.bias[channel], conv.input_zero_point)
 }
 
 /// Whether packing with saturation does all the clamping there is to do: the outputs' zero point is
 /// 0, their range is whole, and no product overflows.
-pub(super) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
+pub(crate) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
     let Requantize { zero_point, min, max, .. } = *conv.requantize;
     let fits = |channel: usize| {
         let window = window(conv, channel);
@@ -34,27 +33,27 @@ pub(super) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
 
 /// One vector's worth of bytes: `channels` channels of each of `pixels` neighbouring outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Block {
-    pub(super) first_channel: usize,
+pub(crate) struct Block {
+    pub(crate) first_channel: usize,
     /// At most `LANES / pixels`; lanes beyond are unused.
-    pub(super) channels: usize,
-    pub(super) pixels: usize,
+    pub(crate) channels: usize,
+    pub(crate) pixels: usize,
 }
 
 /// Blocks of `LANES` bytes, whose taps are interleaved in groups of `TAPS` of weights `W`.
 #[derive(Clone, Debug)]
-pub(super) struct Packed<W, const LANES: usize, const TAPS: usize> {
-    pub(super) blocks: Vec<Block>,
+pub(crate) struct Packed<W, const LANES: usize, const TAPS: usize> {
+    pub(crate) blocks: Vec<Block>,
     /// For each block, column and group of taps: `TAPS` weights of each lane.
-    pub(super) weights: Vec<Aligned<[[W; TAPS]; LANES]>>,
-    pub(super) bias: Vec<Aligned<[i32; LANES]>>,
-    pub(super) multiplier: Vec<Aligned<[f32; LANES]>>,
+    pub(crate) weights: Vec<Aligned<[[W; TAPS]; LANES]>>,
+    pub(crate) bias: Vec<Aligned<[i32; LANES]>>,
+    pub(crate) multiplier: Vec<Aligned<[f32; LANES]>>,
 }
 
 impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES, TAPS> {
     /// `tap(kx, group, i)` is the row and column of the `i`th tap of a column's group: zero where
     /// that lies beyond the window.
-    pub(super) fn new(
+    pub(crate) fn new(
         conv: &reference::Conv2d<'_>,
         blocks: Vec<Block>,
         tap: impl Fn(usize, usize, usize) -> [usize; 2],

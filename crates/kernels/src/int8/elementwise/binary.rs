@@ -1,6 +1,7 @@
 //! Sums and products of two activations of one shape.
 
-use super::{Target, for_each_chunk};
+use super::for_each_chunk;
+use super::formula::{AddFormula, Target};
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
@@ -27,17 +28,8 @@ use crate::pool::{Pool, SharedMut};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Add {
-    isa: Isa,
+    pub(super) isa: Isa,
     formula: AddFormula,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(in crate::int8) struct AddFormula {
-    pub(super) scale: [f32; 2],
-    /// `−zero_point · scale` of each side.
-    pub(super) offset: [f32; 2],
-    pub(super) inverse: f32,
-    pub(super) target: Target,
 }
 
 impl Add {
@@ -68,12 +60,12 @@ impl Add {
     }
 
     /// What it computes, for the ends of other kernels.
-    pub(in crate::int8) fn formula(&self) -> AddFormula {
+    pub(crate) fn formula(&self) -> AddFormula {
         self.formula
     }
 
     /// As [`Self::run`] on the calling thread, for slices of equal lengths that fit the cache.
-    pub(in crate::int8) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
+    pub(crate) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
         vectorize(self.isa, Binary { formula: self.formula, a, b, output });
     }
 
@@ -102,12 +94,12 @@ impl Formula for AddFormula {
 /// `scale_a · scale_b · (1 / scale_output)` and one rounding, half to even, follow.
 #[derive(Clone, Debug)]
 pub struct Mul {
-    isa: Isa,
-    formula: MulFormula,
+    pub(super) isa: Isa,
+    pub(super) formula: MulFormula,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct MulFormula {
+pub(super) struct MulFormula {
     zero_point: [i32; 2],
     multiplier: f32,
     target: Target,
@@ -148,7 +140,7 @@ impl Formula for MulFormula {
 }
 
 /// A function of two elements; `apply` must be `#[inline(always)]`.
-trait Formula: Copy + Sync {
+pub(super) trait Formula: Copy + Sync {
     fn apply(self, a: u8, b: u8) -> u8;
 }
 
@@ -168,7 +160,14 @@ impl<F: Formula> Loop for Binary<'_, F> {
     }
 }
 
-fn run(isa: Isa, pool: &Pool, formula: impl Formula, a: &[u8], b: &[u8], output: &mut [u8]) {
+pub(super) fn run(
+    isa: Isa,
+    pool: &Pool,
+    formula: impl Formula,
+    a: &[u8],
+    b: &[u8],
+    output: &mut [u8],
+) {
     assert!(
         a.len() == b.len() && a.len() == output.len(),
         "sides of {} and {} elements for an output of {}",

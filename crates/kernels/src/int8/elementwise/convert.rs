@@ -1,6 +1,7 @@
 //! Between f32 and `u8`, and between two quantizations of `u8`.
 
-use super::{Target, for_each_chunk};
+use super::for_each_chunk;
+use super::formula::Target;
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;

@@ -114,5 +114,5 @@ fn what_is_representable_survives_the_round_trip() {
 #[should_panic(expected = "scale 0 is not a positive number")]
 fn a_scale_of_zero_is_refused() {
     let to = QParams8 { scale: 0.0, zero_point: 0 };
-    quantize(Isa::Scalar, &Pool::new(1), to, 0, 255, &[1.0], &mut [0]);
+    quantize(Isa::SCALAR, &Pool::new(1), to, 0, 255, &[1.0], &mut [0]);
 }

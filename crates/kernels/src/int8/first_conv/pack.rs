@@ -1,20 +1,20 @@
 //! Weights, biases and multipliers in the order in which a vector kernel reads them.
 
-use crate::int8::aligned::Aligned;
-use crate::int8::pack::folded_bias;
+use crate::int8::accumulator::folded_bias;
+use crate::mem::Aligned;
 use crate::reference;
 
 /// Blocks of `CHANNELS` output channels; each row of the window in groups of `TAPS` bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Packed<W, const CHANNELS: usize, const TAPS: usize> {
+pub(crate) struct Packed<W, const CHANNELS: usize, const TAPS: usize> {
     /// For each block, window row and group: `TAPS` weights of each channel.
-    pub(super) weights: Vec<Aligned<[[W; TAPS]; CHANNELS]>>,
-    pub(super) bias: Vec<Aligned<[i32; CHANNELS]>>,
-    pub(super) multiplier: Vec<Aligned<[f32; CHANNELS]>>,
+    pub(crate) weights: Vec<Aligned<[[W; TAPS]; CHANNELS]>>,
+    pub(crate) bias: Vec<Aligned<[i32; CHANNELS]>>,
+    pub(crate) multiplier: Vec<Aligned<[f32; CHANNELS]>>,
 }
 
 impl<W: From<i8> + Copy, const CHANNELS: usize, const TAPS: usize> Packed<W, CHANNELS, TAPS> {
-    pub(super) fn new(conv: &reference::Conv2d<'_>) -> Self {
+    pub(crate) fn new(conv: &reference::Conv2d<'_>) -> Self {
         let g = &conv.geometry;
         let [kh, kw] = g.kernel;
         let taps = g.taps_per_output();

@@ -14,7 +14,7 @@ const LEAST_PIXELS: usize = 24;
 
 /// Tasks: every group, times parts of the pixels, times parts of the panels of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     pixels: usize,
     panels: usize,
     groups: usize,
@@ -23,7 +23,7 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(threads: usize, pixels: usize, panels: usize, groups: usize) -> Self {
+    pub(crate) fn new(threads: usize, pixels: usize, panels: usize, groups: usize) -> Self {
         let mut partition = Self { pixels, panels, groups, pixel_parts: 1, panel_parts: 1 };
         if threads > 1 && groups < threads * TASKS_PER_THREAD {
             let wanted = (threads * TASKS_PER_THREAD).div_ceil(groups);
@@ -42,12 +42,12 @@ impl Partition {
     }
 
     /// How many tasks there are.
-    pub(super) fn tasks(&self) -> usize {
+    pub(crate) fn tasks(&self) -> usize {
         self.groups * self.pixel_parts * self.panel_parts
     }
 
     /// Group, pixels and panels of a task.
-    pub(super) fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
+    pub(crate) fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
         let (rest, panel_part) = (task / self.panel_parts, task % self.panel_parts);
         let (group, pixel_part) = (rest / self.pixel_parts, rest % self.pixel_parts);
         (

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::geometry::{Conv2dGeometry, Padding};
-use crate::int8::conv2d::{ConvKernel, Inputs};
+use crate::int8::conv_kernel::{ConvKernel, Inputs};
 use crate::int8::testing::bytes;
 use crate::int8::{Add, Linear, QParams8, Requantize};
 use crate::isa::Isa;
@@ -51,7 +51,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
     let mut sums = vec![0; expected.len()];
     add.run(&pool, &expected, &residual, &mut sums);
     for isa in Isa::supported() {
-        let direct = super::specialised(isa, conv);
+        let direct = isa.backend().direct_conv(conv);
         let general: Box<dyn ConvKernel> = Box::new(super::Gemm::new(isa, conv));
         for kernel in direct.into_iter().chain([general]) {
             let mut scratch = vec![0xAA; kernel.scratch_len(threads, batch, size)];
@@ -69,7 +69,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
             };
             run(input[..].into(), &expected);
             if kernel.name_with_add().is_some() {
-                let added = Some((&add, &residual[..]));
+                let added = Some((add.formula(), &residual[..]));
                 run(Inputs { input: &input, added }, &sums);
             }
         }
@@ -86,7 +86,7 @@ fn addition(seed: u64) -> Add {
     };
     let side = |at: usize| QParams8 { scale: scale(at), zero_point: random[at + 1] };
     let (min, max) = (random[6].min(random[7]), random[6].max(random[7]));
-    Add::new(Isa::Scalar, side(0), side(2), side(4), min, max)
+    Add::new(Isa::SCALAR, side(0), side(2), side(4), min, max)
 }
 
 fn zero_point() -> impl Strategy<Value = u8> {

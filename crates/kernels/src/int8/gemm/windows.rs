@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::kernel::Rows;
 use crate::geometry::{Conv2dGeometry, Padding};
 
 /// One group's windows over an NHWC input.
@@ -21,19 +22,8 @@ pub(super) struct Windows<'a> {
     pub(super) first_channel: usize,
 }
 
-/// Pointers to the taps of some windows, each to as many bytes as the group has channels.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows<'a> {
-    /// `[taps, capacity]`; of each tap's pointers the first `len` are set.
-    pub(super) taps: &'a [*const u8],
-    /// How many windows each tap has room for.
-    pub(super) capacity: usize,
-    /// How many windows there are.
-    pub(super) len: usize,
-}
-
 /// Whether the rows are the input's pixels in their order, one behind the other.
-pub(super) fn in_order(geometry: &Conv2dGeometry) -> bool {
+pub(crate) fn in_order(geometry: &Conv2dGeometry) -> bool {
     let g = geometry;
     g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == Padding::default()
 }

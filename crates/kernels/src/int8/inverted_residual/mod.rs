@@ -8,17 +8,18 @@
 //! batch stays with one thread. [`Tiling`] says how many rows make a stripe and how threads divide a
 //! block.
 
+mod shape;
 mod stripes;
 mod tiling;
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use self::shape::Shape;
+use self::stripes::Block;
 use self::tiling::{STRIPE_BYTES, Tiling};
 use super::conv2d::Conv2d;
-use super::depthwise::Depthwise;
 use super::elementwise::Add;
-use super::gemm::Gemm;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::Pool;
 
 /// An inverted residual for inputs of one height and width, made of packed layers, which may run
@@ -35,39 +36,6 @@ pub struct InvertedResidual {
     tiling: Tiling,
 }
 
-/// The sizes of a block.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    expands: bool,
-    adds: bool,
-    /// Channels of the input.
-    inputs: usize,
-    /// Channels of the depthwise convolution.
-    hidden: usize,
-    /// Channels of the output.
-    outputs: usize,
-    /// Height and width of the input.
-    size: [usize; 2],
-    /// Height and width of the output.
-    output_size: [usize; 2],
-    /// Input rows from one output row to the next.
-    stride: usize,
-    /// Input rows under the window of one output row.
-    reach: usize,
-    /// Rows of padding above the input.
-    top: usize,
-}
-
-/// The parts of a block, and what they work on.
-#[derive(Clone, Copy)]
-struct Block<'a> {
-    expand: Option<&'a Gemm>,
-    depthwise: &'a Depthwise,
-    project: &'a Gemm,
-    add: Option<&'a Add>,
-    tiling: &'a Tiling,
-}
-
 impl InvertedResidual {
     /// The block of these layers, of which `expand` and `add` may be missing, for inputs of
     /// `size = [h, w]`; `None` where they are no inverted residual: where `expand` or `project` is
@@ -82,12 +50,12 @@ impl InvertedResidual {
         add: Option<Add>,
         size: [usize; 2],
     ) -> Option<Self> {
-        depthwise.kernel().depthwise()?;
+        depthwise.depthwise()?;
         let geometry = *depthwise.geometry();
         let hidden = geometry.in_channels;
-        let [projected, outputs] = project.kernel().gemm()?.pointwise_channels()?;
+        let [projected, outputs] = project.gemm()?.pointwise_channels()?;
         let [inputs, expanded] = match &expand {
-            Some(expand) => expand.kernel().gemm()?.pointwise_channels()?,
+            Some(expand) => expand.gemm()?.pointwise_channels()?,
             None => [hidden; 2],
         };
         let output_size = geometry.output_size(size)?;
@@ -106,6 +74,7 @@ impl InvertedResidual {
             reach: (geometry.kernel[0] - 1) * geometry.dilation[0] + 1,
             top: geometry.padding.top,
         };
+        Lengths::of_conv2d(&geometry, 1, size);
         let tiling = Tiling::new(shape, STRIPE_BYTES);
         fits.then_some(Self { expand, depthwise, project, add, tiling })
     }
@@ -119,9 +88,9 @@ impl InvertedResidual {
     fn block(&self) -> Block<'_> {
         const PART: &str = "checked when the block was made";
         Block {
-            expand: self.expand.as_ref().map(|expand| expand.kernel().gemm().expect(PART)),
-            depthwise: self.depthwise.kernel().depthwise().expect(PART),
-            project: self.project.kernel().gemm().expect(PART),
+            expand: self.expand.as_ref().map(|expand| expand.gemm().expect(PART)),
+            depthwise: self.depthwise.depthwise().expect(PART),
+            project: self.project.gemm().expect(PART),
             add: self.add.as_ref(),
             tiling: &self.tiling,
         }
@@ -149,8 +118,8 @@ impl InvertedResidual {
     ) {
         let shape = &self.tiling.shape;
         let ([h, w], [oh, ow]) = (shape.size, shape.output_size);
-        assert_eq!(input.len(), batch * h * w * shape.inputs, "input is [batch, h, w, c]");
-        assert_eq!(output.len(), batch * oh * ow * shape.outputs, "output is [batch, oh, ow, c]");
+        check_len("the input", input.len(), &[batch, h, w, shape.inputs]);
+        check_len("the output", output.len(), &[batch, oh, ow, shape.outputs]);
         let needed = self.scratch_len(pool.threads());
         assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
         self.block().run(pool, batch, input, output, scratch);
@@ -158,26 +127,7 @@ impl InvertedResidual {
 
     /// What profiles call it: `inverted_residual_amx` and the like.
     pub fn kernel_name(&self) -> &'static str {
-        match self.project.kernel_name() {
-            "pointwise_amx" => "inverted_residual_amx",
-            "pointwise_avx512vnni" => "inverted_residual_avx512vnni",
-            "pointwise_avx2" => "inverted_residual_avx2",
-            _ => "inverted_residual_scalar",
-        }
-    }
-}
-
-impl Shape {
-    /// How many input rows are under the windows of so many neighbouring output rows, at most.
-    fn input_rows_under(&self, rows: usize) -> usize {
-        (rows.saturating_sub(1) * self.stride + self.reach).min(self.size[0])
-    }
-
-    /// The input rows under the windows of output rows, which are at least one.
-    fn input_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let within = |row: usize| row.saturating_sub(self.top).min(self.size[0]);
-        let first = rows.start * self.stride;
-        within(first)..within(first + (rows.len() - 1) * self.stride + self.reach)
+        self.block().project.name_of_inverted_residual()
     }
 }
 

@@ -2,9 +2,22 @@
 
 use std::ops::Range;
 
-use super::Block;
+use super::tiling::Tiling;
+use crate::int8::depthwise::Depthwise;
+use crate::int8::elementwise::Add;
+use crate::int8::gemm::Gemm;
+use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut, part};
-use crate::workers::Workers;
+
+/// The parts of a block, and what they work on.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) expand: Option<&'a Gemm>,
+    pub(super) depthwise: &'a Depthwise,
+    pub(super) project: &'a Gemm,
+    pub(super) add: Option<&'a Add>,
+    pub(super) tiling: &'a Tiling,
+}
 
 impl Block<'_> {
     /// Computes a batch; a task is one picture, or a part of one picture's rows.

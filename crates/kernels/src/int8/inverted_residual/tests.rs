@@ -178,7 +178,7 @@ fn check(case: &Case, input: &[u8]) -> Result<(), TestCaseError> {
     let Some(output_size) = depthwise.geometry.output_size(size) else { return Ok(()) };
     let filtered = depthwise.reference().run(batch, size, expanded);
     let projected = project.reference().run(batch, output_size, &filtered);
-    let expected = match add(Isa::Scalar) {
+    let expected = match add(Isa::SCALAR) {
         None => projected,
         Some(add) => {
             let mut sum = vec![0; projected.len()];

@@ -1,6 +1,6 @@
 //! How a block is cut: into stripes of rows for the caches, into tasks for the threads.
 
-use super::Shape;
+use super::shape::Shape;
 
 /// Bytes of expanded and filtered rows that a thread works on at a time.
 ///

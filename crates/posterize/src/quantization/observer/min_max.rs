@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObserveError, Range};
+use super::error::{ObserveError, same_channels};
+use super::range::Range;
 
 /// The smallest and largest value of each channel over all batches; per tensor there is one
 /// channel. PyTorch's `MinMaxObserver` and `PerChannelMinMaxObserver`.
@@ -19,7 +20,7 @@ impl MinMax {
             self.ranges = batch.to_vec();
             return Ok(());
         }
-        super::same_channels(self.ranges.len(), batch.len())?;
+        same_channels(self.ranges.len(), batch.len())?;
         let unions = self.ranges.iter().zip(batch).map(|(&old, &new)| old.union(new).checked());
         self.ranges = unions.collect::<Result<_, _>>()?;
         Ok(())

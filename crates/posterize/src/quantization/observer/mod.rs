@@ -1,6 +1,8 @@
 //! Observers watch the values that flow past during calibration and say with which scale and zero
 //! point to quantize them.
 
+mod error;
+mod extremes;
 mod histogram;
 mod min_max;
 mod moving_average;
@@ -9,8 +11,10 @@ mod spec;
 
 use std::fmt;
 
+use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
+pub use self::error::ObserveError;
 pub use self::range::Range;
 pub use self::spec::{ObserverKind, ObserverSpec};
 
@@ -19,48 +23,6 @@ use self::min_max::MinMax;
 use self::moving_average::MovingAverage;
 use super::qparams::{ChannelLayout, Elided, QuantizationParams, QuantizationTarget};
 use crate::error::{Error, Result};
-
-/// A batch that cannot be observed. The observer is as it was before.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ObserveError {
-    /// A value is NaN or infinite.
-    #[error(
-        "value {index} is {value}: activations must be finite; check the weights and the \
-         preprocessing of the pictures"
-    )]
-    NonFinite {
-        /// Where in memory order.
-        index: usize,
-        /// NaN, or an infinity.
-        value: f32,
-    },
-    /// The values lie further apart than an f32 can say.
-    #[error("values from {} to {} are too far apart to quantize", .0.min, .0.max)]
-    TooWide(Range),
-    /// The shape does not fit the values or has no channel axis.
-    #[error("{0}")]
-    Shape(String),
-    /// A batch has another number of channels than those before.
-    #[error("expected {expected} channels, as observed before, found {found}")]
-    Channels {
-        /// As in the batches before.
-        expected: usize,
-        /// In this one.
-        found: usize,
-    },
-}
-
-impl ObserveError {
-    /// The library's error, naming the layer whose values were observed.
-    pub fn in_layer(self, layer: impl Into<String>) -> Error {
-        Error::layer(layer, self.to_string())
-    }
-}
-
-fn same_channels(expected: usize, found: usize) -> Result<(), ObserveError> {
-    if expected == found { Ok(()) } else { Err(ObserveError::Channels { expected, found }) }
-}
 
 /// Collects the statistics of values and derives their scale and zero point.
 ///
@@ -115,6 +77,17 @@ impl Statistics {
     }
 }
 
+impl ObserverSpec {
+    /// An observer that has seen nothing yet.
+    ///
+    /// # Errors
+    /// The scheme does not go with the kind; the integer range does not lie within the dtype or does
+    /// not hold 0; symmetric quint8 with a reduced range; a constant out of its range.
+    pub fn build(&self) -> Result<Observer> {
+        Observer::new(self.clone())
+    }
+}
+
 impl Observer {
     pub(super) fn new(spec: ObserverSpec) -> Result<Self> {
         let target = spec.target()?;
@@ -134,13 +107,22 @@ impl Observer {
 
     /// Takes in a batch: the values of a tensor in memory order, and its shape as it lies in memory.
     ///
-    /// A batch without values changes nothing. Large batches are read by all of rayon's threads; the
-    /// result does not depend on how many there are.
+    /// A batch without values changes nothing. Runs on the caller's thread.
     ///
     /// # Errors
     /// A value is NaN or infinite, or the range is beyond f32; the shape does not hold the values; the
     /// number of channels differs from before. The observer is then as it was.
     pub fn observe(&mut self, values: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
+        self.observe_on(&Pool::new(1), values, shape)
+    }
+
+    /// The same on the threads of a pool. The result does not depend on how many there are.
+    pub(crate) fn observe_on(
+        &mut self,
+        pool: &Pool,
+        values: &[f32],
+        shape: &[usize],
+    ) -> Result<(), ObserveError> {
         let axis = if self.spec.kind.is_per_channel() { self.spec.ch_axis } else { 0 };
         let shape = if shape.is_empty() { &[1][..] } else { shape };
         let layout = ChannelLayout::of(shape, axis, values.len()).map_err(ObserveError::Shape)?;
@@ -149,9 +131,9 @@ impl Observer {
         }
         let ranges = || {
             if self.spec.kind.is_per_channel() {
-                range::channel_ranges(values, layout)
+                extremes::channel_ranges(values, layout)
             } else {
-                Range::of(values).map(Vec::from_iter)
+                Range::of_on(pool, values).map(Vec::from_iter)
             }
         };
         match &mut self.statistics {
@@ -159,7 +141,7 @@ impl Observer {
             Statistics::MovingAverage(moving) => {
                 moving.update(&ranges()?, self.spec.averaging_constant)
             }
-            Statistics::Histogram(histogram) => histogram.update(values),
+            Statistics::Histogram(histogram) => histogram.update(pool, values),
         }
     }
 

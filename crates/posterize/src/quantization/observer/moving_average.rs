@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObserveError, Range};
+use super::error::{ObserveError, same_channels};
+use super::range::Range;
 
 /// The moving average of each channel's smallest and largest value; per tensor there is one
 /// channel. PyTorch's `MovingAverageMinMaxObserver` and `MovingAveragePerChannelMinMaxObserver`:
@@ -27,7 +28,7 @@ impl MovingAverage {
             self.first = batch.to_vec();
             self.average = batch.to_vec();
         } else {
-            super::same_channels(self.average.len(), batch.len())?;
+            same_channels(self.average.len(), batch.len())?;
             for (average, batch) in self.average.iter_mut().zip(batch) {
                 average.min += constant * (batch.min - average.min);
                 average.max += constant * (batch.max - average.max);
@@ -50,7 +51,7 @@ impl MovingAverage {
             *self = later.clone();
             return Ok(());
         }
-        super::same_channels(self.average.len(), later.average.len())?;
+        same_channels(self.average.len(), later.average.len())?;
         let kept = (1.0 - f64::from(constant)).powf(later.batches as f64);
         let continued = |this: f32, first: f32, later: f32| {
             (f64::from(later) + kept * (f64::from(this) - f64::from(first))) as f32

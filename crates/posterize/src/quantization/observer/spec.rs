@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Observer;
 use crate::error::{Error, Result};
 use crate::quantization::qparams::{Dtype, QScheme, QuantizationTarget};
 
@@ -176,13 +175,4 @@ impl ObserverSpec {
 
     const MIN_BINS: usize = 8;
     const MAX_BINS: usize = 1 << 16;
-
-    /// An observer that has seen nothing yet.
-    ///
-    /// # Errors
-    /// The scheme does not go with the kind; the integer range does not lie within the dtype or does
-    /// not hold 0; symmetric quint8 with a reduced range; a constant out of its range.
-    pub fn build(&self) -> Result<Observer> {
-        Observer::new(self.clone())
-    }
 }

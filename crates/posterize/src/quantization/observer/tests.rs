@@ -1,3 +1,4 @@
+use posterize_kernels::Pool;
 use proptest::prelude::*;
 
 use super::*;
@@ -162,11 +163,11 @@ fn large_batches_do_not_depend_on_the_number_of_threads() {
         (0..1_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 9) as f32).collect();
     for spec in specs() {
         let with_threads = |threads| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap()
-                .install(|| observed(&spec, &[values[..600_000].to_vec(), values.clone()]))
+            let (pool, mut observer) = (Pool::new(threads), spec.build().unwrap());
+            for batch in [&values[..600_000], &values] {
+                observer.observe_on(&pool, batch, &[2, batch.len() / 2]).unwrap();
+            }
+            observer
         };
         assert_eq!(with_threads(1), with_threads(5));
     }

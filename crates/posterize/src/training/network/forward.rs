@@ -4,27 +4,18 @@ use posterize_kernels::f32::Clamp;
 use posterize_kernels::f32::training::{self as kernels, Activation, FakeQuant, Input};
 
 use super::dropout::Mask;
-use super::integers::{TO_INTEGERS, Units};
+use super::grid::Grid;
 use super::layers::{Core, Epilogue, Layer, Norm, Product, Program, Round};
+use super::mode::Mode;
 use super::norm::{Affine, Channel, Moments};
 use super::plan::{Output, Place, Plan, Shape};
+use super::units::{TO_INTEGERS, Units};
 use super::{Network, State, not_finite};
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::ops::kernel::Call;
-use crate::quantization::{Dtype, FakeQuantize, ObserverKind, QParams, QatModel};
+use crate::quantization::{FakeQuantize, ObserverKind, QParams};
 use crate::runtime::arena::{Outside, split};
-
-/// What a forward pass is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Batches are normalized and observed.
-    Train,
-    /// As in training, but nothing moves; stops at the first value that is not finite.
-    Diagnose,
-    /// Running estimates, no dropout.
-    Evaluate,
-}
 
 /// What reads values: the arena but for what is being written, and the pictures.
 pub(super) struct Reader<'a> {
@@ -286,8 +277,8 @@ impl Network {
                 beta: parameters[norm.beta].value[c].into(),
                 bias: bias.map_or(0.0, |bias| bias[c].into()),
                 eps: norm.eps.into(),
-                running_mean: running.mean[c].into(),
-                running_var: running.var[c].into(),
+                running_mean: running.mean.value[c].into(),
+                running_var: running.var.value[c].into(),
                 factor: state.factor.get(c).map_or(1.0, |&factor| factor.into()),
                 folded: norm.folded,
                 batch: by_batch.then(|| {
@@ -300,7 +291,7 @@ impl Network {
             state.shift.push(shift);
             if mode == Mode::Train {
                 let (mean, var) = channel.updated(norm.momentum.into());
-                (running.mean[c], running.var[c]) = (mean as f32, var as f32);
+                (running.mean.value[c], running.var.value[c]) = (mean as f32, var as f32);
             }
             state.channels.push(channel);
         }
@@ -374,43 +365,13 @@ impl Network {
     }
 }
 
-/// What an output is rounded with.
-pub(super) struct Grid {
-    pub(super) qparams: QParams,
-    quant_range: (i32, i32),
-    dtype: Dtype,
-}
-
-impl Grid {
-    /// The one of a layer; `None` where it does not round, or rounding is switched off.
-    pub(super) fn of(qat: &QatModel, round: Round) -> Option<Self> {
-        match round {
-            Round::None => None,
-            Round::Own(id) | Round::Shared(id) => {
-                let rounds = qat.activation(id).filter(|found| found.fake_quant_enabled())?;
-                let target = rounds.observer().target();
-                Some(Self {
-                    qparams: rounds.qparams().per_tensor()?,
-                    quant_range: target.quant_range(),
-                    dtype: target.dtype(),
-                })
-            }
-            Round::Fixed(qparams) => {
-                let dtype = Dtype::Quint8;
-                let found = Self { qparams, quant_range: dtype.bounds(), dtype };
-                qat.fake_quant_enabled().then_some(found)
-            }
-        }
-    }
-}
-
 /// What the weights are scaled by before they are rounded: `gamma / sqrt(running_var + eps)` where a
 /// batch norm is folded into them; nothing where none is.
 fn set_factor(net: &Program, norm: Option<&Norm>, factor: &mut Vec<f32>) {
     factor.clear();
     if let Some(norm) = norm.filter(|norm| norm.folded) {
         let gamma = &net.parameters[norm.gamma].value;
-        let var = &net.running[norm.running].var;
+        let var = &net.running[norm.running].var.value;
         factor.extend(gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + norm.eps).sqrt()));
     }
 }

@@ -9,22 +9,14 @@
 use posterize_kernels::f32::Clamp;
 use posterize_kernels::f32::training::FakeQuant;
 
-use super::forward::Grid;
+use super::grid::Grid;
 use super::layers::{Core, Layer, Round};
 use super::plan::{Output, Plan};
+use super::units::Units;
 use super::{Network, State};
 use crate::error::Result;
 use crate::quantization::{FakeQuantize, QParams, folded_bias, quantize_layer};
 use crate::tensor::Tensor;
-
-/// In what a layer computes when it is evaluated.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Units {
-    /// The scales of input and output of a product over integers.
-    pub(super) product: Option<(QParams, QParams)>,
-    /// The output's grid, where the output is given to products as integers, less the zero point.
-    pub(super) output: Option<QParams>,
-}
 
 impl Network {
     /// In what every layer is going to be evaluated.
@@ -91,7 +83,7 @@ impl Network {
         let folded: Option<Vec<f32>> = match &layer.epilogue.norm {
             None => bias.map(<[f32]>::to_vec),
             Some(norm) => {
-                let mean = &self.net.running[norm.running].mean;
+                let mean = &self.net.running[norm.running].mean.value;
                 let beta = &self.net.parameters[norm.beta].value;
                 let at = |c: usize| {
                     let bias = bias.map_or(0.0, |bias| bias[c]);
@@ -145,7 +137,3 @@ impl Units {
         fake_quant.scale = 1.0;
     }
 }
-
-/// What turns values of a grid into its integers, less the zero point.
-pub(super) const TO_INTEGERS: FakeQuant =
-    FakeQuant { scale: 1.0, zero_point: 0, quant_min: -255, quant_max: 255 };

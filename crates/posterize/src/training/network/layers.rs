@@ -9,8 +9,8 @@ use super::super::ParameterGroup;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, ParameterKey};
 use crate::model::FloatModel;
-use crate::ops::training::{Differentiable, Training};
-use crate::ops::{Activation, Conv2d, Int8Rule, Op, Role};
+use crate::ops::training::{self, Differentiable, Training};
+use crate::ops::{Activation, Int8Rule, Op, Role};
 use crate::quantization::{Blocks, Domain, QParams, QatModel};
 
 /// A trained tensor with its gradient, in PyTorch's layout.
@@ -94,7 +94,7 @@ pub(super) struct Function {
 
 #[derive(Debug)]
 pub(super) struct Product {
-    pub(super) conv: Conv2d,
+    pub(super) conv: training::Product,
     /// The weight among the parameters.
     pub(super) weight: usize,
     /// The fused layer whose weight is rounded.
@@ -351,13 +351,12 @@ impl Builder<'_> {
         let op = &self.blocks.fused.node(id).op;
         let clamp = Activation::clamp(op.activation());
         let round = match (domain, op.int8_rule()) {
-            (Domain::Float, _) => Round::None,
             (Domain::Int8(source), _) if source == id => self.scale_of(id, Round::Own(id)),
             // Of the operators that keep their input's scale, these leave its grid.
             (Domain::Int8(source), Int8Rule::InputScale { rounds: true }) => {
                 self.scale_of(source, Round::Shared(source))
             }
-            (Domain::Int8(_), _) => Round::None,
+            (Domain::Float | Domain::Int8(_), _) => Round::None,
         };
         Ok(Epilogue { bias, norm, clamp, round })
     }

@@ -9,12 +9,14 @@
 mod backward;
 mod dropout;
 mod forward;
+mod grid;
 mod integers;
 mod layers;
-mod memory;
+mod mode;
 mod norm;
 mod plan;
 mod state;
+mod units;
 
 use std::sync::Arc;
 
@@ -23,17 +25,19 @@ use posterize_kernels::f32::training as kernels;
 
 pub use self::state::{NetworkState, NetworkValues};
 
-use self::forward::Mode;
-use self::integers::Units;
-use self::layers::{Core, Program};
+use self::layers::{Core, Function, Program};
+use self::mode::Mode;
 use self::plan::{Output, Place, Plan};
+use self::units::Units;
 use super::{Criterion, TrainedMut};
 use crate::error::{Error, Result};
+use crate::graph::{Graph, ParameterKey};
+use crate::model::FloatModel;
+use crate::ops::Role;
+use crate::ops::kernel::{FloatContext, Kernel, Packs};
+use crate::quantization::{Blocks, QatModel};
 use crate::runtime::Options;
 use crate::runtime::aligned::Aligned;
-use crate::graph::Graph;
-use crate::model::FloatModel;
-use crate::quantization::{Blocks, QatModel};
 use crate::tensor::Tensor;
 
 /// What a step found.
@@ -100,6 +104,8 @@ pub struct Network {
     units: Vec<Units>,
     /// The convolutions of the plan.
     convs: Vec<Option<kernels::Conv2d>>,
+    /// The kernels of its functions; none where the output is the input as it lies in memory.
+    functions: Vec<Option<Box<dyn Kernel<f32>>>>,
     arena: Aligned<f32>,
     scratch: Aligned<f32>,
 }
@@ -129,7 +135,7 @@ impl Network {
     /// A float network. The model should not be fused: its batch norms are trained.
     ///
     /// # Errors
-    /// A parameter is missing.
+    /// A parameter is missing; a layer cannot be trained; the network has several inputs or outputs.
     pub fn float(model: &FloatModel, options: Options) -> Result<Self> {
         let blocks = Blocks::of(model)?;
         let net = Program::new(model, &blocks, None)?;
@@ -139,7 +145,7 @@ impl Network {
     /// A network whose weights and activations are rounded as `model` says.
     ///
     /// # Errors
-    /// A parameter is missing.
+    /// A parameter is missing; a layer cannot be trained; the network has several inputs or outputs.
     pub fn qat(model: QatModel, options: Options) -> Result<Self> {
         let net = Program::new(model.model(), model.blocks(), Some(&model))?;
         let fused = model.blocks().fused.clone();
@@ -169,6 +175,7 @@ impl Network {
             plan: None,
             units: Vec::new(),
             convs: Vec::new(),
+            functions: Vec::new(),
             arena: Aligned::default(),
             scratch: Aligned::default(),
         }
@@ -225,20 +232,36 @@ impl Network {
             return Ok(());
         }
         let plan = Plan::new(&self.net, &self.fused, shape)?;
-        self.convs.clear();
-        let mut scratch = 0;
-        for layer in &self.net.layers {
-            self.convs.push(match &layer.core {
+        let (mut convs, mut functions, mut scratch) = (Vec::new(), Vec::new(), 0);
+        for (index, layer) in self.net.layers.iter().enumerate() {
+            let threads = self.pool.threads();
+            let (mut conv, mut function) = (None, None);
+            match &layer.core {
                 Core::Product(product) => {
                     let input = plan.shapes[layer.inputs[0]];
-                    let conv = kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
-                    let threads = self.pool.threads();
-                    scratch = scratch.max(conv.scratch_len(threads, input.batch, input.size));
-                    Some(conv)
+                    let found = kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
+                    scratch = scratch.max(found.scratch_len(threads, input.batch, input.size));
+                    conv = Some(found);
                 }
-                _ => None,
-            });
+                Core::Function(Function { op, .. }) => {
+                    let packs = Packs::default();
+                    let cx = FloatContext { isa: self.isa, parameter: &|_| None, packs: &packs };
+                    let shapes = &plan.shapes_of_one[index];
+                    function = op
+                        .compute()
+                        .float(&cx, shapes)
+                        .map_err(|problem| Error::layer(&layer.name, problem))?;
+                    if let Some(found) = &function {
+                        let batch = plan.shapes[index].batch;
+                        scratch = scratch.max(found.scratch_len(threads, batch));
+                    }
+                }
+                Core::Input | Core::Identity | Core::Dropout(_) => {}
+            }
+            convs.push(conv);
+            functions.push(function);
         }
+        (self.convs, self.functions) = (convs, functions);
         self.arena.reserve(plan.total);
         self.scratch.reserve(scratch);
         self.plan = Some(plan);
@@ -252,12 +275,9 @@ impl Network {
             Output::Stored(Place::At(range)) => self.arena[range.clone()].to_vec(),
             _ => images.data().to_vec(),
         };
-        let shape = plan.shapes[self.net.output];
-        if shape.flat {
-            Tensor::new([shape.batch, shape.channels], values)
-        } else {
-            let [h, w] = shape.size;
-            Tensor::channels_last([shape.batch, shape.channels, h, w], values)
+        match *plan.output_shape.as_slice() {
+            [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
+            _ => Tensor::new(plan.output_shape.clone(), values),
         }
     }
 
@@ -265,7 +285,7 @@ impl Network {
     pub fn trained(&mut self) -> impl Iterator<Item = TrainedMut<'_>> {
         self.net.parameters.iter_mut().map(|parameter| TrainedMut {
             name: &parameter.name,
-            role: parameter.role,
+            group: parameter.group,
             value: &mut parameter.value,
             gradient: &mut parameter.gradient,
         })
@@ -336,9 +356,8 @@ impl Network {
     pub fn float_model(&self) -> Result<FloatModel> {
         let parameters = self
             .tensors()
-            .map(|(name, shape, values)| {
-                let tensor = Tensor::new(shape, values.to_vec())?;
-                Ok((name, Arc::new(tensor)))
+            .map(|Named { key, shape, values, .. }| {
+                Ok((key, Arc::new(Tensor::new(shape, values.to_vec())?)))
             })
             .collect::<Result<_>>()?;
         FloatModel::new(self.model.graph().clone(), parameters)
@@ -356,24 +375,35 @@ impl Network {
         }
     }
 
-    /// Parameters and running estimates with their names and shapes.
-    fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>, &[f32])> {
-        let parameters = self
-            .net
-            .parameters
-            .iter()
-            .map(|found| (found.name.clone(), found.shape.clone(), found.value.as_slice()));
+    /// Parameters, then running estimates.
+    fn tensors(&self) -> impl Iterator<Item = Named<'_>> {
+        let parameters = self.net.parameters.iter().map(|found| Named {
+            key: found.key,
+            name: &found.name,
+            shape: found.shape.clone(),
+            values: &found.value,
+        });
         let running = self.net.running.iter().flat_map(|running| {
-            let named = |last: &str, values| {
-                (format!("{}.{last}", running.name), vec![running.mean.len()], values)
-            };
-            [
-                named("running_mean", running.mean.as_slice()),
-                named("running_var", running.var.as_slice()),
-            ]
+            [(Role::RunningMean, &running.mean), (Role::RunningVar, &running.var)].map(
+                |(role, estimate)| Named {
+                    key: (running.node, role),
+                    name: &estimate.name,
+                    shape: vec![estimate.value.len()],
+                    values: &estimate.value,
+                },
+            )
         });
         parameters.chain(running)
     }
+}
+
+/// A parameter or a running estimate.
+struct Named<'a> {
+    key: ParameterKey,
+    /// In a state dict.
+    name: &'a str,
+    shape: Vec<usize>,
+    values: &'a [f32],
 }
 
 /// An output that is not finite.

@@ -6,7 +6,7 @@ use super::layers::{Core, Layer, Program};
 use crate::error::Result;
 use crate::graph::{Graph, LayerShape};
 use crate::ops::kernel::Shapes;
-use crate::ops::layout::in_memory_order;
+use crate::ops::shapes::memory_order;
 use crate::runtime::memory::{Layout, Lifetime, place};
 
 /// The shape of a layer's output as it lies in memory: of four axes channels last, of others in
@@ -30,7 +30,10 @@ impl Shape {
         };
         let batch = shape.first().copied().unwrap_or(1);
         // A value of the batch alone has one channel.
-        let channels = in_memory_order(shape).get(1..).and_then(<[usize]>::last).map_or(1, |&c| c);
+        let channels = match *memory_order(shape.len()).as_slice() {
+            [_, .., last] => shape[last],
+            _ => 1,
+        };
         let pixels = shape.iter().product::<usize>() / channels;
         Self { batch, size, channels, pixels }
     }
@@ -390,5 +393,23 @@ impl Planner<'_> {
         (0..index)
             .filter(|&other| other != input && gradients[other] == Some(core))
             .all(|other| adds_late(input, other) && adds_late(other, input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_the_last_axis_in_memory() {
+        for (shape, size, channels, pixels) in [
+            (&[2, 3, 5, 7][..], [5, 7], 3, 70),
+            (&[2, 3], [1, 1], 3, 2),
+            (&[2, 3, 5], [1, 1], 5, 6),
+            (&[2, 3, 5, 7, 11], [1, 1], 11, 210),
+            (&[2], [1, 1], 1, 2),
+        ] {
+            assert_eq!(Shape::of(shape), Shape { batch: 2, size, channels, pixels });
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! What a resumed training needs of a network, bit for bit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Network;
+use super::{Named, Network};
 use crate::error::{Error, Result};
 use crate::quantization::QatState;
 use crate::tensor::Tensor;
@@ -38,10 +38,10 @@ impl Network {
         NetworkState {
             tensors: self
                 .tensors()
-                .map(|(name, shape, values)| {
+                .map(|Named { name, shape, values, .. }| {
                     let mut tensor = Tensor::zeros(shape);
                     tensor.data_mut().copy_from_slice(values);
-                    (name, tensor)
+                    (name.to_owned(), tensor)
                 })
                 .collect(),
             values: NetworkValues {
@@ -60,10 +60,10 @@ impl Network {
     pub fn load_state(&mut self, state: NetworkState) -> Result<()> {
         let NetworkState { tensors, values } = state;
         let mut expected = 0;
-        for (name, shape, _) in self.tensors() {
+        for Named { name, shape, .. } in self.tensors() {
             let found = tensors
-                .get(&name)
-                .ok_or_else(|| Error::layer(&name, "the saved state does not have it"))?;
+                .get(name)
+                .ok_or_else(|| Error::layer(name, "the saved state does not have it"))?;
             if found.shape() != shape {
                 let problem =
                     format!("expected {shape:?}, the saved state has {:?}", found.shape());
@@ -72,8 +72,8 @@ impl Network {
             expected += 1;
         }
         if tensors.len() != expected {
-            let known: Vec<String> = self.tensors().map(|(name, ..)| name).collect();
-            let stranger = tensors.into_keys().find(|name| !known.contains(name));
+            let known: BTreeSet<&str> = self.tensors().map(|known| known.name).collect();
+            let stranger = tensors.into_keys().find(|name| !known.contains(name.as_str()));
             let name = stranger.unwrap_or_default();
             return Err(Error::layer(name, "the saved state has it, this network has not"));
         }
@@ -97,9 +97,9 @@ impl Network {
             parameter.value.copy_from_slice(tensors[&parameter.name].data());
         }
         for running in &mut self.net.running {
-            let estimate = |last: &str| tensors[&format!("{}.{last}", running.name)].data();
-            running.mean.copy_from_slice(estimate("running_mean"));
-            running.var.copy_from_slice(estimate("running_var"));
+            for estimate in [&mut running.mean, &mut running.var] {
+                estimate.value.copy_from_slice(tensors[&estimate.name].data());
+            }
         }
         (self.seed, self.step) = (values.seed, values.step);
         self.set_bn_stats_frozen(values.bn_stats_frozen);

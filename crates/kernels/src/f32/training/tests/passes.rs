@@ -9,12 +9,10 @@ use crate::{Isa, Pool, Pool2dGeometry};
 
 /// Fake quantization by PyTorch's formula, and whether the gradient passes.
 fn fake_quantized(fake_quant: Option<FakeQuant>, x: f32) -> (f32, bool) {
-    let Some(FakeQuant { scale, zero_point, quant_min, quant_max }) = fake_quant else {
-        return (x, true);
-    };
-    let q = (x * (1.0 / scale)).round_ties_even() + zero_point as f32;
-    let bounded = q.clamp(quant_min as f32, quant_max as f32);
-    ((bounded - zero_point as f32) * scale, q == bounded)
+    let Some(fake_quant) = fake_quant else { return (x, true) };
+    let bounded = fake_quant.quantize(x);
+    let value = (bounded - fake_quant.zero_point) as f32 * fake_quant.scale;
+    (value, fake_quant.unclamped(x) == bounded as f32)
 }
 
 /// An activation by its definition, and whether the gradient passes.

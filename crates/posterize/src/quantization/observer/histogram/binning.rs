@@ -1,9 +1,10 @@
 //! Counting values into equal bins, as `torch.histc` does.
 
-use rayon::prelude::*;
+use posterize_kernels::Pool;
 
-use super::super::range::{Extremes, PARALLEL};
-use super::{ObserveError, Range};
+use super::super::error::ObserveError;
+use super::super::extremes::{Extremes, MIN_PART, PARALLEL};
+use super::super::range::Range;
 
 /// Values are read twice, for their extremes and for their bins; the second time from the cache.
 const CHUNK: usize = 2048;
@@ -19,6 +20,7 @@ pub(super) struct Scan {
 /// Finds the range of `values` (not empty) and, on the way, counts them into the bins of the
 /// `expected` range as long as they lie within.
 pub(super) fn scan(
+    pool: &Pool,
     values: &[f32],
     expected: Option<Range>,
     bins: usize,
@@ -39,14 +41,14 @@ pub(super) fn scan(
         }
         (extremes, binning.map(Binning::finish))
     };
-    let (extremes, counts) = in_parts(values, scan_part, |(e1, c1), (e2, c2)| {
+    let (extremes, counts) = in_parts(pool, values, scan_part, |(e1, c1), (e2, c2)| {
         (e1.join(e2), c1.zip(c2).map(|(c1, c2)| add(c1, &c2)))
     });
     Ok(Scan { range: extremes.range(values)?, counts })
 }
 
 /// Counts `values`, all within `range`, into equal bins.
-pub(super) fn count(values: &[f32], range: Range, bins: usize) -> Vec<u32> {
+pub(super) fn count(pool: &Pool, values: &[f32], range: Range, bins: usize) -> Vec<u32> {
     let count_part = |part: &[f32]| {
         let mut binning = Binning::new(range, bins);
         for chunk in part.chunks(CHUNK) {
@@ -54,7 +56,7 @@ pub(super) fn count(values: &[f32], range: Range, bins: usize) -> Vec<u32> {
         }
         binning.finish()
     };
-    in_parts(values, count_part, |sum, counts| add(sum, &counts))
+    in_parts(pool, values, count_part, |sum, counts| add(sum, &counts))
 }
 
 /// The bin of one value within `range`.
@@ -65,13 +67,18 @@ pub(super) fn bin_of(value: f32, range: Range, bins: usize) -> usize {
 /// Maps parts of a slice, in parallel where it is long, and reduces what comes of them. Counts are
 /// integers, so that the parts do not show in the result.
 fn in_parts<T: Send>(
+    pool: &Pool,
     values: &[f32],
     map: impl Fn(&[f32]) -> T + Sync,
-    reduce: impl Fn(T, T) -> T + Sync + Send,
+    reduce: impl Fn(T, T) -> T,
 ) -> T {
-    if values.len() > PARALLEL {
-        let part = values.len().div_ceil(4 * rayon::current_num_threads()).max(PARALLEL / 2);
-        if let Some(all) = values.par_chunks(part).map(&map).reduce_with(reduce) {
+    if values.len() > PARALLEL && pool.threads() > 1 {
+        // Each part costs a table of counts.
+        let len = values.len().div_ceil(4 * pool.threads()).max(MIN_PART);
+        let parts = pool.map(values.len().div_ceil(len), &|part| {
+            map(&values[part * len..values.len().min((part + 1) * len)])
+        });
+        if let Some(all) = parts.into_iter().reduce(reduce) {
             return all;
         }
     }
@@ -188,8 +195,8 @@ mod tests {
             for &x in &values {
                 expected[bin_of(x, range, bins)] += 1;
             }
-            prop_assert_eq!(&count(&values, range, bins), &expected);
-            let scanned = scan(&values, Some(range), bins).unwrap();
+            prop_assert_eq!(&count(&Pool::new(1), &values, range, bins), &expected);
+            let scanned = scan(&Pool::new(1), &values, Some(range), bins).unwrap();
             prop_assert_eq!(scanned.range, range);
             prop_assert_eq!(scanned.counts, Some(expected));
         }
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn values_outside_the_expected_range_leave_it_uncounted() {
         let values = [vec![0.5; 10_000], vec![1.5]].concat();
-        let scanned = scan(&values, Some(Range { min: 0.0, max: 1.0 }), 16).unwrap();
+        let scanned = scan(&Pool::new(1), &values, Some(Range { min: 0.0, max: 1.0 }), 16).unwrap();
         assert_eq!(scanned.range, Range { min: 0.5, max: 1.5 });
         assert_eq!(scanned.counts, None);
     }

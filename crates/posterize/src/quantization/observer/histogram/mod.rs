@@ -7,10 +7,12 @@
 mod binning;
 mod search;
 
+use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
 use self::binning::{bin_of, scan};
-use super::{ObserveError, Range};
+use super::error::ObserveError;
+use super::range::Range;
 
 /// Bins are cut into this many parts before they are mapped onto the bins of a wider range.
 const UPSAMPLE_RATE: usize = 16;
@@ -37,12 +39,12 @@ impl Histogram {
     }
 
     /// Takes in the values of a batch, which are not none.
-    pub(super) fn update(&mut self, values: &[f32]) -> Result<(), ObserveError> {
-        let found = scan(values, self.range, self.counts.len())?;
+    pub(super) fn update(&mut self, pool: &Pool, values: &[f32]) -> Result<(), ObserveError> {
+        let found = scan(pool, values, self.range, self.counts.len())?;
         let range = self.range.map_or(Ok(found.range), |old| old.union(found.range).checked())?;
         self.widen(range);
         let counts =
-            found.counts.unwrap_or_else(|| binning::count(values, range, self.counts.len()));
+            found.counts.unwrap_or_else(|| binning::count(pool, values, range, self.counts.len()));
         for (sum, count) in self.counts.iter_mut().zip(counts) {
             *sum += f64::from(count);
         }
@@ -126,7 +128,7 @@ mod tests {
     fn histogram(batches: &[&[f32]]) -> Histogram {
         let mut histogram = Histogram::new(2048);
         for batch in batches {
-            histogram.update(batch).unwrap();
+            histogram.update(&Pool::new(2), batch).unwrap();
         }
         histogram
     }
@@ -167,7 +169,7 @@ mod tests {
         let mut all = histogram(&[&[0.0, 1.0]]);
         let before = all.clone();
         for bad in [&[0.5, f32::NAN][..], &[2.0, f32::INFINITY], &[-3e38, 3e38], &[-3.4e38, 0.0]] {
-            let outcome = all.update(bad);
+            let outcome = all.update(&Pool::new(1), bad);
             if bad == [-3.4e38, 0.0] {
                 assert_eq!(outcome, Ok(()));
             } else {
@@ -175,6 +177,6 @@ mod tests {
                 assert_eq!(all, before);
             }
         }
-        assert!(all.update(&[3e38]).is_err());
+        assert!(all.update(&Pool::new(1), &[3e38]).is_err());
     }
 }

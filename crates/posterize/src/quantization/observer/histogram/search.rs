@@ -5,7 +5,7 @@
 //! expected squared error of quantizing to 256 steps does not grow. Steps, roundings and sums are
 //! taken in PyTorch's order, so that the search ends at the same bin.
 
-use super::Range;
+use super::super::range::Range;
 
 /// The integers that the error is computed for: those of 8 bits, also where the range is reduced.
 const STEPS: f32 = 256.0;

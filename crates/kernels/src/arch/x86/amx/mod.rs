@@ -1,0 +1,79 @@
+//! Exact products with AMX tiles: `tdpbusd` multiplies 16 rows of up to 64 u8 with 16 columns of as
+//! many i8 and adds to 16 x 16 accumulators of i32, without saturating on the way.
+//!
+//! Rust's intrinsics for tiles are unstable, hence assembly. A block of 32 x 32 outputs is one
+//! statement, from loading biases into the accumulators to storing these, so that no tile has to
+//! survive from one statement to the next; only their configuration does, as does the rounding
+//! mode of other instructions.
+//!
+//! Accumulators can leave tiles through memory only: those of a block are stored, and requantized
+//! from there at once, which takes one buffer of four tiles.
+
+mod direct;
+mod done;
+mod gathered;
+mod panels;
+mod permission;
+mod positions;
+mod sizes;
+mod steps;
+mod tiles;
+mod token;
+
+use self::direct::Direct;
+use self::gathered::Weights;
+use self::sizes::covers;
+pub(crate) use self::token::Amx;
+use super::avx512vnni::Avx512Vnni;
+use crate::backend::Backend;
+use crate::int8::conv_kernel::ConvKernel;
+use crate::int8::gemm::kernel::{Kernels, Product, gemm_names};
+use crate::int8::gemm::windows::in_order;
+use crate::peak::kernel::{Arithmetic, PeakLoop};
+use crate::reference;
+
+impl Backend for Amx {
+    type Simd = Avx512Vnni;
+
+    fn detect() -> Option<Self> {
+        Self::detect()
+    }
+
+    fn simd(self) -> Avx512Vnni {
+        *self.narrower()
+    }
+
+    fn fallback(&self) -> Option<&dyn Backend> {
+        Some(self.narrower())
+    }
+
+    fn has_tiles(&self) -> bool {
+        true
+    }
+
+    fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
+        if !covers(product.groups) {
+            return self.narrower().gemm(product);
+        }
+        let gathers = !in_order(product.geometry);
+        Some(Kernels::pack(product, gemm_names!("amx", adds), |operand, requantize| {
+            Weights::new(*self, operand, requantize, gathers)
+        }))
+    }
+
+    fn direct_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
+        Some(Box::new(Direct::new(*self, conv)?))
+    }
+
+    fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
+        match arithmetic {
+            Arithmetic::F32 => self.narrower().peak(arithmetic),
+            Arithmetic::Int8 => {
+                let amx = *self;
+                Some(PeakLoop::new(4 * 16 * 16 * 64, move |loops| {
+                    tiles::multiply_tiles(amx, loops);
+                }))
+            }
+        }
+    }
+}

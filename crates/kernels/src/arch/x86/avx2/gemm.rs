@@ -1,0 +1,390 @@
+//! Exact products with AVX2: both operands widened to i16, `vpmaddwd`.
+//!
+//! `vpmaddubsw` would need fewer instructions, but it saturates: 2 · 255 · 127 > 32,767.
+//!
+//! Rows are widened once for all panels, some rows at a time, into a buffer on the stack. Weights are
+//! widened when they are packed, except where that makes them so many bytes that fetching them takes
+//! longer than widening them again for each tile.
+
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::requantize::Epilogue;
+use super::token::Avx2;
+use crate::arch::x86::panels::{Panel, for_rows, last_step, position};
+use crate::int8::gemm::kernel::{Output, Packed, Rows};
+use crate::int8::pack::Operand;
+use crate::int8::requantize::{Requantize, effective_multiplier};
+use crate::mem::{AlignedSlice, LINE};
+
+/// Columns of a vector of accumulators.
+const VECTOR: usize = 8;
+/// Vectors of a panel.
+const VECTORS: usize = 2;
+/// Columns of a panel.
+const PANEL: usize = VECTORS * VECTOR;
+/// Rows of the largest micro-kernel: 12 accumulators, two weights, one activation, one product.
+const ROWS: usize = 6;
+/// Rows that are widened together, at most: all of a picture of 7 x 7, so that the weights of such a
+/// layer pass by once.
+const WIDENED_ROWS: usize = 16 * ROWS;
+/// From so many weights on they are packed as i8: in 16 bits they would fill half of a second-level
+/// cache of 2 MiB, and come from behind it on every run.
+const NARROW_FROM: usize = 512 * 1024;
+/// Values that the buffer of widened rows holds. What a pool's thread has for a stack is 16 times
+/// as large, and the second-level cache at least four times.
+const BUFFER: usize = 32 * 1024;
+
+/// Panels of `bias[n] multiplier[n] weight[taps][steps][2][n][2]` with `n` = 8 times their vectors,
+/// the weights as i16, or as i8 where they are [narrow](NARROW_FROM).
+#[derive(Debug)]
+pub(super) struct Weights {
+    requantize: Requantize,
+    panels: Vec<Panel>,
+    packed: AlignedSlice<u8>,
+    taps: usize,
+    channels: usize,
+    kernels: &'static Kernels,
+}
+
+/// Values of a widened row: every step has four.
+fn widened(taps: usize, channels: usize) -> usize {
+    taps * channels.next_multiple_of(4)
+}
+
+impl Weights {
+    /// Whether at least one row fits into the buffer.
+    pub(super) fn covers(operand: &Operand<'_>) -> bool {
+        widened(operand.taps, operand.channels) <= BUFFER
+    }
+
+    pub(super) fn new(_: Avx2, operand: &Operand<'_>, requantize: &Requantize) -> Self {
+        let &Operand { columns, channels, taps, .. } = operand;
+        let steps = channels.div_ceil(4);
+        let narrow = columns * channels * taps >= NARROW_FROM;
+        let weight_bytes = if narrow { size_of::<i8>() } else { size_of::<i16>() };
+        let mut panels = Vec::new();
+        let mut offset = 0;
+        for first in (0..columns).step_by(PANEL) {
+            let columns = PANEL.min(columns - first);
+            let vectors = columns.div_ceil(VECTOR);
+            panels.push(Panel { vectors, first, columns, offset });
+            let bytes = vectors * VECTOR * (8 + taps * steps * 4 * weight_bytes);
+            offset += bytes.next_multiple_of(LINE);
+        }
+        let mut packed = AlignedSlice::zeros(offset);
+        for panel in &panels {
+            let width = panel.vectors * VECTOR;
+            let (header, weights) =
+                packed[panel.offset..].split_at_mut(width * 2 * size_of::<i32>());
+            for c in 0..panel.columns {
+                let column = panel.first + c;
+                header[c * 4..][..4].copy_from_slice(&operand.folded_bias(column).to_ne_bytes());
+                header[(width + c) * 4..][..4].copy_from_slice(
+                    &effective_multiplier(operand.multiplier[column]).to_ne_bytes(),
+                );
+                for tap in 0..taps {
+                    for channel in 0..channels {
+                        let (step, byte) = position(channel, channels);
+                        // Sign-extended: an i8 is the lower byte of its i16.
+                        let weight = i16::from(operand.at(column, tap, channel)).to_le_bytes();
+                        let pair = (tap * steps + step) * 2 + byte / 2;
+                        let place = (pair * width + c) * 2 + byte % 2;
+                        weights[place * weight_bytes..][..weight_bytes]
+                            .copy_from_slice(&weight[..weight_bytes]);
+                    }
+                }
+            }
+        }
+        let kernels = if narrow {
+            &NARROW
+        } else if operand.products_fit() {
+            &FITTING
+        } else {
+            &CLAMPING
+        };
+        Self { requantize: requantize.clone(), panels, packed, taps, channels, kernels }
+    }
+
+    /// [`Packed::multiply`].
+    ///
+    /// # Safety
+    /// Needs AVX2, and what [`Packed::multiply`] asks for.
+    #[target_feature(enable = "avx2")]
+    unsafe fn widen_and_multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
+        let depth = widened(self.taps, self.channels);
+        #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
+        let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];
+        let buffer = &mut buffer[..rows.len * depth];
+        for (i, buffer) in buffer.chunks_exact_mut(depth).enumerate() {
+            let taps = buffer.chunks_exact_mut(self.channels.next_multiple_of(4));
+            for (tap, buffer) in taps.enumerate() {
+                let row = rows.taps[tap * rows.capacity + i];
+                // SAFETY: the row has `channels` values, by the caller's promise, and the buffer
+                // room for all steps of four.
+                unsafe { widen(row, self.channels, buffer.as_mut_ptr().cast()) };
+            }
+        }
+        // As many tiles of the largest kernel as there are, then one of what is left.
+        let (tiles, rest) = (rows.len / ROWS, rows.len % ROWS);
+        let first_of_rest = rows.len - rest;
+        for panel in &self.panels[panels] {
+            let kernels = &self.kernels[panel.vectors - 1];
+            let output = Output { start: output.at(0, panel.first), ..output };
+            let mut call = Tiles {
+                count: tiles,
+                rows: buffer.as_ptr().cast(),
+                depth,
+                panel: self.packed[panel.offset..].as_ptr(),
+                requantize: &self.requantize,
+                output,
+                columns: panel.columns,
+            };
+            // SAFETY: all values of the rows have been written; the panel was packed for rows of
+            // this depth; the caller's promise covers the outputs.
+            unsafe {
+                if tiles > 0 {
+                    kernels[ROWS - 1](&call);
+                }
+                if rest > 0 {
+                    call.count = 1;
+                    call.rows = buffer[first_of_rest * depth..].as_ptr().cast();
+                    call.output.start = output.at(first_of_rest, 0);
+                    kernels[rest - 1](&call);
+                }
+            }
+        }
+    }
+}
+
+impl Packed for Weights {
+    fn panels(&self) -> usize {
+        self.panels.len()
+    }
+
+    fn block_rows(&self) -> usize {
+        // What fits into the buffer, in tiles of the largest kernel where one fits.
+        let rows = (BUFFER / widened(self.taps, self.channels)).min(WIDENED_ROWS);
+        if rows > ROWS { rows / ROWS * ROWS } else { rows }
+    }
+
+    fn block_rows_of(&self, rows: usize) -> usize {
+        // No block of a few rows, for which all weights would pass by.
+        let most = self.block_rows();
+        let blocks = rows.div_ceil(most).max(1);
+        rows.div_ceil(blocks).next_multiple_of(ROWS).min(most)
+    }
+
+    unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
+        // SAFETY: the token given to `new` proves AVX2; the rest is the caller's promise.
+        unsafe { self.widen_and_multiply(rows, panels, output) }
+    }
+}
+
+/// Widens a row to whole steps of four values; see [`position`] for the last one.
+///
+/// # Safety
+/// Needs AVX2. `row` must have `channels` readable bytes, `output` room for the next multiple of
+/// four values.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
+    let mut k = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while k + 16 <= channels {
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(row.add(k).cast()));
+            _mm256_storeu_si256(output.add(k).cast(), wide);
+            k += 16;
+        }
+        while k < channels {
+            let step = if k + 4 <= channels {
+                row.add(k).cast::<i32>().read_unaligned()
+            } else {
+                last_step(row, channels)
+            };
+            _mm_storel_epi64(output.add(k).cast(), _mm_cvtepu8_epi16(_mm_cvtsi32_si128(step)));
+            k += 4;
+        }
+    }
+}
+
+/// The arguments of a micro-kernel.
+struct Tiles<'a> {
+    /// How many tiles, one below the other.
+    count: usize,
+    /// Rows of `depth` values, one after the other.
+    rows: *const i16,
+    /// A multiple of four.
+    depth: usize,
+    panel: *const u8,
+    requantize: &'a Requantize,
+    output: Output,
+    columns: usize,
+}
+
+type TilesFn = unsafe fn(&Tiles<'_>);
+
+/// Micro-kernels by vectors and rows, each less one.
+type Kernels = [[TilesFn; ROWS]; VECTORS];
+
+macro_rules! kernels {
+    ($weight:ty, $fitting:literal: $($rows:literal)*) => {
+        [
+            [$(u8i8_gemm_avx2::<$weight, $rows, 1, $fitting>),*],
+            [$(u8i8_gemm_avx2::<$weight, $rows, 2, $fitting>),*],
+        ]
+    };
+}
+
+/// For weights as i16, where no product of an accumulator and its multiplier overflows.
+static FITTING: Kernels = kernels!(i16, true: 1 2 3 4 5 6);
+/// For weights as i16.
+static CLAMPING: Kernels = kernels!(i16, false: 1 2 3 4 5 6);
+/// For weights as i8, whose columns are long: the clamp is a small part of the work.
+static NARROW: Kernels = kernels!(i8, false: 1 2 3 4 5 6);
+
+/// How a weight lies in a panel.
+trait Weight {
+    /// Loads 16 weights as i16.
+    ///
+    /// # Safety
+    /// Needs AVX2. There must be 16 weights at `from`, aligned to their length.
+    unsafe fn load(from: *const u8) -> __m256i;
+}
+
+impl Weight for i16 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(from: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_load_si256(from.cast()) }
+    }
+}
+
+impl Weight for i8 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(from: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi8_epi16(_mm_load_si128(from.cast())) }
+    }
+}
+
+/// `R` rows times `V` vectors of 8 columns, tile after tile. `FITTING` says that no product of an
+/// accumulator and its multiplier overflows.
+///
+/// # Safety
+/// Needs AVX2. `rows` must hold `R` rows for each tile; `panel` must have been packed for rows of
+/// this depth with `V` vectors and weights of type `W`; `output` must be writable at the first `columns ≤ 8 * V` bytes of
+/// each row.
+#[target_feature(enable = "avx2")]
+unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTING: bool>(
+    tiles: &Tiles<'_>,
+) {
+    let header = tiles.panel;
+    let stride = tiles.depth * size_of::<i16>();
+    let epilogue = Epilogue::new(tiles.requantize);
+    let last = V - 1;
+    let whole = tiles.columns == V * VECTOR;
+    // Of the weights for a pair of channels, of one vector and of a panel.
+    let (vector, panel) = (VECTOR * 2 * size_of::<W>(), tiles.depth * V * VECTOR * size_of::<W>());
+    // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
+    // of multipliers; for each pair of channels, `V` vectors of weights follow. Rows are read within
+    // their `depth` values. Outputs are as the caller promised.
+    unsafe {
+        let multiplier = header.add(V * 32);
+        let m =
+            [_mm256_load_ps(multiplier.cast()), _mm256_load_ps(multiplier.add(last * 32).cast())];
+        let mut rows = tiles.rows.cast::<u8>();
+        let mut output = tiles.output;
+        for _ in 0..tiles.count {
+            let zero = _mm256_setzero_si256();
+            let mut bias = [zero; V];
+            for (v, bias) in bias.iter_mut().enumerate() {
+                *bias = _mm256_load_si256(header.add(v * 32).cast());
+            }
+            let mut acc = [bias; R];
+            let mut weights = header.add(V * 64);
+            let mut k = 0;
+            while k < stride {
+                let mut w = [zero; V];
+                for (v, w) in w.iter_mut().enumerate() {
+                    *w = W::load(weights.add(v * vector));
+                }
+                for_rows!(I in 0 1 2 3 4 5 => {
+                    let x = rows.add(I * stride + k).cast::<i32>().read_unaligned();
+                    let x = _mm256_set1_epi32(x);
+                    acc[I][0] = _mm256_add_epi32(acc[I][0], _mm256_madd_epi16(x, w[0]));
+                    if V > 1 {
+                        let product = _mm256_madd_epi16(x, w[last]);
+                        acc[I][last] = _mm256_add_epi32(acc[I][last], product);
+                    }
+                });
+                // The next panel's, from behind the second-level cache: while these are multiplied
+                // there is time. Behind the last panel it may be any address.
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(panel).cast());
+                weights = weights.add(V * vector);
+                k += 4;
+            }
+
+            // Where columns are missing, whole vectors go to the stack first: a copy of so many bytes
+            // is a call, and a call in here would spill all accumulators.
+            let mut staged = [MaybeUninit::<[u8; 16]>::uninit(); R];
+            let to = if whole {
+                output
+            } else {
+                Output { start: staged.as_mut_ptr().cast(), stride: 16, added: None }
+            };
+            // Four vectors of accumulators become 32 bytes: two rows of two vectors, four of one.
+            // Where rows run out, the last stands in for them.
+            macro_rules! requantize {
+                ($acc:expr) => {{
+                    let m = [m[0], m[last], m[0], m[last]];
+                    if FITTING { epilogue.apply_fitting($acc, m) } else { epilogue.apply($acc, m) }
+                }};
+            }
+            if V == 2 {
+                for_rows!(I in 0 2 4 => {
+                    let (a, b) = (acc[I], acc[if I + 1 < R { I + 1 } else { I }]);
+                    let bytes = requantize!([a[0], a[last], b[0], b[last]]);
+                    _mm_storeu_si128(to.at(I, 0).cast(), _mm256_castsi256_si128(bytes));
+                    if I + 1 < R {
+                        let bytes = _mm256_extracti128_si256::<1>(bytes);
+                        _mm_storeu_si128(to.at(I + 1, 0).cast(), bytes);
+                    }
+                });
+            } else {
+                for_rows!(I in 0 4 => {
+                    let (b, c, d) = (
+                        if I + 1 < R { I + 1 } else { I },
+                        if I + 2 < R { I + 2 } else { I },
+                        if I + 3 < R { I + 3 } else { I },
+                    );
+                    let bytes = requantize!([acc[I][0], acc[b][0], acc[c][0], acc[d][0]]);
+                    let (low, high) =
+                        (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+                    _mm_storel_epi64(to.at(I, 0).cast(), low);
+                    if I + 1 < R {
+                        _mm_storel_epi64(to.at(I + 1, 0).cast(), _mm_unpackhi_epi64(low, low));
+                    }
+                    if I + 2 < R {
+                        _mm_storel_epi64(to.at(I + 2, 0).cast(), high);
+                    }
+                    if I + 3 < R {
+                        let bytes = _mm_unpackhi_epi64(high, high);
+                        _mm_storel_epi64(to.at(I + 3, 0).cast(), bytes);
+                    }
+                });
+            }
+            if !whole {
+                for i in 0..R {
+                    output.at(i, 0).copy_from_nonoverlapping(to.at(i, 0), tiles.columns);
+                }
+            }
+            rows = rows.add(R * stride);
+            output.start = output.at(R, 0);
+        }
+    }
+}

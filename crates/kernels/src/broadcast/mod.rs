@@ -1,0 +1,214 @@
+//! How tensors of two shapes combine element by element, as NumPy broadcasts them.
+
+mod axis;
+mod pairwise;
+mod pieces;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub(crate) use pairwise::{Pairwise, combine};
+pub(crate) use pieces::Piece;
+
+use axis::Axis;
+
+/// The plan of an operator with two inputs that broadcast, made once from their shapes.
+///
+/// By [NumPy's rules](https://numpy.org/doc/stable/user/basics.broadcasting.html): shapes are
+/// aligned at their last axis, missing axes count as 1, and where the sizes of an axis differ one of
+/// them is 1 and its elements serve all positions. Shapes are in memory order, so `[N, C, H, W]`
+/// values that lie channels last are `[N, H, W, C]` here.
+///
+/// Neighbouring axes that broadcast alike are merged, so a plan knows equal shapes, a scalar side,
+/// one value for each channel (`[N, 1, 1, C]` with `[N, H, W, C]`) and one for each pixel
+/// (`[N, H, W, 1]`) as loops over one, two or three axes.
+///
+/// ```
+/// use posterize_kernels::Broadcast;
+///
+/// let plan = Broadcast::new(&[2, 1, 1, 32], &[2, 7, 7, 32])?;
+/// assert_eq!(plan.shape(), [2, 7, 7, 32]);
+/// assert_eq!(plan.input_len(), [2 * 32, 2 * 7 * 7 * 32]);
+/// # Ok::<(), posterize_kernels::BroadcastError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    shape: Vec<usize>,
+    len: usize,
+    input_len: [usize; 2],
+    /// The merged axes of the output, at least one, the outermost first.
+    axes: Vec<Axis>,
+}
+
+/// Why two shapes cannot be combined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BroadcastError {
+    /// Sizes of an axis differ and neither is 1.
+    #[error(
+        "shapes {a:?} and {b:?} do not broadcast: sizes {} and {} of axis −{from_last} differ and \
+         neither is 1",
+        a[a.len() - from_last], b[b.len() - from_last]
+    )]
+    Mismatch {
+        /// The first shape.
+        a: Vec<usize>,
+        /// The second shape.
+        b: Vec<usize>,
+        /// Which axis, counted from the last, which is 1.
+        from_last: usize,
+    },
+    /// The number of elements does not fit a `usize`.
+    #[error("shape {shape:?} has more elements than memory can hold")]
+    TooLarge {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+}
+
+impl Broadcast {
+    /// The plan for inputs of shapes `a` and `b`.
+    ///
+    /// # Errors
+    /// The shapes do not broadcast, or the result has more elements than fit a `usize`.
+    pub fn new(a: &[usize], b: &[usize]) -> Result<Self, BroadcastError> {
+        let rank = a.len().max(b.len());
+        let size = |shape: &[usize], from_last: usize| {
+            shape.len().checked_sub(from_last).map_or(1, |axis| shape[axis])
+        };
+        let input_len = [checked_len(a)?, checked_len(b)?];
+        let mut shape = Vec::with_capacity(rank);
+        let mut axes: Vec<Axis> = Vec::new();
+        for from_last in (1..=rank).rev() {
+            let sizes = [size(a, from_last), size(b, from_last)];
+            let size = match sizes {
+                [x, y] if x == y => x,
+                [1, size] | [size, 1] => size,
+                _ => {
+                    return Err(BroadcastError::Mismatch {
+                        a: a.to_vec(),
+                        b: b.to_vec(),
+                        from_last,
+                    });
+                }
+            };
+            shape.push(size);
+            if size == 1 {
+                continue;
+            }
+            let moves = sizes.map(|size| size != 1);
+            match axes.last_mut() {
+                // A product of some sizes of the output, which is checked below.
+                Some(last) if last.moves == moves => last.size = last.size.saturating_mul(size),
+                _ => axes.push(Axis { size, moves, step: [0; 2] }),
+            }
+        }
+        let len = checked_len(&shape)?;
+        if axes.is_empty() {
+            axes.push(Axis { size: 1, moves: [true; 2], step: [0; 2] });
+        }
+        if len > 0 {
+            let mut steps = [1; 2];
+            for axis in axes.iter_mut().rev() {
+                for (side, next) in steps.iter_mut().enumerate() {
+                    if axis.moves[side] {
+                        axis.step[side] = *next;
+                        *next *= axis.size;
+                    }
+                }
+            }
+        }
+        Ok(Self { shape, len, input_len, axes })
+    }
+
+    /// The shape of the output.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Elements of the output.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the output has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Elements of each input.
+    pub fn input_len(&self) -> [usize; 2] {
+        self.input_len
+    }
+
+    /// The merged axes, the outermost first; there is at least one.
+    pub(crate) fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    /// Checks the lengths of the inputs and of the output.
+    ///
+    /// # Panics
+    /// When one of them is not that of its shape.
+    pub(crate) fn check(&self, a: usize, b: usize, output: usize) {
+        assert_eq!(a, self.input_len[0], "elements of the first input");
+        assert_eq!(b, self.input_len[1], "elements of the second input");
+        assert_eq!(output, self.len, "elements of the output of shape {:?}", self.shape);
+    }
+}
+
+/// The product of the sizes. A shape with a 0 must not hide a product of others that overflows:
+/// strides are made of these.
+fn checked_len(shape: &[usize]) -> Result<usize, BroadcastError> {
+    let mut nonzero = shape.iter().filter(|&&size| size > 0);
+    nonzero
+        .try_fold(1_usize, |len, &size| len.checked_mul(size))
+        .filter(|&len| isize::try_from(len).is_ok())
+        .map(|len| if shape.contains(&0) { 0 } else { len })
+        .ok_or_else(|| BroadcastError::TooLarge { shape: shape.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_follow_numpy() {
+        for (a, b, shape) in [
+            (&[2, 3][..], &[2, 3][..], &[2, 3][..]),
+            (&[], &[], &[]),
+            (&[5], &[], &[5]),
+            (&[3, 1], &[4], &[3, 4]),
+            (&[8, 1, 6, 1], &[7, 1, 5], &[8, 7, 6, 5]),
+            (&[1, 0], &[4, 1], &[4, 0]),
+        ] {
+            assert_eq!(Broadcast::new(a, b).unwrap().shape(), shape);
+            assert_eq!(Broadcast::new(b, a).unwrap().shape(), shape);
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused_with_their_sizes() {
+        let error = Broadcast::new(&[2, 3, 5], &[4, 5]).unwrap_err().to_string();
+        assert!(error.contains("sizes 3 and 4 of axis −2"), "{error}");
+        let huge = [1 << 40, 1 << 40];
+        for (a, b) in
+            [(&huge[..], &[][..]), (&[1 << 40, 1], &[1 << 40]), (&[], &[0, 1 << 40, 1 << 40])]
+        {
+            let error = Broadcast::new(a, b).unwrap_err();
+            assert!(matches!(error, BroadcastError::TooLarge { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn axes_that_broadcast_alike_are_merged() {
+        let sizes = |a: &[usize], b: &[usize]| -> Vec<usize> {
+            Broadcast::new(a, b).unwrap().axes().iter().map(|axis| axis.size).collect()
+        };
+        assert_eq!(sizes(&[2, 7, 7, 32], &[2, 7, 7, 32]), [2 * 7 * 7 * 32]);
+        assert_eq!(sizes(&[2, 7, 7, 32], &[]), [2 * 7 * 7 * 32]);
+        assert_eq!(sizes(&[2, 7, 7, 32], &[32]), [2 * 7 * 7, 32]);
+        assert_eq!(sizes(&[2, 7, 7, 32], &[2, 1, 1, 32]), [2, 7 * 7, 32]);
+        assert_eq!(sizes(&[2, 7, 7, 32], &[2, 7, 7, 1]), [2 * 7 * 7, 32]);
+        assert_eq!(sizes(&[1, 1], &[1]), [1]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Sums, differences, products and quotients of two values that broadcast.
+
+use super::Clamp;
+use crate::Isa;
+use crate::broadcast::{Broadcast, Pairwise, combine};
+use crate::pool::Pool;
+
+/// An arithmetic operator of two elements.
+///
+/// One IEEE 754 operation, so results have the same bits on every instruction set, except for which
+/// NaN a NaN is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Binary {
+    /// `torch.add`: `a + b`.
+    Add,
+    /// `torch.sub`: `a − b`.
+    Sub,
+    /// `torch.mul`: `a · b`.
+    Mul,
+    /// `torch.div`: `a / b`; a division by zero gives an infinity or a NaN.
+    Div,
+}
+
+impl Binary {
+    /// The operator's value at `a` and `b`.
+    #[must_use]
+    pub fn apply(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+        }
+    }
+}
+
+/// Applies `operator` to the elements of `a` and `b` that stand for each element of `output`, and
+/// clamps the result.
+///
+/// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+///
+/// # Panics
+/// When a length is not that of its shape.
+///
+/// ```
+/// use posterize_kernels::f32::{Binary, Clamp, binary};
+/// use posterize_kernels::{Broadcast, Isa, Pool};
+///
+/// // Two pixels of three channels, and a factor for each channel.
+/// let plan = Broadcast::new(&[2, 3], &[3])?;
+/// let (pixels, factors) = ([1.0, 2.0, 3.0, -1.0, -2.0, -3.0], [1.0, 10.0, 100.0]);
+/// let mut output = [0.0; 6];
+/// let (isa, pool) = (Isa::detect(), Pool::new(1));
+/// binary(isa, &pool, &plan, Binary::Mul, &pixels, &factors, Clamp::RELU, &mut output);
+/// assert_eq!(output, [1.0, 20.0, 300.0, 0.0, 0.0, 0.0]);
+/// # Ok::<(), posterize_kernels::BroadcastError>(())
+/// ```
+pub fn binary(
+    isa: Isa,
+    pool: &Pool,
+    plan: &Broadcast,
+    operator: Binary,
+    a: &[f32],
+    b: &[f32],
+    clamp: Clamp,
+    output: &mut [f32],
+) {
+    match operator {
+        Binary::Add => combine(isa, pool, plan, Clamped { f: Add, clamp }, a, b, output),
+        Binary::Sub => combine(isa, pool, plan, Clamped { f: Sub, clamp }, a, b, output),
+        Binary::Mul => combine(isa, pool, plan, Clamped { f: Mul, clamp }, a, b, output),
+        Binary::Div => combine(isa, pool, plan, Clamped { f: Div, clamp }, a, b, output),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Clamped<F> {
+    f: F,
+    clamp: Clamp,
+}
+
+impl<F: Pairwise<f32>> Pairwise<f32> for Clamped<F> {
+    #[inline(always)]
+    fn apply(self, a: f32, b: f32) -> f32 {
+        // Comparisons that keep a NaN.
+        let y = self.f.apply(a, b);
+        let y = if y < self.clamp.min { self.clamp.min } else { y };
+        if y > self.clamp.max { self.clamp.max } else { y }
+    }
+}
+
+macro_rules! operators {
+    ($($name:ident),*) => {$(
+        #[derive(Clone, Copy)]
+        struct $name;
+
+        impl Pairwise<f32> for $name {
+            #[inline(always)]
+            fn apply(self, a: f32, b: f32) -> f32 {
+                Binary::$name.apply(a, b)
+            }
+        }
+    )*};
+}
+operators!(Add, Sub, Mul, Div);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broadcast::testing::shapes;
+    use crate::f32::testing::{clamps, numbers};
+    use crate::reference;
+
+    const ALL: [Binary; 4] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div];
+
+    /// Numbers, some of them special.
+    fn values(len: usize, seed: u64) -> Vec<f32> {
+        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, 1e-40];
+        let mut values = numbers(len, seed);
+        for (i, value) in values.iter_mut().enumerate().skip(seed as usize % 5).step_by(5) {
+            *value = special[i % special.len()];
+        }
+        values
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn every_isa_gives_the_bits_of_the_definition(
+            [a_shape, b_shape] in shapes(), clamp in clamps(), threads in 1_usize..4,
+            seed in 0_u64..99,
+        ) {
+            let plan = Broadcast::new(&a_shape, &b_shape).expect("they broadcast");
+            let a = values(plan.input_len()[0], seed);
+            let b = values(plan.input_len()[1], seed + 1);
+            let pool = Pool::new(threads);
+            for operator in ALL {
+                let expected = reference::broadcast(
+                    plan.shape(), (&a_shape, &a), (&b_shape, &b), |a, b| operator.apply(a, b),
+                );
+                for isa in Isa::supported() {
+                    let mut output = vec![0.125; plan.len()];
+                    binary(isa, &pool, &plan, operator, &a, &b, clamp, &mut output);
+                    for (i, (&e, &y)) in expected.iter().zip(&output).enumerate() {
+                        let e = if e.is_nan() { e } else { e.max(clamp.min).min(clamp.max) };
+                        prop_assert!(
+                            e == y || (e.is_nan() && y.is_nan()),
+                            "{operator:?} on {isa}, element {i}: {e} {y}"
+                        );
+                        prop_assert!(y == 0.0 || e.to_bits() == y.to_bits() || y.is_nan());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_shapes_give_the_bits_of_add_and_mul() {
+        let (a, b) = (values(1000, 1), values(1000, 2));
+        let plan = Broadcast::new(&[10, 100], &[10, 100]).unwrap();
+        let pool = Pool::new(2);
+        let bits = |values: &[f32]| -> Vec<u32> {
+            values.iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect()
+        };
+        for isa in Isa::supported() {
+            let (mut x, mut y) = (vec![1.5; 1000], vec![2.5; 1000]);
+            super::super::add(isa, &pool, &a, &b, Clamp::RELU6, &mut x);
+            binary(isa, &pool, &plan, Binary::Add, &a, &b, Clamp::RELU6, &mut y);
+            assert_eq!(bits(&x), bits(&y));
+            super::super::mul(isa, &pool, &a, &b, Clamp::NONE, &mut x);
+            binary(isa, &pool, &plan, Binary::Mul, &a, &b, Clamp::NONE, &mut y);
+            assert_eq!(bits(&x), bits(&y));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "elements of the second input")]
+    fn lengths_must_be_those_of_the_shapes() {
+        let plan = Broadcast::new(&[2, 3], &[3]).unwrap();
+        let (isa, pool) = (Isa::detect(), Pool::new(1));
+        binary(isa, &pool, &plan, Binary::Sub, &[0.0; 6], &[0.0; 2], Clamp::NONE, &mut [0.0; 6]);
+    }
+}

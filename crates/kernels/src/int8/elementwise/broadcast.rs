@@ -1,0 +1,166 @@
+//! Sums, differences and products of two activations whose shapes broadcast.
+
+use super::binary::{Add, Formula, Mul};
+use super::sub::Sub;
+use crate::broadcast::{Broadcast, Pairwise, combine};
+use crate::pool::Pool;
+
+impl Add {
+    /// Adds the elements of `a` and `b` that stand for each element of `output`: each pair as
+    /// [`Add::run`] does.
+    ///
+    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    ///
+    /// # Panics
+    /// When a length is not that of its shape.
+    pub fn run_broadcast(
+        &self,
+        pool: &Pool,
+        plan: &Broadcast,
+        a: &[u8],
+        b: &[u8],
+        output: &mut [u8],
+    ) {
+        combine(self.isa, pool, plan, Bytes(self.formula()), a, b, output);
+    }
+}
+
+impl Sub {
+    /// Subtracts the elements of `b` from those of `a` that stand for each element of `output`:
+    /// each pair as [`Sub::run`] does.
+    ///
+    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    ///
+    /// # Panics
+    /// When a length is not that of its shape.
+    pub fn run_broadcast(
+        &self,
+        pool: &Pool,
+        plan: &Broadcast,
+        a: &[u8],
+        b: &[u8],
+        output: &mut [u8],
+    ) {
+        combine(self.isa, pool, plan, Bytes(self.formula), a, b, output);
+    }
+}
+
+impl Mul {
+    /// Multiplies the elements of `a` and `b` that stand for each element of `output`: each pair
+    /// as [`Mul::run`] does.
+    ///
+    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    ///
+    /// # Panics
+    /// When a length is not that of its shape.
+    ///
+    /// ```
+    /// use posterize_kernels::int8::{Mul, QParams8};
+    /// use posterize_kernels::{Broadcast, Isa, Pool};
+    ///
+    /// // Squeeze and excitation: each channel of a picture by a factor of its own.
+    /// let pixels = QParams8 { scale: 0.5, zero_point: 10 };
+    /// let gate = QParams8 { scale: 1.0 / 256.0, zero_point: 0 };
+    /// let mul = Mul::new(Isa::detect(), pixels, gate, pixels, 0, 255);
+    /// let plan = Broadcast::new(&[1, 2, 1, 2], &[1, 1, 1, 2])?;
+    /// let mut output = [0; 4];
+    /// mul.run_broadcast(&Pool::new(1), &plan, &[20, 20, 6, 6], &[128, 64], &mut output);
+    /// assert_eq!(output, [15, 12, 8, 9]); // 2.5 rounds to the even 2
+    /// # Ok::<(), posterize_kernels::BroadcastError>(())
+    /// ```
+    pub fn run_broadcast(
+        &self,
+        pool: &Pool,
+        plan: &Broadcast,
+        a: &[u8],
+        b: &[u8],
+        output: &mut [u8],
+    ) {
+        combine(self.isa, pool, plan, Bytes(self.formula), a, b, output);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Bytes<F>(F);
+
+impl<F: Formula> Pairwise<u8> for Bytes<F> {
+    #[inline(always)]
+    fn apply(self, a: u8, b: u8) -> u8 {
+        self.0.apply(a, b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broadcast::testing::shapes;
+    use crate::int8::{QParams8, testing};
+    use crate::isa::Isa;
+    use crate::reference;
+
+    fn qparams() -> impl Strategy<Value = QParams8> {
+        let scale = prop_oneof![1e-4_f32..0.2, (-12_i32..3).prop_map(|e| 2f32.powi(e))];
+        let zero_point = prop_oneof![any::<u8>(), Just(0), Just(255)];
+        (scale, zero_point).prop_map(|(scale, zero_point)| QParams8 { scale, zero_point })
+    }
+
+    type Reference = fn([QParams8; 2], QParams8, [u8; 2], [u8; 2]) -> u8;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn every_isa_equals_the_reference(
+            [a_shape, b_shape] in shapes(), qa in qparams(), qb in qparams(), out in qparams(),
+            ends in [any::<u8>(), any::<u8>()], threads in 1_usize..4, seed: u64,
+        ) {
+            let [min, max] = [ends[0].min(ends[1]) / 4, ends[0].max(ends[1])];
+            let plan = Broadcast::new(&a_shape, &b_shape).expect("they broadcast");
+            let [a, b] = plan.input_len().map(|len| testing::bytes(len, seed ^ len as u64));
+            let expected = |f: Reference| {
+                let f = |a, b| f([qa, qb], out, [min, max], [a, b]);
+                reference::broadcast(plan.shape(), (&a_shape, &a), (&b_shape, &b), f)
+            };
+            let expected = [reference::add, reference::sub, reference::mul].map(expected);
+            let pool = Pool::new(threads);
+            for isa in Isa::supported() {
+                let mut results = [(); 3].map(|()| vec![1; plan.len()]);
+                let [sum, difference, product] = &mut results;
+                Add::new(isa, qa, qb, out, min, max).run_broadcast(&pool, &plan, &a, &b, sum);
+                Sub::new(isa, qa, qb, out, min, max)
+                    .run_broadcast(&pool, &plan, &a, &b, difference);
+                Mul::new(isa, qa, qb, out, min, max).run_broadcast(&pool, &plan, &a, &b, product);
+                prop_assert!(results == expected, "{}", isa);
+            }
+        }
+    }
+
+    #[test]
+    fn every_pair_of_bytes_subtracts_as_the_reference() {
+        let a: Vec<u8> = (0..=255).collect();
+        let plan = Broadcast::new(&[256, 1], &[256]).unwrap();
+        let pool = Pool::new(1);
+        for (scale, zero_point) in [(0.037, 77), (0.5, 0), (1e-3, 255)] {
+            let qa = QParams8 { scale, zero_point };
+            let qb = QParams8 { scale: 0.02, zero_point: 131 };
+            let out = QParams8 { scale: 0.05, zero_point: 99 };
+            let expected =
+                reference::broadcast(&[256, 256], (&[256, 1], &a), (&[256], &a), |a, b| {
+                    reference::sub([qa, qb], out, [0, 255], [a, b])
+                });
+            let each = |f: &dyn Fn(usize) -> u8| (0..65536).map(f).collect::<Vec<u8>>();
+            let (left, right) = (each(&|i| (i / 256) as u8), each(&|i| i as u8));
+            for isa in Isa::supported() {
+                let sub = Sub::new(isa, qa, qb, out, 0, 255);
+                let mut output = vec![1; 65536];
+                sub.run_broadcast(&pool, &plan, &a, &a, &mut output);
+                assert!(output == expected, "{isa}");
+                output.fill(1);
+                sub.run(&pool, &left, &right, &mut output);
+                assert!(output == expected, "{isa}");
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! How operators are trained.
+
+use std::fmt;
+
+use posterize_kernels::Conv2dGeometry;
+
+use super::Padding;
+use super::kernel::{Call, Shapes};
+
+/// How an operator takes part in training.
+#[derive(Debug)]
+pub(crate) enum Training {
+    /// It is the network's input.
+    Input,
+    /// Its output is its input, within the bounds of its activation where it has one.
+    Identity,
+    /// A batch norm over the last axis in memory.
+    BatchNorm {
+        /// Added to the variance.
+        eps: f32,
+        /// Weight of a new batch in the running estimates.
+        momentum: f32,
+    },
+    /// A convolution, or a linear layer as a convolution over one pixel.
+    Product(Product),
+    /// Zeros with this probability.
+    Dropout(f32),
+    /// A function without parameters: its kernel for inference goes forward, this back.
+    Function(Box<dyn Differentiable>),
+    /// It cannot be trained; the reason, as a sentence without a full stop.
+    ///
+    /// Every operator of today can be trained; an operator that is added may not.
+    #[allow(dead_code, reason = "what an operator may answer")]
+    Untrainable(&'static str),
+}
+
+/// A product of the input and a weight.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    /// The convolution, but for its padding.
+    pub(crate) unpadded: Conv2dGeometry,
+    pub(crate) padding: Padding,
+    /// Whether there is a bias.
+    pub(crate) bias: bool,
+}
+
+impl Product {
+    /// The convolution for an input of `[h, w]`.
+    pub(crate) fn geometry(&self, size: [usize; 2]) -> Conv2dGeometry {
+        let Conv2dGeometry { kernel, stride, dilation, .. } = self.unpadded;
+        let padding = self.padding.resolve(kernel, stride, dilation, size);
+        Conv2dGeometry { padding, ..self.unpadded }
+    }
+}
+
+/// An operator's answer to how it is trained.
+///
+/// There is no default: a new operator answers, or does not compile.
+pub(crate) trait Train {
+    /// How it takes part in training.
+    fn training(&self) -> Training;
+}
+
+/// A function without parameters that has a gradient.
+pub(crate) trait Differentiable: fmt::Debug + Send + Sync {
+    /// Whether [`Self::backward`] reads the inputs of the forward pass.
+    fn keeps_inputs(&self) -> bool;
+
+    /// Whether the gradient of each input is that of the output as it lies in memory, so that both
+    /// may share it.
+    fn passes_gradient(&self, shapes: &Shapes) -> bool;
+
+    /// Writes the gradient of the input at `position`, given that of the output. `input` gives the
+    /// values of each input, where the function [keeps](Self::keeps_inputs) them.
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        input: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use posterize_kernels::{Isa, Pool};
+
+    use super::*;
+    use crate::ops::kernel::{FloatContext, Packs};
+    use crate::ops::{AdaptiveAvgPool2d, Add, Cat, Flatten, Mean, Mul, Op, ZeroPad2d};
+
+    const BATCH: usize = 3;
+
+    /// Small integers, whose sums and products are exact.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7 + seed * 13) % 11) as f32 - 5.0).collect()
+    }
+
+    fn shapes(op: &Op, inputs: &[&[usize]]) -> Shapes {
+        let output = op.infer(inputs).unwrap();
+        Shapes { inputs: inputs.iter().map(|shape| shape.to_vec()).collect(), output }
+    }
+
+    fn len(shape: &[usize]) -> usize {
+        BATCH * shape.iter().product::<usize>()
+    }
+
+    fn back(op: &Op, shapes: &Shapes, position: usize, inputs: &[Vec<f32>]) -> Vec<f32> {
+        let Training::Function(function) = op.training() else { panic!("{op:?} is no function") };
+        let gradient = numbers(len(&shapes.output), 5);
+        let found = [1, 3].map(|threads| {
+            let pool = Pool::new(threads);
+            let call = Call { isa: Isa::detect(), pool: &pool, batch: BATCH };
+            let mut target = vec![f32::NAN; len(&shapes.inputs[position])];
+            let input = |index: usize| inputs[index].as_slice();
+            function.backward(call, shapes, position, &input, &gradient, &mut target);
+            if function.passes_gradient(shapes) {
+                assert_eq!(target, gradient, "{op:?}");
+            }
+            target
+        });
+        assert_eq!(found[0], found[1], "{op:?}");
+        let [found, _] = found;
+        found
+    }
+
+    fn dot(a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    }
+
+    /// Of a linear function `A`, going back multiplies by the transpose: `⟨g, A x⟩ = ⟨Aᵀ g, x⟩`.
+    #[test]
+    fn linear_functions_go_back_by_their_transpose() {
+        let picture: &[usize] = &[1, 4, 6, 5];
+        let cases: Vec<(Op, Vec<&[usize]>)> = vec![
+            (Add::new().into(), vec![picture, picture]),
+            (Cat::new(1).into(), vec![picture, &[1, 3, 6, 5], picture]),
+            (Cat::new(2).into(), vec![picture, &[1, 4, 2, 5]]),
+            (Cat::new(3).into(), vec![&[1, 4, 6, 1], picture]),
+            (Cat::new(2).into(), vec![&[1, 4, 6], &[1, 4, 2]]),
+            (Flatten.into(), vec![picture]),
+            (Flatten.into(), vec![&[1, 4, 6]]),
+            (Mean.into(), vec![picture]),
+            (AdaptiveAvgPool2d::new([2, 3]).into(), vec![picture]),
+            (ZeroPad2d::new([1, 2, 3, 0]).into(), vec![picture]),
+        ];
+        for (op, inputs) in cases {
+            let shapes = shapes(&op, &inputs);
+            let values: Vec<Vec<f32>> =
+                (0..inputs.len()).map(|i| numbers(len(inputs[i]), i)).collect();
+            let packs = Packs::default();
+            let cx = FloatContext { isa: Isa::detect(), parameter: &|_| None, packs: &packs };
+            let kernel = op.compute().float(&cx, &shapes).unwrap();
+            let mut output = vec![0.0; len(&shapes.output)];
+            let pool = Pool::new(2);
+            match kernel {
+                Some(kernel) => {
+                    let call = Call { isa: Isa::detect(), pool: &pool, batch: BATCH };
+                    let mut scratch = vec![0.0; kernel.scratch_len(2, BATCH)];
+                    kernel.run(call, &|i| &values[i], &mut output, &mut scratch);
+                }
+                None => output.copy_from_slice(&values[0]),
+            }
+            let forward = dot(&numbers(output.len(), 5), &output);
+            let transposed: f64 = (0..inputs.len())
+                .map(|position| dot(&back(&op, &shapes, position, &values), &values[position]))
+                .sum();
+            assert!((forward - transposed).abs() <= 1e-3, "{op:?}: {forward}, {transposed}");
+        }
+    }
+
+    /// Gradients of inputs that are broadcast, by the definition over indices of the shape.
+    #[test]
+    fn gradients_are_summed_over_the_axes_of_a_broadcast() {
+        let cases: [[&[usize]; 2]; 5] = [
+            [&[1, 4, 6, 5], &[1, 4, 1, 1]],
+            [&[1, 1, 6, 1], &[1, 4, 1, 5]],
+            [&[1, 1, 1, 1], &[1, 4, 6, 5]],
+            [&[1, 4, 1], &[1, 4, 3]],
+            [&[1, 1], &[1, 7]],
+        ];
+        for inputs in cases {
+            for op in [Op::from(Add::new()), Mul.into()] {
+                let shapes = shapes(&op, &inputs);
+                let values = [0, 1].map(|i| numbers(len(inputs[i]), i)).to_vec();
+                for position in [0, 1] {
+                    let found = back(&op, &shapes, position, &values);
+                    let expected = by_definition(&op, &shapes, position, &values);
+                    assert_eq!(found, expected, "{op:?} of {inputs:?}, input {position}");
+                }
+            }
+        }
+    }
+
+    fn by_definition(op: &Op, shapes: &Shapes, position: usize, values: &[Vec<f32>]) -> Vec<f32> {
+        let batched = |shape: &[usize]| [&[BATCH], &shape[1..]].concat();
+        let output = batched(&shapes.output);
+        let gradient = numbers(len(&shapes.output), 5);
+        let mut target = vec![0.0; values[position].len()];
+        for index in 0..gradient.len() {
+            // The indices of an element along each axis of the shape.
+            let mut rest = index;
+            let mut at = vec![0; output.len()];
+            for axis in (0..output.len()).rev() {
+                (at[axis], rest) = (rest % output[axis], rest / output[axis]);
+            }
+            let other = match op {
+                Op::Mul(_) => {
+                    let input = 1 - position;
+                    values[input][offset(&batched(&shapes.inputs[input]), &at)]
+                }
+                _ => 1.0,
+            };
+            let to = offset(&batched(&shapes.inputs[position]), &at);
+            target[to] += gradient[offset(&output, &at)] * other;
+        }
+        target
+    }
+
+    /// Where an element lies in memory, that of a broadcast axis at its start.
+    fn offset(shape: &[usize], at: &[usize]) -> usize {
+        let order: &[usize] = if shape.len() == 4 { &[0, 2, 3, 1] } else { &[0, 1, 2] };
+        order[..shape.len()]
+            .iter()
+            .fold(0, |offset, &axis| offset * shape[axis] + at[axis].min(shape[axis] - 1))
+    }
+}
