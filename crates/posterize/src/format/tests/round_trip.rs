@@ -10,6 +10,7 @@ use crate::graph::Builder;
 use crate::models::{self, Config};
 use crate::ops::{Add, DeQuantStub, QuantStub};
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer};
+use crate::runtime::compile;
 
 #[test]
 fn what_is_read_is_what_was_written_to_the_bit() {
@@ -90,6 +91,13 @@ fn several_inputs_and_outputs_keep_their_names_and_order() {
     let outputs: Vec<(&str, usize)> =
         graph.outputs().iter().map(|output| (output.name.as_str(), output.node.0)).collect();
     assert_eq!(outputs, [("scores", 7), ("features", 6)]);
+
+    let (left, right) = (noise(2, 5), noise(2, 5));
+    let run = |model: &QuantizedModel| {
+        let mut engine = compile(model, Options::new(1).unwrap()).unwrap();
+        engine.run_named(&[("right", (&right).into()), ("left", (&left).into())]).unwrap()
+    };
+    assert_eq!(run(&back.model), run(&saved.model));
 
     // Pictures are one input.
     let saved = saved.with_preprocessing(Preprocessing::imagenet());
