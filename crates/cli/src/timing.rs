@@ -87,10 +87,7 @@ fn warm_up(engine: &mut Engine, images: Input<'_>) -> Result<()> {
 
 /// Milliseconds per picture of one run.
 fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
-    let count = match images {
-        Input::Tensor(images) => images.shape()[0],
-        Input::Pixels { shape, .. } => shape[0],
-    };
+    let count = images.batch();
     let start = Instant::now();
     engine.run(images)?;
     Ok(start.elapsed().as_secs_f64() * 1e3 / count as f64)

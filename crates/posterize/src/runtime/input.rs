@@ -121,6 +121,14 @@ impl Given<'_> {
 }
 
 impl<'a> Input<'a> {
+    /// The size of the batch: the first axis of the shape; 0 where there is none.
+    pub fn batch(&self) -> usize {
+        match self {
+            Self::Tensor(view) => view.shape().first().copied().unwrap_or(0),
+            Self::Pixels { shape, .. } => shape[0],
+        }
+    }
+
     pub(super) fn given(self) -> Result<Given<'a>> {
         match self {
             Self::Tensor(view) => {
