@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use posterize::Tensor;
 use posterize::data::{Class, Preprocessing};
-use posterize::runtime::{Isa, Options, compile};
 use posterize::format::SavedModel;
 use posterize::quantization::{ObserverKind, ObserverSpec, QConfig, QConfigMapping};
+use posterize::runtime::{Isa, Options, compile};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use posterize::Architecture;
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
-use posterize::runtime::{Isa, Options};
-use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::{Isa, Options};
 use posterize::training::{Checkpoint, Freeze, Network, SgdOptions, TrainOptions, Trainer};
 
 /// By instruction set: the bits of the losses and of some tensors at the end of the run.
