@@ -6,12 +6,12 @@ use clap::{Args, ValueEnum};
 use posterize::{
     Architecture, FloatModel, StateDict,
     data::{Class, Preprocessing},
-    runtime::{Engine, Options, compile},
     format::SavedModel,
     graph::{Graph, ModuleTree},
-    ops::Activation,
     models::{self, Config},
+    ops::Activation,
     quantization::QuantizedModel,
+    runtime::{Engine, Options, compile},
 };
 
 use crate::{

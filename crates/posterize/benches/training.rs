@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use posterize::runtime::Options;
 use posterize::models::{self, Config};
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network};
 use posterize::{Result, Tensor};
 

@@ -11,10 +11,10 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::Instant;
 
-use posterize::runtime::Options;
-use posterize::ops::Activation;
 use posterize::models::{self, Config};
+use posterize::ops::Activation;
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions, TrainedMut};
 use posterize::{MemoryFormat, Tensor};
 

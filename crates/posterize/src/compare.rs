@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::runtime::{Options, compile};
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
+use crate::runtime::{Options, compile};
 use crate::tensor::Tensor;
 
 /// The difference between a layer's outputs in two networks, over all pictures.
@@ -106,8 +106,8 @@ pub fn compare(
 mod tests {
     use super::*;
     use crate::Architecture;
-    use crate::ops::{Activation, Conv2d};
     use crate::nn::Sequential;
+    use crate::ops::{Activation, Conv2d};
     use crate::quantization::{QConfig, QConfigMapping};
 
     #[test]

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
-use crate::runtime::{Engine, Input};
 use crate::metrics;
+use crate::runtime::{Engine, Input};
 use crate::tensor::Tensor;
 
 /// What an evaluation found so far, or in the end.

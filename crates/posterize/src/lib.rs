@@ -10,7 +10,6 @@ mod compare;
 pub mod data;
 pub mod error;
 mod evaluate;
-pub mod runtime;
 pub mod format;
 pub mod graph;
 pub mod metrics;
@@ -19,6 +18,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod quantization;
+pub mod runtime;
 pub mod tensor;
 pub mod training;
 

@@ -60,9 +60,7 @@ impl Architecture {
         state.check(self.graph.kind(), shapes)?;
         let parameters = expected
             .iter()
-            .filter_map(|found| {
-                Some((found.key, Arc::new(state.float(&found.name)?.clone())))
-            })
+            .filter_map(|found| Some((found.key, Arc::new(state.float(&found.name)?.clone()))))
             .collect();
         FloatModel::new(self.graph.clone(), parameters)
     }

@@ -4,9 +4,9 @@
 
 use std::path::PathBuf;
 
-use posterize::ops::Role;
-use posterize::ops::Activation;
 use posterize::models::{self, Config};
+use posterize::ops::Activation;
+use posterize::ops::Role;
 
 fn golden(path: &str) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/logits");

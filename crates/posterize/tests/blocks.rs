@@ -1,10 +1,10 @@
 //! What a plan runs as one step, against its layers one after the other.
 
-use posterize::runtime::{Options, compile};
 use posterize::graph::NodeId;
-use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Padding};
 use posterize::nn::{Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Padding};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
+use posterize::runtime::{Options, compile};
 use posterize::{Architecture, Tensor};
 
 fn convolution(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Conv2d {

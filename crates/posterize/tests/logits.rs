@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use posterize::ops::Activation;
 use posterize::model::{FloatModel, Parameters};
 use posterize::models::{self, Config};
+use posterize::ops::Activation;
 use posterize::{Architecture, StateDict, Tensor};
 use safetensors::SafeTensors;
 use serde::Deserialize;

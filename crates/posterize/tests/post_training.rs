@@ -1,11 +1,12 @@
 //! Post-training quantization of small networks, from float to int8 output.
 
-use posterize::runtime::{Options, compile};
-use posterize::ops::{Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding, ZeroPad2d};
-use posterize::nn::{
-    DeQuantStub, Flatten, Module, QuantStub, Sequential, Tracer, Value,
+use posterize::nn::{DeQuantStub, Flatten, Module, QuantStub, Sequential, Tracer, Value};
+use posterize::ops::{
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding,
+    ZeroPad2d,
 };
 use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::runtime::{Options, compile};
 use posterize::{Architecture, FloatModel, Tensor};
 
 /// Every operator that has an int8 form, with a residual and a concatenation.

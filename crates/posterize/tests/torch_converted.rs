@@ -5,10 +5,12 @@
 //! of biases and the ties of means (`docs/arithmetic.md`, "Where PyTorch differs").
 
 use posterize::checkpoint::StateTensor;
-use posterize::runtime::{Isa, Options, compile};
-use posterize::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
-use posterize::nn::{FloatFunctional, Module, Sequential, Tracer, Value};
+use posterize::nn::{Module, Sequential, Tracer, Value};
+use posterize::ops::{
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding,
+};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
+use posterize::runtime::{Isa, Options, compile};
 use posterize::{Architecture, StateDict, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
@@ -51,7 +53,7 @@ impl Module for Net {
         } else {
             cx.mean(x)
         };
-        cx.call("fc", &Linear { bias: self.bias, ..Linear::new(12, 5) }, x)
+        cx.call("fc", &Linear::new(12, 5).bias(self.bias), x)
     }
 }
 
@@ -155,7 +157,7 @@ fn scales_zero_points_and_weights_are_pytorchs() {
             let layers = goldens.names("weight.");
             assert_eq!(layers.len(), 5);
             for layer in layers {
-                let found = model.layer(&layer).unwrap();
+                let found = model.layer_named(&layer).unwrap();
                 let (shape, weight) = goldens.bytes(&format!("weight.{layer}"), Dtype::I8);
                 assert_eq!(found.shape, shape, "{name}: {layer}");
                 assert!(found.weight.iter().map(|&q| q as u8).eq(weight), "{name}: {layer}");

@@ -10,8 +10,8 @@ use std::{
 use clap::Args;
 use posterize::{
     data::Picture,
-    runtime::{Engine, Options},
     metrics,
+    runtime::{Engine, Options},
 };
 use serde::Serialize;
 

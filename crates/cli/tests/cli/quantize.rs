@@ -9,8 +9,8 @@ use std::{
 use posterize::{
     data::{Class, load_picture},
     format::SavedModel,
-    ops::Op,
     metrics,
+    ops::Op,
 };
 use serde_json::Value;
 
@@ -116,7 +116,10 @@ fn what_stays_in_float_is_said_with_its_reason() {
     // -v lists the ranges; the output of the float layer is quantized behind it.
     assert!(printed.lines().any(|line| line.starts_with("features.0.0 ")), "{printed}");
     let model = SavedModel::open(scene.path("int8.safetensors")).unwrap().model;
-    assert!(model.layer_named("features.0.0").is_none() && model.layer_named("features.1.conv.0.0").is_some());
+    assert!(
+        model.layer_named("features.0.0").is_none()
+            && model.layer_named("features.1.conv.0.0").is_some()
+    );
 
     let error = misused(scene.quantize("x.safetensors").args(["--skip", "faetures.*"]));
     assert!(error.contains("what the model does not have: faetures.*"), "{error}");

@@ -36,17 +36,17 @@ impl Builder {
 
     /// Adds an input. Inputs come before all other nodes.
     pub fn input(&mut self, name: impl Into<String>) -> NodeId {
-        self.push(Node { name: name.into(), op: Input.into(), inputs: Vec::new(), is_module: false })
+        self.push(Node {
+            name: name.into(),
+            op: Input.into(),
+            inputs: Vec::new(),
+            is_module: false,
+        })
     }
 
     /// Adds an operator call. Its name must be the only one of its kind in the graph; a dotted one
     /// places it in the tree that is printed.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        op: impl Into<Op>,
-        inputs: &[NodeId],
-    ) -> NodeId {
+    pub fn add(&mut self, name: impl Into<String>, op: impl Into<Op>, inputs: &[NodeId]) -> NodeId {
         let inputs = inputs.to_vec();
         self.push(Node { name: name.into(), op: op.into(), inputs, is_module: true })
     }

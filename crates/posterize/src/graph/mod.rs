@@ -70,11 +70,7 @@ impl Graph {
     /// # Errors
     /// The nodes are not in execution order, names repeat, an operator has the wrong number of
     /// inputs, a hyper-parameter is out of range, or an output is no node. A file may hold anything.
-    pub fn new(
-        nodes: Vec<Node>,
-        outputs: Vec<Output>,
-        modules: Vec<ModuleEntry>,
-    ) -> Result<Self> {
+    pub fn new(nodes: Vec<Node>, outputs: Vec<Output>, modules: Vec<ModuleEntry>) -> Result<Self> {
         let graph = Self { nodes, outputs, modules };
         graph.validate()?;
         Ok(graph)

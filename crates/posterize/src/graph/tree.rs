@@ -120,8 +120,8 @@ impl fmt::Display for ModuleTree {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
     use crate::nn::{Module, Sequential, Tracer, Value};
+    use crate::ops::{Activation, Add, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
     struct Net {
         features: Sequential,

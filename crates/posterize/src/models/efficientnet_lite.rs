@@ -5,10 +5,11 @@
 //! last stage keep their number of blocks at any depth. In training the published networks drop whole
 //! blocks at random (stochastic depth); that is not part of the graph.
 
-use super::{Config, make_divisible};
+use super::config::Config;
+use super::layers::make_divisible;
 use crate::error::{Error, Result};
-use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
+use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
 /// How a variant is scaled.
 #[derive(Clone, Copy)]

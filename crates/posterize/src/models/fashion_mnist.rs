@@ -3,7 +3,7 @@
 //!
 //! It is `torchvision.models.MobileNetV2` with other arguments, so its checkpoint loads there too.
 
-use super::Config;
+use super::config::Config;
 use crate::data::{Preprocessing, RandomCrop, Transform};
 
 /// How far pictures are shifted in training, in pixels.

@@ -1,9 +1,10 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), as torchvision has it.
 
-use super::{Config, conv_bn_relu, make_divisible};
+use super::config::Config;
+use super::layers::{conv_bn_relu, make_divisible};
 use crate::error::{Error, Result};
-use crate::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
+use crate::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
 /// Table 2 of the paper: expansion, channels, blocks, stride.
 const SETTING: [[usize; 4]; 7] = [

@@ -2,7 +2,9 @@
 //!
 //! What posterize itself publishes is `fashion_mobilenet_v2`; the others are their authors'.
 
-use super::{Config, efficientnet_lite, fashion_mnist};
+use super::architectures;
+use super::config::Config;
+use super::{efficientnet_lite, fashion_mnist};
 use crate::data::{Augmentation, Preprocessing, Transform};
 use crate::error::{Error, Result};
 use crate::model::Architecture;
@@ -38,22 +40,42 @@ fn lite(variant: usize) -> Preprocessing {
 }
 
 const MODELS: [Entry; 10] = [
-    imagenet("mobilenet_v2", super::mobilenet_v2, Preprocessing::imagenet),
-    imagenet("tf_mobilenet_v2", super::tf_mobilenet_v2, Preprocessing::imagenet),
+    imagenet("mobilenet_v2", architectures::mobilenet_v2, Preprocessing::imagenet),
+    imagenet("tf_mobilenet_v2", architectures::tf_mobilenet_v2, Preprocessing::imagenet),
     Entry {
         name: "fashion_mobilenet_v2",
-        build: super::mobilenet_v2,
+        build: architectures::mobilenet_v2,
         config: fashion_mnist::config,
         preprocessing: fashion_mnist::preprocessing,
         augmentation: fashion_mnist::augmentation,
     },
-    imagenet("efficientnet_lite0", |config| super::efficientnet_lite(0, config), || lite(0)),
-    imagenet("efficientnet_lite1", |config| super::efficientnet_lite(1, config), || lite(1)),
-    imagenet("efficientnet_lite2", |config| super::efficientnet_lite(2, config), || lite(2)),
-    imagenet("efficientnet_lite3", |config| super::efficientnet_lite(3, config), || lite(3)),
-    imagenet("efficientnet_lite4", |config| super::efficientnet_lite(4, config), || lite(4)),
-    imagenet("resnet18", super::resnet18, Preprocessing::imagenet),
-    imagenet("resnet50", super::resnet50, Preprocessing::imagenet),
+    imagenet(
+        "efficientnet_lite0",
+        |config| architectures::efficientnet_lite(0, config),
+        || lite(0),
+    ),
+    imagenet(
+        "efficientnet_lite1",
+        |config| architectures::efficientnet_lite(1, config),
+        || lite(1),
+    ),
+    imagenet(
+        "efficientnet_lite2",
+        |config| architectures::efficientnet_lite(2, config),
+        || lite(2),
+    ),
+    imagenet(
+        "efficientnet_lite3",
+        |config| architectures::efficientnet_lite(3, config),
+        || lite(3),
+    ),
+    imagenet(
+        "efficientnet_lite4",
+        |config| architectures::efficientnet_lite(4, config),
+        || lite(4),
+    ),
+    imagenet("resnet18", architectures::resnet18, Preprocessing::imagenet),
+    imagenet("resnet50", architectures::resnet50, Preprocessing::imagenet),
 ];
 
 /// The names that [`by_name`] knows.

@@ -1,10 +1,10 @@
 //! ResNet (He et al. 2015, <https://arxiv.org/abs/1512.03385>), as torchvision has it: the stride of
 //! a bottleneck is in its 3x3 convolution.
 
-use super::Config;
+use super::config::Config;
 use crate::error::{Error, Result};
-use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use crate::nn::{Module, Sequential, Tracer, Value};
+use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 
 const STEM: usize = 64;
 

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use posterize_kernels::f32::{self, Clamp};
 use posterize_kernels::int8;
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 pub use super::clamp::Activation;
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 

@@ -9,7 +9,9 @@ use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shap
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
+use super::{
+    Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python,
+};
 
 /// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,8 +113,7 @@ impl Compute for AdaptiveAvgPool2d {
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let (channels, zero_point) = (shapes.channels(), cx.output.zero_point);
-        let kernel =
-            int8::AdaptiveAvgPool2d::new(cx.isa, channels, self.output_size, zero_point);
+        let kernel = int8::AdaptiveAvgPool2d::new(cx.isa, channels, self.output_size, zero_point);
         made(Int8Average { kernel, size: shapes.size() })
     }
 }

@@ -6,9 +6,9 @@ use posterize_kernels::f32::{self, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::broadcast::sum_to_input;
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::{broadcast, fused_kind};
-use super::broadcast::sum_to_input;
 use super::training::{Differentiable, Train, Training};
 use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
 

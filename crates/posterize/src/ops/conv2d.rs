@@ -13,8 +13,8 @@ use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
 use super::training::{Product, Train, Training};
 use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter,
-    QuantizedOutput, Role, Saved, python,
+    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter, QuantizedOutput,
+    Role, Saved, python,
 };
 
 /// `torch.nn.Conv2d`: a convolution over `[N, C, H, W]`. Weight

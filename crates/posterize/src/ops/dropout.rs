@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python};
+use super::{
+    Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python,
+};
 
 /// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -61,7 +61,11 @@ impl Leaf {
     /// The same function in int8.
     pub(super) fn quantized_functional(kind: &str, output: &QuantizedOutput) -> Self {
         if output.is_module {
-            return Self { detail: output.python(), kind: "QFunctional".into(), ..Self::functional() };
+            return Self {
+                detail: output.python(),
+                kind: "QFunctional".into(),
+                ..Self::functional()
+            };
         }
         Self::new(format!("Quantized{kind}"), output.python())
     }

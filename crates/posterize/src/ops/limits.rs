@@ -18,8 +18,6 @@ pub(super) fn check_weight(shape: &[usize]) -> Result<(), String> {
     let values = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
     match values {
         Some(values) if values <= MAX_WEIGHT => Ok(()),
-        _ => {
-            Err(format!("a weight of {shape:?} has more than the limit of {MAX_WEIGHT} values"))
-        }
+        _ => Err(format!("a weight of {shape:?} has more than the limit of {MAX_WEIGHT} values")),
     }
 }

@@ -13,8 +13,8 @@ use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
 use super::training::{Product, Train, Training};
 use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
-    Role, Saved, python,
+    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
+    Saved, python,
 };
 
 /// `torch.nn.Linear`: `x · weightᵀ + bias` over `[N, in_features]`. Weight

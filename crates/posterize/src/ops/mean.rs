@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
 use super::training::{Train, Training};
-use super::{Activation, AdaptiveAvgPool2d, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{
+    Activation, AdaptiveAvgPool2d, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
+    Saved,
+};
 
 /// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -51,7 +51,7 @@ macro_rules! operators {
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub enum Op {
-            $(#[doc = concat!("See [`struct@", stringify!($name), "`].")] $name($name),)+
+            $(#[doc = concat!("See [`type@", stringify!($name), "`].")] $name($name),)+
         }
 
         $(

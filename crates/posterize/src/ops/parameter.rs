@@ -62,11 +62,7 @@ impl Parameter {
     }
 
     /// A weight and, where there is one, a bias of `outputs` zeros.
-    pub(super) fn weight_and_bias(
-        weight: Vec<usize>,
-        init: Initializer,
-        bias: bool,
-    ) -> Vec<Self> {
+    pub(super) fn weight_and_bias(weight: Vec<usize>, init: Initializer, bias: bool) -> Vec<Self> {
         let outputs = weight[0];
         let mut all = vec![Self::new(Role::Weight, weight, init)];
         if bias {

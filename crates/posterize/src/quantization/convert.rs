@@ -48,7 +48,8 @@ impl ObservedModel {
             pass.carry_over(id, node)?;
         }
         for (index, output) in graph.outputs().iter().enumerate() {
-            let name = if index == 0 { "dequant".into() } else { format!("{}.dequant", output.name) };
+            let name =
+                if index == 0 { "dequant".into() } else { format!("{}.dequant", output.name) };
             let float = pass.in_float(output.node, name);
             pass.rewriter.replace(output.node, float);
         }

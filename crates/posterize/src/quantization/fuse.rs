@@ -237,9 +237,9 @@ pub(crate) fn folded_bias(bias: f32, mean: f32, factor: f32, beta: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
     use crate::model::{Architecture, FloatModel};
     use crate::nn::{Module, Sequential, Tracer, Value};
+    use crate::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 
     struct Residual(Sequential);
 

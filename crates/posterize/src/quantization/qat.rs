@@ -183,10 +183,7 @@ impl QatModel {
 
     /// Whether any rounding is on.
     pub(crate) fn fake_quant_enabled(&self) -> bool {
-        self.activations
-            .values()
-            .chain(self.weights.values())
-            .any(FakeQuantize::fake_quant_enabled)
+        self.activations.values().chain(self.weights.values()).any(FakeQuantize::fake_quant_enabled)
     }
 
     fn each(&mut self, switch: &mut dyn FnMut(&mut FakeQuantize)) {

@@ -204,13 +204,6 @@ impl Kernel<u8> for Conv2dAdd {
         scratch: &mut [u8],
     ) {
         let added = (&self.add, input(1));
-        self.conv.run_and_add(
-            call.pool,
-            (call.batch, self.size),
-            input(0),
-            added,
-            output,
-            scratch,
-        );
+        self.conv.run_and_add(call.pool, (call.batch, self.size), input(0), added, output, scratch);
     }
 }

@@ -72,9 +72,10 @@ pub(super) fn of(
     };
     let seconds = times.next().unwrap_or_default();
     let input = preparation.map(|kernel| layer(&[NodeId(0)], kernel, "float32", seconds));
-    let steps = plan.steps.iter().zip(times).map(|(step, time)| {
-        layer(&step.nodes, step.kernel.name(), step.kernel.precision(), time)
-    });
+    let steps =
+        plan.steps.iter().zip(times).map(|(step, time)| {
+            layer(&step.nodes, step.kernel.name(), step.kernel.precision(), time)
+        });
     let [float_scratch, int8_scratch] = plan.scratch_len(threads, batch);
     let activation_bytes =
         4 * (plan.float_len * batch + float_scratch) + plan.int8_len * batch + int8_scratch;

@@ -166,11 +166,7 @@ struct Run<'a, 'm> {
 }
 
 /// The values of an input in f32; empty where it is pixels that nothing reads in f32.
-fn float_input<'a>(
-    given: &[Given<'a>],
-    converted: &'a [Aligned<f32>],
-    index: usize,
-) -> &'a [f32] {
+fn float_input<'a>(given: &[Given<'a>], converted: &'a [Aligned<f32>], index: usize) -> &'a [f32] {
     match given[index].values {
         Values::InPlace(values) => values,
         Values::Contiguous(_) | Values::Pixels(_) => {

@@ -1,11 +1,11 @@
 //! Small networks and pictures for the tests of engines.
 
 use posterize::data::{PixelBatch, Preprocessing};
-use posterize::runtime::Options;
-use posterize::ops::{Activation, AdaptiveAvgPool2d, Conv2d, Linear, MaxPool2d, ZeroPad2d};
 use posterize::models::{self, Config};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
+use posterize::ops::{Activation, AdaptiveAvgPool2d, Conv2d, Linear, MaxPool2d, ZeroPad2d};
 use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
+use posterize::runtime::Options;
 use posterize::{Architecture, FloatModel, Tensor};
 
 /// Height and width of the pictures.

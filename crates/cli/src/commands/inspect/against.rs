@@ -8,8 +8,8 @@ use std::{
 use posterize::{
     FloatModel, LayerError,
     data::{ImageFolder, Loader},
-    runtime::Options,
     format::SavedModel,
+    runtime::Options,
 };
 use serde::Serialize;
 

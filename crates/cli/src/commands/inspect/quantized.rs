@@ -3,11 +3,7 @@
 use std::fmt;
 
 use posterize::{
-    data::Preprocessing,
-    format::SavedModel,
-    graph::NodeId,
-    ops::Op,
-    quantization::QConfigMapping,
+    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::QConfigMapping,
 };
 use serde::Serialize;
 
@@ -83,7 +79,9 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
     Layer {
         name: node.name.clone(),
         r#type: match qparams {
-            Some(_) if !matches!(node.op, Op::QuantStub(_)) => format!("Quantized{}", node.op.kind()),
+            Some(_) if !matches!(node.op, Op::QuantStub(_)) => {
+                format!("Quantized{}", node.op.kind())
+            }
             _ => node.op.kind(),
         },
         scale: qparams.map(|qparams| qparams.scale),

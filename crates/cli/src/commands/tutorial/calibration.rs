@@ -7,9 +7,9 @@ use std::{
 
 use posterize::{
     data::{ImageFolder, Loader, Preprocessing, RandomSampler, Sampler},
-    runtime::Options,
     models,
     quantization::ObservedModel,
+    runtime::Options,
 };
 use serde::Serialize;
 

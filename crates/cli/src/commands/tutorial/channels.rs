@@ -36,8 +36,8 @@ mod tests {
     use posterize::{
         Architecture, Tensor,
         checkpoint::StateTensor,
-        ops::Conv2d,
         nn::Sequential,
+        ops::Conv2d,
         quantization::{QConfig, QConfigMapping},
     };
 

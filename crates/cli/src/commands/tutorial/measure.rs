@@ -3,9 +3,9 @@
 use posterize::{
     FloatModel, Tensor,
     data::{Loader, Preprocessing},
-    runtime::{Engine, Model, Options, compile},
     format::SavedModel,
     quantization::QuantizedModel,
+    runtime::{Engine, Model, Options, compile},
 };
 
 use crate::{error::Result, pictures, timing, ui::Ui};

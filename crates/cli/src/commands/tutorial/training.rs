@@ -5,10 +5,10 @@ use indicatif::ProgressBar;
 use posterize::{
     FloatModel,
     data::{ImageFolder, Loader, Preprocessing, Skipped},
-    runtime::Options,
     graph::ModuleTree,
     models,
     quantization::{QConfig, QConfigMapping, QuantizedModel},
+    runtime::Options,
     training::{
         Distillation, EpochRecord, Freeze, Network, Schedule, StepRecord, TrainOptions,
         TrainedModel, Trainer, Watch,

@@ -124,6 +124,10 @@ fn hostile_graphs_are_refused() {
             "EOF while parsing",
         ),
         (deep, "input: the operator Input: invalid type: sequence"),
+        (
+            text(format!("{{\"nodes\":{{\"x\":{}", "[".repeat(1 << 20))),
+            "tensor `graph.json.zlib`: invalid type: map, expected a sequence",
+        ),
         (text(" ".repeat(9 << 20)), "unfolds to more than 8388608 bytes"),
         (text("{\"nodes\":".into()), "EOF while parsing"),
         (text(String::new()), "EOF while parsing"),

@@ -1,0 +1,40 @@
+//! Layers that several architectures share.
+
+use crate::nn::Sequential;
+use crate::ops::{Activation, BatchNorm, Conv2d};
+
+/// The multiple of `divisor` nearest to `value`, at least `divisor`, and one more where that would
+/// take away over 10 %: torchvision's `_make_divisible`.
+pub(super) fn make_divisible(value: f64, divisor: usize) -> usize {
+    let rounded = ((value + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
+    if (rounded as f64) < 0.9 * value { rounded + divisor } else { rounded }
+}
+
+/// Convolution without bias, batch norm, activation: `0`, `1` and `2` of a `ConvBNReLU`.
+pub(super) fn conv_bn_relu(conv: Conv2d, activation: Activation) -> Sequential {
+    let norm = BatchNorm::two_d(conv.out_channels);
+    Sequential::of_kind("ConvBNReLU").then(conv.bias(false)).then(norm).then(activation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_round_to_the_nearest_multiple_but_lose_at_most_a_tenth() {
+        // Values of torchvision's _make_divisible.
+        let cases = [
+            (32.0 * 0.35, 8, 16), // 11.2 is nearer to 8, which is 29 % less
+            (24.0 * 0.35, 8, 8),
+            (16.0 * 1.4, 16, 32), // 22.4 is nearer to 16, which is 29 % less
+            (1280.0, 8, 1280),
+            (96.0 * 0.75, 8, 72),
+            (4.0, 8, 8),
+            (20.0, 8, 24),
+            (3.0, 1, 3),
+        ];
+        for (value, divisor, expected) in cases {
+            assert_eq!(make_divisible(value, divisor), expected, "{value} by {divisor}");
+        }
+    }
+}
