@@ -94,6 +94,7 @@ impl Packs {
 pub(crate) type Made<T> = Result<Option<Box<dyn Kernel<T>>>, String>;
 
 /// The kernel of an operator, ready to be given.
+#[allow(clippy::unnecessary_wraps, reason = "what operators return")]
 pub(crate) fn made<T>(kernel: impl Kernel<T>) -> Made<T> {
     Ok(Some(Box::new(kernel)))
 }

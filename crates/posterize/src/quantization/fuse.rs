@@ -11,6 +11,9 @@ use crate::model::{FloatModel, Parameters};
 use crate::ops::{BatchNorm, Op, Role};
 use crate::tensor::Tensor;
 
+/// The parameters of a layer that others were folded into.
+type Folded = Vec<(Role, Arc<Tensor>)>;
+
 /// How the nodes of a graph join into those of its fused graph.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
@@ -125,7 +128,7 @@ impl FloatModel {
     }
 
     /// The operator that computes a chain, and its parameters.
-    fn fuse_chain(&self, chain: &[NodeId]) -> Result<(Op, Vec<(Role, Arc<Tensor>)>)> {
+    fn fuse_chain(&self, chain: &[NodeId]) -> Result<(Op, Folded)> {
         let first = self.graph().node(chain[0]);
         let mut op = first.op.clone();
         let mut folded = Vec::new();
@@ -155,12 +158,7 @@ impl FloatModel {
     /// Folds a batch norm into the weight and bias before it:
     /// `w' = w · gamma / sqrt(var + eps)`, `b' = (b - mean) · gamma / sqrt(var + eps) + beta`
     /// (`torch.nn.utils.fusion.fuse_conv_bn_weights`).
-    fn fold(
-        &self,
-        before: &[(Role, Arc<Tensor>)],
-        id: NodeId,
-        norm: &BatchNorm,
-    ) -> Result<Vec<(Role, Arc<Tensor>)>> {
+    fn fold(&self, before: &[(Role, Arc<Tensor>)], id: NodeId, norm: &BatchNorm) -> Result<Folded> {
         let of_norm = |role| self.shared_parameter(id, role).map(|tensor| tensor.data());
         let (gamma, beta) = (of_norm(Role::Weight)?, of_norm(Role::Bias)?);
         let (mean, var) = (of_norm(Role::RunningMean)?, of_norm(Role::RunningVar)?);

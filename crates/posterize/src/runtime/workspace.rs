@@ -208,16 +208,15 @@ impl Run<'_, '_> {
                     Some(Slot::Input(index)) => Some(given[*index].values),
                     _ => None,
                 };
-                match (&quantize.pixels, source) {
-                    (Some(table), Some(Values::Pixels(pixels))) => table.run(pool, pixels, output),
-                    _ => {
-                        let x = match place {
-                            Some(Slot::Float(range)) => &float.values[of_batch(range, batch)],
-                            Some(Slot::Input(index)) => float_input(given, inputs, *index),
-                            _ => &[],
-                        };
-                        int8::quantize(isa, pool, quantize.to, 0, u8::MAX, x, output);
-                    }
+                if let (Some(table), Some(Values::Pixels(pixels))) = (&quantize.pixels, source) {
+                    table.run(pool, pixels, output);
+                } else {
+                    let x = match place {
+                        Some(Slot::Float(range)) => &float.values[of_batch(range, batch)],
+                        Some(Slot::Input(index)) => float_input(given, inputs, *index),
+                        _ => &[],
+                    };
+                    int8::quantize(isa, pool, quantize.to, 0, u8::MAX, x, output);
                 }
             }
             (StepKernel::Dequantize(qparams), Slot::Float(output)) => {

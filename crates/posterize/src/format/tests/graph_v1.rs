@@ -12,6 +12,7 @@ use crate::ops::{
 };
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer};
 
+#[allow(clippy::needless_pass_by_value, reason = "JSON is written where it is passed")]
 fn node(name: &str, op: Value, inputs: &[usize]) -> Value {
     let mut node = json!({"name": name, "inputs": inputs, "is_module": true});
     node["op"] = op;
