@@ -66,6 +66,6 @@ fn a_warm_engine_allocates_nothing() {
     let _profiler = dhat::Profiler::builder().testing().build();
     for (name, model) in [("mobilenet", mobilenet()), ("others", others())] {
         check(name, &model);
-        check(&format!("{name} int8"), &quantized(&model));
+        check(&format!("{name} int8"), quantized(&model));
     }
 }

@@ -155,7 +155,7 @@ fn additions_are_part_of_a_convolution_with_the_layers_bits() {
 
 #[test]
 fn a_profile_names_blocks() {
-    let mut engine = compile(&int8(), Options::new(1).unwrap()).unwrap();
+    let mut engine = compile(int8(), Options::new(1).unwrap()).unwrap();
     let profile = engine.profile(&pictures(1, [32, 32], 2), 2).unwrap();
     let blocks: Vec<&str> = profile
         .layers

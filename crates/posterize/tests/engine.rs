@@ -21,7 +21,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 fn for_each_network(options: Options, check: &dyn Fn(&str, Engine)) {
     for (name, model) in [("mobilenet", mobilenet()), ("others", others())] {
         check(name, compile(&model, options).unwrap());
-        check(&format!("{name} int8"), compile(&quantized(&model), options).unwrap());
+        check(&format!("{name} int8"), compile(quantized(&model), options).unwrap());
     }
 }
 

@@ -207,7 +207,7 @@ fn the_trees_show_observers_and_then_scales() {
 
 #[test]
 fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
-    let mut engine = compile(&model(), Options::new(1).unwrap()).unwrap();
+    let mut engine = compile(model(), Options::new(1).unwrap()).unwrap();
     let empty = Tensor::zeros([0, 3, 32, 32]);
     for _ in 0..2 {
         let error = engine.run(&empty).unwrap_err().to_string();
