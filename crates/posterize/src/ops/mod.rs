@@ -26,6 +26,7 @@ mod parameter;
 mod python;
 pub(crate) mod shapes;
 pub(crate) mod training;
+mod unary;
 
 use std::ops::RangeInclusive;
 
@@ -148,12 +149,15 @@ operators! {
     dequant_stub::DeQuantStub,
     dropout::Dropout,
     flatten::Flatten,
+    hardswish::Hardswish,
     input::Input,
     linear::Linear,
     max_pool2d::MaxPool2d,
     mean::Mean,
     mul::Mul,
     quant_stub::QuantStub,
+    sigmoid::Sigmoid,
+    silu::SiLU,
     zero_pad2d::ZeroPad2d,
 }
 
