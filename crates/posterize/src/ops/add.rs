@@ -2,11 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32::{self, Clamp};
+use posterize_kernels::f32::{self, Binary, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::sum_to_input;
+use super::broadcast_kernel::broadcast_kernel;
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::{broadcast, fused_kind};
 use super::training::{Differentiable, Train, Training};
@@ -98,13 +99,25 @@ impl Saved for Add {
 }
 
 impl Compute for Add {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        made(FloatAdd(Activation::clamp(self.activation)))
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        let clamp = Activation::clamp(self.activation);
+        if shapes.inputs[0] == shapes.inputs[1] {
+            return made(FloatAdd(clamp));
+        }
+        broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
+            f32::binary(call.isa, call.pool, plan, Binary::Add, a, b, clamp, output);
+        })
     }
 
-    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let ([a, b], [min, max]) = (cx.pair()?, cx.range);
-        made(Int8Add { kernel: int8::Add::new(cx.isa, a, b, cx.output, min, max) })
+        let kernel = int8::Add::new(cx.isa, a, b, cx.output, min, max);
+        if shapes.inputs[0] == shapes.inputs[1] {
+            return made(Int8Add { kernel });
+        }
+        broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
+            kernel.run_broadcast(call.pool, plan, a, b, output);
+        })
     }
 }
 

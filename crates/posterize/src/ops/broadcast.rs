@@ -77,6 +77,6 @@ impl Strides {
 }
 
 /// A shape in memory order.
-fn in_memory(shape: &[usize]) -> Vec<usize> {
+pub(super) fn in_memory(shape: &[usize]) -> Vec<usize> {
     memory_order(shape.len()).into_iter().map(|axis| shape[axis]).collect()
 }

@@ -15,6 +15,7 @@
 //! ```
 
 mod broadcast;
+mod broadcast_kernel;
 mod clamp;
 mod int8_rule;
 pub(crate) mod kernel;
