@@ -1,11 +1,12 @@
 //! Post-training quantization of small networks, from float to int8 output.
 
+use posterize::graph::NodeId;
 use posterize::nn::{DeQuantStub, Flatten, Module, QuantStub, Sequential, Tracer, Value};
 use posterize::ops::{
-    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding,
+    Activation, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Op, Padding, Role,
     ZeroPad2d,
 };
-use posterize::quantization::{QConfig, QConfigMapping};
+use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
 use posterize::runtime::{Options, compile};
 use posterize::{Architecture, FloatModel, Tensor};
 
@@ -213,5 +214,28 @@ fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
         let error = engine.run(&empty).unwrap_err().to_string();
         assert_eq!(error, "input: [0, 3, 32, 32] has an empty axis");
         assert_eq!(engine.run(&pictures(1, 0)).unwrap().shape(), [1, 10]);
+    }
+}
+
+#[test]
+fn float_parameters_of_no_float_layer_are_refused() {
+    let model = Architecture::trace(&Conv2d::new(3, 4, 3)).unwrap().init(0);
+    let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+    observed.forward(&Tensor::zeros([1, 3, 8, 8])).unwrap();
+    let int8 = observed.convert().unwrap();
+    let graph = int8.graph();
+    let qparams = || graph.iter().map(|(id, _)| int8.qparams(id)).collect();
+    let conv = graph.iter().find(|(_, node)| matches!(node.op, Op::Conv2d(_))).unwrap().0;
+    let value = std::sync::Arc::new(Tensor::zeros([4]));
+    // No node, a node without parameters, and one whose weights are int8.
+    for id in [NodeId(99), NodeId(0), conv] {
+        let parameters = [((id, Role::Bias), value.clone())].into();
+        let (layers, mapping) = (int8.layers().clone(), int8.mapping().clone());
+        let refused = QuantizedModel::new(graph.clone(), qparams(), layers, parameters, mapping);
+        let error = refused.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("node {}: it has a bias and is no float layer that takes one", id.0)
+        );
     }
 }

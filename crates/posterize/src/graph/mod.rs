@@ -233,6 +233,9 @@ impl Graph {
     }
 
     /// The name of a parameter in a state dict: `features.0.0.weight`.
+    ///
+    /// # Panics
+    /// The key is of another graph.
     pub fn parameter_name(&self, (id, role): ParameterKey) -> String {
         format!("{}.{role}", self.node(id).name)
     }

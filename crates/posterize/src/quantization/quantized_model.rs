@@ -99,6 +99,14 @@ impl QuantizedModel {
                 return Err(Error::layer(name, "it has int8 weights and is no int8 layer"));
             }
         }
+        for &(id, role) in self.parameters.keys() {
+            let node = self.graph.nodes().get(id.0).filter(|_| self.qparams(id).is_none());
+            let has = |node: &Node| node.op.parameters().iter().any(|found| found.role == role);
+            if !node.is_some_and(has) {
+                let problem = format!("it has a {role} and is no float layer that takes one");
+                return Err(Error::layer(format!("node {}", id.0), problem));
+            }
+        }
         for output in self.graph.outputs() {
             if self.qparams[output.node.0].is_some() {
                 return Err(Error::layer("graph", "its output is int8; it must be dequantized"));
