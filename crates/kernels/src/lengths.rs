@@ -12,10 +12,18 @@ use crate::geometry::{Conv2dGeometry, Padding, Pool2dGeometry};
 /// make up for that, so that no product of only some of the sizes overflows either.
 #[track_caller]
 pub(crate) fn element_count(what: &str, sizes: &[usize]) -> usize {
-    let nonzero = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)));
-    let fits = nonzero.is_some_and(|product| isize::try_from(product).is_ok());
-    assert!(fits, "{what} of sizes {sizes:?} has more elements than memory can hold");
-    sizes.iter().product()
+    checked_count(sizes).unwrap_or_else(|| {
+        panic!("{what} of sizes {sizes:?} has more elements than memory can hold")
+    })
+}
+
+/// The number of elements of a tensor of these sizes; `None` where [`element_count`] panics.
+pub(crate) fn checked_count(sizes: &[usize]) -> Option<usize> {
+    sizes
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)))
+        .filter(|&product| isize::try_from(product).is_ok())
+        .map(|_| sizes.iter().product())
 }
 
 /// Checks that a slice has as many elements as a tensor of these sizes.

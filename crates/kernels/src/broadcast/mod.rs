@@ -11,6 +11,8 @@ pub(crate) use pieces::Piece;
 
 use axis::Axis;
 
+use crate::lengths::checked_count;
+
 /// The plan of an operator with two inputs that broadcast, made once from their shapes.
 ///
 /// By [NumPy's rules](https://numpy.org/doc/stable/user/basics.broadcasting.html): shapes are
@@ -159,12 +161,7 @@ impl Broadcast {
 /// The product of the sizes. A shape with a 0 must not hide a product of others that overflows:
 /// strides are made of these.
 fn checked_len(shape: &[usize]) -> Result<usize, BroadcastError> {
-    let mut nonzero = shape.iter().filter(|&&size| size > 0);
-    nonzero
-        .try_fold(1_usize, |len, &size| len.checked_mul(size))
-        .filter(|&len| isize::try_from(len).is_ok())
-        .map(|len| if shape.contains(&0) { 0 } else { len })
-        .ok_or_else(|| BroadcastError::TooLarge { shape: shape.to_vec() })
+    checked_count(shape).ok_or_else(|| BroadcastError::TooLarge { shape: shape.to_vec() })
 }
 
 #[cfg(test)]
