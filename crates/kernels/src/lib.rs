@@ -16,6 +16,7 @@ pub mod int8;
 pub mod isa;
 mod lengths;
 mod mem;
+mod pad;
 pub mod peak;
 pub mod pool;
 pub mod reference;
@@ -24,6 +25,7 @@ pub mod resample;
 pub use broadcast::{Broadcast, BroadcastError};
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
+pub use pad::pad;
 pub use pool::Pool;
 
 /// The README's example runs.

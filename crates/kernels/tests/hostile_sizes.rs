@@ -7,7 +7,7 @@ use posterize_kernels::f32::training::{self, ChannelStats, Gradients};
 use posterize_kernels::f32::{self, Clamp};
 use posterize_kernels::int8::{self, Requantize};
 use posterize_kernels::resample::RgbView;
-use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool, Pool2dGeometry};
+use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool, Pool2dGeometry, pad};
 
 /// So many pictures of a power of two of elements have 2^64 elements or a multiple of that: wrapped
 /// around, none.
@@ -72,7 +72,7 @@ fn int8_operators_refuse_lengths_that_wrap() {
         let mean = int8::AdaptiveAvgPool2d::new(isa, 8, [1, 1], 0);
         refused(isa, "average pool", || mean.run(&pool, BATCH, [1, 1], &[], &mut []));
         let padding = Padding::symmetric(2, 2);
-        refused(isa, "pad", || int8::pad(BATCH, [0, 0], 8, padding, 0, &[], &mut []));
+        refused(isa, "pad", || pad(BATCH, [0, 0], 8, padding, 0_u8, &[], &mut []));
     }
 }
 
@@ -124,7 +124,7 @@ fn f32_operators_refuse_lengths_that_wrap() {
             f32::adaptive_avg_pool2d(isa, &pool, BATCH, [1, 1], 8, [1, 1], &[], &mut []);
         });
         let padding = Padding::symmetric(2, 2);
-        refused(isa, "pad", || f32::pad(BATCH, [0, 0], 8, padding, 0.0, &[], &mut []));
+        refused(isa, "pad", || pad(BATCH, [0, 0], 8, padding, 0.0_f32, &[], &mut []));
     }
 }
 

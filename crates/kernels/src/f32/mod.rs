@@ -24,14 +24,13 @@ mod gemm;
 mod im2row;
 mod linear;
 mod outer;
-mod pad;
 mod pixels;
 mod pooling;
 pub(crate) mod simd;
 mod split;
 mod strip;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod training;
@@ -42,7 +41,6 @@ pub use clamp::Clamp;
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
 pub use linear::Linear;
-pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
 pub use unary::{Unary, unary};

@@ -6,7 +6,7 @@ use super::Clamp;
 use crate::{Conv2dGeometry, Padding};
 
 /// Reproducible numbers between -1 and 1.
-pub(super) fn numbers(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -50,7 +50,7 @@ pub(super) fn conv2d(
 }
 
 /// All indices of a shape, in order.
-pub(super) fn positions(
+pub(crate) fn positions(
     [a, b, c, d]: [usize; 4],
 ) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
@@ -73,7 +73,7 @@ pub(super) fn clamps() -> impl Strategy<Value = Clamp> {
     prop_oneof![Just(Clamp::NONE), Just(Clamp::RELU), Just(Clamp { min: -0.25, max: 0.5 }),]
 }
 
-pub(super) fn paddings(most: usize) -> impl Strategy<Value = Padding> {
+pub(crate) fn paddings(most: usize) -> impl Strategy<Value = Padding> {
     [0..=most, 0..=most, 0..=most, 0..=most].prop_map(|[top, bottom, left, right]| Padding {
         top,
         bottom,

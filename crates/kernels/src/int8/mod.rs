@@ -16,7 +16,6 @@ mod guard_pages;
 mod inverted_residual;
 mod linear;
 pub(crate) mod pack;
-mod pad;
 mod pixels;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod planted_strays;
@@ -35,7 +34,6 @@ pub use elementwise::{
 };
 pub use inverted_residual::InvertedResidual;
 pub use linear::Linear;
-pub use pad::pad;
 pub use pixels::PixelTable;
 pub use pooling::{AdaptiveAvgPool2d, MaxPool2d};
 pub use qparams::QParams8;

@@ -2,13 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32::{self, Clamp};
-use posterize_kernels::int8;
+use posterize_kernels::{f32, int8};
 
+use super::answers::{no_parameters, prints_as_a_layer};
 pub use super::clamp::Activation;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Train, Training};
-use super::{Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 impl Operator for Activation {
     fn kind(&self) -> String {
@@ -19,21 +19,13 @@ impl Operator for Activation {
         "inplace=True".into()
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -41,10 +33,6 @@ impl Operator for Activation {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         Ok(inputs[0].to_vec())
-    }
-
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
     }
 
     fn activation(&self) -> Option<Activation> {
@@ -57,10 +45,6 @@ impl Operator for Activation {
 
     fn with_batch_norm(&self, _: u8) -> Option<Self> {
         None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
     }
 
     fn int8_rule(&self) -> Int8Rule {
@@ -80,58 +64,17 @@ impl Saved for Activation {
 
 impl Compute for Activation {
     fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        made(FloatClamp(Self::clamp(Some(*self))))
+        let bounds = Self::clamp(Some(*self));
+        function("clamp", move |call, input, output| {
+            f32::clamp(call.isa, call.pool, input(0), bounds, output);
+        })
     }
 
     fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        made(Int8Clamp(cx.range))
-    }
-}
-
-#[derive(Debug)]
-struct FloatClamp(Clamp);
-
-impl Kernel<f32> for FloatClamp {
-    fn name(&self) -> &'static str {
-        "clamp"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        f32::clamp(call.isa, call.pool, input(0), self.0, output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8Clamp([u8; 2]);
-
-impl Kernel<u8> for Int8Clamp {
-    fn name(&self) -> &'static str {
-        "clamp"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        let [min, max] = self.0;
-        int8::clamp(call.isa, call.pool, min, max, input(0), output);
+        let [min, max] = cx.range;
+        function("clamp", move |call, input, output| {
+            int8::clamp(call.isa, call.pool, min, max, input(0), output);
+        })
     }
 }
 

@@ -5,13 +5,12 @@ use std::ops::RangeInclusive;
 use posterize_kernels::{f32, int8};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Differentiable, Train, Training};
-use super::{
-    Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python,
-};
+use super::{Int8Rule, Layer, Operator, Saved, python};
 
 /// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,21 +37,13 @@ impl Operator for AdaptiveAvgPool2d {
         format!("output_size={}", python::pair(self.output_size))
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&self.output_size)?;
@@ -67,25 +58,7 @@ impl Operator for AdaptiveAvgPool2d {
         Ok(vec![n, c, self.output_size[0], self.output_size[1]])
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: true }
@@ -102,74 +75,24 @@ impl Saved for AdaptiveAvgPool2d {
     const VERSION: u32 = 1;
 }
 
+/// What profiles call its kernels.
+const NAME: &str = "adaptive_avg_pool2d";
+
 impl Compute for AdaptiveAvgPool2d {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        made(FloatAverage {
-            output_size: self.output_size,
-            size: shapes.size(),
-            channels: shapes.channels(),
+        let (out, size, channels) = (self.output_size, shapes.size(), shapes.channels());
+        function(NAME, move |Call { isa, pool, batch }, input, output| {
+            f32::adaptive_avg_pool2d(isa, pool, batch, size, channels, out, input(0), output);
         })
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let (channels, zero_point) = (shapes.channels(), cx.output.zero_point);
         let kernel = int8::AdaptiveAvgPool2d::new(cx.isa, channels, self.output_size, zero_point);
-        made(Int8Average { kernel, size: shapes.size() })
-    }
-}
-
-#[derive(Debug)]
-struct FloatAverage {
-    output_size: [usize; 2],
-    size: [usize; 2],
-    channels: usize,
-}
-
-impl Kernel<f32> for FloatAverage {
-    fn name(&self) -> &'static str {
-        "adaptive_avg_pool2d"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let Self { output_size, size, channels } = *self;
-        let Call { isa, pool, batch } = call;
-        f32::adaptive_avg_pool2d(isa, pool, batch, size, channels, output_size, input(0), output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8Average {
-    kernel: int8::AdaptiveAvgPool2d,
-    size: [usize; 2],
-}
-
-impl Kernel<u8> for Int8Average {
-    fn name(&self) -> &'static str {
-        "adaptive_avg_pool2d"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+        let size = shapes.size();
+        function(NAME, move |call, input, output| {
+            kernel.run(call.pool, call.batch, size, input(0), output);
+        })
     }
 }
 

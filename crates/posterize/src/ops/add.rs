@@ -2,16 +2,19 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::f32::{self, Binary, Clamp};
+use posterize_kernels::f32::{self, Binary};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{no_parameters, prints_as_a_functional};
 use super::broadcast::sum_to_input;
 use super::broadcast_kernel::broadcast_kernel;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::kernel::{
+    Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, function, made,
+};
 use super::shapes::{broadcast, fused_kind};
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Activation, Int8Rule, Operator, Saved};
 
 /// `x + y`: the sum of two tensors, broadcast as NumPy does.
 ///
@@ -41,25 +44,13 @@ impl Operator for Add {
         fused_kind("Add", self.activation)
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
-
-    fn leaf(&self) -> Leaf {
-        Leaf::functional()
-    }
-
-    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
-        Some(Leaf::quantized_functional(&self.kind(), output))
-    }
+    prints_as_a_functional!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -67,10 +58,6 @@ impl Operator for Add {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         broadcast(inputs[0], inputs[1])
-    }
-
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
     }
 
     fn activation(&self) -> Option<Activation> {
@@ -83,10 +70,6 @@ impl Operator for Add {
 
     fn with_batch_norm(&self, _: u8) -> Option<Self> {
         None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
     }
 
     fn int8_rule(&self) -> Int8Rule {
@@ -102,7 +85,9 @@ impl Compute for Add {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
         let clamp = Activation::clamp(self.activation);
         if shapes.inputs[0] == shapes.inputs[1] {
-            return made(FloatAdd(clamp));
+            return function("add", move |call, input, output| {
+                f32::add(call.isa, call.pool, input(0), input(1), clamp, output);
+            });
         }
         broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
             f32::binary(call.isa, call.pool, plan, Binary::Add, a, b, clamp, output);
@@ -118,29 +103,6 @@ impl Compute for Add {
         broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
             kernel.run_broadcast(call.pool, plan, a, b, output);
         })
-    }
-}
-
-#[derive(Debug)]
-struct FloatAdd(Clamp);
-
-impl Kernel<f32> for FloatAdd {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        f32::add(call.isa, call.pool, input(0), input(1), self.0, output);
     }
 }
 

@@ -5,14 +5,12 @@ use std::ops::RangeInclusive;
 use posterize_kernels::f32::{self, Clamp};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, prints_as_a_layer};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
 use super::training::{Train, Training};
-use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
-    Saved, python,
-};
+use super::{Initializer, Int8Rule, Layer, Operator, Parameter, Role, Saved, python};
 
 /// `torch.nn.BatchNorm2d` over `[N, C, H, W]`, or `BatchNorm1d` over `[N, C]`:
 /// `(x − running_mean) / sqrt(running_var + eps) · weight + bias` for each channel.
@@ -70,13 +68,7 @@ impl Operator for BatchNorm {
         )
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -120,21 +112,7 @@ impl Operator for BatchNorm {
         0
     }
 
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::Float
@@ -159,41 +137,16 @@ impl Compute for BatchNorm {
             gamma.iter().zip(var).map(|(g, v)| g / (v + self.eps).sqrt()).collect();
         let mean = cx.required(Role::RunningMean)?;
         let beta = cx.required(Role::Bias)?;
-        let shift = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
-        made(ScaleShift { scale, shift })
+        let shift: Vec<f32> =
+            beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        function("scale_shift", move |Call { isa, pool, .. }, input, output| {
+            let (channels, x) = (scale.len(), input(0));
+            f32::scale_shift(isa, pool, channels, &scale, &shift, Clamp::NONE, x, output);
+        })
     }
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
         Err("it has no int8 kernel".into())
-    }
-}
-
-/// `x · scale + shift` for each channel.
-#[derive(Debug)]
-struct ScaleShift {
-    scale: Vec<f32>,
-    shift: Vec<f32>,
-}
-
-impl Kernel<f32> for ScaleShift {
-    fn name(&self) -> &'static str {
-        "scale_shift"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let Self { scale, shift } = self;
-        let Call { isa, pool, .. } = call;
-        f32::scale_shift(isa, pool, scale.len(), scale, shift, Clamp::NONE, input(0), output);
     }
 }
 

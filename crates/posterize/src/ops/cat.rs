@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use posterize_kernels::int8::{self, QParams8};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional};
+use super::kernel::{Call, Compute, FloatContext, Inputs, Int8Context, Made, Shapes, function};
 use super::shapes::memory_order;
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Operator, Saved};
 
 /// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,25 +32,13 @@ impl Operator for Cat {
         "Cat".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
-
-    fn leaf(&self) -> Leaf {
-        Leaf::functional()
-    }
-
-    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
-        Some(Leaf::quantized_functional(&self.kind(), output))
-    }
+    prints_as_a_functional!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=usize::MAX
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         if self.dim == 0 {
@@ -75,25 +64,7 @@ impl Operator for Cat {
         Ok(shape)
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::OwnScale
@@ -106,7 +77,10 @@ impl Saved for Cat {
 
 impl Compute for Cat {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        made(FloatCat(Runs::new(shapes, self.dim)))
+        let runs = Runs::new(shapes, self.dim);
+        function("cat", move |_, input, output| {
+            runs.each(input, output, |_, x, y| y.copy_from_slice(x));
+        })
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
@@ -115,8 +89,16 @@ impl Compute for Cat {
             (from != cx.output)
                 .then(|| Box::new(int8::requantize_table(from, cx.output, [0, u8::MAX])))
         };
-        let tables = cx.inputs.iter().map(table).collect();
-        made(Int8Cat { runs: Runs::new(shapes, self.dim), tables })
+        let tables: Vec<_> = cx.inputs.iter().map(table).collect();
+        let runs = Runs::new(shapes, self.dim);
+        function("cat", move |_, input, output| {
+            runs.each(input, output, |index, x, y| match &tables[index] {
+                None => y.copy_from_slice(x),
+                Some(table) => {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = table[usize::from(x)]);
+                }
+            });
+        })
     }
 }
 
@@ -137,7 +119,7 @@ impl Runs {
     /// Calls `copy` with each input's place, and each run of it and of the output.
     fn each<'a, T: 'a>(
         &self,
-        input: &dyn Fn(usize) -> &'a [T],
+        input: Inputs<'_, 'a, T>,
         output: &mut [T],
         copy: impl Fn(usize, &[T], &mut [T]),
     ) {
@@ -149,61 +131,6 @@ impl Runs {
             }
             start += run;
         }
-    }
-}
-
-#[derive(Debug)]
-struct FloatCat(Runs);
-
-impl Kernel<f32> for FloatCat {
-    fn name(&self) -> &'static str {
-        "cat"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        _: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        self.0.each(input, output, |_, x, y| y.copy_from_slice(x));
-    }
-}
-
-#[derive(Debug)]
-struct Int8Cat {
-    runs: Runs,
-    /// For every input what its values become, where its scale is not the output's.
-    tables: Vec<Option<Box<[u8; 256]>>>,
-}
-
-impl Kernel<u8> for Int8Cat {
-    fn name(&self) -> &'static str {
-        "cat"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        _: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.runs.each(input, output, |index, x, y| match &self.tables[index] {
-            None => y.copy_from_slice(x),
-            Some(table) => {
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = table[usize::from(x)]);
-            }
-        });
     }
 }
 

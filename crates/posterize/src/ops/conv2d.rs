@@ -237,10 +237,6 @@ impl Operator for Conv2d {
         fits.then(|| Self { bias: true, ..self.clone() })
     }
 
-    fn is_identity(&self) -> bool {
-        false
-    }
-
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::OwnScale
     }

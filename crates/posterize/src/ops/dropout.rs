@@ -4,11 +4,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::{fuses_nothing, no_parameters};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
-use super::{
-    Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved, python,
-};
+use super::{Int8Rule, Layer, Leaf, Operator, QuantizedOutput, Saved, python};
 
 /// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,9 +46,7 @@ impl Operator for Dropout {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -59,25 +56,7 @@ impl Operator for Dropout {
         Ok(inputs[0].to_vec())
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        true
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: false }

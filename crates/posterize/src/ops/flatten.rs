@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.Flatten`, `torch.flatten(x, 1)`: all axes but the batch as one, in PyTorch's order
 /// C, H, W.
@@ -22,21 +23,13 @@ impl Operator for Flatten {
         "start_dim=1, end_dim=-1".into()
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -49,25 +42,7 @@ impl Operator for Flatten {
         }
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: false }
@@ -86,80 +61,33 @@ impl Saved for Flatten {
 
 impl Compute for Flatten {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        Permute::of(shapes).map_or(Ok(None), made)
+        permute(shapes)
     }
 
     fn int8(&self, _: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        Permute::of(shapes).map_or(Ok(None), made)
+        permute(shapes)
     }
 }
 
-/// Brings pictures that lie channels last into PyTorch's order C, H, W.
-#[derive(Debug)]
-struct Permute {
-    size: [usize; 2],
-    channels: usize,
-}
-
-impl Permute {
-    /// `None` where values lie in that order already.
-    fn of(shapes: &Shapes) -> Option<Self> {
-        let size = shapes.size();
-        (size != [1, 1]).then(|| Self { size, channels: shapes.channels() })
+/// Brings pictures that lie channels last into PyTorch's order C, H, W; nothing is computed where
+/// values lie in that order already.
+fn permute<T: Copy + 'static>(shapes: &Shapes) -> Made<T> {
+    let ([h, w], channels) = (shapes.size(), shapes.channels());
+    if [h, w] == [1, 1] {
+        return Ok(None);
     }
-
-    fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
-        let plane = self.size[0] * self.size[1];
-        let picture = plane * self.channels;
-        let pictures = input.chunks_exact(picture).zip(output.chunks_exact_mut(picture));
+    let plane = h * w;
+    let picture = plane * channels;
+    function("flatten", move |_, input, output: &mut [T]| {
+        let pictures = input(0).chunks_exact(picture).zip(output.chunks_exact_mut(picture));
         for (x, y) in pictures {
-            for (pixel, values) in x.chunks_exact(self.channels).enumerate() {
+            for (pixel, values) in x.chunks_exact(channels).enumerate() {
                 for (channel, &value) in values.iter().enumerate() {
                     y[channel * plane + pixel] = value;
                 }
             }
         }
-    }
-}
-
-impl Kernel<f32> for Permute {
-    fn name(&self) -> &'static str {
-        "flatten"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        _: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        Self::run(self, input(0), output);
-    }
-}
-
-impl Kernel<u8> for Permute {
-    fn name(&self) -> &'static str {
-        "flatten"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        _: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        Self::run(self, input(0), output);
-    }
+    })
 }
 
 impl Train for Flatten {

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use posterize_kernels::f32::Unary;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::unary::{self, Derivative};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.Hardswish`: `x · relu6(x + 3) / 6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,21 +24,13 @@ impl Operator for Hardswish {
         String::new()
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new("Hardswish", "")
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -47,25 +40,7 @@ impl Operator for Hardswish {
         Ok(inputs[0].to_vec())
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::OwnScale

@@ -99,6 +99,46 @@ pub(crate) fn made<T>(kernel: impl Kernel<T>) -> Made<T> {
     Ok(Some(Box::new(kernel)))
 }
 
+/// What a kernel reads: the values of each of its inputs, by position.
+pub(crate) type Inputs<'i, 'a, T> = &'i dyn Fn(usize) -> &'a [T];
+
+/// A kernel that is a function and needs no scratch memory.
+struct Function<F> {
+    name: &'static str,
+    run: F,
+}
+
+impl<F> fmt::Debug for Function<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl<T, F> Kernel<T> for Function<F>
+where
+    F: for<'a> Fn(Call<'_>, Inputs<'_, 'a, T>, &mut [T]) + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn scratch_len(&self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn run(&self, call: Call<'_>, input: Inputs<'_, '_, T>, output: &mut [T], _: &mut [T]) {
+        (self.run)(call, input, output);
+    }
+}
+
+/// A kernel that calls `run`, and is called `name` in profiles.
+pub(crate) fn function<T: 'static>(
+    name: &'static str,
+    run: impl for<'a> Fn(Call<'_>, Inputs<'_, 'a, T>, &mut [T]) + Send + Sync + 'static,
+) -> Made<T> {
+    made(Function { name, run })
+}
+
 /// What an operator is packed with for float.
 #[derive(Clone, Copy)]
 pub(crate) struct FloatContext<'a> {

@@ -1,14 +1,11 @@
 //! Fully connected layers.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use posterize_kernels::{Conv2dGeometry, Padding, f32, int8};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{
-    Call, Compute, FloatContext, Int8Context, Int8Weights, Kernel, Made, Shapes, made,
-};
+use super::kernel::{Compute, FloatContext, Int8Context, Int8Weights, Made, Shapes, function};
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
 use super::training::{Product, Train, Training};
@@ -126,10 +123,6 @@ impl Operator for Linear {
         fits.then(|| Self { bias: true, ..self.clone() })
     }
 
-    fn is_identity(&self) -> bool {
-        false
-    }
-
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::OwnScale
     }
@@ -151,7 +144,10 @@ impl Compute for Linear {
         let clamp = Activation::clamp(self.activation);
         let Self { in_features, out_features, .. } = *self;
         let pack = || f32::Linear::new(cx.isa, in_features, out_features, weight, bias, clamp);
-        made(FloatLinear(cx.packs.get(Padding::default(), pack)))
+        let packed = cx.packs.get(Padding::default(), pack);
+        function("linear", move |call, input, output| {
+            packed.run(call.pool, call.batch, input(0), output);
+        })
     }
 
     fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
@@ -161,53 +157,10 @@ impl Compute for Linear {
         let pack = || {
             int8::Linear::new(cx.isa, in_features, out_features, weight, bias, zero, &requantize)
         };
-        made(Int8Linear(cx.packs.get(Padding::default(), pack)))
-    }
-}
-
-#[derive(Debug)]
-struct FloatLinear(Arc<f32::Linear>);
-
-impl Kernel<f32> for FloatLinear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        self.0.run(call.pool, call.batch, input(0), output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8Linear(Arc<int8::Linear>);
-
-impl Kernel<u8> for Int8Linear {
-    fn name(&self) -> &'static str {
-        self.0.kernel_name()
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.0.run(call.pool, call.batch, input(0), output);
+        let packed = cx.packs.get(Padding::default(), pack);
+        function(packed.kernel_name(), move |call, input, output| {
+            packed.run(call.pool, call.batch, input(0), output);
+        })
     }
 }
 

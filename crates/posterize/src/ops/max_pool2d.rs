@@ -5,11 +5,12 @@ use std::ops::RangeInclusive;
 use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.MaxPool2d`: the largest value in each window of `[N, C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,21 +68,13 @@ impl Operator for MaxPool2d {
         )
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.kernel_size, self.stride, self.padding])?;
@@ -106,25 +99,7 @@ impl Operator for MaxPool2d {
         Ok(vec![n, c, oh, ow])
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: false }
@@ -143,71 +118,18 @@ impl Saved for MaxPool2d {
 
 impl Compute for MaxPool2d {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        made(FloatMaxPool2d {
-            geometry: self.geometry(),
-            size: shapes.size(),
-            channels: shapes.channels(),
+        let (geometry, size, channels) = (self.geometry(), shapes.size(), shapes.channels());
+        function("max_pool2d", move |Call { isa, pool, batch }, input, output| {
+            f32::max_pool2d(isa, pool, geometry, batch, size, channels, input(0), output);
         })
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let kernel = int8::MaxPool2d::new(cx.isa, self.geometry(), shapes.channels());
-        made(Int8MaxPool2d { kernel, size: shapes.size() })
-    }
-}
-
-#[derive(Debug)]
-struct FloatMaxPool2d {
-    geometry: kernels::Pool2dGeometry,
-    size: [usize; 2],
-    channels: usize,
-}
-
-impl Kernel<f32> for FloatMaxPool2d {
-    fn name(&self) -> &'static str {
-        "max_pool2d"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let Self { geometry, size, channels } = *self;
-        let Call { isa, pool, batch } = call;
-        f32::max_pool2d(isa, pool, geometry, batch, size, channels, input(0), output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8MaxPool2d {
-    kernel: int8::MaxPool2d,
-    size: [usize; 2],
-}
-
-impl Kernel<u8> for Int8MaxPool2d {
-    fn name(&self) -> &'static str {
-        "max_pool2d"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.kernel.run(call.pool, call.batch, self.size, input(0), output);
+        let size = shapes.size();
+        function("max_pool2d", move |call, input, output| {
+            kernel.run(call.pool, call.batch, size, input(0), output);
+        })
     }
 }
 

@@ -4,13 +4,11 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
 use super::training::{Train, Training};
-use super::{
-    Activation, AdaptiveAvgPool2d, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput,
-    Saved,
-};
+use super::{AdaptiveAvgPool2d, Int8Rule, Layer, Operator, Saved};
 
 /// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,21 +23,13 @@ impl Operator for Mean {
         String::new()
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -50,25 +40,7 @@ impl Operator for Mean {
         Ok(vec![n, c])
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: true }
@@ -100,6 +72,6 @@ impl Compute for Mean {
 
 impl Train for Mean {
     fn training(&self) -> Training {
-        Training::Function(Box::new(AdaptiveAvgPool2d::new([1, 1])))
+        Training::Function(Box::new(POOLING))
     }
 }

@@ -14,6 +14,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod answers;
 mod broadcast;
 mod broadcast_kernel;
 mod clamp;
@@ -217,11 +218,6 @@ impl Op {
     /// The activation that bounds its output: its own, or one that was fused into it.
     pub fn activation(&self) -> Option<Activation> {
         self.operator().activation()
-    }
-
-    /// Whether it gives its input as it is, outside of training.
-    pub fn is_identity(&self) -> bool {
-        self.operator().is_identity()
     }
 
     /// How it is computed in int8.

@@ -6,12 +6,13 @@ use posterize_kernels::f32::{self, Binary, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional};
 use super::broadcast::sum_to_input;
 use super::broadcast_kernel::broadcast_kernel;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::shapes::broadcast;
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Operator, Saved};
 
 /// `x · y`: the product of two tensors, element by element, broadcast as NumPy does.
 ///
@@ -24,25 +25,13 @@ impl Operator for Mul {
         "Mul".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
-
-    fn leaf(&self) -> Leaf {
-        Leaf::functional()
-    }
-
-    fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf> {
-        Some(Leaf::quantized_functional(&self.kind(), output))
-    }
+    prints_as_a_functional!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -52,25 +41,7 @@ impl Operator for Mul {
         broadcast(inputs[0], inputs[1])
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::OwnScale
@@ -84,7 +55,9 @@ impl Saved for Mul {
 impl Compute for Mul {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
         if shapes.inputs[0] == shapes.inputs[1] {
-            return made(FloatMul);
+            return function("mul", |call, input, output| {
+                f32::mul(call.isa, call.pool, input(0), input(1), Clamp::NONE, output);
+            });
         }
         broadcast_kernel(shapes, "mul", |call, plan, a, b, output| {
             f32::binary(call.isa, call.pool, plan, Binary::Mul, a, b, Clamp::NONE, output);
@@ -95,57 +68,13 @@ impl Compute for Mul {
         let ([a, b], [min, max]) = (cx.pair()?, cx.range);
         let kernel = int8::Mul::new(cx.isa, a, b, cx.output, min, max);
         if shapes.inputs[0] == shapes.inputs[1] {
-            return made(Int8Mul(kernel));
+            return function("mul", move |call, input, output| {
+                kernel.run(call.pool, input(0), input(1), output);
+            });
         }
         broadcast_kernel(shapes, "mul", move |call, plan, a, b, output| {
             kernel.run_broadcast(call.pool, plan, a, b, output);
         })
-    }
-}
-
-#[derive(Debug)]
-struct FloatMul;
-
-impl Kernel<f32> for FloatMul {
-    fn name(&self) -> &'static str {
-        "mul"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        f32::mul(call.isa, call.pool, input(0), input(1), Clamp::NONE, output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8Mul(int8::Mul);
-
-impl Kernel<u8> for Int8Mul {
-    fn name(&self) -> &'static str {
-        "mul"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.0.run(call.pool, input(0), input(1), output);
     }
 }
 

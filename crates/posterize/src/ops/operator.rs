@@ -57,9 +57,6 @@ pub trait Operator: Debug {
     where
         Self: Sized;
 
-    /// Whether it gives its input as it is, outside of training.
-    fn is_identity(&self) -> bool;
-
     /// How it is computed in int8.
     fn int8_rule(&self) -> Int8Rule;
 }

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use posterize_kernels::f32::Unary;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::unary::{self, Derivative};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.Sigmoid`: `1 / (1 + exp(−x))`.
 ///
@@ -25,21 +26,13 @@ impl Operator for Sigmoid {
         String::new()
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new("Sigmoid", "")
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
@@ -49,25 +42,7 @@ impl Operator for Sigmoid {
         Ok(inputs[0].to_vec())
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::FixedScale { scale: 1.0 / 256.0, zero_point: 0 }

@@ -5,7 +5,7 @@ use std::fmt;
 use posterize_kernels::f32::{self, Unary};
 use posterize_kernels::int8::Table;
 
-use super::kernel::{Call, Int8Context, Kernel, Made, Shapes, made};
+use super::kernel::{self, Call, Int8Context, Made, Shapes};
 use super::training::Differentiable;
 
 /// Elements of a gradient that are worth a task.
@@ -13,65 +13,17 @@ const TASK: usize = 1 << 14;
 
 /// The float kernel of a function.
 pub(super) fn float(function: Unary, name: &'static str) -> Made<f32> {
-    made(FloatUnary { function, name })
+    kernel::function(name, move |call, input, output| {
+        f32::unary(call.isa, call.pool, function, input(0), output);
+    })
 }
 
 /// The int8 kernel of a function: a table of what it makes of each of the 256 integers.
 pub(super) fn int8(cx: &Int8Context<'_>, function: Unary, name: &'static str) -> Made<u8> {
     let table = Table::new(cx.inputs[0], cx.output, |x| function.apply(x));
-    made(Int8Unary { table, name })
-}
-
-#[derive(Debug)]
-struct FloatUnary {
-    function: Unary,
-    name: &'static str,
-}
-
-impl Kernel<f32> for FloatUnary {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        f32::unary(call.isa, call.pool, self.function, input(0), output);
-    }
-}
-
-#[derive(Debug)]
-struct Int8Unary {
-    table: Table,
-    name: &'static str,
-}
-
-impl Kernel<u8> for Int8Unary {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        self.table.run(call.isa, call.pool, input(0), output);
-    }
+    kernel::function(name, move |call, input, output| {
+        table.run(call.isa, call.pool, input(0), output);
+    })
 }
 
 /// The derivative of a function of one element, as a function of its input.

@@ -2,14 +2,15 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::{self as kernels, f32, int8};
+use posterize_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Differentiable, Train, Training};
-use super::{Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.ZeroPad2d`: zeros around `[N, C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,21 +49,13 @@ impl Operator for ZeroPad2d {
         format!("({}, {}, {}, {})", self.left, self.right, self.top, self.bottom)
     }
 
-    fn leaf(&self) -> Leaf {
-        Leaf::new(self.kind(), self.python())
-    }
-
-    fn quantized_leaf(&self, _: &QuantizedOutput) -> Option<Leaf> {
-        None
-    }
+    prints_as_a_layer!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.left, self.right, self.top, self.bottom])
@@ -73,25 +66,7 @@ impl Operator for ZeroPad2d {
         Ok(vec![n, c, h + self.top + self.bottom, w + self.left + self.right])
     }
 
-    fn multiply_adds(&self, _: &[usize]) -> u64 {
-        0
-    }
-
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
-
-    fn is_identity(&self) -> bool {
-        false
-    }
+    fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: false }
@@ -110,67 +85,21 @@ impl Saved for ZeroPad2d {
 
 impl Compute for ZeroPad2d {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        made(Pad::new(*self, shapes, 0.0))
+        self.kernel(shapes, 0.0)
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        made(Pad::new(*self, shapes, cx.output.zero_point))
+        self.kernel(shapes, cx.output.zero_point)
     }
 }
 
-#[derive(Debug)]
-struct Pad<T> {
-    padding: kernels::Padding,
-    size: [usize; 2],
-    channels: usize,
-    zero: T,
-}
-
-impl<T> Pad<T> {
-    fn new(op: ZeroPad2d, shapes: &Shapes, zero: T) -> Self {
-        Self { padding: op.padding(), size: shapes.size(), channels: shapes.channels(), zero }
-    }
-}
-
-impl Kernel<f32> for Pad<f32> {
-    fn name(&self) -> &'static str {
-        "pad"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
-        output: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let Self { padding, size, channels, zero } = *self;
-        f32::pad(call.batch, size, channels, padding, zero, input(0), output);
-    }
-}
-
-impl Kernel<u8> for Pad<u8> {
-    fn name(&self) -> &'static str {
-        "pad"
-    }
-
-    fn scratch_len(&self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
-        let Self { padding, size, channels, zero } = *self;
-        int8::pad(call.batch, size, channels, padding, zero, input(0), output);
+impl ZeroPad2d {
+    /// The kernel that pads with `zero`, whatever stands for that.
+    fn kernel<T: Copy + Send + Sync + 'static>(self, shapes: &Shapes, zero: T) -> Made<T> {
+        let (padding, size, channels) = (self.padding(), shapes.size(), shapes.channels());
+        function("pad", move |call, input, output: &mut [T]| {
+            kernels::pad(call.batch, size, channels, padding, zero, input(0), output);
+        })
     }
 }
 

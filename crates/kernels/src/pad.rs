@@ -3,27 +3,27 @@
 use crate::geometry::Padding;
 use crate::lengths::{check_len, padded};
 
-/// Surrounds each image of `input`, `[batch, size, channels]`, with pixels of `value`, which is the
-/// zero point where zeros are meant (`torch.nn.functional.pad` in constant mode).
+/// Surrounds each image of `input`, `[batch, size, channels]`, with pixels of `value`: 0.0 in f32, the
+/// zero point where zeros are meant in u8 (`torch.nn.functional.pad` in constant mode).
 ///
 /// # Panics
 /// When a length does not fit the sizes.
 ///
 /// ```
-/// use posterize_kernels::{Padding, int8::pad};
+/// use posterize_kernels::{Padding, pad};
 ///
 /// let mut output = [0; 9];
 /// pad(1, [1, 1], 1, Padding::symmetric(1, 1), 7, &[200], &mut output);
 /// assert_eq!(output, [7, 7, 7, 7, 200, 7, 7, 7, 7]);
 /// ```
-pub fn pad(
+pub fn pad<T: Copy>(
     batch: usize,
     [h, w]: [usize; 2],
     channels: usize,
     padding: Padding,
-    value: u8,
-    input: &[u8],
-    output: &mut [u8],
+    value: T,
+    input: &[T],
+    output: &mut [T],
 ) {
     let Padding { top, left, .. } = padding;
     let [padded_h, padded_w] = padded([h, w], padding);
@@ -49,7 +49,10 @@ pub fn pad(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::f32::testing::{numbers, paddings, positions};
 
     #[test]
     fn each_side_gets_its_own_padding() {
@@ -68,5 +71,29 @@ mod tests {
         let mut output = [9; 4];
         pad(1, [0, 0], 1, Padding::symmetric(1, 1), 3, &[], &mut output);
         assert_eq!(output, [3; 4]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_input_is_in_the_middle(
+            batch in 1_usize..3, size in [0_usize..5, 0_usize..5], channels in 1_usize..4,
+            padding in paddings(3),
+        ) {
+            let [h, w] = size;
+            let input = numbers(batch * h * w * channels, 3);
+            let (rows, columns) =
+                (h + padding.top + padding.bottom, w + padding.left + padding.right);
+            let mut output = vec![f32::NAN; batch * rows * columns * channels];
+            pad(batch, size, channels, padding, 7.5, &input, &mut output);
+            for (i, (n, y, x, c)) in positions([batch, rows, columns, channels]).enumerate() {
+                let (y, x) = (y.wrapping_sub(padding.top), x.wrapping_sub(padding.left));
+                let inside = y < h && x < w;
+                let expected =
+                    if inside { input[((n * h + y) * w + x) * channels + c] } else { 7.5 };
+                prop_assert_eq!(output[i], expected);
+            }
+        }
     }
 }
