@@ -1,6 +1,13 @@
-//! Shapes of two-dimensional convolutions and poolings, and the sizes that follow from them.
+//! Geometry of two-dimensional convolutions and poolings, and the output sizes that follow from it.
 
-/// Zeros (or zero points) added around an input, in pixels.
+/// Padding around an image, in pixels; the padded pixels are zeros (in u8, the zero point).
+///
+/// ```
+/// use posterize_kernels::Padding;
+///
+/// let padding = Padding::symmetric(1, 2);
+/// assert_eq!(padding, Padding { top: 1, bottom: 1, left: 2, right: 2 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Padding {
     /// Rows above.
@@ -14,58 +21,88 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// `rows` above and below, `columns` left and right, as PyTorch's `padding=(rows, columns)`.
+    /// Padding of `rows` above and below and `columns` left and right, as PyTorch's `padding=(rows,
+    /// columns)`.
     pub const fn symmetric(rows: usize, columns: usize) -> Self {
         Self { top: rows, bottom: rows, left: columns, right: columns }
     }
 }
 
-/// A convolution's channels and window; weights are `[out_channels, in_channels / groups, kh, kw]`.
+/// The hyper-parameters of a two-dimensional convolution, as `torch.nn.Conv2d` has them.
+///
+/// Its weights are `[out_channels, in_channels / groups, kh, kw]`.
+///
+/// ```
+/// use posterize_kernels::{Conv2dGeometry, Padding};
+///
+/// // The first convolution of MobileNetV2.
+/// let conv = Conv2dGeometry {
+///     in_channels: 3,
+///     out_channels: 32,
+///     groups: 1,
+///     kernel: [3, 3],
+///     stride: [2, 2],
+///     dilation: [1, 1],
+///     padding: Padding::symmetric(1, 1),
+/// };
+/// assert_eq!(conv.output_size([224, 224]), Some([112, 112]));
+/// assert_eq!(conv.taps_per_output(), 3 * 3 * 3);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dGeometry {
     /// Input channels.
     pub in_channels: usize,
     /// Output channels.
     pub out_channels: usize,
-    /// Groups; both channel counts are multiples of it.
+    /// Number of groups; `in_channels` and `out_channels` are multiples of it.
     pub groups: usize,
-    /// Window height and width.
+    /// Height and width of the kernel window.
     pub kernel: [usize; 2],
-    /// Step of the window, rows then columns.
+    /// Stride of the window: vertical, horizontal.
     pub stride: [usize; 2],
-    /// Distance between the taps of the window.
+    /// Distance between neighbouring taps of the window: vertical, horizontal.
     pub dilation: [usize; 2],
     /// Padding of the input.
     pub padding: Padding,
 }
 
-/// A geometry that no convolution can have.
+/// An error for hyper-parameters that no convolution can have.
+///
+/// ```
+/// use posterize_kernels::Conv2dGeometry;
+///
+/// let error = Conv2dGeometry::square([3, 8], 3, 1, 3).validate().unwrap_err();
+/// assert_eq!(error.to_string(), "8 output channels do not divide into 3 groups");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     /// A size that must be at least one is zero.
     #[error("{0} is zero; it must be at least 1")]
     Zero(&'static str),
-    /// The weights are more than memory can hold.
-    #[error("weights of {0:?} (output channels, input channels, rows, columns) are too many")]
+    /// The weights have more elements than memory can hold.
+    #[error(
+        "weights of shape {0:?} ([out_channels, in_channels / groups, kh, kw]) have more elements than \
+         memory can hold"
+    )]
     TooManyWeights([usize; 4]),
-    /// Channels do not divide into the groups.
+    /// A channel count is not a multiple of the number of groups.
     #[error("{channels} {which} channels do not divide into {groups} groups")]
     Groups {
-        /// `input` or `output`.
+        /// Which channels: `input` or `output`.
         which: &'static str,
-        /// How many channels.
+        /// The number of those channels.
         channels: usize,
-        /// How many groups.
+        /// The number of groups.
         groups: usize,
     },
 }
 
 impl Conv2dGeometry {
-    /// Checks that every size is positive, that the channels divide into the groups, and that the
-    /// weights can be counted.
+    /// Checks that every size is at least 1, that both channel counts are multiples of `groups`,
+    /// and that the number of weights fits an `isize`.
     ///
     /// # Errors
-    /// The first condition that does not hold.
+    /// Returns the first condition that does not hold.
     pub fn validate(&self) -> Result<(), GeometryError> {
         let positive = [
             ("in_channels", self.in_channels),
@@ -97,21 +134,26 @@ impl Conv2dGeometry {
 
     /// Height and width of the output for an input of `[h, w]`; `None` where the window does not
     /// fit into the padded input.
+    ///
+    /// Each is `(size + padding − dilation · (kernel − 1) − 1) / stride + 1`, rounded down, with
+    /// the padding of both sides, as for [`torch.nn.Conv2d`].
+    ///
+    /// [`torch.nn.Conv2d`]: https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html
     pub fn output_size(&self, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
         window_output_size(self.kernel, self.stride, self.dilation, self.padding, [h, w])
     }
 
-    /// How many weights one output channel has: `in_channels / groups * kh * kw`.
+    /// The number of weights of one output channel: `in_channels / groups · kh · kw`.
     pub fn taps_per_output(&self) -> usize {
         self.in_channels / self.groups * self.kernel[0] * self.kernel[1]
     }
 
-    /// One input and one output channel a group.
+    /// Whether each group has one input and one output channel.
     pub fn is_depthwise(&self) -> bool {
         self.groups == self.in_channels && self.groups == self.out_channels
     }
 
-    /// A 1x1 window, stride 1, no padding, one group: what [`Self::is_pointwise`] asks for.
+    /// A 1x1 convolution with stride 1, no padding and one group; see [`Self::is_pointwise`].
     pub fn pointwise(in_channels: usize, out_channels: usize) -> Self {
         Self {
             in_channels,
@@ -124,8 +166,10 @@ impl Conv2dGeometry {
         }
     }
 
-    /// A square window around each pixel, padded by half of it: without gaps, and with one stride for
-    /// rows and columns.
+    /// A convolution with a square window, padding of `kernel / 2` on all sides, dilation 1, and
+    /// the same stride for rows and columns.
+    ///
+    /// With an odd `kernel` and stride 1 the output is as large as the input.
     pub fn square(
         [in_channels, out_channels]: [usize; 2],
         kernel: usize,
@@ -143,7 +187,8 @@ impl Conv2dGeometry {
         }
     }
 
-    /// A 1x1 window, stride 1, no padding, one group: a matrix product.
+    /// Whether this is a 1x1 convolution with stride 1, no padding and one group, and so a matrix
+    /// product over pixels.
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]
             && self.stride == [1, 1]
@@ -152,22 +197,35 @@ impl Conv2dGeometry {
     }
 }
 
-/// A pooling's window.
+/// The window of a two-dimensional pooling.
+///
+/// ```
+/// use posterize_kernels::{Padding, Pool2dGeometry};
+///
+/// // The max pooling of ResNet.
+/// let pool = Pool2dGeometry {
+///     kernel: [3, 3],
+///     stride: [2, 2],
+///     dilation: [1, 1],
+///     padding: Padding::symmetric(1, 1),
+/// };
+/// assert_eq!(pool.output_size([112, 112]), Some([56, 56]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pool2dGeometry {
-    /// Window height and width.
+    /// Height and width of the window.
     pub kernel: [usize; 2],
-    /// Step of the window, rows then columns.
+    /// Stride of the window: vertical, horizontal.
     pub stride: [usize; 2],
-    /// Distance between the taps of the window.
+    /// Distance between neighbouring taps of the window: vertical, horizontal.
     pub dilation: [usize; 2],
-    /// Padding of the input, with values that never win.
+    /// Padding of the input; padded pixels never are the maximum.
     pub padding: Padding,
 }
 
 impl Pool2dGeometry {
-    /// Height and width of the output for an input of `[h, w]` (`ceil_mode` off); `None` where the
-    /// window does not fit.
+    /// Height and width of the output for an input of `[h, w]`, as PyTorch with `ceil_mode=False`;
+    /// `None` where the window does not fit into the padded input.
     pub fn output_size(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         window_output_size(self.kernel, self.stride, self.dilation, self.padding, size)
     }

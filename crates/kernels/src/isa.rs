@@ -1,8 +1,8 @@
-//! The instruction set that kernels are chosen for.
+//! Detection and choice of the instruction set for which kernels are selected.
 //!
-//! The environment variable `POSTERIZE_ISA` narrows the choice, for tests and comparisons. Its values
-//! are the [names](Isa::name) of instruction sets: `scalar` everywhere, and `avx2`, `avx512vnni` and
-//! `amx` on x86-64.
+//! The environment variable `POSTERIZE_ISA` selects a narrower one than the CPU's best, for tests
+//! and comparisons. Its values are the [names](Isa::name) of instruction sets: `scalar` everywhere,
+//! and `avx2`, `avx512vnni` and `amx` on x86-64.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use std::sync::OnceLock;
 use crate::arch::{NAMES, Token};
 use crate::backend::Backend;
 
-/// An instruction set of this CPU. A value proves that the CPU has it.
+/// An instruction set that this CPU supports; a value can only be obtained where it does.
 ///
-/// They are ordered from the narrowest to the widest.
+/// Instruction sets are ordered from the narrowest to the widest.
 ///
 /// ```
 /// use posterize_kernels::Isa;
@@ -24,23 +24,31 @@ use crate::backend::Backend;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Isa(Token);
 
-/// `POSTERIZE_ISA` names something unknown or absent.
+/// An error for the name of an instruction set that is unknown or that this CPU does not support.
+///
+/// ```
+/// use posterize_kernels::{Isa, IsaError};
+///
+/// let error = "sse9".parse::<Isa>().unwrap_err();
+/// assert_eq!(error, IsaError::Unknown("sse9".into()));
+/// assert!(error.to_string().starts_with("unknown instruction set \"sse9\": expected scalar"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
-    /// No instruction set for CPUs of this kind has the name.
+    /// No instruction set of this architecture has the name.
     #[error("unknown instruction set {0:?}: expected {names}", names = names())]
     Unknown(String),
-    /// The CPU does not have it.
-    #[error("this CPU has no {wanted}; the best it has is {best}")]
+    /// The CPU does not support it.
+    #[error("this CPU does not support {wanted}; the best it supports is {best}")]
     Absent {
-        /// The set that was asked for.
+        /// The instruction set that was asked for.
         wanted: &'static str,
-        /// The best one there is.
+        /// The best instruction set that the CPU supports.
         best: Isa,
     },
 }
 
-/// All names, as an enumeration in a sentence.
+/// Returns all names as an enumeration for a sentence.
 fn names() -> String {
     match NAMES {
         [] => String::new(),
@@ -50,19 +58,21 @@ fn names() -> String {
 }
 
 impl Isa {
-    /// Portable Rust, which every CPU runs.
+    /// Portable Rust, which runs on every CPU.
     pub const SCALAR: Self = Self(Token::PORTABLE);
 
-    /// The best instruction set of this CPU, `POSTERIZE_ISA` aside.
+    /// Returns the best instruction set of this CPU; ignores `POSTERIZE_ISA`.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| Self::supported().pop().unwrap_or(Self::SCALAR))
     }
 
-    /// The instruction set to use: `POSTERIZE_ISA` where it is set, else [`Isa::detect`].
+    /// Returns the instruction set that `POSTERIZE_ISA` names, or [`Isa::detect`] if it is unset or
+    /// empty.
     ///
     /// # Errors
-    /// The variable holds an unknown name, or one this CPU does not have.
+    /// If the variable holds an unknown name, or one of an instruction set that this CPU does not
+    /// support.
     pub fn from_env() -> Result<Self, IsaError> {
         match std::env::var("POSTERIZE_ISA") {
             Ok(name) if !name.is_empty() => name.parse(),
@@ -70,30 +80,38 @@ impl Isa {
         }
     }
 
-    /// Every instruction set of this CPU, the scalar one first. Tests walk over it.
+    /// Returns every instruction set that this CPU supports, [`Isa::SCALAR`] first and in ascending
+    /// order.
+    ///
+    /// ```
+    /// use posterize_kernels::Isa;
+    ///
+    /// let all = Isa::supported();
+    /// assert_eq!((all[0], all.last()), (Isa::SCALAR, Some(&Isa::detect())));
+    /// ```
     pub fn supported() -> Vec<Self> {
         NAMES.iter().filter_map(|name| Token::detect(name)).map(Self).collect()
     }
 
-    /// The widest instruction set, up to this one, that is no unit for matrix products: AVX-512 VNNI
-    /// for AMX.
+    /// Returns the widest instruction set, up to this one, that is not a matrix-product unit:
+    /// AVX-512 VNNI for AMX.
     #[must_use]
     pub fn without_tiles(self) -> Self {
         let narrower = Self::supported().into_iter().filter(|isa| *isa <= self);
         narrower.filter(|isa| !isa.backend().has_tiles()).max().unwrap_or(Self::SCALAR)
     }
 
-    /// The name `POSTERIZE_ISA` knows it by.
+    /// The name of the instruction set, as `POSTERIZE_ISA` accepts it.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// What `with_simd!` matches.
+    /// The token that `with_simd!` matches on.
     pub(crate) fn token(self) -> Token {
         self.0
     }
 
-    /// What it provides to the operators.
+    /// The kernels of the instruction set.
     pub(crate) fn backend(&self) -> &dyn Backend {
         self.0.backend()
     }
@@ -139,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_for_an_unknown_name_lists_all() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let message = IsaError::Unknown("sse2".into()).to_string();
         assert!(
             message.starts_with("unknown instruction set \"sse2\": expected scalar"),
@@ -159,7 +177,7 @@ mod tests {
                 backend = fallback;
                 narrower += 1;
             }
-            // On x86-64 each set falls to the one before it.
+            // On x86-64 the fallback of each instruction set is the one before it.
             let position = Isa::supported().iter().position(|other| *other == isa);
             assert!(position.is_some_and(|position| narrower <= position), "{isa}");
             assert!(!isa.without_tiles().backend().has_tiles(), "{isa}");

@@ -1,15 +1,15 @@
-//! The lengths that slices must have, computed without overflow.
+//! Checks that slices have the lengths that their shapes ask for, without integer overflow.
 //!
-//! Every operator checks its slices here before anything else. Kernels then multiply sizes and
-//! positions freely: each product is at most a length that was checked.
+//! Every safe operator checks its slices with these functions first. Kernels may then compute sizes
+//! and offsets without checks: each product is at most a length that was checked.
 
 use crate::geometry::{Conv2dGeometry, Padding, Pool2dGeometry};
 
-/// The number of elements of a tensor of these sizes.
+/// Returns the number of elements of a tensor with the given sizes.
 ///
 /// # Panics
-/// When a product of the sizes that are not zero exceeds `isize::MAX`, the longest slice. Zeros do not
-/// make up for that, so that no product of only some of the sizes overflows either.
+/// If the product of all sizes that are not 0 exceeds `isize::MAX`, the length limit of slices.
+/// Sizes of 0 are left out so that no product of only some of the sizes overflows either.
 #[track_caller]
 pub(crate) fn element_count(what: &str, sizes: &[usize]) -> usize {
     checked_count(sizes).unwrap_or_else(|| {
@@ -17,7 +17,7 @@ pub(crate) fn element_count(what: &str, sizes: &[usize]) -> usize {
     })
 }
 
-/// The number of elements of a tensor of these sizes; `None` where [`element_count`] panics.
+/// Returns the number of elements of a tensor; `None` where [`element_count`] panics.
 pub(crate) fn checked_count(sizes: &[usize]) -> Option<usize> {
     sizes
         .iter()
@@ -26,20 +26,29 @@ pub(crate) fn checked_count(sizes: &[usize]) -> Option<usize> {
         .map(|_| sizes.iter().product())
 }
 
-/// Checks that a slice has as many elements as a tensor of these sizes.
+/// Checks that a slice has as many elements as a tensor with the given sizes.
 ///
 /// # Panics
-/// When it has not, or as [`element_count`].
+/// If it has not, and as [`element_count`].
 #[track_caller]
 pub(crate) fn check_len(what: &str, len: usize, sizes: &[usize]) {
     let count = element_count(what, sizes);
-    assert!(len == count, "{what} has {len} elements, but sizes {sizes:?} make {count}");
+    assert!(len == count, "{what} has {len} elements, but shape {sizes:?} has {count}");
 }
 
-/// Height and width with padding around.
+/// Checks that a slice, named `what`, is as long as another one.
 ///
 /// # Panics
-/// When one of them overflows.
+/// If it is not.
+#[track_caller]
+pub(crate) fn check_same_len(what: &str, len: usize, other: &str, other_len: usize) {
+    assert!(len == other_len, "{what} has {len} elements, but {other} has {other_len}");
+}
+
+/// Returns height and width of an image with its padding.
+///
+/// # Panics
+/// If one of them overflows.
 #[track_caller]
 pub(crate) fn padded(size: [usize; 2], padding: Padding) -> [usize; 2] {
     let Padding { top, bottom, left, right } = padding;
@@ -54,7 +63,7 @@ pub(crate) fn padded(size: [usize; 2], padding: Padding) -> [usize; 2] {
     [around(size[0], top, bottom), around(size[1], left, right)]
 }
 
-/// The sizes of what a window slides over, and of what it makes of that.
+/// The shapes of the input and the output of a window operator, checked against overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lengths {
     /// `[batch, h, w, channels]`.
@@ -64,10 +73,10 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// Those of a convolution.
+    /// The shapes for a convolution of `batch` images of `size`.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or the input, a row of the padded input or
+    /// If the window does not fit into the padded input, or the input, a row of the padded input or
     /// the output has more elements than memory can hold.
     #[track_caller]
     pub(crate) fn of_conv2d(geometry: &Conv2dGeometry, batch: usize, size: [usize; 2]) -> Self {
@@ -76,7 +85,7 @@ impl Lengths {
         Self::new((batch, size, in_channels), (kernel, padding), output_size, out_channels)
     }
 
-    /// Those of a pooling.
+    /// The shapes for a pooling of `batch` images of `size`.
     ///
     /// # Panics
     /// As [`Lengths::of_conv2d`].
@@ -120,10 +129,10 @@ impl Lengths {
         [self.output[1], self.output[2]]
     }
 
-    /// Checks that slices are as long as input and output.
+    /// Checks the lengths of the input and output slices.
     ///
     /// # Panics
-    /// When they are not.
+    /// If one of them differs from its shape.
     #[track_caller]
     pub(crate) fn check(&self, input: usize, output: usize) {
         check_len("the input", input, &self.input);
@@ -166,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the input has 5 elements, but sizes [1, 2, 3] make 6")]
+    #[should_panic(expected = "the input has 5 elements, but shape [1, 2, 3] has 6")]
     fn another_length_is_refused() {
         check_len("the input", 5, &[1, 2, 3]);
     }

@@ -1,11 +1,11 @@
 //! Exact int8 and fast f32 kernels for convolutional networks on CPUs.
 //!
-//! This crate knows slices, shapes and instruction sets; it knows nothing of
-//! graphs, checkpoints or calibration. Activations are NHWC (channels last).
-//! Every integer kernel has a scalar definition in [`mod@reference`], and every
-//! instruction set must equal it bit for bit.
+//! The crate works on slices, shapes and instruction sets; graphs, checkpoints and calibration
+//! belong to the `posterize` crate. Activations are `[N, H, W, C]` (channels last). Every int8
+//! kernel has a scalar reference implementation in [`mod@reference`], and every instruction set
+//! gives the same bits as that.
 //!
-//! It is the only crate of the workspace that contains `unsafe` code.
+//! This is the only crate of the workspace that contains `unsafe` code.
 
 mod arch;
 mod backend;
@@ -28,7 +28,7 @@ pub use isa::{Isa, IsaError};
 pub use pad::pad;
 pub use pool::Pool;
 
-/// The README's example runs.
+/// Runs the README's example as a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,28 +1,28 @@
-//! Memory that begins where a cache line does, so that vectors in it are never split between lines.
+//! Buffers aligned to cache lines, so that aligned vector loads never cross a line.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A value at a multiple of 64 bytes.
+/// A value aligned to 64 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Aligned<T>(pub(crate) T);
 
-/// Bytes of a cache line.
+/// Size of a cache line in bytes.
 pub(crate) const LINE: usize = 64;
 
-/// A number of which every pattern of bits is a value.
+/// A number type of which every bit pattern is a valid value.
 ///
 /// # Safety
-/// All zeros and every other pattern of bits must be values, and [`LINE`] a multiple of the size and of
-/// the alignment.
+/// Every bit pattern, all zeros among them, must be a valid value, and [`LINE`] must be a multiple
+/// of the type's size and alignment.
 pub(crate) unsafe trait Number: Copy + 'static {}
-// SAFETY: an integer of one byte.
+// SAFETY: every byte is a valid u8, and its size and alignment are 1.
 unsafe impl Number for u8 {}
-// SAFETY: a float of four bytes.
+// SAFETY: every bit pattern is a valid f32, and its size and alignment of 4 divide 64.
 unsafe impl Number for f32 {}
 
-/// A boxed slice that begins where a cache line does.
+/// A boxed slice aligned to a cache line.
 #[derive(Clone)]
 pub(crate) struct AlignedSlice<T> {
     lines: Box<[Aligned<[u8; LINE]>]>,
@@ -31,7 +31,7 @@ pub(crate) struct AlignedSlice<T> {
 }
 
 impl<T: Number> AlignedSlice<T> {
-    /// `len` zeros.
+    /// Allocates `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         let lines = (len * size_of::<T>()).div_ceil(LINE);
         let lines = vec![Aligned([0; LINE]); lines].into_boxed_slice();
@@ -43,15 +43,16 @@ impl<T: Number> Deref for AlignedSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: lines are bytes without padding, enough for `len` numbers; they are aligned, and
-        // every pattern of bits is a number.
+        // SAFETY: `lines` holds at least `len * size_of::<T>()` initialized bytes (rounded up in
+        // `zeros`) without padding between its elements; it is aligned to 64 bytes, a multiple of
+        // T's alignment, and every bit pattern is a valid T.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }
 
 impl<T: Number> DerefMut for AlignedSlice<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `deref`, and borrowed mutably.
+        // SAFETY: as in `deref`; `self` is borrowed mutably, so no other reference to it exists.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

@@ -1,13 +1,16 @@
-//! Padding as an operator of its own. Convolutions and poolings pad by themselves.
+//! Constant padding as an operator of its own; convolutions and poolings do theirs themselves.
 
 use crate::geometry::Padding;
 use crate::lengths::{check_len, padded};
 
-/// Surrounds each image of `input`, `[batch, size, channels]`, with pixels of `value`: 0.0 in f32, the
-/// zero point where zeros are meant in u8 (`torch.nn.functional.pad` in constant mode).
+/// Pads each image of `input` with pixels of `value`, as `torch.nn.functional.pad` with
+/// `mode="constant"`.
+///
+/// `input` is `[N, H, W, C]` and `output` `[N, top + H + bottom, left + W + right, C]`. In u8,
+/// zeros are `value` = the zero point.
 ///
 /// # Panics
-/// When a length does not fit the sizes.
+/// If a slice's length differs from its shape.
 ///
 /// ```
 /// use posterize_kernels::{Padding, pad};

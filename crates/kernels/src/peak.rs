@@ -1,7 +1,7 @@
-//! How many multiply-adds a second the instructions of a set reach at most, measured.
+//! Measures the peak arithmetic throughput of an instruction set.
 //!
-//! The loops touch no memory: what they reach is the roof over every kernel of that instruction
-//! set, at the clock that the CPU has under such load.
+//! The loops do not access memory, so what they reach is an upper bound for every kernel of that
+//! instruction set, at the clock frequency that the CPU sustains under such load.
 
 pub(crate) mod kernel;
 
@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 pub use self::kernel::Arithmetic;
 use crate::isa::Isa;
 
-/// How long one measurement takes at least.
+/// Minimum duration of one sample.
 const SAMPLE: Duration = Duration::from_millis(2);
-/// The first samples, in which the clock settles, are slower.
+/// Number of samples; the first are slower because the clock frequency has not settled.
 const SAMPLES: usize = 6;
 
-/// Multiply-adds a second of `threads` threads (at least 1) together, the best of some samples of a
-/// few milliseconds; `None` for [`Isa::SCALAR`], whose code the compiler chooses.
+/// Measures the multiply-adds per second that `threads` threads (at least 1) reach together.
+///
+/// The result is the best of a few samples of some milliseconds; `None` for [`Isa::SCALAR`], for
+/// which the compiler chooses the instructions.
 ///
 /// ```
 /// use posterize_kernels::Isa;
@@ -40,7 +42,8 @@ pub fn peak(isa: Isa, arithmetic: Arithmetic, threads: usize) -> Option<f64> {
             kernel.run(loops);
             let time = start.elapsed();
             best = best.max((loops * kernel.multiply_adds()) as f64 / time.as_secs_f64());
-            // Every thread takes as many samples, whatever its speed: they wait for each other.
+            // All threads take the same number of samples, because they meet at the barrier for
+            // each.
             loops = (best * SAMPLE.as_secs_f64()) as u64 / kernel.multiply_adds() + 1;
             samples += 1;
         }
@@ -58,12 +61,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wider_instructions_do_more() {
+    fn every_isa_but_scalar_reaches_a_billion_a_second() {
         let peaks = |arithmetic| -> Vec<f64> {
             Isa::supported().into_iter().filter_map(|isa| peak(isa, arithmetic, 1)).collect()
         };
         for peaks in [peaks(Arithmetic::F32), peaks(Arithmetic::Int8)] {
-            // A few multiply-adds a cycle at a few GHz.
+            // A few multiply-adds per cycle at a few GHz.
             assert!(peaks.iter().all(|&peak| peak > 1e9), "{peaks:?}");
         }
     }

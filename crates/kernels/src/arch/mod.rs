@@ -1,10 +1,10 @@
-//! The instruction sets: one folder each, and one list of all of them.
+//! Instruction sets: a folder for each, and the list of all of them.
 //!
-//! Nothing outside this folder depends on the CPU that it is compiled for.
+//! Only code in this folder depends on the target architecture.
 
 #![allow(
     clippy::inline_always,
-    reason = "only what is inlined is compiled for the instruction set"
+    reason = "only inlined code is compiled for the caller's target features"
 )]
 #![allow(clippy::wildcard_imports, reason = "vector intrinsics are used by the dozen")]
 
@@ -14,22 +14,23 @@ mod x86;
 
 use crate::backend::Backend;
 
-/// The list of instruction sets, the narrowest first; each is its name and its backend. It makes
-/// [`Token`], [`NAMES`] and `with_simd!`.
+/// Defines the list of instruction sets, each with its name and backend, from the narrowest to the
+/// widest. Generates [`Token`], [`NAMES`] and `with_simd!`.
 macro_rules! backends {
-    // `$` itself is handed in, for the macro that this one makes.
+    // `$` is passed as an argument, because the generated macro needs it.
     ($dollar:tt; $($(#[$cfg:meta])? $name:literal => $variant:ident($backend:ty);)*) => {
-        /// A backend that this CPU has.
+        /// A backend that this CPU supports.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(crate) enum Token {
             $($(#[$cfg])? $variant($backend),)*
         }
 
-        /// The names of all instruction sets for the CPU that this is compiled for.
+        /// The names of all instruction sets of the target architecture.
         pub(crate) const NAMES: &[&str] = &[$($(#[$cfg])? $name,)*];
 
         impl Token {
-            /// Detects the instruction set of a name; `None` where the CPU has none of that name.
+            /// Detects the instruction set with a given name; `None` if it is unknown or this CPU
+            /// does not support it.
             pub(crate) fn detect(name: &str) -> Option<Self> {
                 match name {
                     $($(#[$cfg])? $name => Some(Self::$variant(<$backend>::detect()?)),)*
@@ -44,7 +45,7 @@ macro_rules! backends {
                 }
             }
 
-            /// What the instruction set provides.
+            /// The kernels of the instruction set.
             pub(crate) fn backend(&self) -> &dyn Backend {
                 match self {
                     $($(#[$cfg])? Self::$variant(backend) => backend,)*
@@ -52,7 +53,7 @@ macro_rules! backends {
             }
         }
 
-        /// Evaluates an expression with a name bound to the vectors of an
+        /// Evaluates an expression in which a name is bound to the vectors of an
         /// [`Isa`](crate::Isa): `with_simd!(isa, simd => kernel(simd, …))`.
         macro_rules! with_simd {
             ($dollar isa:expr, $dollar simd:ident => $dollar body:expr) => {
@@ -77,6 +78,6 @@ backends! {
 }
 
 impl Token {
-    /// The portable backend, which is everywhere.
+    /// The portable backend, which every CPU supports.
     pub(crate) const PORTABLE: Self = Self::Portable(portable::Portable);
 }

@@ -1,12 +1,12 @@
-//! The axes along which two inputs broadcast.
+//! An axis of a broadcast output.
 
-/// An axis of the output and how the inputs move along it.
+/// An axis of the output and the strides of both inputs along it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Positions; more than 1 where there are several axes.
+    /// Size of the output along the axis; greater than 1 unless it is the only axis.
     pub(crate) size: usize,
-    /// Whether each input has elements of its own for each position.
+    /// For each input, whether it has this size too; otherwise it has size 1 and is broadcast.
     pub(crate) moves: [bool; 2],
-    /// Elements between neighbouring positions of each input, 0 where it does not move.
+    /// Stride of each input in elements; 0 where it is broadcast.
     pub(crate) step: [usize; 2],
 }

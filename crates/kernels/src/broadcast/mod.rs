@@ -1,4 +1,4 @@
-//! How tensors of two shapes combine element by element, as NumPy broadcasts them.
+//! Broadcasting of two shapes by NumPy's rules.
 
 mod axis;
 mod pairwise;
@@ -13,16 +13,17 @@ use axis::Axis;
 
 use crate::lengths::checked_count;
 
-/// The plan of an operator with two inputs that broadcast, made once from their shapes.
+/// A plan for combining two inputs element by element with broadcasting, made once from their
+/// shapes.
 ///
-/// By [NumPy's rules](https://numpy.org/doc/stable/user/basics.broadcasting.html): shapes are
-/// aligned at their last axis, missing axes count as 1, and where the sizes of an axis differ one of
-/// them is 1 and its elements serve all positions. Shapes are in memory order, so `[N, C, H, W]`
-/// values that lie channels last are `[N, H, W, C]` here.
+/// By [NumPy's rules](https://numpy.org/doc/stable/user/basics.broadcasting.html), shapes are
+/// aligned at their last axis, missing axes have size 1, and an axis of size 1 is repeated to the
+/// size of the other shape. Shapes are in memory order: for channels-last values, give `[N, H, W,
+/// C]` instead of `[N, C, H, W]`.
 ///
-/// Neighbouring axes that broadcast alike are merged, so a plan knows equal shapes, a scalar side,
-/// one value for each channel (`[N, 1, 1, C]` with `[N, H, W, C]`) and one for each pixel
-/// (`[N, H, W, 1]`) as loops over one, two or three axes.
+/// Neighbouring axes that broadcast alike are merged, so that equal shapes, a scalar, one value per
+/// channel (`[N, 1, 1, C]` with `[N, H, W, C]`) and one value per pixel (`[N, H, W, 1]`) become
+/// loops over one, two or three axes.
 ///
 /// ```
 /// use posterize_kernels::Broadcast;
@@ -37,15 +38,22 @@ pub struct Broadcast {
     shape: Vec<usize>,
     len: usize,
     input_len: [usize; 2],
-    /// The merged axes of the output, at least one, the outermost first.
+    /// The merged axes of the output, outermost first; there is at least one.
     axes: Vec<Axis>,
 }
 
-/// Why two shapes cannot be combined.
+/// An error for two shapes that cannot be broadcast together.
+///
+/// ```
+/// use posterize_kernels::{Broadcast, BroadcastError};
+///
+/// let error = Broadcast::new(&[2, 3], &[2, 4]).unwrap_err();
+/// assert_eq!(error, BroadcastError::Mismatch { a: vec![2, 3], b: vec![2, 4], from_last: 1 });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BroadcastError {
-    /// Sizes of an axis differ and neither is 1.
+    /// The sizes of an axis differ and neither is 1.
     #[error(
         "shapes {a:?} and {b:?} do not broadcast: sizes {} and {} of axis −{from_last} differ and \
          neither is 1",
@@ -56,22 +64,23 @@ pub enum BroadcastError {
         a: Vec<usize>,
         /// The second shape.
         b: Vec<usize>,
-        /// Which axis, counted from the last, which is 1.
+        /// The axis, counted from the last one, which is 1.
         from_last: usize,
     },
-    /// The number of elements does not fit a `usize`.
+    /// An input or the output has more elements than memory can hold.
     #[error("shape {shape:?} has more elements than memory can hold")]
     TooLarge {
-        /// The shape.
+        /// The shape with too many elements.
         shape: Vec<usize>,
     },
 }
 
 impl Broadcast {
-    /// The plan for inputs of shapes `a` and `b`.
+    /// Makes the plan for inputs of shapes `a` and `b`.
     ///
     /// # Errors
-    /// The shapes do not broadcast, or the result has more elements than fit a `usize`.
+    /// If the shapes do not broadcast, or an input or the output has more elements than fit an
+    /// `isize`.
     pub fn new(a: &[usize], b: &[usize]) -> Result<Self, BroadcastError> {
         let rank = a.len().max(b.len());
         let size = |shape: &[usize], from_last: usize| {
@@ -99,7 +108,7 @@ impl Broadcast {
             }
             let moves = sizes.map(|size| size != 1);
             match axes.last_mut() {
-                // A product of some sizes of the output, which is checked below.
+                // Saturation is never seen: `checked_len` below checks the product of all sizes.
                 Some(last) if last.moves == moves => last.size = last.size.saturating_mul(size),
                 _ => axes.push(Axis { size, moves, step: [0; 2] }),
             }
@@ -127,7 +136,7 @@ impl Broadcast {
         &self.shape
     }
 
-    /// Elements of the output.
+    /// Number of elements of the output.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -137,12 +146,12 @@ impl Broadcast {
         self.len == 0
     }
 
-    /// Elements of each input.
+    /// Number of elements of each input.
     pub fn input_len(&self) -> [usize; 2] {
         self.input_len
     }
 
-    /// The merged axes, the outermost first; there is at least one.
+    /// The merged axes, outermost first; there is at least one.
     pub(crate) fn axes(&self) -> &[Axis] {
         &self.axes
     }
@@ -150,16 +159,20 @@ impl Broadcast {
     /// Checks the lengths of the inputs and of the output.
     ///
     /// # Panics
-    /// When one of them is not that of its shape.
+    /// If one of them is not that of its shape.
     pub(crate) fn check(&self, a: usize, b: usize, output: usize) {
-        assert_eq!(a, self.input_len[0], "elements of the first input");
-        assert_eq!(b, self.input_len[1], "elements of the second input");
-        assert_eq!(output, self.len, "elements of the output of shape {:?}", self.shape);
+        for (what, len, expected) in [
+            ("the first input", a, self.input_len[0]),
+            ("the second input", b, self.input_len[1]),
+            ("the output", output, self.len),
+        ] {
+            assert!(len == expected, "{what} has {len} elements, but its shape has {expected}");
+        }
     }
 }
 
-/// The product of the sizes. A shape with a 0 must not hide a product of others that overflows:
-/// strides are made of these.
+/// Returns the number of elements of a shape. Sizes of 0 do not hide an overflow of the product of
+/// the others, because strides are products of some of the sizes.
 fn checked_len(shape: &[usize]) -> Result<usize, BroadcastError> {
     checked_count(shape).ok_or_else(|| BroadcastError::TooLarge { shape: shape.to_vec() })
 }
@@ -184,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_do_not_fit_are_refused_with_their_sizes() {
+    fn shapes_that_do_not_broadcast_give_an_error_with_their_sizes() {
         let error = Broadcast::new(&[2, 3, 5], &[4, 5]).unwrap_err().to_string();
         assert!(error.contains("sizes 3 and 4 of axis −2"), "{error}");
         let huge = [1 << 40, 1 << 40];

@@ -1,21 +1,24 @@
-//! A function of two elements over a broadcast plan.
+//! Applies a function of two elements over broadcast inputs.
 
-#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "without inlining, the code would not be compiled for the caller's target features"
+)]
 
 use super::{Broadcast, Piece};
 use crate::Isa;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::pool::{Pool, SharedMut};
 
-/// A function of two elements; `apply` must be `#[inline(always)]`.
+/// A function of two elements. Implementations of `apply` must be `#[inline(always)]`.
 pub(crate) trait Pairwise<T>: Copy + Sync {
     fn apply(self, a: T, b: T) -> T;
 }
 
-/// Sets each element of `output` to `f` of the elements of `a` and `b` that stand for it.
+/// Sets each element of `output` to `f` of the broadcast elements of `a` and `b`.
 ///
 /// # Panics
-/// When a length is not that of the plan.
+/// If the length of a slice is not that of the plan.
 pub(crate) fn combine<T: Copy + Default + Send + Sync>(
     isa: Isa,
     pool: &Pool,
@@ -29,7 +32,7 @@ pub(crate) fn combine<T: Copy + Default + Send + Sync>(
     let moves = plan.row_moves();
     let output = SharedMut::new(output);
     plan.run(pool, |piece| {
-        // SAFETY: the pieces do not overlap.
+        // SAFETY: `run` gives each part of the output to one call, so the slices do not overlap.
         let output = unsafe { output.slice(piece.range()) };
         vectorize(isa, Rows { f, piece, moves, a, b, output });
     });
@@ -38,7 +41,7 @@ pub(crate) fn combine<T: Copy + Default + Send + Sync>(
 struct Rows<'a, T, F> {
     f: F,
     piece: Piece,
-    /// Whether each side has a run of elements for a row.
+    /// For each input, whether its row is as long as the output's; otherwise it is one element.
     moves: [bool; 2],
     a: &'a [T],
     b: &'a [T],
@@ -84,10 +87,11 @@ impl<T: Copy + Default, F: Pairwise<T>> Loop for Rows<'_, T, F> {
     }
 }
 
-/// Rows shorter than this are not worth a loop each.
+/// Rows shorter than this are combined several at a time, since a loop for each would be slow.
 const SHORT: usize = 128;
 
-/// Combines rows with the one row `b`, which is first repeated to some hundred elements.
+/// Combines each row of `a` with the single row `b`, of which a few hundred elements of copies are
+/// made first.
 #[inline(always)]
 fn repeated<T: Copy + Default>(output: &mut [T], a: &[T], b: &[T], f: impl Pairwise<T>) {
     let mut memory = [T::default(); 4 * SHORT];
@@ -101,7 +105,7 @@ fn repeated<T: Copy + Default>(output: &mut [T], a: &[T], b: &[T], f: impl Pairw
     }
 }
 
-/// Combines elements; of the longer of `a` and `b` the first ones.
+/// Combines elements up to the length of the shortest slice.
 #[inline(always)]
 fn zip<T: Copy>(output: &mut [T], a: &[T], b: &[T], f: impl Pairwise<T>) {
     for ((to, &a), &b) in output.iter_mut().zip(a).zip(b) {
@@ -109,7 +113,7 @@ fn zip<T: Copy>(output: &mut [T], a: &[T], b: &[T], f: impl Pairwise<T>) {
     }
 }
 
-/// The function with its sides exchanged.
+/// A function with its two arguments exchanged.
 #[derive(Clone, Copy)]
 struct Exchanged<F>(F);
 

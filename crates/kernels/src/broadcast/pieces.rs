@@ -1,4 +1,4 @@
-//! Parts of a broadcast output that one thread computes: some rows of equal length.
+//! Splits a broadcast output into pieces that one thread computes: consecutive rows.
 
 use std::ops::Range;
 
@@ -9,18 +9,18 @@ use crate::pool::{Pool, part};
 /// Elements of one task.
 const TASK: usize = 16 * 1024;
 
-/// Consecutive rows of the output; an input's row is a run of elements or a single one.
+/// Consecutive rows of the output. For each row, an input has either a row or a single element.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
-    /// The first element of the output.
+    /// Index of the first element of the output.
     pub(crate) output: usize,
-    /// The first element of each input.
+    /// Index of the first element of each input.
     pub(crate) input: [usize; 2],
-    /// How many rows there are.
+    /// Number of rows.
     pub(crate) rows: usize,
-    /// Elements of a row of the output.
+    /// Elements of an output row.
     pub(crate) len: usize,
-    /// Elements from row to row of each input.
+    /// Elements from one row to the next of each input.
     pub(crate) step: [usize; 2],
 }
 
@@ -32,17 +32,18 @@ impl Piece {
 }
 
 impl Broadcast {
-    /// Elements of a row, which lies along the innermost axis.
+    /// Elements of a row, along the innermost axis.
     pub(crate) fn row_len(&self) -> usize {
         self.axes()[self.axes().len() - 1].size
     }
 
-    /// Whether each input has a run of elements for a row, or a single element.
+    /// For each input, whether it has a row for each output row; otherwise it has a single element.
     pub(crate) fn row_moves(&self) -> [bool; 2] {
         self.axes()[self.axes().len() - 1].moves
     }
 
-    /// Calls `work` with pieces that together cover the output once, on the threads of `pool`.
+    /// Calls `work` with pieces that together cover each element of the output once, on the threads
+    /// of `pool`.
     pub(crate) fn run(&self, pool: &Pool, work: impl Fn(Piece) + Sync) {
         if self.is_empty() {
             return;
@@ -50,7 +51,7 @@ impl Broadcast {
         let len = self.row_len();
         let rows = self.len() / len;
         if len >= TASK {
-            // Rows are cut.
+            // Rows are longer than a task, so they are split.
             let parts = len.div_ceil(TASK);
             let moves = self.row_moves();
             pool.run(rows * parts, &|task, _| {
@@ -77,7 +78,7 @@ impl Broadcast {
         }
     }
 
-    /// Calls `work` with pieces that cover `rows` in order.
+    /// Calls `work` with pieces that cover `rows`, in order.
     pub(crate) fn for_each_piece(&self, rows: Range<usize>, mut work: impl FnMut(Piece)) {
         let len = self.row_len();
         let outer = &self.axes()[..self.axes().len() - 1];

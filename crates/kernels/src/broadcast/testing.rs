@@ -1,9 +1,9 @@
-//! Pairs of shapes for the tests of kernels.
+//! Random pairs of shapes for tests of broadcasting kernels.
 
 use proptest::prelude::*;
 
-/// Two shapes that broadcast: of any ranks up to 6, and of the kinds that networks have with rows
-/// around the widths of vectors and tasks.
+/// Pairs of shapes that broadcast: of arbitrary ranks up to 6, and of the kinds that occur in
+/// networks, with row lengths around those of vectors and tasks.
 pub(crate) fn shapes() -> impl Strategy<Value = [Vec<usize>; 2]> {
     let arbitrary = proptest::collection::vec((1_usize..6, 0_u8..5), 0..=6).prop_flat_map(|axes| {
         let rank = axes.len();
@@ -12,7 +12,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = [Vec<usize>; 2]> {
                 axes.iter().map(|&(size, kind)| if kind == stays { 1 } else { size }).collect()
             };
             let (a, mut b) = (side(0), side(1));
-            // Leading axes may be missing from one side where the other has them.
+            // Leading axes may be missing from one of the shapes.
             b.drain(..drop);
             if exchange { [b, a] } else { [a, b] }
         })

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "elements of the second input")]
+    #[should_panic(expected = "the second input has 2 elements, but its shape has 3")]
     fn lengths_must_be_those_of_the_shapes() {
         let plan = Broadcast::new(&[2, 3], &[3]).unwrap();
         let (isa, pool) = (Isa::detect(), Pool::new(1));

@@ -1,4 +1,4 @@
-//! Two-dimensional convolution.
+//! int8 two-dimensional convolution.
 
 use super::conv_kernel::{ConvKernel, Inputs};
 use super::depthwise::Depthwise;
@@ -8,13 +8,15 @@ use super::gemm::Gemm;
 use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
-use crate::lengths::Lengths;
+use crate::lengths::{Lengths, check_same_len};
 use crate::pool::Pool;
 use crate::reference;
 
-/// An int8 convolution of any grouping with its weights packed for one instruction set; NHWC.
+/// An int8 convolution, as `torch.ao.nn.quantized.Conv2d`, with weights packed for one instruction
+/// set.
 ///
-/// [`reference::Conv2d`] defines what it computes.
+/// It takes any number of groups and `[N, H, W, C]` activations, and computes what
+/// [`reference::Conv2d`] defines.
 ///
 /// ```
 /// use posterize_kernels::int8::{Conv2d, Requantize};
@@ -35,19 +37,19 @@ pub struct Conv2d {
     method: Method,
 }
 
-/// How a convolution is computed.
+/// The kernel that computes a convolution.
 #[derive(Debug)]
 enum Method {
-    /// One input and one output channel a group.
+    /// A depthwise convolution: one input and one output channel in each group.
     Depthwise(Depthwise),
-    /// A kernel for certain shapes.
+    /// A kernel written for certain shapes.
     Special(Box<dyn ConvKernel>),
-    /// Matrix products, which serve every shape.
+    /// Matrix products, which can compute every shape.
     Gemm(Gemm),
 }
 
 impl Method {
-    /// The best method for a convolution without defects.
+    /// Chooses the fastest method for a convolution without defects.
     fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         if conv.geometry.is_depthwise() {
             return Self::Depthwise(Depthwise::new(isa, conv));
@@ -67,12 +69,14 @@ impl Method {
 }
 
 impl Conv2d {
-    /// Packs a convolution: `weight` is `[out_channels, in_channels / groups, kh, kw]`, `bias` has
-    /// one value for each output channel, at the scale of the accumulators.
+    /// Packs a convolution.
+    ///
+    /// `weight` is `[out_channels, in_channels / groups, kh, kw]`; `bias` is `[out_channels]` with
+    /// scale `scale_input · scale_weight`.
     ///
     /// # Panics
-    /// When [`reference::Conv2d::defect`] finds something; callers with numbers from outside ask
-    /// it first.
+    /// If [`reference::Conv2d::defect`] finds something wrong; call it first for numbers that come
+    /// from outside the program.
     pub fn new(
         isa: Isa,
         geometry: Conv2dGeometry,
@@ -88,26 +92,31 @@ impl Conv2d {
         Self { geometry, method: Method::new(isa, &conv) }
     }
 
-    /// Channels, window and padding.
+    /// Channels, window, stride and padding.
     pub fn geometry(&self) -> &Conv2dGeometry {
         &self.geometry
     }
 
-    /// Bytes of scratch memory that [`Conv2d::run`] needs with a pool of `threads` threads.
+    /// The number of bytes of scratch memory that [`Conv2d::run`] needs with a pool of `threads`
+    /// threads.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or memory cannot hold input or output.
+    /// If the window does not fit into the padded input, or the input or output has more elements
+    /// than memory can hold.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
         Lengths::of_conv2d(&self.geometry, batch, size);
         self.method.kernel().scratch_len(threads, batch, size)
     }
 
-    /// Convolves `input`, `[batch, h, w, in_channels]` with `size = [h, w]`, into `output`,
-    /// `[batch, oh, ow, out_channels]`. Allocates nothing; the bits do not depend on the pool.
+    /// Convolves `input`, `[N, H, W, in_channels]` with N = `batch` and `[H, W]` = `size`, into
+    /// `output`, `[N, OH, OW, out_channels]`.
+    ///
+    /// `scratch` has at least [`Conv2d::scratch_len`] bytes; what they hold does not matter. Does
+    /// not allocate memory. The result does not depend on the number of threads.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or a slice has another length than
-    /// these shapes (`scratch`: a smaller one than [`Conv2d::scratch_len`]).
+    /// If the window does not fit into the padded input, the length of a slice differs from its
+    /// shape, or `scratch` is too short.
     pub fn run(
         &self,
         pool: &Pool,
@@ -120,17 +129,20 @@ impl Conv2d {
         self.check_and_run(pool, (batch, size), input.into(), output, scratch);
     }
 
-    /// Whether [`Conv2d::run_and_add`] takes it.
+    /// Whether the kernel supports [`Conv2d::run_and_add`].
     pub fn adds(&self) -> bool {
         self.method.kernel().name_with_add().is_some()
     }
 
-    /// As [`Conv2d::run`], and then `add`s, with what the convolution gives for the first side and
-    /// `residual`, of the same shape, for the second; the bits are those of one after the other. What
-    /// the convolution gives is never in memory.
+    /// Convolves as [`Conv2d::run`] and adds `residual` to the result, as a residual connection.
+    ///
+    /// `add`'s first input is the result of the convolution, its second one `residual`, which has
+    /// the shape of `output`. The bits are those of [`Conv2d::run`] followed by [`Add::run`], but
+    /// the result of the convolution is not written to memory.
     ///
     /// # Panics
-    /// As [`Conv2d::run`], and where not [`Conv2d::adds`].
+    /// As [`Conv2d::run`], if `residual` has another length than `output`, and if not
+    /// [`Conv2d::adds`].
     pub fn run_and_add(
         &self,
         pool: &Pool,
@@ -140,8 +152,8 @@ impl Conv2d {
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
-        assert!(self.adds(), "{} does not add", self.kernel_name());
-        assert_eq!(residual.len(), output.len(), "both sides have the output's shape");
+        assert!(self.adds(), "kernel {} cannot add", self.kernel_name());
+        check_same_len("residual", residual.len(), "the output", output.len());
         let inputs = Inputs { input, added: Some((add.formula(), residual)) };
         self.check_and_run(pool, (batch, size), inputs, output, scratch);
     }
@@ -156,13 +168,17 @@ impl Conv2d {
     ) {
         Lengths::of_conv2d(&self.geometry, batch, size).check(inputs.input.len(), output.len());
         let needed = self.method.kernel().scratch_len(pool.threads(), batch, size);
-        assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
+        assert!(
+            scratch.len() >= needed,
+            "scratch has {} bytes; {needed} are needed",
+            scratch.len()
+        );
         if batch > 0 {
             self.method.kernel().run(pool, (batch, size), inputs, output, scratch);
         }
     }
 
-    /// The matrix products that it consists of, as a part of fused blocks.
+    /// The matrix products that compute it, if so; for fused blocks.
     pub(super) fn gemm(&self) -> Option<&Gemm> {
         match &self.method {
             Method::Gemm(gemm) => Some(gemm),
@@ -170,7 +186,7 @@ impl Conv2d {
         }
     }
 
-    /// The depthwise convolution that it is, as a part of fused blocks.
+    /// The depthwise convolution that computes it, if so; for fused blocks.
     pub(super) fn depthwise(&self) -> Option<&Depthwise> {
         match &self.method {
             Method::Depthwise(depthwise) => Some(depthwise),
@@ -178,13 +194,13 @@ impl Conv2d {
         }
     }
 
-    /// Which kernel computes it, for profiles: `pointwise_avx512vnni` and the like.
+    /// The name of the kernel, for profiles, for instance `pointwise_avx512vnni`.
     pub fn kernel_name(&self) -> &'static str {
         self.method.kernel().name()
     }
 
-    /// The same where it [adds](Conv2d::run_and_add): `pointwise_add_amx` and the like; its own name
-    /// where it does not.
+    /// The name of the kernel of [`Conv2d::run_and_add`], for instance `pointwise_add_amx`; that of
+    /// [`Self::kernel_name`] where the kernel does not support it.
     pub fn kernel_name_with_add(&self) -> &'static str {
         self.method.kernel().name_with_add().unwrap_or(self.kernel_name())
     }

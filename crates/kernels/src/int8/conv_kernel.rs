@@ -1,15 +1,15 @@
-//! What a kernel for convolutions is to the layer that runs it.
+//! The interface of convolution kernels.
 
 use crate::int8::elementwise::formula::AddFormula;
 use crate::pool::Pool;
 
-/// What a convolution reads.
+/// The inputs of a convolution kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     /// `[batch, h, w, in_channels]`.
     pub(crate) input: &'a [u8],
-    /// An addition whose first side is what the convolution gives, and its second one, in the shape
-    /// of the output.
+    /// A residual addition: its formula, whose first input is the result of the convolution, and
+    /// its second input, which has the shape of the output.
     pub(crate) added: Option<(AddFormula, &'a [u8])>,
 }
 
@@ -19,13 +19,13 @@ impl<'a> From<&'a [u8]> for Inputs<'a> {
     }
 }
 
-/// A way to compute one convolution, with its weights packed.
+/// A kernel that computes one convolution, with its weights packed.
 pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
-    /// Bytes of scratch memory that [`ConvKernel::run`] needs.
+    /// The number of bytes of scratch memory that [`ConvKernel::run`] needs.
     fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize;
 
-    /// Convolves into `output`, `[batch, oh, ow, out_channels]`; the lengths of all slices have
-    /// been checked.
+    /// Convolves into `output`, `[N, OH, OW, out_channels]`. The caller has checked the lengths of
+    /// all slices.
     fn run(
         &self,
         pool: &Pool,
@@ -35,12 +35,12 @@ pub(crate) trait ConvKernel: Send + Sync + std::fmt::Debug {
         scratch: &mut [u8],
     );
 
-    /// What profiles call it where it adds. `None` where [`ConvKernel::run`] does not add what the
-    /// inputs say: then they must say nothing.
+    /// The name for profiles with a residual addition; `None` if the kernel does not support
+    /// [`Inputs::added`], which then must be `None`.
     fn name_with_add(&self) -> Option<&'static str> {
         None
     }
 
-    /// What profiles call it.
+    /// The name for profiles.
     fn name(&self) -> &'static str;
 }

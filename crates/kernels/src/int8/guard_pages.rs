@@ -1,8 +1,9 @@
-//! No kernel touches a byte outside its slices: each lies against a page that must not be touched.
+//! Tests that no kernel accesses a byte outside its slices, by placing each slice next to an
+//! inaccessible page.
 //!
-//! This sees what AddressSanitizer (`scripts/sanitize`) cannot: assembly, such as the loads of AMX
-//! tiles. A stray access ends the test process with a segmentation fault; that it does is tested by
-//! [`super::planted_strays`].
+//! This detects what AddressSanitizer (`scripts/sanitize`) cannot: accesses by inline assembly,
+//! such as the loads of AMX tiles. A stray access ends the test process with a segmentation fault,
+//! which [`super::planted_strays`] tests.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr;
@@ -29,17 +30,17 @@ unsafe extern "C" {
 const NO_ACCESS: c_int = 0;
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = 0x22;
-/// A multiple of every size of pages that Linux has on x86 but for huge ones.
+/// Size of a page on x86-64 Linux; larger page sizes are multiples of it.
 const PAGE: usize = 4096;
 
-/// Which end of a slice lies against an inaccessible page.
+/// The end of a slice that is next to an inaccessible page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Against {
     Start,
     End,
 }
 
-/// Bytes between two inaccessible pages.
+/// A buffer between two inaccessible pages.
 pub(super) struct Guarded {
     map: *mut u8,
     mapped: usize,
@@ -51,11 +52,11 @@ impl Guarded {
     pub(super) fn new(len: usize, against: Against) -> Self {
         let inside = len.next_multiple_of(PAGE).max(PAGE);
         let mapped = inside + 2 * PAGE;
-        // SAFETY: a new map, which overlaps no other.
+        // SAFETY: without an address, the kernel chooses one that is not in use.
         let map = unsafe { mmap(ptr::null_mut(), mapped, NO_ACCESS, PRIVATE_ANONYMOUS, -1, 0) };
         assert!(!map.is_null() && map.addr() != usize::MAX, "no memory");
         let map: *mut u8 = map.cast();
-        // SAFETY: the pages between the first and the last of that map.
+        // SAFETY: these pages lie between the first and the last page of the new map.
         let changed = unsafe { mprotect(map.add(PAGE).cast(), inside, READ_WRITE) };
         assert_eq!(changed, 0, "mprotect");
         let skip = match against {
@@ -72,14 +73,15 @@ impl Guarded {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: `len` bytes of accessible pages, zeros at first, that nobody else refers to.
+        // SAFETY: `start` points to `len` bytes in accessible pages, initialized to 0 by the
+        // system; `self`, which is mutably borrowed, is the only owner.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // SAFETY: the whole map, to which no reference is left.
+        // SAFETY: `map` and `mapped` are those of the map, and no reference to it is left.
         unsafe { munmap(self.map.cast(), self.mapped) };
     }
 }

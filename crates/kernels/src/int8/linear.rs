@@ -1,4 +1,4 @@
-//! Linear layers.
+//! int8 linear layer.
 
 use super::conv_kernel::ConvKernel;
 use super::gemm::Gemm;
@@ -9,9 +9,10 @@ use crate::lengths::check_len;
 use crate::pool::Pool;
 use crate::reference;
 
-/// An int8 linear layer with its weights packed for one instruction set.
+/// An int8 linear layer, as `torch.ao.nn.quantized.Linear`, with weights packed for one instruction
+/// set.
 ///
-/// [`reference::Linear`] defines what it computes.
+/// It computes what [`reference::Linear`] defines.
 ///
 /// ```
 /// use posterize_kernels::int8::{Linear, Requantize};
@@ -21,7 +22,8 @@ use crate::reference;
 /// let linear = Linear::new(Isa::detect(), 3, 2, &[1, 2, 3, 4, 5, 6], &[0, 10], 7, &requantize);
 /// let mut output = [0; 2];
 /// linear.run(&Pool::new(1), 1, &[17, 7, 27], &mut output);
-/// assert_eq!(output, [35, 42]); // (10 · 1 + 20 · 3) / 2, (10 · 4 + 20 · 6 + 10) / 4 to even
+/// // (10 · 1 + 20 · 3) / 2, and (10 · 4 + 20 · 6 + 10) / 4 = 42.5, which rounds to the even 42.
+/// assert_eq!(output, [35, 42]);
 /// ```
 #[derive(Debug)]
 pub struct Linear {
@@ -31,12 +33,14 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Packs a linear layer: `weight` is `[out_features, in_features]`, `bias` has one value for
-    /// each output, at the scale of the accumulators.
+    /// Packs a linear layer.
+    ///
+    /// `weight` is `[out_features, in_features]`; `bias` is `[out_features]` with scale
+    /// `scale_input · scale_weight`.
     ///
     /// # Panics
-    /// When [`reference::Linear::defect`] finds something; callers with numbers from outside ask
-    /// it first.
+    /// If [`reference::Linear::defect`] finds something wrong; call it first for numbers that come
+    /// from outside the program.
     pub fn new(
         isa: Isa,
         in_features: usize,
@@ -57,17 +61,18 @@ impl Linear {
         if let Some(defect) = linear.defect() {
             panic!("invalid linear layer: {defect}");
         }
-        // A pointwise convolution over pixels that are rows.
+        // A linear layer is a pointwise convolution with one pixel for each row of the input.
         let geometry = Conv2dGeometry::pointwise(in_features, out_features);
         let conv = reference::Conv2d { geometry, weight, bias, input_zero_point, requantize };
         Self { in_features, out_features, gemm: Gemm::new(isa, &conv) }
     }
 
-    /// Multiplies `input`, `[batch, in_features]`, into `output`, `[batch, out_features]`.
-    /// Allocates nothing; the bits do not depend on the pool.
+    /// Multiplies `input`, `[N, in_features]` with N = `batch`, into `output`, `[N, out_features]`.
+    ///
+    /// Does not allocate memory. The result does not depend on the number of threads.
     ///
     /// # Panics
-    /// When a slice has another length.
+    /// If the length of a slice differs from its shape.
     pub fn run(&self, pool: &Pool, batch: usize, input: &[u8], output: &mut [u8]) {
         check_len("the input", input.len(), &[batch, self.in_features]);
         check_len("the output", output.len(), &[batch, self.out_features]);
@@ -76,7 +81,7 @@ impl Linear {
         }
     }
 
-    /// Which kernel computes it, for profiles: that of a pointwise convolution.
+    /// The name of the kernel, for profiles; it is a kernel for pointwise convolutions.
     pub fn kernel_name(&self) -> &'static str {
         self.gemm.name()
     }

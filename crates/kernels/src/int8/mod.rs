@@ -1,8 +1,8 @@
-//! int8 kernels over NHWC activations: `u8` activations with a zero point, symmetric `i8` weights,
-//! exact `i32` accumulators.
+//! int8 kernels for `[N, H, W, C]` activations: `u8` activations with a zero point, symmetric `i8`
+//! weights, exact `i32` accumulators.
 //!
-//! `docs/arithmetic.md` states the contract. Each kernel equals its definition in
-//! [`crate::reference`] bit for bit, on every instruction set and for any number of threads.
+//! `docs/arithmetic.md` specifies the arithmetic. Each kernel gives the same bits as its reference
+//! implementation in [`crate::reference`], on every instruction set and for any number of threads.
 
 pub(crate) mod accumulator;
 mod conv2d;

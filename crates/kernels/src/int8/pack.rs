@@ -1,11 +1,11 @@
-//! What is packed for matrix kernels: a group's weights and what belongs to them.
+//! The operands that int8 matrix kernels pack: the weights, biases and multipliers of a group.
 
 use crate::int8::accumulator::{accumulator_range, folded_bias};
 use crate::int8::requantize::products_fit;
 use crate::reference;
 
-/// One group's weights and what belongs to its columns: the right operand of a matrix product
-/// whose columns are output channels.
+/// The right operand of a matrix product: the weights, biases and multipliers of one group, whose
+/// columns are its output channels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand<'a> {
     /// `[columns, channels, taps]`.
@@ -14,18 +14,18 @@ pub(crate) struct Operand<'a> {
     pub(crate) bias: &'a [i32],
     /// `[columns]`.
     pub(crate) multiplier: &'a [f32],
-    /// Output channels of the group.
+    /// Number of output channels of the group.
     pub(crate) columns: usize,
-    /// Input channels of the group.
+    /// Number of input channels of the group.
     pub(crate) channels: usize,
-    /// Taps of the window.
+    /// Number of taps of the window.
     pub(crate) taps: usize,
     /// The zero point of the input.
     pub(crate) input_zero_point: u8,
 }
 
 impl<'a> Operand<'a> {
-    /// The weights of each group of a convolution without defects.
+    /// Returns the operand of each group of a convolution without defects.
     pub(crate) fn groups(conv: &reference::Conv2d<'a>) -> Vec<Self> {
         let geometry = &conv.geometry;
         let columns = geometry.out_channels / geometry.groups;
@@ -47,18 +47,19 @@ impl<'a> Operand<'a> {
             .collect()
     }
 
-    /// One weight.
+    /// Returns one weight.
     pub(crate) fn at(&self, column: usize, tap: usize, channel: usize) -> i8 {
         self.weight[(column * self.channels + channel) * self.taps + tap]
     }
 
-    /// The weights of one column.
+    /// Returns the weights of one column, `[channels, taps]`.
     pub(crate) fn column(&self, column: usize) -> &'a [i8] {
         let len = self.channels * self.taps;
         &self.weight[column * len..][..len]
     }
 
-    /// The weights of one column as bytes in the order of the rows that it meets: `[taps, channels]`.
+    /// Writes the weights of one column in the order of an im2row row, `[taps, channels]`, as
+    /// bytes.
     #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn write_row(&self, column: usize, row: &mut Vec<u8>) {
         let weights = self.column(column);
@@ -72,12 +73,12 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// The bias of `column` with the zero point folded into it.
+    /// Returns the bias of `column` with the input's zero point folded in.
     pub(crate) fn folded_bias(&self, column: usize) -> i32 {
         folded_bias(self.column(column), self.bias[column], self.input_zero_point)
     }
 
-    /// Whether no input makes a product of accumulator and multiplier overflow an i32.
+    /// Whether no product of an accumulator and its multiplier overflows an i32, for any input.
     #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
     pub(crate) fn products_fit(&self) -> bool {
         (0..self.columns).all(|column| {

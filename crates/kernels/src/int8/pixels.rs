@@ -1,14 +1,15 @@
-//! From the pixels of a decoded picture straight to a quantized input.
+//! Normalizes and quantizes the pixels of a decoded image.
 
 use super::QParams8;
 use super::elementwise::CHUNK;
 use super::elementwise::formula::Target;
 use crate::f32;
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut};
 
-/// What normalization and quantization make of each value of each colour: 256 entries a channel.
+/// Lookup tables that normalize and quantize RGB pixels: 256 entries for each channel.
 ///
-/// The entries are those of [`f32::PixelTable`] quantized, as PyTorch would.
+/// The entries are those of [`f32::PixelTable`], quantized as PyTorch does it.
 ///
 /// ```
 /// use posterize_kernels::int8::{PixelTable, QParams8};
@@ -27,11 +28,12 @@ pub struct PixelTable {
 }
 
 impl PixelTable {
-    /// Tables for red, green and blue with the means and standard deviations of `Normalize`.
+    /// Makes the tables for red, green and blue from the arguments of
+    /// `torchvision.transforms.Normalize`.
     ///
     /// # Panics
-    /// When `qmin > qmax`, the scale is not positive and finite, or a standard deviation is zero
-    /// or not finite.
+    /// If `qmin > qmax`, the scale is not positive and finite, or a standard deviation is zero or
+    /// not finite.
     pub fn new(mean: [f32; 3], std: [f32; 3], to: QParams8, qmin: u8, qmax: u8) -> Self {
         to.assert_valid();
         let normalized = f32::PixelTable::new(mean, std);
@@ -41,19 +43,20 @@ impl PixelTable {
         Self { tables: Box::new(normalized.values().map(quantized)) }
     }
 
-    /// Maps pixels `[…, 3]` in RGB order to the input of a network in the same order.
+    /// Maps RGB pixels `[…, 3]` to quantized values in the same order.
     ///
     /// # Panics
-    /// When the lengths differ or are no multiple of 3.
+    /// If the lengths differ or are not multiples of 3.
     pub fn run(&self, pool: &Pool, rgb: &[u8], output: &mut [u8]) {
-        assert_eq!(rgb.len(), output.len(), "pixels: one output for each value");
-        assert_eq!(rgb.len() % 3, 0, "pixels have three channels, {} values do not", rgb.len());
+        check_same_len("the output", output.len(), "rgb", rgb.len());
+        assert_eq!(rgb.len() % 3, 0, "rgb has {} values, not a multiple of 3", rgb.len());
         let output = SharedMut::new(output);
-        // A multiple of eight pixels.
+        // A multiple of eight pixels (24 bytes), so that every task but the last runs whole blocks
+        // only.
         let chunk = CHUNK / 24 * 24;
         pool.run(rgb.len().div_ceil(chunk), &|task, _| {
             let range = task * chunk..rgb.len().min((task + 1) * chunk);
-            // SAFETY: the ranges of the tasks are disjoint.
+            // SAFETY: different tasks have ranges that do not overlap.
             let output = unsafe { output.slice(range.clone()) };
             self.map(&rgb[range], output);
         });
@@ -63,7 +66,8 @@ impl PixelTable {
         let (pixels, rest) = rgb.as_chunks::<24>();
         let (mapped, mapped_rest) = output.as_chunks_mut::<24>();
         for (to, from) in mapped.iter_mut().zip(pixels) {
-            // Eight values a load and a store: the lookups are the work, not the bytes.
+            // Load and store eight bytes at a time, so that lookups and not memory accesses bound
+            // the speed.
             for (word, to) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let from = from[word * 8..word * 8 + 8].try_into().map_or(0, u64::from_le_bytes);
                 let mut mapped = 0;
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "three channels")]
+    #[should_panic(expected = "rgb has 2 values, not a multiple of 3")]
     fn half_a_pixel_is_refused() {
         let to = QParams8 { scale: 1.0, zero_point: 0 };
         PixelTable::new([0.0; 3], [1.0; 3], to, 0, 255).run(&Pool::new(1), &[1, 2], &mut [0, 0]);

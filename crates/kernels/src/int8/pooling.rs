@@ -1,6 +1,9 @@
-//! Pooling over windows of pixels. Scale and zero point pass through unchanged.
+//! int8 pooling. Outputs have the scale and zero point of the input.
 
-#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "without inlining, the code would not be compiled for the caller's target features"
+)]
 
 use std::ops::Range;
 
@@ -11,16 +14,17 @@ use crate::isa::Isa;
 use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
-/// Channels of one task of an average, and of its accumulators on the stack.
+/// Maximum number of channels of one task of an average pooling, whose accumulators are on the
+/// stack.
 const BLOCK: usize = 128;
 
-/// The mean of each of `output_size` windows of pixels, as PyTorch's
-/// `adaptive_avg_pool2d` on quantized tensors in channels-last memory; `[1, 1]` is the global one.
+/// Average pooling to a fixed output size, as PyTorch's `adaptive_avg_pool2d` on quantized
+/// channels-last tensors; an output size of `[1, 1]` is global average pooling.
 ///
-/// Window `i` of `o` over `n` pixels is `floor(i · n / o)..ceil((i + 1) · n / o)`. The sum of
-/// `q − zero_point` is exact; one f32 multiplication by `1 / pixels` and one rounding, half to
-/// even, follow. `mean` over both axes is the same, but for PyTorch's, which sums in f32 and so
-/// rounds exact ties either way.
+/// Along an axis of `n` input and `o` output pixels, window `i` is `floor(i · n / o)..ceil((i + 1)
+/// · n / o)`. The sum of `q − zero_point` over a window is exact; it is multiplied once by `1 /
+/// pixels` in f32 and rounded half to even. PyTorch's `mean` over both axes differs only in that it
+/// sums in f32, so that exact ties may be rounded either way.
 ///
 /// ```
 /// use posterize_kernels::int8::AdaptiveAvgPool2d;
@@ -40,19 +44,23 @@ pub struct AdaptiveAvgPool2d {
 }
 
 impl AdaptiveAvgPool2d {
-    /// Averages of `[N, H, W, channels]` to `[N, output_size, channels]`.
+    /// Prepares the pooling of `[N, H, W, channels]` to `[N, output_size, channels]`.
     ///
     /// # Panics
-    /// When `channels` or the output is empty.
+    /// If `channels` or a size of the output is 0.
     pub fn new(isa: Isa, channels: usize, output_size: [usize; 2], zero_point: u8) -> Self {
-        assert!(channels > 0 && !output_size.contains(&0), "an average needs channels and outputs");
+        assert!(
+            channels > 0 && !output_size.contains(&0),
+            "average pooling of {channels} channels to {output_size:?}; all must be at least 1"
+        );
         Self { isa, channels, output_size, zero_point }
     }
 
-    /// Averages `input`, `[batch, size, channels]`.
+    /// Averages `input`, `[N, H, W, channels]` with N = `batch` and `[H, W]` = `size`, into
+    /// `output`, `[N, OH, OW, channels]`.
     ///
     /// # Panics
-    /// When a length does not fit the sizes, `size` is empty, or has 2^23 pixels or more.
+    /// If the length of a slice differs from its shape, or `size` has no pixel or 2^23 or more.
     pub fn run(
         &self,
         pool: &Pool,
@@ -66,7 +74,10 @@ impl AdaptiveAvgPool2d {
         let c = self.channels;
         check_len("the input", input.len(), &[batch, h, w, c]);
         check_len("the output", output.len(), &[batch, oh, ow, c]);
-        assert!(h > 0 && w > 0 && h * w < 1 << 23, "an average over {h}x{w} pixels");
+        assert!(
+            h > 0 && w > 0 && h * w < 1 << 23,
+            "average pooling of {h}x{w} pixels; at least 1 and fewer than 2^23 are supported"
+        );
         let output = SharedMut::new(output);
         let blocks = c.div_ceil(BLOCK);
         pool.run(batch * oh * ow * blocks, &|task, _| {
@@ -83,7 +94,7 @@ impl AdaptiveAvgPool2d {
                     rows: window(y, oh, h),
                     columns: window(x, ow, w),
                     zero_point: self.zero_point,
-                    // SAFETY: each task writes the channels of its own block of its own pixel.
+                    // SAFETY: each task writes only its own channels of its own output pixel.
                     output: unsafe { output.slice(at + channels.start..at + channels.end) },
                     channels,
                 },
@@ -92,12 +103,12 @@ impl AdaptiveAvgPool2d {
     }
 }
 
-/// The pixels that window `index` of `windows` averages, along an axis of `size` pixels.
+/// Returns the range of window `index` of `windows` along an axis of `size` pixels.
 pub(crate) fn window(index: usize, windows: usize, size: usize) -> Range<usize> {
     index * size / windows..((index + 1) * size).div_ceil(windows)
 }
 
-/// One block of channels of one output pixel.
+/// Averages a block of channels of one output pixel.
 struct Average<'a> {
     image: &'a [u8],
     row_pixels: usize,
@@ -131,8 +142,25 @@ impl Loop for Average<'_> {
     }
 }
 
-/// The maximum of each window, as `torch.nn.MaxPool2d` (`ceil_mode` off). Padding never wins; a
-/// window of nothing but padding gives 0.
+/// Max pooling, as `torch.nn.MaxPool2d` with `ceil_mode=False`.
+///
+/// Padded pixels are never the maximum; a window that lies in the padding gives 0.
+///
+/// ```
+/// use posterize_kernels::int8::MaxPool2d;
+/// use posterize_kernels::{Isa, Padding, Pool, Pool2dGeometry};
+///
+/// let geometry = Pool2dGeometry {
+///     kernel: [2, 2],
+///     stride: [2, 2],
+///     dilation: [1, 1],
+///     padding: Padding::default(),
+/// };
+/// let pooling = MaxPool2d::new(Isa::detect(), geometry, 1);
+/// let mut output = [0; 2];
+/// pooling.run(&Pool::new(1), 1, [2, 4], &[1, 2, 5, 6, 4, 3, 8, 7], &mut output);
+/// assert_eq!(output, [4, 8]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MaxPool2d {
     isa: Isa,
@@ -141,23 +169,26 @@ pub struct MaxPool2d {
 }
 
 impl MaxPool2d {
-    /// Maxima over windows of `[N, H, W, channels]`.
+    /// Prepares the pooling of `[N, H, W, channels]`.
     ///
     /// # Panics
-    /// When `channels`, or a kernel size, stride or dilation is zero.
+    /// If `channels`, or a size, stride or dilation of the window is 0.
     pub fn new(isa: Isa, geometry: Pool2dGeometry, channels: usize) -> Self {
         let Pool2dGeometry { kernel, stride, dilation, .. } = geometry;
         assert!(
             channels > 0 && [kernel, stride, dilation].iter().all(|size| !size.contains(&0)),
-            "max pooling of {channels} channels with {geometry:?}"
+            "max pooling of {channels} channels with {geometry:?}; channels, kernel, stride and \
+                         dilation must be at least 1"
         );
         Self { isa, geometry, channels }
     }
 
-    /// Pools `input`, `[batch, size, channels]`, into `[batch, output size, channels]`.
+    /// Pools `input`, `[N, H, W, channels]` with N = `batch` and `[H, W]` = `size`, into `output`,
+    /// `[N, OH, OW, channels]`.
     ///
     /// # Panics
-    /// When the window does not fit, or a length does not fit the sizes.
+    /// If the window does not fit into the padded input, or the length of a slice differs from its
+    /// shape.
     pub fn run(
         &self,
         pool: &Pool,
@@ -182,7 +213,7 @@ impl MaxPool2d {
                     geometry: &self.geometry,
                     channels: c,
                     y,
-                    // SAFETY: each task writes its own row of the output.
+                    // SAFETY: each task writes only its own row of the output.
                     output: unsafe { output.slice(row * ow * c..(row + 1) * ow * c) },
                 },
             );
@@ -190,7 +221,7 @@ impl MaxPool2d {
     }
 }
 
-/// One row of the output.
+/// Computes one row of the output.
 struct Maximum<'a> {
     image: &'a [u8],
     size: [usize; 2],
@@ -210,7 +241,7 @@ impl Loop for Maximum<'_> {
             let columns = inside(x * stride[1], padding.left, [kernel[1], dilation[1]], w);
             let (blocks, rest) = output.as_chunks_mut::<64>();
             let whole = 64 * blocks.len();
-            // The maxima of a block stay in a register.
+            // Blocks of 64 channels, so that their maxima stay in registers over the whole window.
             for (i, block) in blocks.iter_mut().enumerate() {
                 let mut maxima = [0; 64];
                 for y in rows.clone().step_by(dilation[0]) {
@@ -233,7 +264,7 @@ impl Loop for Maximum<'_> {
     }
 }
 
-/// The larger one of each pair.
+/// Sets each maximum to the larger one of itself and its candidate.
 #[inline(always)]
 fn larger(maxima: &mut [u8], candidates: &[u8]) {
     for (q, &candidate) in maxima.iter_mut().zip(candidates) {
@@ -241,13 +272,15 @@ fn larger(maxima: &mut [u8], candidates: &[u8]) {
     }
 }
 
-/// From the first to behind the last position inside an axis of `size` that a window's taps have,
-/// `dilation` apart; `start` is where the window begins, `before` positions into the padding.
+/// Returns the range from the first to one past the last tap of a window that lies inside an axis
+/// of `size` positions.
+///
+/// `start` is where the window begins on the padded axis; `before` is the padding before it.
 fn inside(start: usize, before: usize, [taps, dilation]: [usize; 2], size: usize) -> Range<usize> {
     let outside = before.saturating_sub(start).div_ceil(dilation);
     let first = start.saturating_add(outside.saturating_mul(dilation));
     let end = start.saturating_add(taps.saturating_mul(dilation)).min(size + before);
-    // Empty where all taps are in the padding.
+    // The range is empty if all taps are in the padding.
     (first - before).min(size)..end.saturating_sub(before)
 }
 
@@ -259,7 +292,7 @@ mod tests {
     use crate::geometry::Padding;
     use crate::reference;
 
-    /// Values with many extremes, from a seed, so that shrinking works on shapes.
+    /// Random values, many of them extreme; see `testing::bytes`.
     fn values(len: usize, seed: u64) -> Vec<u8> {
         crate::int8::testing::bytes(len, seed)
     }

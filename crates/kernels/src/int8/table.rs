@@ -1,19 +1,20 @@
-//! Functions of one u8 activation, as tables of their 256 values.
+//! Lookup tables for functions of one u8 activation.
 
 use std::ops::Range;
 
 use super::qparams::QParams8;
 use crate::isa::Isa;
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
 /// Elements of one task.
 const TASK: usize = 32 * 1024;
 
-/// The outputs of a function of one quantized activation for each of the 256 inputs.
+/// A lookup table for a function of one u8 activation: its output for each of the 256 inputs.
 ///
-/// A table makes any function of one element (sigmoid, hard-swish, requantization, …) exact and as
-/// fast as any other: `output = table[input]`.
+/// Any function of one element (sigmoid, hard-swish, requantization, …) can be computed this way,
+/// exactly and at the same speed: `output = table[input]`.
 ///
 /// ```
 /// use posterize_kernels::f32::Unary;
@@ -25,7 +26,7 @@ const TASK: usize = 32 * 1024;
 /// let sigmoid = Table::new(from, to, |x| Unary::Sigmoid.apply(x));
 /// let mut q = [0; 3];
 /// sigmoid.run(Isa::detect(), &Pool::new(1), &[0, 128, 255], &mut q);
-/// assert_eq!(q, [0, 128, 255]); // 256 is beyond the range
+/// assert_eq!(q, [0, 128, 255]); // sigmoid(63.5) / scale is 256, which saturates
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -33,15 +34,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of `q ↦ quantize(f(dequantize(q)))`, with outputs in `0..=255`.
+    /// Makes the table of `quantize(f(dequantize(q)))`, with outputs in `0..=255`.
     ///
-    /// `dequantize(q) = (q − from.zero_point) · from.scale`, and
-    /// `quantize(x) = clamp(round_half_even(x · (1 / to.scale)) + to.zero_point, 0, 255)`: the
-    /// roundings of [`dequantize`](super::dequantize) and [`quantize`](super::quantize). A NaN
-    /// becomes 255.
+    /// `dequantize(q) = (q − from.zero_point) · from.scale` and `quantize(x) =
+    /// clamp(round_half_even(x · (1 / to.scale)) + to.zero_point, 0, 255)` round as
+    /// [`dequantize`](super::dequantize) and [`quantize`](super::quantize). A NaN becomes 255.
     ///
     /// # Panics
-    /// When a scale is not positive and finite.
+    /// If a scale is not positive and finite.
     pub fn new(from: QParams8, to: QParams8, f: impl Fn(f32) -> f32) -> Self {
         from.assert_valid();
         to.assert_valid();
@@ -49,59 +49,62 @@ impl Table {
         Self { values: from.values().map(value) }
     }
 
-    /// The table with the given outputs for inputs 0 to 255, for instance those of
+    /// Makes a table from its outputs for the inputs 0 to 255, for instance those of
     /// [`requantize_table`](super::requantize_table).
     pub fn from_values(values: [u8; 256]) -> Self {
         Self { values }
     }
 
-    /// The outputs for inputs 0 to 255.
+    /// The outputs for the inputs 0 to 255.
     pub fn values(&self) -> &[u8; 256] {
         &self.values
     }
 
-    /// The output for the input `q`.
+    /// Returns the output for the input `q`.
     pub fn apply(&self, q: u8) -> u8 {
         self.values[usize::from(q)]
     }
 
-    /// Sets each element of `output` to the value of the element of `input`.
+    /// Applies the table to each element: `output[i] = table[input[i]]`.
     ///
     /// # Panics
-    /// When the lengths differ.
+    /// If the lengths differ.
     pub fn run(&self, isa: Isa, pool: &Pool, input: &[u8], output: &mut [u8]) {
-        assert_eq!(input.len(), output.len(), "table: elements of the output");
+        check_same_len("the output", output.len(), "the input", input.len());
         let output = SharedMut::new(output);
         for_each_task(pool, output.len(), |range| {
-            // SAFETY: the ranges of different tasks do not overlap.
+            // SAFETY: different tasks have ranges that do not overlap.
             let output = unsafe { output.slice(range.clone()) };
             self.run_here(isa, &input[range], output);
         });
     }
 
-    /// Replaces each element of `values` by its value.
+    /// Applies the table to each element of `values` in place.
     pub fn run_in_place(&self, isa: Isa, pool: &Pool, values: &mut [u8]) {
         let values = SharedMut::new(values);
         for_each_task(pool, values.len(), |range| {
-            // SAFETY: the ranges of different tasks do not overlap.
+            // SAFETY: different tasks have ranges that do not overlap.
             let values = unsafe { values.slice(range) };
             let (len, at) = (values.len(), values.as_mut_ptr());
-            // SAFETY: what is read and written are the same `len` elements, by one pointer.
+            // SAFETY: `at` is valid for reads and writes of `len` bytes; source and target are the
+            // same.
             unsafe { self.look_up(isa, at, at, len) };
         });
     }
 
-    /// As [`Self::run`] on the calling thread, for slices of equal lengths.
+    /// As [`Self::run`], on the calling thread.
     pub(crate) fn run_here(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
-        assert_eq!(input.len(), output.len(), "table: elements of the output");
-        // SAFETY: both have as many elements.
+        check_same_len("the output", output.len(), "the input", input.len());
+        // SAFETY: both slices have `output.len()` elements, and they cannot overlap.
         unsafe { self.look_up(isa, input.as_ptr(), output.as_mut_ptr(), output.len()) };
     }
 
+    /// Applies the table to `len` bytes.
+    ///
     /// # Safety
     /// As for [`Backend::look_up`](crate::backend::Backend::look_up).
     unsafe fn look_up(&self, isa: Isa, from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees what `Backend::look_up` requires.
         unsafe { isa.backend().look_up(&self.values, from, to, len) };
     }
 }
@@ -131,7 +134,7 @@ mod tests {
         ) {
             let values: [u8; 256] = testing::bytes(256, seed).try_into().expect("256 bytes");
             let table = Table::from_values(values);
-            // The bytes of `testing` favour the extremes; these are all of them.
+            // `testing::bytes` prefers the extremes; these inputs cover all bytes.
             let input: Vec<u8> = (0..len + skip)
                 .map(|i| (i as u8).wrapping_mul(167).wrapping_add((seed >> 7) as u8))
                 .collect();
@@ -172,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "table: elements of the output")]
-    fn lengths_must_agree() {
+    #[should_panic(expected = "the output has 4 elements, but the input has 3")]
+    fn inputs_and_outputs_of_different_lengths_are_refused() {
         let table = Table::from_values([0; 256]);
         table.run(Isa::detect(), &Pool::new(1), &[0; 3], &mut [0; 4]);
     }

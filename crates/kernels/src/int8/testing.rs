@@ -1,8 +1,9 @@
-//! Inputs for the tests of kernels.
+//! Random inputs for tests of int8 kernels.
 
-/// `len` bytes that `seed` determines, about an eighth of them 0 and an eighth 255.
+/// Returns `len` bytes derived from `seed` by SplitMix64; about one in eight is 0 and one in eight
+/// 255.
 ///
-/// Shapes are what proptest should shrink; contents follow from one number (SplitMix64).
+/// With contents that depend on a seed only, proptest shrinks shapes and not contents.
 pub(crate) fn bytes(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let byte = || {

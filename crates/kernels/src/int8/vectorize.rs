@@ -1,17 +1,21 @@
-//! One definition of a loop, compiled once for each instruction set.
+//! Compiles elementwise loops for each instruction set.
 //!
-//! The loops that the compiler vectorizes well need no intrinsics: the same body, inlined into a
-//! function with other target features, becomes another kernel. Its results cannot differ, since
-//! Rust's floating-point operations round as IEEE 754 says on every instruction set.
+//! A loop that the compiler vectorizes well needs no intrinsics: inlined into functions with
+//! different target features, the same code becomes a kernel for each of them. Their results are
+//! the same, because Rust's floating-point operations round as IEEE 754 specifies on every
+//! instruction set.
 
-#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "without inlining, the code would not be compiled for the caller's target features"
+)]
 
 use crate::arch::with_simd;
 use crate::f32::simd::{Kernel, Simd};
 use crate::isa::Isa;
 
 /// A loop to be compiled for each instruction set. Implementations of `run` must be
-/// `#[inline(always)]`, or they keep the baseline's instructions.
+/// `#[inline(always)]`, otherwise they are compiled for the baseline instruction set.
 pub(crate) trait Loop {
     /// Runs the loop.
     fn run(self);
@@ -22,7 +26,7 @@ pub(crate) fn vectorize(isa: Isa, body: impl Loop) {
     with_simd!(isa, simd => simd.run(Body(body)));
 }
 
-/// A loop as a kernel that makes no use of vectors itself.
+/// A [`Loop`] as a [`Kernel`] that does not use the vectors.
 struct Body<L>(L);
 
 impl<S: Simd, L: Loop> Kernel<S> for Body<L> {

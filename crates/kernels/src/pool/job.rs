@@ -1,4 +1,4 @@
-//! How a job is handed to the workers of a pool, and waited for.
+//! Hands jobs to the workers of a pool and waits for them.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -10,48 +10,51 @@ use std::time::{Duration, Instant};
 
 use super::parts::part;
 
-/// How long a thread spins for its next event before it parks. Longer than the serial gaps between
+/// How long a thread spins for its next event before it parks: longer than the serial gaps between
 /// the layers of a network, far shorter than a scheduler's time slice.
 pub(super) const SPIN: Duration = Duration::from_micros(50);
 
-/// The job is open: workers may join.
+/// Flag of [`Shared::state`]: the job is open, so workers may join it.
 const OPEN: u64 = 1 << 31;
-/// The caller is parked until the last worker leaves.
+/// Flag of [`Shared::state`]: the caller is parked until the last worker leaves.
 const WAITED: u64 = 1 << 30;
-/// How many workers take part.
+/// Mask of [`Shared::state`]: the number of workers that take part in the job.
 const ACTIVE: u64 = 0xFFFF;
-/// The number of the job, so that a worker joins each one once.
+/// Unit of the job number in the upper half of [`Shared::state`], by which a worker joins each job
+/// only once.
 const GENERATION: u64 = 1 << 32;
 
-/// What the threads of a pool share.
+/// The state that the threads of a pool share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// `GENERATION`s, `OPEN`, `WAITED` and the count of `ACTIVE` workers. The job may be read by
-    /// the caller that holds `busy` and by workers counted here, and written only by that caller
-    /// while the job is closed and the count is 0.
+    /// The job number, `OPEN`, `WAITED` and the number of `ACTIVE` workers.
+    ///
+    /// `job` may be read by the caller that holds `busy` and by the workers counted here. It may be
+    /// written only by that caller, while the job is closed and the count is 0.
     state: Aligned<AtomicU64>,
-    /// For each thread the next task to start of its part.
+    /// For each thread, the next task of its part that has not been started.
     next: Box<[Aligned<AtomicUsize>]>,
     job: UnsafeCell<Option<Job>>,
-    /// A caller is running a job.
+    /// Whether a caller is running a job.
     busy: AtomicBool,
-    /// Workers that are parked, or about to.
+    /// Number of workers that are parked or about to park.
     sleepers: AtomicUsize,
     shutdown: AtomicBool,
-    /// What the first task that panicked on a worker said.
+    /// The payload of the first task that panicked on a worker.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     parked: Mutex<()>,
     wake: Condvar,
     done: Condvar,
 }
 
-// SAFETY: the job is the only part that is not `Sync` by itself; the rule at `state` makes its
-// readers and its writer exclude each other, and what it points to is a `Sync` closure.
+// SAFETY: `job` is the only field that is not `Sync`. By the rule at `state`, it is never written
+// while another thread reads or writes it, and the closure it points to is `Sync`.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; the job's pointer is not tied to a thread.
+// SAFETY: the pointer in `job` points to a `Sync` closure, which any thread may call.
 unsafe impl Send for Shared {}
 
-/// A cache line of its own, so that spinning on it does not slow its neighbours.
+/// A value in cache lines of its own, so that spinning on it does not slow down accesses to its
+/// neighbours.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Aligned<T>(T);
@@ -78,24 +81,25 @@ impl Shared {
         }
     }
 
-    /// The tasks that thread `worker` starts with.
+    /// The tasks with which thread `worker` starts.
     fn part(&self, tasks: usize, worker: usize) -> Range<usize> {
         part(tasks, self.next.len(), worker)
     }
 
+    /// Reserves the pool for a caller; whether it was free.
     pub(super) fn try_begin(&self) -> bool {
         self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// The caller's side of a job, after `try_begin`.
+    /// Runs a job on the calling thread and the workers, after [`Self::try_begin`].
     pub(super) fn run(&self, tasks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
-        // SAFETY: only the lifetime changes. The closure is used by this thread and by workers
-        // that joined while the job was open; this function closes the job and waits for them
-        // before it returns, also when a task panics.
+        // SAFETY: only the lifetime changes. The closure is used by this thread and by workers that
+        // joined while the job was open. This function closes the job and waits for those workers
+        // before it returns, also if a task panics.
         let work: &'static (dyn Fn(usize, usize) + Sync) = unsafe { std::mem::transmute(work) };
         let job = Job { work, tasks };
-        // SAFETY: `busy` is held, the job is closed and no worker is active (the last run waited
-        // for that), so nobody else reads or writes it.
+        // SAFETY: this caller holds `busy`, the job is closed and no worker is active, because the
+        // last call waited for them; so no other thread accesses the job.
         unsafe { *self.job.get() = Some(job) };
         for (worker, next) in self.next.iter().enumerate() {
             next.0.store(self.part(tasks, worker).start, Ordering::Relaxed);
@@ -106,7 +110,7 @@ impl Shared {
             self.wake_workers();
         }
 
-        // SAFETY: the job is `work` of this very call.
+        // SAFETY: `job.work` is the argument of this call, which is alive.
         let own = unsafe { self.take_part(job, 0) };
 
         let state = self.state.0.fetch_and(!OPEN, Ordering::Acquire);
@@ -120,18 +124,20 @@ impl Shared {
         }
     }
 
-    /// Runs tasks until there are none left, or one panics.
+    /// Runs tasks until none is left or one panics: first the thread's own part, then those of the
+    /// others.
     ///
     /// # Safety
     /// `job.work` must point to a live closure.
     unsafe fn take_part(&self, job: Job, worker: usize) -> Result<(), Box<dyn Any + Send>> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the closure is alive.
         let work = unsafe { &*job.work };
         let result = catch_unwind(AssertUnwindSafe(|| {
             for owner in (worker..self.next.len()).chain(0..worker) {
                 let end = self.part(job.tasks, owner).end;
                 let next = &self.next[owner].0;
-                // Looking first keeps the line of a finished part shared.
+                // Read before `fetch_add`, so that checking a finished part does not take its cache
+                // line away from other threads.
                 while next.load(Ordering::Relaxed) < end {
                     let task = next.fetch_add(1, Ordering::Relaxed);
                     if task < end {
@@ -148,7 +154,7 @@ impl Shared {
         result
     }
 
-    /// The caller waits until no worker is active in the closed job.
+    /// Waits until no worker is active in the closed job.
     fn wait_for_workers(&self) {
         let active = || self.state.0.load(Ordering::Acquire) & ACTIVE > 0;
         if spin_while(&active) {
@@ -161,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// A worker's life.
+    /// The main loop of a worker: takes part in jobs until the pool is dropped.
     pub(super) fn work(&self, worker: usize) {
         let mut seen = 0;
         while let Some(state) = self.next_job(seen) {
@@ -176,7 +182,7 @@ impl Shared {
             }
             seen = state / GENERATION;
             // SAFETY: this worker is counted as active, so the caller neither changes the job nor
-            // returns from `run` until the worker leaves below.
+            // returns from `run`, and thus keeps the closure alive, until the count falls below.
             let result = unsafe {
                 match *self.job.get() {
                     Some(job) => self.take_part(job, worker),
@@ -194,8 +200,8 @@ impl Shared {
         }
     }
 
-    /// Waits for an open job other than number `seen`, spinning first, then parked; `None` when
-    /// the pool is dropped.
+    /// Waits for an open job with another number than `seen`: spins first, then parks. `None` if
+    /// the pool is being dropped.
     fn next_job(&self, seen: u64) -> Option<u64> {
         let open = || {
             let state = self.state.0.load(Ordering::SeqCst);
@@ -215,28 +221,28 @@ impl Shared {
             if stopped() {
                 return None;
             }
-            // A job may have come and gone meanwhile.
+            // The job may have been closed in the meantime.
             if let Some(state) = open() {
                 return Some(state);
             }
         }
     }
 
-    /// Ends the threads' lives.
+    /// Makes the workers return from [`Self::work`].
     pub(super) fn stop(&self) {
         self.shutdown.store(true, Ordering::SeqCst);
         self.wake_workers();
     }
 
     fn wake_workers(&self) {
-        // A worker holds the lock from the moment it counts itself a sleeper until it sleeps, so
-        // that none can miss this.
+        // A worker holds the lock from before it counts itself as a sleeper until it waits, so none
+        // can miss the notification.
         drop(lock(&self.parked));
         self.wake.notify_all();
     }
 }
 
-/// Spins while `condition` holds; whether it still did when the time was up.
+/// Spins while `condition` holds, for at most [`SPIN`]; whether it still held at the end.
 fn spin_while(condition: &dyn Fn() -> bool) -> bool {
     let mut start = None;
     loop {
@@ -253,6 +259,6 @@ fn spin_while(condition: &dyn Fn() -> bool) -> bool {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds one of these locks can panic halfway through a change.
+    // A poisoned lock is usable, because no code that holds one panics halfway through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

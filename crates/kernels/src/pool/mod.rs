@@ -1,10 +1,9 @@
-//! A pool of threads that split one kernel between them.
+//! A thread pool that splits the work of a kernel.
 //!
-//! A layer of a small network runs for some tens of microseconds, so handing
-//! work over must cost about one. Workers therefore spin for a moment after a
-//! job, park when none follows, and are never waited for unless they have
-//! taken part: a worker that wakes too late finds the job closed, and on a busy
-//! machine the caller has done the work itself by then.
+//! A layer of a small network takes some tens of microseconds, so handing over work must cost about
+//! one. Workers therefore spin for a moment after a job before they park, and the caller only waits
+//! for workers that have joined its job: one that wakes up too late finds the job closed, and on a
+//! busy machine the caller has done the work itself by then.
 
 mod job;
 mod parts;
@@ -19,10 +18,10 @@ use self::job::Shared;
 pub(crate) use self::parts::part;
 pub use self::shared_mut::SharedMut;
 
-/// Threads that run the parts of one kernel call.
+/// A pool of threads that run the tasks of one kernel call at a time.
 ///
-/// A pool may be shared: a call that finds the pool at work (a second caller, or a task that calls
-/// [`Pool::run`] itself) runs its tasks on its own thread.
+/// A pool may be shared between threads. A call that finds the pool in use (by another caller, or
+/// because a task calls [`Pool::run`] itself) runs its tasks on the calling thread.
 ///
 /// ```
 /// use posterize_kernels::pool::{Pool, SharedMut};
@@ -31,7 +30,7 @@ pub use self::shared_mut::SharedMut;
 /// let mut squares = [0; 100];
 /// let shared = SharedMut::new(&mut squares);
 /// pool.run(10, &|task, _worker| {
-///     // SAFETY: each task takes ten elements of its own.
+///     // SAFETY: each task takes its own ten elements.
 ///     let part = unsafe { shared.slice(task * 10..task * 10 + 10) };
 ///     for (i, x) in part.iter_mut().enumerate() {
 ///         *x = (task * 10 + i).pow(2);
@@ -46,9 +45,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller's own among them (at least 1).
+    /// Creates a pool of `threads` threads (at least 1), of which the caller's is one.
     ///
-    /// Where the system refuses to start that many, the pool has fewer: see [`Pool::threads`].
+    /// If the system cannot start that many, the pool has fewer; see [`Pool::threads`].
     pub fn new(threads: usize) -> Self {
         let threads = threads.clamp(1, usize::from(u16::MAX));
         let shared = Arc::new(Shared::new(threads));
@@ -64,21 +63,22 @@ impl Pool {
         Self { shared, workers }
     }
 
-    /// How many threads share the work.
+    /// The number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `work(task, worker)` once for each `task < tasks`, and returns when all are done.
-    /// `worker < self.threads()` names the thread, for scratch memory of its own; the caller's
-    /// is 0.
+    /// Calls `work(task, worker)` once for each `task < tasks` and returns when all are done.
     ///
-    /// Each thread starts with a part of the tasks that is its own, the first thread with the
-    /// first ones and so on, and takes over others' when it is done: where neighbouring tasks
-    /// write what neighbouring tasks of the next call read, it is still in that thread's cache.
+    /// `worker < self.threads()` identifies the thread, for example to choose its scratch memory;
+    /// the caller's thread is 0.
+    ///
+    /// Each thread starts with its own contiguous part of the tasks and takes over tasks of the
+    /// others when it is done. Where task `i` of one call reads what task `i` of the call before
+    /// wrote, the data are thus mostly still in that thread's cache.
     ///
     /// # Panics
-    /// When a task panics: tasks not yet started are dropped, those under way are waited for, and
+    /// If a task panics: tasks that have not started are dropped, running ones are waited for, and
     /// the caller's thread panics with the first payload. The pool stays usable.
     pub fn run(&self, tasks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
         if tasks > 1 && !self.workers.is_empty() && self.shared.try_begin() {
@@ -95,7 +95,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop();
         for worker in self.workers.drain(..) {
-            // A worker's panics are caught and handed to the caller; there is none left here.
+            // Panics of tasks are caught and passed to the caller, so none is left to report.
             let _ = worker.join();
         }
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_runs_once_on_a_known_worker() {
+    fn every_task_runs_once_and_on_an_existing_worker() {
         for threads in 1..5 {
             let pool = Pool::new(threads);
             assert_eq!(pool.threads(), threads);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn no_worker_is_two_threads_at_once() {
+    fn no_two_threads_are_the_same_worker_at_once() {
         let pool = Pool::new(4);
         let in_use: Vec<_> = (0..4).map(|_| AtomicBool::new(false)).collect();
         for _ in 0..200 {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn many_short_jobs_and_pauses_between_them() {
+    fn many_short_jobs_with_pauses_run_all_tasks() {
         let pool = Pool::new(4);
         let total = AtomicUsize::new(0);
         for round in 0..3000 {
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn work_is_shared_between_threads() {
+    fn tasks_run_on_several_threads() {
         let pool = Pool::new(2);
         let both = std::sync::Barrier::new(2);
-        // Neither task can end before the other has started.
+        // Each task waits for the other to start.
         pool.run(2, &|_, _| {
             both.wait();
         });

@@ -1,11 +1,11 @@
-//! Safe forms of [`Pool::run`]: over the chunks of a slice, and with a result for each task.
+//! Safe variants of [`Pool::run`]: over the chunks of a slice, and with a result for each task.
 
 use super::Pool;
 use super::shared_mut::SharedMut;
 
 impl Pool {
-    /// Calls `work(index, chunk)` once for each chunk of `chunk_len` elements of `data`, the last of
-    /// which may be shorter, on the threads of the pool.
+    /// Calls `work(index, chunk)` once for each chunk of `chunk_len` elements of `data`, on the
+    /// threads of the pool. The last chunk may be shorter.
     ///
     /// ```
     /// use posterize_kernels::Pool;
@@ -16,26 +16,27 @@ impl Pool {
     /// ```
     ///
     /// # Panics
-    /// When `chunk_len` is 0, or as [`Pool::run`] when `work` panics.
+    /// If `chunk_len` is 0, and as [`Pool::run`] if `work` panics.
     pub fn for_each_chunk_mut<T: Send>(
         &self,
         data: &mut [T],
         chunk_len: usize,
         work: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
-        assert!(chunk_len > 0, "chunks of no elements");
+        assert!(chunk_len > 0, "chunk_len is 0; it must be at least 1");
         let len = data.len();
         let shared = SharedMut::new(data);
         self.run(len.div_ceil(chunk_len), &|index, _| {
-            // Below `len`, as `index` is below `len` divided by `chunk_len`, rounded up.
+            // No overflow: `index < len.div_ceil(chunk_len)`, so `start < len`.
             let start = index * chunk_len;
             let end = start.saturating_add(chunk_len).min(len);
-            // SAFETY: `run` calls each index once, and chunks of different indices do not overlap.
+            // SAFETY: `run` calls each index once, and chunks with different indices do not
+            // overlap.
             work(index, unsafe { shared.slice(start..end) });
         });
     }
 
-    /// The results of `work(task)` for each `task < tasks`, in the order of the tasks.
+    /// Returns the results of `work(task)` for each `task < tasks`, in the order of the tasks.
     ///
     /// ```
     /// use posterize_kernels::Pool;
@@ -44,7 +45,7 @@ impl Pool {
     /// ```
     ///
     /// # Panics
-    /// As [`Pool::run`] when `work` panics.
+    /// As [`Pool::run`] if `work` panics.
     pub fn map<R: Send>(&self, tasks: usize, work: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> {
         let mut results: Vec<Option<R>> = (0..tasks).map(|_| None).collect();
         self.for_each_chunk_mut(&mut results, 1, &|task, result| result[0] = Some(work(task)));
@@ -82,8 +83,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "chunks of no elements")]
-    fn chunks_of_nothing_are_refused() {
+    #[should_panic(expected = "chunk_len is 0; it must be at least 1")]
+    fn chunks_without_elements_are_refused() {
         Pool::new(1).for_each_chunk_mut(&mut [0_u8], 0, &|_, _| {});
     }
 

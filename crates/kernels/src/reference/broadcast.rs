@@ -1,10 +1,19 @@
-//! Operators with two inputs that broadcast, by definition.
+//! Reference implementation of broadcasting.
 
-/// `f` of the elements of `a` and `b` that stand for each position of `shape`, NumPy's broadcast
-/// shape of theirs; all in C order.
+/// Applies `f` to the elements of `a` and `b`, broadcast to `shape` by NumPy's rules; all are in C
+/// order.
+///
+/// `shape` must be the broadcast shape of `a_shape` and `b_shape`.
 ///
 /// # Panics
-/// When an input is shorter than its shape.
+/// If an input has fewer elements than its shape.
+///
+/// ```
+/// use posterize_kernels::reference::broadcast;
+///
+/// let sums = broadcast(&[2, 3], (&[2, 1], &[10, 20]), (&[3], &[1, 2, 3]), |a, b| a + b);
+/// assert_eq!(sums, [11, 12, 13, 21, 22, 23]);
+/// ```
 pub fn broadcast<T: Copy, U>(
     shape: &[usize],
     (a_shape, a): (&[usize], &[T]),
@@ -17,7 +26,11 @@ pub fn broadcast<T: Copy, U>(
         .collect()
 }
 
-/// The element of an input of shape `input` that stands for element `index` of `shape`.
+/// Returns the index of the element of an input with shape `input` that is broadcast to element
+/// `index` of `shape`.
+///
+/// # Panics
+/// If `shape` has a size of 0.
 pub fn element_for(shape: &[usize], input: &[usize], mut index: usize) -> usize {
     let (mut element, mut stride) = (0, 1);
     for from_last in 1..=shape.len() {

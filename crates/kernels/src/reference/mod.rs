@@ -1,7 +1,7 @@
-//! Scalar definitions of every integer kernel: the meaning of correct.
+//! Scalar reference implementations of every int8 kernel, which define the correct result.
 //!
-//! They are written to be read, not to be fast. Every other kernel of this crate must equal them
-//! bit for bit, and they in turn equal PyTorch's fbgemm operators on the golden vectors in
+//! They are written for readability, not for speed. Every other int8 kernel of this crate gives the
+//! same bits, and these give the same bits as PyTorch's FBGEMM operators on the golden vectors in
 //! `testdata/int8_ops`.
 
 mod broadcast;

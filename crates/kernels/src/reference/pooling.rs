@@ -1,12 +1,13 @@
-//! Poolings, by definition.
+//! Reference implementations of pooling.
 
 use super::quantize::round;
 use crate::geometry::Pool2dGeometry;
 
-/// The mean of each of `output_size` windows of `input`, `[batch, size, channels]`.
+/// Averages windows of pixels as `adaptive_avg_pool2d`.
 ///
-/// Window `i` of `o` over `n` pixels is `floor(i · n / o)..ceil((i + 1) · n / o)`; the sum of
-/// `q − zero_point` over it is multiplied by `1 / pixels` in f32 and rounded half to even.
+/// `input` is `[N, H, W, C]` and `output` `[N, OH, OW, C]`. Along an axis of `n` input and `o`
+/// output pixels, window `i` is `floor(i · n / o)..ceil((i + 1) · n / o)`; the sum of `q −
+/// zero_point` over the window is multiplied by `1 / pixels` in f32 and rounded half to even.
 pub fn adaptive_avg_pool2d(
     batch: usize,
     [h, w]: [usize; 2],
@@ -35,10 +36,12 @@ pub fn adaptive_avg_pool2d(
     }
 }
 
-/// The maximum of each window of `input`, `[batch, size, channels]`; 0 where it holds no pixel.
+/// Takes the maximum of each window of pixels; 0 where a window lies in the padding.
+///
+/// `input` is `[N, H, W, C]` and `output` `[N, OH, OW, C]`.
 ///
 /// # Panics
-/// When the window does not fit.
+/// If the window does not fit into the padded input.
 pub fn max_pool2d(
     geometry: &Pool2dGeometry,
     batch: usize,
@@ -47,7 +50,7 @@ pub fn max_pool2d(
     input: &[u8],
     output: &mut [u8],
 ) {
-    let [oh, ow] = geometry.output_size([h, w]).expect("the window fits the input");
+    let [oh, ow] = geometry.output_size([h, w]).expect("the window does not fit into the input");
     let Pool2dGeometry { kernel, stride, dilation, padding } = *geometry;
     for n in 0..batch {
         for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {

@@ -1,39 +1,55 @@
-//! Antialiased bilinear resampling of 8-bit pictures, with Pillow's arithmetic.
+//! Antialiased bilinear resampling of 8-bit RGB images, with the arithmetic of Pillow.
 //!
-//! Pillow's `Image.resize(…, BILINEAR)` widens the triangle filter by the scale when it shrinks,
-//! rounds the weights to 22 fractional bits, and runs a pass along each axis, the first of which
-//! rounds to 8 bits. A separable filter gives each output pixel the same value whether its
-//! neighbours are computed or not, so a part of the result (a centre crop) costs only that part.
+//! As `Image.resize(…, BILINEAR)` in Pillow, a triangle filter is widened by the scale when the
+//! image shrinks, its weights are rounded to 22 fractional bits, and one pass along each axis
+//! follows, of which the first rounds to 8 bits. The filter is separable and each output pixel
+//! depends on the input only, so a part of the result (a centre crop) costs only that part.
 
 pub(crate) mod passes;
 
 use self::passes::CHANNELS;
 pub use self::passes::Taps;
 use crate::isa::Isa;
-use crate::lengths::element_count;
+use crate::lengths::{check_len, element_count};
 
-/// A picture of 8-bit red, green and blue, or a part of one.
+/// A borrowed 8-bit RGB image, or a rectangle of one.
+///
+/// ```
+/// use posterize_kernels::Isa;
+/// use posterize_kernels::resample::{RgbView, Taps, resize_rgb};
+///
+/// // The mean of two pixels.
+/// let image = RgbView::new(&[10, 20, 30, 30, 40, 51], 2, 1, 6);
+/// let (columns, rows) = (Taps::bilinear(2, 1, 0..1), Taps::bilinear(1, 1, 0..1));
+/// let mut pixel = [0; 3];
+/// resize_rgb(Isa::detect(), image, &columns, &rows, &mut pixel);
+/// assert_eq!(pixel, [20, 30, 41]); // 40.5 rounds up
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RgbView<'a> {
     data: &'a [u8],
     width: usize,
     height: usize,
-    /// Bytes from one row to the next.
+    /// Bytes from the start of one row to the start of the next.
     stride: usize,
 }
 
 impl<'a> RgbView<'a> {
-    /// `height` rows of `width` pixels, `stride` bytes apart.
+    /// Views `data` as `height` rows of `width` pixels of 3 bytes; rows start `stride` bytes apart.
     ///
     /// # Panics
-    /// `data` is too short, or a row longer than the stride.
+    /// If a row is longer than `stride`, or `data` is too short.
     pub fn new(data: &'a [u8], width: usize, height: usize, stride: usize) -> Self {
         let row = element_count("a row", &[width, CHANNELS]);
-        assert!(row <= stride, "rows of {width} pixels every {stride} bytes");
+        assert!(row <= stride, "rows of {width} pixels have {row} bytes; the stride is {stride}");
         let whole = element_count("a picture", &[height, stride]);
-        // The last row may end before its stride does.
+        // The last row needs no gap after it.
         let needed = whole.saturating_sub(stride - row);
-        assert!(data.len() >= needed, "{height} rows of {stride} bytes in {} bytes", data.len());
+        assert!(
+            data.len() >= needed,
+            "data has {} bytes; {height} rows with a stride of {stride} need {needed}",
+            data.len()
+        );
         Self { data, width, height, stride }
     }
 
@@ -42,24 +58,25 @@ impl<'a> RgbView<'a> {
     }
 }
 
-/// Resizes `source` to `columns.len()` by `rows.len()` pixels, written to `out` row by row without
-/// gaps.
+/// Resizes an image to `columns.len()` by `rows.len()` pixels.
+///
+/// `out` is `[rows.len(), columns.len(), 3]` without gaps.
 ///
 /// # Panics
-/// `columns` or `rows` reach outside `source`, or `out` is not `rows.len() * columns.len() * 3`
-/// bytes long.
+/// If `columns` or `rows` were made for a larger image than `source`, or the length of `out`
+/// differs from its shape.
 pub fn resize_rgb(isa: Isa, source: RgbView<'_>, columns: &Taps, rows: &Taps, out: &mut [u8]) {
     let row_bytes = columns.len() * CHANNELS;
-    assert_eq!(out.len(), rows.len() * row_bytes, "bytes for the resized picture");
+    check_len("out", out.len(), &[rows.len(), columns.len(), CHANNELS]);
     if out.is_empty() {
         return;
     }
     let needed = rows.input_range();
-    assert!(needed.end <= source.height, "rows {needed:?} of a picture {} high", source.height);
+    assert!(needed.end <= source.height, "rows {needed:?} of an image {} high", source.height);
     let across = columns.input_range();
-    assert!(across.end <= source.width, "columns {across:?} of a picture {} wide", source.width);
+    assert!(across.end <= source.width, "columns {across:?} of an image {} wide", source.width);
 
-    let passes = isa.backend().resample(columns).expect("the portable backend resamples");
+    let passes = isa.backend().resample(columns).expect("the portable backend can resample");
     if vertical_first(columns, rows) {
         let width = across.len() * CHANNELS;
         let mut line = vec![0; width];
@@ -82,8 +99,9 @@ pub fn resize_rgb(isa: Isa, source: RgbView<'_>, columns: &Taps, rows: &Taps, ou
     }
 }
 
-/// Pillow 13 runs the vertical pass first where it removes more than twice what the other does.
-/// (Earlier versions never do, which shows in single units of tall pictures.)
+/// Whether the vertical pass comes first, as in Pillow 13: if it removes more than twice as many
+/// positions as the horizontal one. (Earlier versions always do the horizontal pass first, and so
+/// differ by 1 in some values of tall images.)
 fn vertical_first(columns: &Taps, rows: &Taps) -> bool {
     rows.shrunk_by > 0 && rows.shrunk_by > 2 * columns.shrunk_by
 }
@@ -136,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn a_part_of_the_result_is_that_part_of_the_whole(
+            fn a_crop_of_the_result_equals_the_same_crop_of_the_whole(
             width in 1usize..50, height in 1usize..50, seed: u64, full in (2usize..40, 2usize..40),
         ) {
             let data = noise(seed, width * height * CHANNELS);
@@ -160,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_size_copies() {
+    fn resizing_to_the_same_size_copies() {
         let data = noise(7, 5 * 4 * CHANNELS);
         let mut out = vec![0; data.len()];
         let (columns, rows) = (Taps::bilinear(5, 5, 0..5), Taps::bilinear(4, 4, 0..4));
@@ -169,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "rows 0..4 of a picture 3 high")]
-    fn a_picture_smaller_than_the_taps_is_refused() {
+    #[should_panic(expected = "rows 0..4 of an image 3 high")]
+    fn an_image_smaller_than_the_taps_is_refused() {
         let (columns, rows) = (Taps::bilinear(5, 5, 0..5), Taps::bilinear(4, 4, 0..4));
         let view = RgbView::new(&[0; 45], 5, 3, 15);
         resize_rgb(Isa::SCALAR, view, &columns, &rows, &mut [0; 60]);

@@ -1,35 +1,46 @@
-//! The two passes of resampling, as every instruction set has them, and their arithmetic.
+//! The two passes of resampling that each instruction set implements, and their weights and
+//! rounding.
 
 use std::ops::Range;
 
-/// Fractional bits of a weight: eight bits of pixel and two of headroom leave 22 of 32.
+/// Fractional bits of a weight: of 32 bits, 8 are for the pixel and 2 for headroom.
 pub(crate) const PRECISION_BITS: u32 = 32 - 8 - 2;
 pub(crate) const HALF: i32 = 1 << (PRECISION_BITS - 1);
 pub(crate) const CHANNELS: usize = 3;
 
-/// The weights of one axis: which input positions make an output position, and how much of each.
+/// The filter weights along one axis: for each output position, the input positions that contribute
+/// to it and their weights.
+///
+/// ```
+/// use posterize_kernels::resample::Taps;
+///
+/// // Each of the two output positions depends on its two input positions and one neighbour.
+/// let taps = Taps::bilinear(4, 2, 0..2);
+/// assert_eq!((taps.len(), taps.input_range()), (2, 0..4));
+/// assert_eq!(Taps::bilinear(4, 2, 0..1).input_range(), 0..3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taps {
-    /// First input position of each output position.
+    /// The first input position of each output position.
     pub(crate) starts: Vec<usize>,
-    /// `per_output` weights for each output position, zeros after the last one it has.
+    /// `per_output` weights in 22-bit fixed point for each output position; unused ones are 0.
     pub(crate) weights: Vec<i32>,
     pub(crate) per_output: usize,
-    /// How many positions the whole axis loses.
+    /// Input size minus output size of the whole axis.
     pub(super) shrunk_by: i64,
 }
 
 impl Taps {
-    /// Weights that resize an axis of `input` positions to `output`, for the output positions of
-    /// `range`.
+    /// Makes the weights that resize an axis from `input` to `output` positions, for the output
+    /// positions in `range`.
     ///
     /// # Panics
-    /// `input` or `output` is zero, or `range` leaves `0..output`.
+    /// If `input` or `output` is 0, or `range` is not within `0..output`.
     pub fn bilinear(input: usize, output: usize, range: Range<usize>) -> Self {
-        assert!(input > 0 && output > 0, "an axis of {input} positions resized to {output}");
+        assert!(input > 0 && output > 0, "cannot resize an axis of {input} positions to {output}");
         assert!(
             range.start <= range.end && range.end <= output,
-            "positions {range:?} of an axis of {output}"
+            "range {range:?} is not within the {output} output positions"
         );
         let scale = input as f64 / output as f64;
         let support = scale.max(1.0);
@@ -52,7 +63,8 @@ impl Taps {
         let shrunk_by = input as i64 - output as i64;
         let mut taps = Self { starts: Vec::new(), weights: Vec::new(), per_output, shrunk_by };
         for (first, weights) in windows {
-            // Windows padded to one length keep inside the input, so kernels may read all of them.
+            // All windows get the same length, shifted to lie within the input, so that kernels may
+            // read all `per_output` positions.
             let start = first.min(input - per_output);
             let at = taps.weights.len() + first - start;
             taps.starts.push(start);
@@ -62,17 +74,17 @@ impl Taps {
         taps
     }
 
-    /// How many output positions there are.
+    /// Number of output positions.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no output positions.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// The input positions that any output position needs.
+    /// The range of input positions that the output positions depend on.
     pub fn input_range(&self) -> Range<usize> {
         let start = self.starts.iter().min().copied().unwrap_or(0);
         let last = self.starts.iter().max().copied().unwrap_or(0);
@@ -85,21 +97,23 @@ impl Taps {
     }
 }
 
-/// A pass along each axis, with the columns' weights prepared.
+/// The horizontal and the vertical pass, with the weights of the columns packed.
 pub(crate) trait Passes {
-    /// One row from `source`, which begins with the pixel that the taps call `first`.
+    /// Computes one output row from the input row `source`, which starts with input position
+    /// `first`.
     fn horizontal(&self, source: &[u8], first: usize, out: &mut [u8]);
 
-    /// One row from those that begin every `stride` bytes of `lines`.
+    /// Computes one row as the weighted sum of `weights.len()` rows of `lines`, which start
+    /// `stride` bytes apart.
     fn vertical(&self, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]);
 }
 
-/// An output value from the sum of weighted ones.
+/// Converts a sum of weighted values to an output value.
 pub(crate) fn round(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// One output value from the values of its column.
+/// Computes one output value from the input values of its window.
 pub(crate) fn weighted<'a>(column: impl Iterator<Item = &'a u8>, weights: &[i32]) -> u8 {
     let sum: i32 = column.zip(weights).map(|(&value, &weight)| i32::from(value) * weight).sum();
     round(HALF + sum)

@@ -1,4 +1,4 @@
-//! The portable kernel: one dot product after another.
+//! The portable matrix-product kernel, which computes one dot product at a time.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use crate::int8::gemm::kernel::{Output, Packed, Rows};
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;
 
-/// Columns of a panel, the unit in which threads divide them.
+/// Number of columns of a panel, the unit in which columns are divided between threads.
 const PANEL: usize = 16;
 
-/// Weights in rows, one for each column.
+/// Packed weights, one row for each column of the operand.
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -57,15 +57,16 @@ impl Packed for Weights {
                 for (tap, weight) in weight.chunks_exact(self.channels).take(self.taps).enumerate()
                 {
                     let row = rows.taps[tap * rows.capacity + i];
-                    // SAFETY: the caller's promise about the rows.
+                    // SAFETY: the caller guarantees that each pointer is valid for reads of as many
+                    // bytes as the packed operand has channels.
                     let row = unsafe { std::slice::from_raw_parts(row, self.channels) };
-                    // Wrapping: the folded bias may be what brings the sum back into range.
+                    // The sum wraps, because the folded bias may be what brings it back into range.
                     sum = row
                         .iter()
                         .zip(weight)
                         .fold(sum, |sum, (&x, &w)| sum.wrapping_add(i32::from(x) * i32::from(w)));
                 }
-                // SAFETY: the caller's promise about the outputs.
+                // SAFETY: the caller guarantees that this output is valid for writes.
                 unsafe { output.at(i, column).write(self.requantize.apply(column, sum)) };
             }
         }

@@ -1,4 +1,4 @@
-//! Plain Rust, for CPUs of every kind.
+//! The portable backend, in plain Rust.
 
 mod gemm;
 mod resample;

@@ -1,8 +1,8 @@
-//! The two passes of resampling, value by value.
+//! The two passes of resampling, one value at a time.
 
 use crate::resample::passes::{CHANNELS, HALF, Passes, Taps, round, weighted};
 
-/// The passes for some columns.
+/// The passes for the given columns.
 pub(super) struct Scalar<'a>(pub(super) &'a Taps);
 
 impl Passes for Scalar<'_> {

@@ -1,4 +1,5 @@
-//! Vectors of eight floats in plain Rust, which the compiler maps to what every CPU of the target has.
+//! Vectors of eight f32 in plain Rust, which the compiler maps to the baseline instructions of the
+//! target.
 
 use super::token::Portable;
 use crate::f32::simd::{Kernel, Simd, Tiles, even_widths, names, tiles};
@@ -30,33 +31,37 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::F {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `from` is valid for reads of 8 floats; alignment is
+        // not needed.
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: Self::F) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `to` is valid for writes of 8 floats; alignment is not
+        // needed.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(x) }
     }
 
     #[inline(always)]
     unsafe fn load_masked(self, from: *const f32, mask: usize) -> Self::F {
         let mut x = [0.0; 8];
-        // SAFETY: the caller's promise; the mask has at most 8 lanes.
+        // SAFETY: the caller guarantees that the first `mask` floats at `from` are valid for reads,
+        // and `x` has room for them, since `mask` is at most 8.
         unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), mask) };
         x
     }
 
     #[inline(always)]
     unsafe fn store_masked(self, to: *mut f32, x: Self::F, mask: usize) {
-        // SAFETY: the caller's promise; the mask has at most 8 lanes.
+        // SAFETY: the caller guarantees that the first `mask` floats at `to` are valid for writes,
+        // and `x` has them, since `mask` is at most 8.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, mask) };
     }
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32, x: Self::F) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `to` is valid for writes of 8 floats.
         unsafe { self.store(to, x) };
     }
 
@@ -88,7 +93,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        // Not `f32::mul_add`: without the instruction it is a library call.
+        // Not `f32::mul_add`, which is a library call on CPUs without the instruction.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
 

@@ -1,5 +1,5 @@
-//! The proof that there is nothing to prove.
+//! The token of the portable backend.
 
-/// The instructions that every CPU has of the kind that this is compiled for.
+/// The baseline instructions of the target architecture; unlike other tokens, anyone may create it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Portable;

@@ -1,10 +1,10 @@
-//! What the int8 products of several instruction sets share: panels of columns, steps of four
-//! channels, and loops over rows that are unrolled.
+//! Definitions shared by the int8 matrix products of several instruction sets: panels of columns,
+//! steps of four channels, and unrolled loops over rows.
 
-/// Repeats a block for those of the listed rows that are less than `R`, each as a constant.
+/// Repeats a block for each listed row that is less than `R`, with the row as a constant.
 ///
-/// The compiler gives up on unrolling some loops over rows, and accumulators that a variable picks
-/// live in memory: a kernel is three times slower then.
+/// The compiler does not unroll some loops over rows. Accumulators indexed by a variable are then
+/// kept in memory instead of registers, which makes a kernel three times slower.
 macro_rules! for_rows {
     ($row:ident in $($index:literal)* => $block:block) => {{
         $(if $index < R {
@@ -15,23 +15,25 @@ macro_rules! for_rows {
 }
 pub(super) use for_rows;
 
-/// A panel of packed columns.
+/// The place of a panel of packed columns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panel {
-    /// Vectors of columns.
+    /// Number of vectors of columns.
     pub(super) vectors: usize,
-    /// The first column.
+    /// First column.
     pub(super) first: usize,
-    /// How many of the vectors' columns exist.
+    /// Number of columns; the remaining lanes of the last vector are unused.
     pub(super) columns: usize,
-    /// Where it begins in the packed bytes.
+    /// Offset of the panel in the packed bytes.
     pub(super) offset: usize,
 }
 
-/// The step of four channels that multiplies a channel, and the channel's place in the step.
+/// Returns the step of four channels in which a channel is multiplied, and its place within the
+/// step.
 ///
-/// Where the channels are no multiple of four, the last step reads the last four channels again, so
-/// that nothing behind them is read; weights of zero stand where an earlier step has been.
+/// If the number of channels is not a multiple of four, the last step reads the last four channels,
+/// so that nothing beyond them is read; those that an earlier step has already multiplied have
+/// weight 0.
 pub(super) fn position(channel: usize, channels: usize) -> (usize, usize) {
     let whole = channels / 4 * 4;
     if channel < whole || channels < 4 {
@@ -41,14 +43,16 @@ pub(super) fn position(channel: usize, channels: usize) -> (usize, usize) {
     }
 }
 
-/// The four channels of a row that the last step multiplies; see [`position`]. Of fewer channels the
-/// last stands in for the missing ones, whose weights are zero.
+/// Returns the four channels of a row that the last step multiplies; see [`position`].
+///
+/// If there are fewer than four channels, the last one is repeated; the repetitions have weight 0.
 ///
 /// # Safety
-/// `row` must have `channels` readable bytes, and `channels` must not be zero.
+/// `row` must be valid for reads of `channels` bytes, and `channels` must not be 0.
 #[inline]
 pub(super) unsafe fn last_step(row: *const u8, channels: usize) -> i32 {
-    // SAFETY: these are bytes of the row.
+    // SAFETY: with at least four channels, the last four bytes of the row are read; otherwise each
+    // index is at most `channels - 1`. The caller guarantees that these bytes are valid for reads.
     unsafe {
         if channels >= 4 {
             return row.add(channels - 4).cast::<i32>().read_unaligned();

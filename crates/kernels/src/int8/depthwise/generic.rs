@@ -1,6 +1,9 @@
-//! Any window on any instruction set, vectorized by the compiler over channels.
+//! Depthwise kernels for any window and instruction set, vectorized over channels by the compiler.
 
-#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "without inlining, the code would not be compiled for the caller's target features"
+)]
 
 use super::kernel::Row;
 use super::pack;
@@ -9,10 +12,10 @@ use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
 use crate::reference;
 
-/// Channels whose accumulators stay on the stack.
+/// Maximum number of channels computed together, whose accumulators are on the stack.
 const BLOCK: usize = 64;
 
-/// Weights `[kh · kw, channels]`, so that the channels of a tap are neighbours.
+/// Weights as `[kh · kw, channels]`, so that the channels of a tap are contiguous.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     weights: Vec<i16>,
@@ -47,7 +50,7 @@ impl Packed {
     }
 }
 
-/// At most [`BLOCK`] channels of one pixel.
+/// Computes at most [`BLOCK`] channels of one output pixel.
 struct Pixel<'p, F> {
     packed: &'p Packed,
     row: Row<'p>,
@@ -78,7 +81,7 @@ impl<'a, F: Fn(usize) -> Option<&'a [u8]>> Loop for Pixel<'_, F> {
                     (Some(input_row), Some(column)) => &input_row[column * all..][..all],
                     _ => &row.outside[..all],
                 };
-                let Some(weights) = weights.next() else { unreachable!("one for each tap") };
+                let Some(weights) = weights.next() else { unreachable!("fewer weights than taps") };
                 let taps = pixel[first..first + count].iter().zip(&weights[first..first + count]);
                 for (accumulator, (&q, &weight)) in accumulators.iter_mut().zip(taps) {
                     *accumulator = accumulator.wrapping_add(i32::from(q) * i32::from(weight));

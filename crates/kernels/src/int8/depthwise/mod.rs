@@ -1,17 +1,17 @@
-//! Depthwise convolutions: one input and one output channel a group, NHWC.
+//! int8 depthwise convolution: each group has one input and one output channel.
 //!
-//! A row of the output is the unit of work: [`Depthwise::run_row`] takes the input rows under the
-//! window as slices, so that a stripe of an image (which need not lie in one piece) serves as well
-//! as a whole one. Channels are the vector's lanes.
+//! The unit of work is a row of the output. [`Depthwise::run_row`] takes the input rows under the
+//! window as separate slices, so that they need not be contiguous, as in the stripes of an
+//! inverted-residual block. The lanes of a vector are channels.
 //!
-//! Both vector kernels keep a *column* (the rows under the window at one horizontal position) with
-//! its rows interleaved byte by byte, so that one `vpdpbusd` multiplies four taps of a channel
-//! (AVX-512) or one `vpmaddwd` two (AVX2, widened to 16 bits). Neighbouring outputs share columns,
-//! so most of the interleaving is done once. Packing i32 back to u8 is the inverse of unpacking
-//! bytes to dwords, so nothing is ever permuted into channel order.
+//! Both vector kernels process columns: the input rows under the window at one horizontal position,
+//! with their bytes interleaved, so that one `vpdpbusd` (AVX-512) multiplies four taps of a channel
+//! and one `vpmaddwd` (AVX2, widened to 16 bits) two. Neighbouring outputs share columns, so most
+//! interleaving is done only once. Packing i32 to u8 is the inverse of unpacking bytes to dwords,
+//! so no permutation into channel order is needed.
 //!
-//! Rows and columns outside the image are read from a buffer of zero points; the correction for
-//! the zero point, `−zero_point · Σ w`, is part of the packed bias.
+//! Rows and columns outside the image are read from a buffer of zero points. The correction for the
+//! input's zero point, `−zero_point · Σ w`, is part of the packed bias.
 
 mod generic;
 pub(crate) mod kernel;
@@ -23,6 +23,7 @@ use super::conv_kernel::{ConvKernel, Inputs};
 use super::requantize::Requantize;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::check_len;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
@@ -30,7 +31,8 @@ use crate::reference;
 #[derive(Debug)]
 pub(crate) struct Depthwise {
     geometry: Conv2dGeometry,
-    /// Zero points for a pixel outside the image, and for the lanes beyond its last channel.
+    /// Zero points that are read for a pixel outside the image, and for the lanes beyond its last
+    /// channel.
     outside: Vec<u8>,
     requantize: Requantize,
     kernel: Kernel,
@@ -38,9 +40,9 @@ pub(crate) struct Depthwise {
 
 #[derive(Debug)]
 enum Kernel {
-    /// Written for the instruction set.
+    /// A kernel written for the instruction set.
     Own(Box<dyn RowKernel>),
-    /// Compiled for the instruction set.
+    /// The generic kernel, compiled for the instruction set.
     Generic(Isa, generic::Packed),
 }
 
@@ -48,7 +50,7 @@ impl Depthwise {
     /// Packs a depthwise convolution without defects.
     ///
     /// # Panics
-    /// When it is not depthwise.
+    /// If the convolution is not depthwise.
     pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
         assert!(geometry.is_depthwise(), "not depthwise: {geometry:?}");
@@ -64,18 +66,20 @@ impl Depthwise {
         }
     }
 
-    /// The input row under tap row `ky` of output row `y`; `None` where it lies in the padding of
-    /// an image `h` rows high.
+    /// Returns the input row under row `ky` of the window of output row `y`; `None` if it lies in
+    /// the padding of an image with `h` rows.
     pub(crate) fn input_row(&self, y: usize, ky: usize, h: usize) -> Option<usize> {
         let g = &self.geometry;
         (y * g.stride[0] + ky * g.dilation[0]).checked_sub(g.padding.top).filter(|&y| y < h)
     }
 
-    /// Computes one row of the output, `[ow, channels]`, from the input rows under the window:
-    /// `rows(ky)` is `[width, channels]`, or `None` where the row lies in the padding.
+    /// Computes one row of the output, `[ow, channels]`.
+    ///
+    /// `rows(ky)` is the input row under row `ky` of the window, `[width, channels]`, or `None`
+    /// where it lies in the padding.
     ///
     /// # Panics
-    /// When a length does not fit the width.
+    /// If the length of a row differs from its shape.
     pub(crate) fn run_row<'a>(
         &self,
         width: usize,
@@ -90,12 +94,14 @@ impl Depthwise {
         };
         let rows = |ky| {
             let row = rows(ky)?;
-            assert_eq!(row.len(), width * self.geometry.in_channels, "an input row");
+            check_len("an input row", row.len(), &[width, self.geometry.in_channels]);
             (width > 0).then_some(row)
         };
-        assert_eq!(output.len(), row.output_width() * self.geometry.out_channels, "an output row");
+        let row_sizes = [row.output_width(), self.geometry.out_channels];
+        check_len("an output row", output.len(), &row_sizes);
         match &self.kernel {
-            // SAFETY: the lengths of the rows and of the output were checked above.
+            // SAFETY: the kernel was packed for this geometry and requantization, and the lengths
+            // of the rows and of the output are checked above and in `rows`.
             Kernel::Own(kernel) => unsafe { kernel.run_row(row, &rows, output) },
             Kernel::Generic(isa, packed) => packed.run_row(*isa, row, rows, output),
         }
@@ -121,7 +127,7 @@ impl ConvKernel for Depthwise {
         let output = SharedMut::new(output);
         pool.run(batch * oh, &|task, _| {
             let (n, y) = (task / oh, task % oh);
-            // SAFETY: each task writes its own row of the output.
+            // SAFETY: each task writes only its own row of the output.
             let output = unsafe { output.slice(task * ow * c..(task + 1) * ow * c) };
             let image = &input[n * h * w * c..][..h * w * c];
             let row = |ky| self.input_row(y, ky, h).map(|y| &image[y * w * c..][..w * c]);

@@ -1,27 +1,28 @@
-//! Weights, biases and multipliers in the order in which a vector kernel reads them.
+//! Packs weights, biases and multipliers of depthwise convolutions for the vector kernels.
 
 use crate::int8::accumulator::{accumulator_range, folded_bias};
 use crate::int8::requantize::{Requantize, effective_multiplier, products_fit};
 use crate::mem::Aligned;
 use crate::reference;
 
-/// How far a kernel may read beyond the channels of a pixel outside the image: one vector.
+/// Number of bytes that a kernel may read beyond the channels of a pixel outside the image: one
+/// vector.
 pub(crate) const OUTSIDE_SLACK: usize = 64;
 
-/// The weights of one channel, `[kh, kw]`.
+/// Returns the weights of one channel, `[kh, kw]`.
 pub(crate) fn window<'a>(conv: &reference::Conv2d<'a>, channel: usize) -> &'a [i8] {
     let taps = conv.geometry.taps_per_output();
     &conv.weight[channel * taps..][..taps]
 }
 
-/// The bias of one channel with the zero point folded into it.
+/// Returns the bias of one channel with the input's zero point folded in.
 pub(crate) fn bias(conv: &reference::Conv2d<'_>, channel: usize) -> i32 {
     folded_bias(window(conv, channel), conv.bias[channel], conv.input_zero_point)
 }
 
-/// Whether packing with saturation does all the clamping there is to do: the outputs' zero point is
-/// 0, their range is whole, and no product overflows.
-pub(crate) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
+/// Whether packing with saturation does all the clamping: the output's zero point is 0, its range
+/// is `0..=255`, and no product overflows an i32.
+pub(crate) fn saturation_clamps(conv: &reference::Conv2d<'_>) -> bool {
     let Requantize { zero_point, min, max, .. } = *conv.requantize;
     let fits = |channel: usize| {
         let window = window(conv, channel);
@@ -31,35 +32,38 @@ pub(crate) fn packs_plainly(conv: &reference::Conv2d<'_>) -> bool {
     (zero_point, min, max) == (0, 0, 255) && (0..conv.geometry.out_channels).all(fits)
 }
 
-/// One vector's worth of bytes: `channels` channels of each of `pixels` neighbouring outputs.
+/// The outputs of one vector of bytes: `channels` channels of each of `pixels` neighbouring pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) first_channel: usize,
-    /// At most `LANES / pixels`; lanes beyond are unused.
+    /// At most `LANES / pixels`; further lanes are unused.
     pub(crate) channels: usize,
     pub(crate) pixels: usize,
 }
 
-/// Blocks of `LANES` bytes, whose taps are interleaved in groups of `TAPS` of weights `W`.
+/// The parameters of blocks of `LANES` bytes; weights of type `W` are interleaved in groups of
+/// `TAPS` taps.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed<W, const LANES: usize, const TAPS: usize> {
     pub(crate) blocks: Vec<Block>,
-    /// For each block, column and group of taps: `TAPS` weights of each lane.
+    /// `TAPS` weights for each lane, for each block, column and group of taps.
     pub(crate) weights: Vec<Aligned<[[W; TAPS]; LANES]>>,
     pub(crate) bias: Vec<Aligned<[i32; LANES]>>,
     pub(crate) multiplier: Vec<Aligned<[f32; LANES]>>,
 }
 
 impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES, TAPS> {
-    /// `tap(kx, group, i)` is the row and column of the `i`th tap of a column's group: zero where
-    /// that lies beyond the window.
+    /// Packs the parameters of `blocks`.
+    ///
+    /// `tap(kx, group, i)` is the row and column of tap `i` in a group of column `kx`; its weights
+    /// are 0 where that lies outside the window.
     pub(crate) fn new(
         conv: &reference::Conv2d<'_>,
         blocks: Vec<Block>,
         tap: impl Fn(usize, usize, usize) -> [usize; 2],
     ) -> Self {
         let [kh, kw] = conv.geometry.kernel;
-        // The channel in each position of the unpacked order; `None` for an unused lane.
+        // The channel at each position of the unpacked order; `None` for an unused lane.
         let channel = |block: &Block, position: usize| {
             let lane = in_channel_order::<LANES>(position);
             let channel = lane % (LANES / block.pixels);
@@ -100,8 +104,8 @@ impl<W: From<i8> + Copy, const LANES: usize, const TAPS: usize> Packed<W, LANES,
     }
 }
 
-/// The byte that ends up in dword `position` of four vectors when `LANES` bytes are unpacked to
-/// words and those to dwords, low halves first, within lanes of 128 bits.
+/// Returns which byte ends up in dword `position` when a vector of `LANES` bytes is unpacked to
+/// words and those to dwords, which gives four vectors, low halves first, within 128-bit lanes.
 fn in_channel_order<const LANES: usize>(position: usize) -> usize {
     let (vector, dword) = (position / (LANES / 4), position % (LANES / 4));
     16 * (dword / 4) + 4 * vector + dword % 4
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unpacked_order_holds_every_byte_once() {
+    fn the_unpacked_order_contains_every_byte_once() {
         let mut order: Vec<usize> = (0..64).map(in_channel_order::<64>).collect();
         assert_eq!(order[..5], [0, 1, 2, 3, 16]);
         assert_eq!(order[16..18], [4, 5]);

@@ -5,7 +5,7 @@ use crate::geometry::Padding;
 use crate::int8::testing::bytes;
 use crate::reference;
 
-/// What one case of a depthwise convolution is made from.
+/// A random test case of a depthwise convolution.
 #[derive(Debug)]
 struct Case {
     geometry: Conv2dGeometry,
@@ -64,13 +64,14 @@ prop_compose! {
     }
 }
 
-/// Checks every instruction set against the reference; a window that does not fit is no case.
+/// Compares every instruction set with the reference.
 fn check(case: &Case, input: &[u8], weight: &[i8]) -> Result<(), TestCaseError> {
     let Case { geometry, batch, size, .. } = *case;
     let channels = geometry.in_channels;
     let (zero_point, [min, max]) = case.requantize_to;
     let random = bytes(channels * 3, !case.seed);
-    // Spreads accumulators over a few times the range of the outputs; at times far beyond an i32.
+    // Accumulators spread over a few times the output range; in one of eight cases their products
+    // exceed an i32.
     let unit = if case.seed.is_multiple_of(8) { 2e5 } else { 2e-5 };
     let requantize = Requantize {
         multiplier: random[..channels].iter().map(|&b| (1.0 + f32::from(b)) * unit).collect(),
@@ -114,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn extremes_do_not_saturate(
+        fn extreme_values_do_not_saturate(
         case in case(), input in prop::sample::select(vec![0u8, 255]),
         weight in prop::sample::select(vec![-128i8, 127]),
     ) {
@@ -127,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn a_row_can_be_computed_from_scattered_rows() {
+fn a_row_can_be_computed_from_rows_that_are_not_contiguous() {
     let channels = 40;
     let geometry = Conv2dGeometry::square([channels; 2], 3, 1, channels);
     let (h, w) = (4, 5);

@@ -1,18 +1,19 @@
-//! Sums and products of two activations of one shape.
+//! Addition and multiplication of two quantized activations of the same shape.
 
 use super::for_each_chunk;
 use super::formula::{AddFormula, Target};
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut};
 
-/// The sum of two quantized activations, `torch.ops.quantized.add` (and `add_relu`, where `min` is
-/// the output's zero point).
+/// Addition of two quantized activations, `torch.ops.quantized.add` (`add_relu` where `min` is the
+/// output's zero point).
 ///
-/// As PyTorch's vectorized loop has it, in f32: both sides are dequantized with one fused
-/// multiply-add, `x = fma(q, scale, −zero_point · scale)`, added, multiplied by the inverse of the
-/// output's scale, and rounded half to even.
+/// As in PyTorch's vectorized loop, in f32: both sides are dequantized with one fused multiply-add,
+/// `x = fma(q, scale, −zero_point · scale)`; their sum is multiplied by the inverse of the output's
+/// scale and rounded half to even.
 ///
 /// ```
 /// use posterize_kernels::int8::{Add, QParams8};
@@ -36,7 +37,7 @@ impl Add {
     /// Prepares `output = a + b` with outputs in `min..=max`.
     ///
     /// # Panics
-    /// When `min > max` or a scale is not positive and finite.
+    /// If `min > max`, or a scale is not positive and finite.
     pub fn new(isa: Isa, a: QParams8, b: QParams8, output: QParams8, min: u8, max: u8) -> Self {
         for qparams in [a, b, output] {
             qparams.assert_valid();
@@ -45,13 +46,14 @@ impl Add {
         let formula = AddFormula {
             scale: [a.scale, b.scale],
             offset: [offset(a), offset(b)],
-            inverse: 1.0 / output.scale,
+            inverse_scale: 1.0 / output.scale,
             target: Target::new(output.zero_point, min, max),
         };
         Self { isa, formula }
     }
 
-    /// The addition of the same values with the sides exchanged; its sums have the same bits.
+    /// Returns the addition with the parameters of `a` and `b` exchanged, for exchanged inputs; its
+    /// sums have the same bits.
     #[must_use]
     pub fn swapped(&self) -> Self {
         let AddFormula { scale: [a, b], offset: [of_a, of_b], .. } = self.formula;
@@ -59,12 +61,12 @@ impl Add {
         Self { formula, ..self.clone() }
     }
 
-    /// What it computes, for the ends of other kernels.
+    /// The formula, for the epilogues of other kernels.
     pub(crate) fn formula(&self) -> AddFormula {
         self.formula
     }
 
-    /// As [`Self::run`] on the calling thread, for slices of equal lengths that fit the cache.
+    /// As [`Self::run`], on the calling thread and for slices of equal lengths.
     pub(crate) fn run_here(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
         vectorize(self.isa, Binary { formula: self.formula, a, b, output });
     }
@@ -72,7 +74,7 @@ impl Add {
     /// Adds `a` and `b` element by element.
     ///
     /// # Panics
-    /// When the lengths differ.
+    /// If the lengths differ.
     pub fn run(&self, pool: &Pool, a: &[u8], b: &[u8], output: &mut [u8]) {
         run(self.isa, pool, self.formula, a, b, output);
     }
@@ -83,15 +85,28 @@ impl Formula for AddFormula {
     fn apply(self, a: u8, b: u8) -> u8 {
         let a = f32::from(a).mul_add(self.scale[0], self.offset[0]);
         let b = f32::from(b).mul_add(self.scale[1], self.offset[1]);
-        self.target.round((a + b) * self.inverse)
+        self.target.round((a + b) * self.inverse_scale)
     }
 }
 
-/// The product of two quantized activations, `torch.ops.quantized.mul` (and `mul_relu`, where
-/// `min` is the output's zero point).
+/// Multiplication of two quantized activations, `torch.ops.quantized.mul` (`mul_relu` where `min`
+/// is the output's zero point).
 ///
-/// The product of the integers without their zero points is exact; one f32 multiplication by
-/// `scale_a · scale_b · (1 / scale_output)` and one rounding, half to even, follow.
+/// `(qa − zero_point_a) · (qb − zero_point_b)` is exact; it is multiplied once, in f32, by `scale_a
+/// · scale_b · (1 / scale_output)` and rounded half to even.
+///
+/// ```
+/// use posterize_kernels::int8::{Mul, QParams8};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let a = QParams8 { scale: 0.5, zero_point: 0 };
+/// let b = QParams8 { scale: 0.25, zero_point: 128 };
+/// let out = QParams8 { scale: 1.0, zero_point: 3 };
+/// let mul = Mul::new(Isa::detect(), a, b, out, 0, 255);
+/// let mut product = [0; 2];
+/// mul.run(&Pool::new(1), &[10, 20], &[132, 120], &mut product); // 5 · 1, 10 · −2
+/// assert_eq!(product, [8, 0]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Mul {
     pub(super) isa: Isa,
@@ -109,7 +124,7 @@ impl Mul {
     /// Prepares `output = a · b` with outputs in `min..=max`.
     ///
     /// # Panics
-    /// When `min > max` or a scale is not positive and finite.
+    /// If `min > max`, or a scale is not positive and finite.
     pub fn new(isa: Isa, a: QParams8, b: QParams8, output: QParams8, min: u8, max: u8) -> Self {
         for qparams in [a, b, output] {
             qparams.assert_valid();
@@ -125,7 +140,7 @@ impl Mul {
     /// Multiplies `a` and `b` element by element.
     ///
     /// # Panics
-    /// When the lengths differ.
+    /// If the lengths differ.
     pub fn run(&self, pool: &Pool, a: &[u8], b: &[u8], output: &mut [u8]) {
         run(self.isa, pool, self.formula, a, b, output);
     }
@@ -139,7 +154,7 @@ impl Formula for MulFormula {
     }
 }
 
-/// A function of two elements; `apply` must be `#[inline(always)]`.
+/// A function of two u8 values. Implementations of `apply` must be `#[inline(always)]`.
 pub(super) trait Formula: Copy + Sync {
     fn apply(self, a: u8, b: u8) -> u8;
 }
@@ -168,16 +183,11 @@ pub(super) fn run(
     b: &[u8],
     output: &mut [u8],
 ) {
-    assert!(
-        a.len() == b.len() && a.len() == output.len(),
-        "sides of {} and {} elements for an output of {}",
-        a.len(),
-        b.len(),
-        output.len()
-    );
+    check_same_len("b", b.len(), "a", a.len());
+    check_same_len("the output", output.len(), "a", a.len());
     let output = SharedMut::new(output);
     for_each_chunk(pool, a.len(), |range| {
-        // SAFETY: the ranges of the chunks are disjoint.
+        // SAFETY: different chunks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         let (a, b) = (&a[range.clone()], &b[range]);
         vectorize(isa, Binary { formula, a, b, output });

@@ -1,4 +1,4 @@
-//! Sums, differences and products of two activations whose shapes broadcast.
+//! Addition, subtraction and multiplication of two quantized activations with broadcasting.
 
 use super::binary::{Add, Formula, Mul};
 use super::sub::Sub;
@@ -6,13 +6,12 @@ use crate::broadcast::{Broadcast, Pairwise, combine};
 use crate::pool::Pool;
 
 impl Add {
-    /// Adds the elements of `a` and `b` that stand for each element of `output`: each pair as
-    /// [`Add::run`] does.
+    /// Adds `a` and `b` with broadcasting; each pair of elements as [`Add::run`].
     ///
-    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    /// `a` and `b` have the shapes that `plan` was made from, `output` has [`Broadcast::shape`].
     ///
     /// # Panics
-    /// When a length is not that of its shape.
+    /// If the length of a slice differs from its shape.
     pub fn run_broadcast(
         &self,
         pool: &Pool,
@@ -26,13 +25,12 @@ impl Add {
 }
 
 impl Sub {
-    /// Subtracts the elements of `b` from those of `a` that stand for each element of `output`:
-    /// each pair as [`Sub::run`] does.
+    /// Subtracts `b` from `a` with broadcasting; each pair of elements as [`Sub::run`].
     ///
-    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    /// `a` and `b` have the shapes that `plan` was made from, `output` has [`Broadcast::shape`].
     ///
     /// # Panics
-    /// When a length is not that of its shape.
+    /// If the length of a slice differs from its shape.
     pub fn run_broadcast(
         &self,
         pool: &Pool,
@@ -46,19 +44,18 @@ impl Sub {
 }
 
 impl Mul {
-    /// Multiplies the elements of `a` and `b` that stand for each element of `output`: each pair
-    /// as [`Mul::run`] does.
+    /// Multiplies `a` and `b` with broadcasting; each pair of elements as [`Mul::run`].
     ///
-    /// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+    /// `a` and `b` have the shapes that `plan` was made from, `output` has [`Broadcast::shape`].
     ///
     /// # Panics
-    /// When a length is not that of its shape.
+    /// If the length of a slice differs from its shape.
     ///
     /// ```
     /// use posterize_kernels::int8::{Mul, QParams8};
     /// use posterize_kernels::{Broadcast, Isa, Pool};
     ///
-    /// // Squeeze and excitation: each channel of a picture by a factor of its own.
+    /// // Squeeze-and-excitation: each channel of a `[1, 2, 1, 2]` image times its own factor.
     /// let pixels = QParams8 { scale: 0.5, zero_point: 10 };
     /// let gate = QParams8 { scale: 1.0 / 256.0, zero_point: 0 };
     /// let mul = Mul::new(Isa::detect(), pixels, gate, pixels, 0, 255);
@@ -80,6 +77,7 @@ impl Mul {
     }
 }
 
+/// A [`Formula`] as a [`Pairwise`] function.
 #[derive(Clone, Copy)]
 struct Bytes<F>(F);
 

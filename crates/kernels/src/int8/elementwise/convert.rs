@@ -1,20 +1,21 @@
-//! Between f32 and `u8`, and between two quantizations of `u8`.
+//! Conversion between f32 and u8, and between two quantizations of u8.
 
 use super::for_each_chunk;
 use super::formula::Target;
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut};
 
-/// `q = clamp(round_half_even(x · (1 / scale)) + zero_point, qmin, qmax)`, as
-/// `torch.quantize_per_tensor`, which multiplies by the f32 inverse of the scale.
+/// Quantizes values as `torch.quantize_per_tensor`: `q = clamp(round_half_even(x · (1 / scale)) +
+/// zero_point, qmin, qmax)`, with the f32 inverse of the scale.
 ///
-/// Values beyond the range saturate, infinities too; a NaN becomes `qmax`. (PyTorch does the same
-/// up to `|x / scale| = 2^31 − 256`, where its integers begin to wrap.)
+/// Values outside the range saturate, infinities too; a NaN becomes `qmax`. (PyTorch does the same
+/// up to `|x / scale| = 2^31 − 256`, beyond which its integers wrap.)
 ///
 /// # Panics
-/// When the lengths differ, `qmin > qmax`, or the scale is not positive and finite.
+/// If the lengths differ, `qmin > qmax`, or the scale is not positive and finite.
 ///
 /// ```
 /// use posterize_kernels::int8::{QParams8, quantize};
@@ -35,12 +36,12 @@ pub fn quantize(
     output: &mut [u8],
 ) {
     to.assert_valid();
-    assert_eq!(input.len(), output.len(), "quantize: one output for each input");
+    check_same_len("the output", output.len(), "the input", input.len());
     let target = Target::new(to.zero_point, qmin, qmax);
     let inverse = 1.0 / to.scale;
     let output = SharedMut::new(output);
     for_each_chunk(pool, input.len(), |range| {
-        // SAFETY: the ranges of the chunks are disjoint.
+        // SAFETY: different chunks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         vectorize(isa, Quantize { inverse, target, input: &input[range], output });
     });
@@ -62,16 +63,26 @@ impl Loop for Quantize<'_> {
     }
 }
 
-/// `x = (q − zero_point) · scale`, as `Tensor.dequantize`.
+/// Dequantizes values as `Tensor.dequantize`: `x = (q − zero_point) · scale`.
+///
+/// ```
+/// use posterize_kernels::int8::{QParams8, dequantize};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let from = QParams8 { scale: 0.5, zero_point: 10 };
+/// let mut x = [0.0; 3];
+/// dequantize(Isa::detect(), &Pool::new(1), from, &[10, 12, 0], &mut x);
+/// assert_eq!(x, [0.0, 1.0, -5.0]);
+/// ```
 ///
 /// # Panics
-/// When the lengths differ, or the scale is not positive and finite.
+/// If the lengths differ, or the scale is not positive and finite.
 pub fn dequantize(isa: Isa, pool: &Pool, from: QParams8, input: &[u8], output: &mut [f32]) {
     from.assert_valid();
-    assert_eq!(input.len(), output.len(), "dequantize: one output for each input");
+    check_same_len("the output", output.len(), "the input", input.len());
     let output = SharedMut::new(output);
     for_each_chunk(pool, input.len(), |range| {
-        // SAFETY: the ranges of the chunks are disjoint.
+        // SAFETY: different chunks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         vectorize(isa, Dequantize { from, input: &input[range], output });
     });
@@ -93,11 +104,20 @@ impl Loop for Dequantize<'_> {
     }
 }
 
-/// From one quantization to another, for each of the 256 integers: what [`quantize`] makes of
-/// [`dequantize`]'s result.
+/// Returns the table that converts each of the 256 values to another quantization: what
+/// [`quantize`] gives for the result of [`dequantize`].
+///
+/// ```
+/// use posterize_kernels::int8::{QParams8, requantize_table};
+///
+/// let from = QParams8 { scale: 0.5, zero_point: 10 };
+/// let to = QParams8 { scale: 1.0, zero_point: 3 };
+/// let table = requantize_table(from, to, [0, 255]);
+/// assert_eq!([table[10], table[14], table[0]], [3, 5, 0]); // 0.0, 2.0 and −5.0
+/// ```
 ///
 /// # Panics
-/// When `min > max`, or a scale is not positive and finite.
+/// If `min > max`, or a scale is not positive and finite.
 pub fn requantize_table(from: QParams8, to: QParams8, [min, max]: [u8; 2]) -> [u8; 256] {
     from.assert_valid();
     to.assert_valid();
@@ -109,10 +129,10 @@ pub fn requantize_table(from: QParams8, to: QParams8, [min, max]: [u8; 2]) -> [u
     })
 }
 
-/// From one quantization to another, by [`requantize_table`].
+/// Converts values from one quantization to another with the table of [`requantize_table`].
 ///
 /// # Panics
-/// When the lengths differ, `min > max`, or a scale is not positive and finite.
+/// If the lengths differ, `min > max`, or a scale is not positive and finite.
 pub fn requantize_u8(
     pool: &Pool,
     from: QParams8,
@@ -121,11 +141,11 @@ pub fn requantize_u8(
     input: &[u8],
     output: &mut [u8],
 ) {
-    assert_eq!(input.len(), output.len(), "requantize: one output for each input");
+    check_same_len("the output", output.len(), "the input", input.len());
     let table = requantize_table(from, to, range);
     let output = SharedMut::new(output);
     for_each_chunk(pool, input.len(), |range| {
-        // SAFETY: the ranges of the chunks are disjoint.
+        // SAFETY: different chunks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         for (to, &from) in output.iter_mut().zip(&input[range]) {
             *to = table[usize::from(from)];
@@ -133,16 +153,17 @@ pub fn requantize_u8(
     });
 }
 
-/// `clamp(q, min, max)`: a ReLU where `min` is the zero point, a ReLU6 where `max` stands for 6.
+/// Clamps values to `min..=max`: a ReLU where `min` is the zero point, a ReLU6 where also `max` is
+/// 6.0, quantized.
 ///
 /// # Panics
-/// When the lengths differ or `min > max`.
+/// If the lengths differ or `min > max`.
 pub fn clamp(isa: Isa, pool: &Pool, min: u8, max: u8, input: &[u8], output: &mut [u8]) {
-    assert!(min <= max, "the least output {min} exceeds the greatest {max}");
-    assert_eq!(input.len(), output.len(), "clamp: one output for each input");
+    assert!(min <= max, "min {min} exceeds max {max}");
+    check_same_len("the output", output.len(), "the input", input.len());
     let output = SharedMut::new(output);
     for_each_chunk(pool, input.len(), |range| {
-        // SAFETY: the ranges of the chunks are disjoint.
+        // SAFETY: different chunks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         vectorize(isa, Clamp { min, max, input: &input[range], output });
     });

@@ -1,6 +1,9 @@
-//! Kernels that treat each element alone: quantize, dequantize, add, multiply, requantize.
+//! Elementwise kernels: quantize, dequantize, requantize, add, subtract, multiply, clamp.
 
-#![expect(clippy::inline_always, reason = "a call would keep the baseline's instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "without inlining, the code would not be compiled for the caller's target features"
+)]
 
 mod binary;
 mod broadcast;
@@ -16,10 +19,11 @@ use std::ops::Range;
 
 use crate::pool::Pool;
 
-/// Elements of one task: enough to outweigh handing it over, little enough to stay in L1.
+/// Elements of one task: enough to outweigh the cost of handing it to a thread, few enough to stay
+/// in the L1 cache.
 pub(super) const CHUNK: usize = 16 * 1024;
 
-/// Calls `work` with ranges that together cover `0..len`.
+/// Calls `work` with disjoint ranges that together cover `0..len`.
 fn for_each_chunk(pool: &Pool, len: usize, work: impl Fn(Range<usize>) + Sync) {
     pool.run(len.div_ceil(CHUNK), &|task, _| {
         work(task * CHUNK..len.min((task + 1) * CHUNK));

@@ -1,4 +1,4 @@
-//! The difference of two activations.
+//! Subtraction of two quantized activations.
 
 use super::binary;
 use super::formula::{AddFormula, Target};
@@ -6,12 +6,12 @@ use crate::int8::QParams8;
 use crate::isa::Isa;
 use crate::pool::Pool;
 
-/// The difference of two quantized activations.
+/// Subtraction of two quantized activations.
 ///
-/// PyTorch has no quantized subtraction; this is [`Add`](super::Add) with a minus: in f32, both
-/// sides are dequantized with one fused multiply-add, `x = fma(q, scale, −zero_point · scale)`,
-/// subtracted, multiplied by the inverse of the output's scale, and rounded half to even:
-/// `q = clamp(round((a − b) · (1 / scale)) + zero_point, min, max)`.
+/// PyTorch has no quantized subtraction; this rounds as [`Add`](super::Add). In f32, both sides are
+/// dequantized with one fused multiply-add, `x = fma(q, scale, −zero_point · scale)`; their
+/// difference is multiplied by the inverse of the output's scale and rounded half to even: `q =
+/// clamp(round_half_even((a − b) · (1 / scale)) + zero_point, min, max)`.
 ///
 /// ```
 /// use posterize_kernels::int8::{QParams8, Sub};
@@ -35,27 +35,27 @@ impl Sub {
     /// Prepares `output = a − b` with outputs in `min..=max`.
     ///
     /// # Panics
-    /// When `min > max` or a scale is not positive and finite.
+    /// If `min > max`, or a scale is not positive and finite.
     pub fn new(isa: Isa, a: QParams8, b: QParams8, output: QParams8, min: u8, max: u8) -> Self {
         for qparams in [a, b, output] {
             qparams.assert_valid();
         }
         let zero_point = |side: QParams8| f32::from(side.zero_point);
-        // Rounding is symmetric: the second side dequantized by a negative scale is the negative,
-        // and adding that is subtracting, bit for bit.
+        // Dequantizing b with a negative scale gives exactly −b, because rounding is symmetric
+        // about 0, and a + (−b) has the bits of a − b.
         let formula = AddFormula {
             scale: [a.scale, -b.scale],
             offset: [a.scale * -zero_point(a), b.scale * zero_point(b)],
-            inverse: 1.0 / output.scale,
+            inverse_scale: 1.0 / output.scale,
             target: Target::new(output.zero_point, min, max),
         };
         Self { isa, formula }
     }
 
-    /// Subtracts each element of `b` from that of `a`.
+    /// Subtracts `b` from `a` element by element.
     ///
     /// # Panics
-    /// When the lengths differ.
+    /// If the lengths differ.
     pub fn run(&self, pool: &Pool, a: &[u8], b: &[u8], output: &mut [u8]) {
         binary::run(self.isa, pool, self.formula, a, b, output);
     }

@@ -15,7 +15,7 @@ fn range() -> impl Strategy<Value = [u8; 2]> {
     prop_oneof![Just([0, 255]), [any::<u8>(), any::<u8>()].prop_map(|[a, b]| [a.min(b), a.max(b)])]
 }
 
-/// Every pair of values, and some more, so that chunks and vectors end in the middle.
+/// Every pair of values and 13 more, so that the last chunk and the last vector are incomplete.
 fn pairs() -> [Vec<u8>; 2] {
     let count = 65536 + 13;
     [(0..count).map(|i| i as u8).collect(), (0..count).map(|i| (i / 256) as u8).collect()]
@@ -100,7 +100,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_representable_survives_the_round_trip() {
+fn quantizing_dequantized_values_gives_them_back() {
     let qparams = QParams8 { scale: 0.037, zero_point: 77 };
     let q: Vec<u8> = (0..=255).collect();
     let (mut x, mut back) = (vec![0.0; 256], vec![0; 256]);

@@ -1,10 +1,13 @@
-//! The first convolution of a network: few input channels (the colours), so few that the taps of a
-//! window row, neighbours in NHWC memory, are what a product instruction sums up.
+//! int8 convolution with at most four input channels, such as the first one of a network.
 //!
-//! A tile of neighbouring outputs of one row is the unit of work. Its window rows are read in
-//! groups of four bytes (`vpdpbusd`, AVX-512) or pairs widened to 16 bits (`vpmaddwd`, AVX2), each
-//! broadcast against a vector of output channels; the taps beyond the window's width in the last
-//! group have weight zero. Tiles at the edges are copied to the stack with their padding.
+//! With so few channels, the taps of a window row, which are contiguous in `[N, H, W, C]` memory,
+//! are what a product instruction sums over.
+//!
+//! The unit of work is a tile: some neighbouring outputs of one row. Its window rows are read in
+//! groups of four bytes (`vpdpbusd`, AVX-512) or in pairs widened to 16 bits (`vpmaddwd`, AVX2),
+//! each of which is broadcast and multiplied with a vector of output channels. In the last group,
+//! taps beyond the width of the window have weight 0. Tiles at the edges are copied to the stack
+//! with their padding.
 
 #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
 pub(crate) mod kernel;
@@ -19,19 +22,19 @@ use crate::isa::Isa;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
-/// A convolution over few input channels with its weights packed for one instruction set.
+/// A convolution with few input channels, with its weights packed for one instruction set.
 #[derive(Debug)]
 pub(crate) struct FirstConv {
     geometry: Conv2dGeometry,
     input_zero_point: u8,
-    /// A tile's row of zero points, for rows in the padding.
+    /// A row of zero points, which is read for rows in the padding.
     outside: [u8; MAX_BYTES],
     requantize: Requantize,
     kernel: Box<dyn RowKernel>,
 }
 
 impl FirstConv {
-    /// Packs a convolution without defects; `None` where there is no kernel for it.
+    /// Packs a convolution without defects; `None` if no kernel supports it.
     pub(crate) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Option<Self> {
         let geometry = conv.geometry;
         let few = geometry.groups == 1
@@ -82,7 +85,7 @@ impl ConvKernel for FirstConv {
                 outside: &self.outside,
                 rows: &rows[..g.kernel[0]],
             };
-            // SAFETY: each task writes its own row of the output.
+            // SAFETY: each task writes only its own row of the output.
             let output = unsafe { output.slice(task * ow * oc..(task + 1) * ow * oc) };
             self.kernel.run_row(&row, output);
         });

@@ -1,13 +1,14 @@
-//! Weights, biases and multipliers in the order in which a vector kernel reads them.
+//! Packs weights, biases and multipliers of first convolutions for the vector kernels.
 
 use crate::int8::accumulator::folded_bias;
 use crate::mem::Aligned;
 use crate::reference;
 
-/// Blocks of `CHANNELS` output channels; each row of the window in groups of `TAPS` bytes.
+/// Parameters of blocks of `CHANNELS` output channels; each row of the window is in groups of
+/// `TAPS` bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed<W, const CHANNELS: usize, const TAPS: usize> {
-    /// For each block, window row and group: `TAPS` weights of each channel.
+    /// `TAPS` weights for each channel, for each block, window row and group.
     pub(crate) weights: Vec<Aligned<[[W; TAPS]; CHANNELS]>>,
     pub(crate) bias: Vec<Aligned<[i32; CHANNELS]>>,
     pub(crate) multiplier: Vec<Aligned<[f32; CHANNELS]>>,
@@ -23,7 +24,7 @@ impl<W: From<i8> + Copy, const CHANNELS: usize, const TAPS: usize> Packed<W, CHA
         let channel = |block: usize, lane: usize| {
             Some(block * CHANNELS + lane).filter(|&channel| channel < g.out_channels)
         };
-        // Tap `tap` of a window row is input channel `tap % in_channels` of pixel `tap / …`.
+        // Tap `tap` of a window row is channel `tap % in_channels` of pixel `tap / in_channels`.
         let weight_at = |channel: usize, ky: usize, tap: usize| {
             let (kx, input) = (tap / g.in_channels, tap % g.in_channels);
             if kx < kw { conv.weight[channel * taps + (input * kh + ky) * kw + kx] } else { 0 }

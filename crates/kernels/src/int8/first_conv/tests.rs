@@ -76,7 +76,7 @@ proptest! {
 }
 
 #[test]
-fn the_stems_of_the_usual_networks_are_covered() {
+fn first_convolutions_of_common_networks_have_a_kernel() {
     let covered = |isa, out_channels: usize, kernel: usize| {
         let geometry = Conv2dGeometry::square([3, out_channels], kernel, 2, 1);
         let weight = vec![1; out_channels * geometry.taps_per_output()];

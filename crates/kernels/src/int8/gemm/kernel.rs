@@ -1,4 +1,4 @@
-//! The kernels of matrix products, as every instruction set has them.
+//! The interface of the matrix-product kernels that each instruction set implements.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::int8::requantize::Requantize;
 /// A convolution as matrix products, one for each group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product<'a> {
-    /// The weights of each group; at least one.
+    /// The operand of each group; at least one.
     pub(crate) groups: &'a [Operand<'a>],
     pub(crate) requantize: &'a Requantize,
     #[allow(dead_code, reason = "only kernels written for an instruction set use it")]
@@ -37,20 +37,20 @@ impl Kernels {
     }
 }
 
-/// What profiles call the products of an instruction set.
+/// The names, for profiles, of an instruction set's matrix-product kernels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names {
-    /// Windows of one tap.
+    /// For 1x1 windows.
     pub(crate) pointwise: &'static str,
-    /// Windows of several taps.
+    /// For larger windows.
     pub(crate) general: &'static str,
-    /// The same two where they add; `None` where they cannot.
+    /// Both with a residual addition; `None` if the kernels do not support it.
     pub(crate) adding: Option<[&'static str; 2]>,
-    /// Blocks whose last layer they are.
+    /// For inverted-residual blocks whose last layer the product is.
     pub(crate) inverted_residual: &'static str,
 }
 
-/// The [`Names`] of an instruction set; `adds` says that its kernels can add.
+/// The [`Names`] for an instruction set; with `adds`, its kernels support residual additions.
 macro_rules! gemm_names {
     ($isa:literal) => {
         $crate::int8::gemm::kernel::Names {
@@ -69,46 +69,49 @@ macro_rules! gemm_names {
 }
 pub(crate) use gemm_names;
 
-/// The most rows a block may have.
+/// The maximum number of rows of a block.
 pub(crate) const MAX_ROWS: usize = 128;
 
-/// Pointers to the taps of some windows, each to as many bytes as the group has channels.
+/// Pointers to the pixels under the taps of some windows. Each points to as many bytes as the group
+/// has input channels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
-    /// `[taps, capacity]`; of each tap's pointers the first `len` are set.
+    /// `[taps, capacity]`; the first `len` pointers of each tap are set.
     pub(crate) taps: &'a [*const u8],
-    /// How many windows each tap has room for.
+    /// Number of windows for which each tap has room.
     pub(crate) capacity: usize,
-    /// How many windows there are.
+    /// Number of windows: the rows of the left operand.
     pub(crate) len: usize,
 }
 
-/// One group's packed weights, and the kernels that multiply blocks of rows with them.
+/// The packed weights of one group, and the kernels that multiply blocks of rows with them.
 pub(crate) trait Packed: Send + Sync + Debug {
-    /// How many panels the columns are divided into.
+    /// Number of panels into which the columns are divided.
     fn panels(&self) -> usize;
 
-    /// How many rows a block has at most; at most [`MAX_ROWS`].
+    /// Maximum number of rows of a block; at most [`MAX_ROWS`].
     fn block_rows(&self) -> usize;
 
-    /// How many rows each block should have where there are `rows`; at most
+    /// Number of rows that each block should have if there are `rows` in total; at most
     /// [`Packed::block_rows`].
     fn block_rows_of(&self, _rows: usize) -> usize {
         self.block_rows()
     }
 
-    /// Bytes of scratch memory for [`Packed::multiply`].
+    /// Number of bytes of scratch memory that [`Packed::multiply`] needs.
     fn scratch_bytes(&self) -> usize {
         0
     }
 
-    /// Multiplies `rows` with `panels`. `scratch` has [`Packed::scratch_bytes`] bytes.
+    /// Multiplies `rows` with the columns of `panels`, requantizes, and writes to `output`.
     ///
     /// # Safety
-    /// `rows` must point to values of as many taps and channels as were packed. For each row `i`
-    /// and each column of `panels`, the byte `output.at(i, column)` must be part of the allocation
-    /// that `output` points to, and nobody else may access it meanwhile; so must what is added to it
-    /// be readable.
+    /// - `rows` must have as many taps as were packed, and each of its pointers must be valid for
+    ///   reads of as many bytes as channels were packed.
+    /// - For each row `i` and each column of `panels`, `output.at(i, column)` must be valid for
+    ///   writes, and no other thread may access it during the call; the byte of `output.added` at
+    ///   the same place must be valid for reads.
+    /// - `scratch` must have [`Packed::scratch_bytes`] bytes.
     unsafe fn multiply(
         &self,
         rows: &Rows<'_>,
@@ -118,33 +121,33 @@ pub(crate) trait Packed: Send + Sync + Debug {
     );
 }
 
-/// Where the outputs of a block lie.
+/// A pointer to the outputs of a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
-    /// The first column of the first row.
+    /// Pointer to the first column of the first row.
     pub(crate) start: *mut u8,
-    /// From one row to the next.
+    /// Bytes from one row to the next.
     pub(crate) stride: usize,
-    /// What is added to the outputs.
+    /// The residual addition, if any.
     pub(crate) added: Option<Added>,
 }
 
-/// Values to add to outputs, which lie as these do.
+/// A residual to be added to outputs; it has their shape and stride.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Added {
-    /// The one that is added to the first column of the first row.
+    /// Pointer to the value that is added to the first column of the first row.
     pub(crate) start: *const u8,
     pub(crate) formula: AddFormula,
 }
 
 impl Output {
-    /// All rows of so many columns, and what is added to them.
+    /// Describes rows of `columns` outputs without gaps, and the residual that is added to them.
     pub(crate) fn new(start: *mut u8, columns: usize, added: Option<(AddFormula, &[u8])>) -> Self {
         let added = added.map(|(formula, residual)| Added { start: residual.as_ptr(), formula });
         Self { start, stride: columns, added }
     }
 
-    /// That which begins at another row and column.
+    /// Returns the same with `row` and `column` as its first row and column.
     #[inline]
     pub(crate) fn from(self, row: usize, column: usize) -> Self {
         let start = self.at(row, column);

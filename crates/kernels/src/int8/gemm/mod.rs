@@ -1,9 +1,11 @@
-//! Convolutions of any grouping, and linear layers, as products of gathered rows (one for each
-//! output pixel) with packed weights (one column for each output channel).
+//! Convolutions and linear layers as int8 matrix products.
 //!
-//! A call splits into tasks: some output pixels times some panels of columns. A task walks over
-//! blocks of rows that stay in the L1 or L2 cache while its panels pass by once. What a block
-//! gathers are pointers, one for each row and tap; the matrix that they describe is never written.
+//! The left operand has a row for each output pixel and comes from an indirect im2row: instead of
+//! copying the pixels of each window, a block of rows is an array of pointers to them, one for each
+//! row and tap. The right operand, the packed weights, has a column for each output channel.
+//!
+//! A call splits into tasks of some output pixels times some panels of columns. A task loops over
+//! blocks of rows, which stay in the L1 or L2 cache while the task's panels are read once for each.
 
 pub(crate) mod kernel;
 pub(crate) mod partition;
@@ -20,19 +22,20 @@ use super::conv_kernel::{ConvKernel, Inputs};
 use super::pack::Operand;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
+use crate::lengths::check_len;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
-/// A convolution of any grouping as matrix products.
+/// A convolution, of any number of groups, computed as matrix products.
 #[derive(Debug)]
 pub(super) struct Gemm {
     geometry: Conv2dGeometry,
     groups: Vec<Box<dyn Packed>>,
-    /// Zero points for the taps outside the input.
+    /// Zero points for taps outside the input: one for each input channel of a group.
     padding: Vec<u8>,
     names: Names,
-    /// The windows have one tap.
+    /// Whether the window is 1x1.
     pointwise: bool,
 }
 
@@ -50,27 +53,28 @@ impl Gemm {
         Self { geometry, groups, padding, names, pointwise }
     }
 
-    /// What profiles call a block whose last layer it is.
+    /// The name, for profiles, of an inverted-residual block whose last layer this is.
     pub(super) fn name_of_inverted_residual(&self) -> &'static str {
         self.names.inverted_residual
     }
 
-    /// Input and output channels where this is the product of pixels with one matrix.
+    /// Input and output channels if this is a pointwise convolution; see
+    /// [`Conv2dGeometry::is_pointwise`].
     pub(super) fn pointwise_channels(&self) -> Option<[usize; 2]> {
         let g = &self.geometry;
         g.is_pointwise().then_some([g.in_channels, g.out_channels])
     }
 
-    /// Multiplies neighbouring pixels on the calling thread: `input` is `[pixels, in_channels]`,
-    /// `output` `[pixels, out_channels]`.
+    /// Multiplies pixels on the calling thread, for a pointwise convolution: `input` is `[pixels,
+    /// in_channels]`, `output` is `[pixels, out_channels]`.
     ///
     /// # Panics
-    /// When this is no product of pixels with one matrix, or the lengths do not fit each other.
+    /// If this is not a pointwise convolution, or the lengths do not match.
     pub(super) fn run_pixels(&self, input: &[u8], output: &mut [u8]) {
-        let [channels, columns] = self.pointwise_channels().expect("a product of pixels");
+        let [channels, columns] = self.pointwise_channels().expect("not a pointwise convolution");
         let pixels = input.len() / channels;
-        assert_eq!(input.len(), pixels * channels, "whole pixels");
-        assert_eq!(output.len(), pixels * columns, "as many pixels");
+        check_len("the input", input.len(), &[pixels, channels]);
+        check_len("the output", output.len(), &[pixels, columns]);
         let windows = Windows {
             input,
             padding: &self.padding,
@@ -81,8 +85,9 @@ impl Gemm {
         };
         let panels = 0..self.groups[0].panels();
         let output = Output::new(output.as_mut_ptr(), columns, None);
-        // SAFETY: all pixels of the output are borrowed; pixels in their order need no scratch
-        // memory.
+        // SAFETY: `output` is mutably borrowed, has all columns of as many pixels as `input`, as
+        // checked above, and no residual. The kernel is pointwise, so that `multiply` takes no
+        // pointers from `scratch`; products of pixels in order need no other scratch memory.
         unsafe { self.multiply(0, &windows, (0..pixels, panels), output, &mut []) };
     }
 
@@ -90,13 +95,14 @@ impl Gemm {
         self.geometry.kernel[0] * self.geometry.kernel[1]
     }
 
-    /// Pointers of a block's rows: none of the scratch memory's where one tap's fit onto the stack.
+    /// Number of pointers of a block that are kept in scratch memory; those of a 1x1 window are
+    /// kept on the stack.
     fn scratch_pointers(&self) -> usize {
         if self.taps() == 1 { 0 } else { self.taps() * self.groups[0].block_rows() }
     }
 
     fn scratch_bytes(&self) -> usize {
-        // One pointer more, since the bytes handed in need not be aligned.
+        // One more than needed, because the scratch memory may not be aligned to pointers.
         let pointers = match self.scratch_pointers() {
             0 => 0,
             pointers => (pointers + 1) * size_of::<*const u8>(),
@@ -104,11 +110,13 @@ impl Gemm {
         pointers + self.groups[0].scratch_bytes()
     }
 
-    /// One task: `panels` of a group over all `pixels`.
+    /// Runs one task: multiplies the windows of output `pixels` with `panels` of a group.
     ///
     /// # Safety
-    /// Nobody else may access the outputs of these pixels and panels meanwhile; `output` starts at
-    /// the group's first channel and has all pixels.
+    /// `output` must start at the group's first channel of pixel 0. For each pixel of `pixels` and
+    /// each column of `panels` it must be valid for writes (and its residual for reads), and no
+    /// other thread may access these outputs during the call. `scratch` must have
+    /// [`Self::scratch_bytes`] bytes.
     unsafe fn multiply(
         &self,
         group: usize,
@@ -124,7 +132,8 @@ impl Gemm {
         let taps = match self.scratch_pointers() {
             0 => &mut stack[..block_rows],
             len => {
-                // SAFETY: every bit pattern is a pointer; they are written before they are used.
+                // SAFETY: the elements are bytes, and null and every other address are valid values
+                // of a raw pointer; each is set before it is dereferenced.
                 let (_, taps, _) = unsafe { pointers.align_to_mut::<*const u8>() };
                 &mut taps[..len]
             }
@@ -134,8 +143,8 @@ impl Gemm {
             let block = start..(start + rows).min(pixels.end);
             let rows = windows.gather(block, taps);
             let output = output.from(start, 0);
-            // SAFETY: the rows were gathered from this group's channels and taps; the caller's
-            // promise about the outputs.
+            // SAFETY: `gather` returns pointers to slices with this group's number of channels, for
+            // each of its taps; the caller guarantees that the outputs may be written.
             unsafe { packed.multiply(&rows, panels.clone(), output, scratch) };
         }
     }
@@ -157,7 +166,7 @@ impl ConvKernel for Gemm {
         let g = &self.geometry;
         let output_size = g.output_size(size).expect("the window fits into the padded input");
         let pixels = batch * output_size[0] * output_size[1];
-        assert_eq!(output.len(), pixels * g.out_channels, "output is [batch, oh, ow, c]");
+        check_len("the output", output.len(), &[pixels, g.out_channels]);
         let columns = g.out_channels / g.groups;
         let output = SharedMut::new(output);
         let scratch = Workers::new(scratch, self.scratch_bytes());
@@ -174,10 +183,12 @@ impl ConvKernel for Gemm {
             };
             let output = Output::new(output.as_mut_ptr(), g.out_channels, added);
             let output = output.from(0, group * columns);
-            // SAFETY: a worker runs one task at a time, and this part is its own.
+            // SAFETY: each worker runs one task at a time, and each has its own part.
             let scratch = unsafe { scratch.part(worker) };
-            // SAFETY: tasks differ in group, pixels or panels, so no other one accesses these
-            // outputs; they lie within `output`, whose length was checked above.
+            // SAFETY: tasks differ in group, pixels or panels, so no other task accesses the
+            // outputs of this one. They lie within `output`, and their residuals within the
+            // residual, which is as long: `output` has `pixels` rows of `out_channels`, as checked
+            // above.
             unsafe { self.multiply(group, &windows, (pixels, panels), output, scratch) };
         });
     }

@@ -1,4 +1,4 @@
-//! Products, as convolutions and linear layers, against their definitions.
+//! Tests matrix products, as convolutions and linear layers, against the reference implementations.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::reference;
 
-/// A layer's numbers.
+/// Random weights, biases and requantization parameters of a layer.
 #[derive(Clone, Debug)]
 struct Numbers {
     weight: Vec<i8>,
@@ -19,8 +19,8 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Weights of the full range; multipliers that spread the outputs over `0..=255`, with an
-    /// overflow among them.
+    /// Weights of the full range, and multipliers that spread the outputs over `0..=255` with some
+    /// that overflow.
     fn new(columns: usize, depth: usize, zero_point: u8, [min, max]: [u8; 2], seed: u64) -> Self {
         let weight = bytes(columns * depth, seed).iter().map(|&b| (b ^ 0x80) as i8).collect();
         let random = bytes(columns * 4, seed ^ 1);
@@ -39,8 +39,8 @@ impl Numbers {
     }
 }
 
-/// Runs the general kernel and the one of windows on every instruction set, between canaries, and
-/// compares.
+/// Compares the matrix product and, if there is one, the direct convolution with the reference on
+/// every instruction set, and checks that nothing next to the output is written.
 fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usize; 2], seed: u64) {
     assert_eq!(conv.defect(), None);
     let input = bytes(batch * size[0] * size[1] * conv.geometry.in_channels, seed);
@@ -63,7 +63,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
                 let (before, after) = (&output[..64], &output[expected.len() + 64..]);
                 assert!(
                     before.iter().chain(after).all(|&b| b == 0xC3),
-                    "{} strayed",
+                    "{} wrote outside the output",
                     kernel.name()
                 );
             };
@@ -76,7 +76,7 @@ fn check(conv: &reference::Conv2d<'_>, threads: usize, batch: usize, size: [usiz
     }
 }
 
-/// An addition of any scales; some of its sums overflow every integer, or f32.
+/// An addition with random scales, for which some sums overflow every integer type, or f32.
 fn addition(seed: u64) -> Add {
     let random = bytes(12, seed ^ 2);
     let scale = |at: usize| match random[at] {
@@ -118,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn convolutions_equal_their_definition(
+        fn convolutions_equal_the_reference(
         geometry in geometry(),
         (batch, size) in (1..4usize, [1..10usize, 1..10usize]),
         (input_zero_point, output_zero_point) in (zero_point(), zero_point()),
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn linear_layers_equal_their_definition(
+        fn linear_layers_equal_the_reference(
         (batch, in_features, out_features) in (0..40usize, 1..200usize, 1..200usize),
         (input_zero_point, output_zero_point) in (zero_point(), zero_point()),
         threads in 1..4usize,
@@ -162,9 +162,10 @@ proptest! {
     }
 }
 
-/// Every micro-kernel, by its rows and vectors of columns, with every kind of last step.
+/// Covers every micro-kernel, by its number of rows and of column vectors, with every remainder of
+/// channels.
 #[test]
-fn every_tile_equals_the_definition() {
+fn every_tile_equals_the_reference() {
     for columns in [1, 16, 17, 32, 47, 48, 50, 64, 65, 96, 144] {
         for rows in 1..=16 {
             for channels in [1, 2, 3, 4, 5, 7, 8, 16, 19, 23, 29, 32, 65, 131] {
@@ -183,16 +184,16 @@ fn every_tile_equals_the_definition() {
     }
 }
 
-/// Blocks, tasks and panels of layers as networks have them.
+/// Covers blocks, tasks and panels with the shapes of layers in real networks.
 #[test]
-fn whole_layers_equal_the_definition() {
+fn whole_layers_equal_the_reference() {
     let three_by_three = Conv2dGeometry::square([64, 80], 3, 1, 1);
     let first = Conv2dGeometry::square([3, 24], 7, 2, 1);
     for (geometry, size) in [
         (Conv2dGeometry::pointwise(24, 144), [28, 28]),
         (Conv2dGeometry::pointwise(960, 160), [7, 7]),
         (three_by_three, [14, 14]),
-        // Several strips.
+        // Split into several strips.
         (Conv2dGeometry { out_channels: 20, ..three_by_three }, [90, 80]),
         (Conv2dGeometry { out_channels: 20, stride: [2, 2], ..three_by_three }, [90, 81]),
         (first, [31, 33]),
@@ -212,9 +213,10 @@ fn whole_layers_equal_the_definition() {
     }
 }
 
-/// So many weights that AVX2's kernels take them as i8: every number of rows and vectors of columns.
+/// Covers layers so large that the AVX2 kernels read their weights as i8, with every number of rows
+/// and of column vectors.
 #[test]
-fn heavy_layers_equal_the_definition() {
+fn large_layers_equal_the_reference() {
     for (channels, columns) in [(1039, 521), (1024, 527), (2048, 256)] {
         let numbers = Numbers::new(columns, channels, 9, [0, 250], 4);
         assert!(numbers.weight.len() >= 512 * 1024);
@@ -231,9 +233,9 @@ fn heavy_layers_equal_the_definition() {
     }
 }
 
-/// What a file may ask for takes no more memory than what it can need.
+/// Dilation and padding that a file may ask for do not determine how much memory is allocated.
 #[test]
-fn windows_that_reach_far_equal_the_definition() {
+fn windows_with_huge_dilation_and_stride_equal_the_reference() {
     for (dilation, padding, stride) in [(200, 200, 1), (1 << 40, 1 << 40, 1 << 39), (1, 1, 1 << 50)]
     {
         let geometry = Conv2dGeometry {
@@ -250,9 +252,9 @@ fn windows_that_reach_far_equal_the_definition() {
     }
 }
 
-/// Rows too long for every buffer, and products that overflow an i32.
+/// Covers rows that exceed every fixed-size buffer, and products that overflow an i32.
 #[test]
-fn unusual_layers_equal_the_definition() {
+fn unusual_layers_equal_the_reference() {
     for (channels, multiplier) in [(40_000, 1e-6), (5_000, 1e-6), (600, 1e30), (600, 300.0)] {
         let mut numbers = Numbers::new(18, channels, 50, [0, 255], 1);
         numbers.requantize.multiplier = vec![multiplier; 18];
@@ -267,7 +269,7 @@ fn unusual_layers_equal_the_definition() {
     }
 }
 
-/// Two products of neighbours, summed as `vpmaddubsw` does: into an i16 that saturates.
+/// Sums of two neighbouring products as `vpmaddubsw` computes them: saturated to i16.
 fn maddubs(x: &[u8], w: &[i8]) -> i32 {
     let pairs = x.chunks(2).zip(w.chunks(2));
     pairs
@@ -279,13 +281,13 @@ fn maddubs(x: &[u8], w: &[i8]) -> i32 {
 }
 
 #[test]
-fn extremes_are_exact_where_vpmaddubsw_saturates() {
+fn extremes_are_exact_where_vpmaddubsw_would_saturate() {
     for (channels, columns) in [(1280, 20), (6, 16), (3, 5)] {
         for w in [-128, 127] {
             for input_zero_point in [0, 255] {
                 let weight = vec![w; channels * columns];
                 let bias = vec![0; columns];
-                // Scaled to where one unit of the output is one product out of all of them.
+                // Scaled so that a change of one in `channels` products changes the output by 1.
                 let multiplier = vec![1.0 / (128.0 * channels as f32); columns];
                 let zero_point = if (w < 0) == (input_zero_point == 0) { 255 } else { 0 };
                 let requantize = Requantize { multiplier, zero_point, min: 0, max: 255 };
@@ -310,7 +312,7 @@ fn extremes_are_exact_where_vpmaddubsw_saturates() {
                     assert_ne!(
                         requantize.apply(0, saturated),
                         requantize.apply(0, exact),
-                        "the test must show the difference"
+                        "the saturated sum must give another output"
                     );
                 }
                 let expected = conv.run(1, [9, 1], &input);
@@ -342,7 +344,7 @@ fn defects_are_named() {
     let weight = &numbers.weight[1..];
     assert_eq!(
         defect(reference::Conv2d { weight, ..good }),
-        "23 weights where 4 output channels of 6 need 24"
+        "23 weights, but 4 output channels with 6 each need 24"
     );
     let geometry = Conv2dGeometry { groups: 4, ..good.geometry };
     assert_eq!(

@@ -1,43 +1,46 @@
-//! The rows of the left operand: for each output pixel the taps of its window, found without ever
-//! writing the whole matrix down.
+//! The rows of a matrix product's left operand: for each output pixel, pointers to the pixels under
+//! the taps of its window (indirect im2row).
 
 use std::ops::Range;
 
 use super::kernel::Rows;
 use crate::geometry::{Conv2dGeometry, Padding};
 
-/// One group's windows over an NHWC input.
+/// The windows of one group over an `[N, H, W, C]` input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Windows<'a> {
-    /// `[batch, h, w, in_channels]`.
+    /// `[N, H, W, in_channels]`.
     pub(super) input: &'a [u8],
-    /// As many zero points as the group has channels: what taps outside the input read.
+    /// Zero points for taps outside the input: one for each input channel of the group.
     pub(super) padding: &'a [u8],
     pub(super) geometry: &'a Conv2dGeometry,
     /// Height and width of the input.
     pub(super) size: [usize; 2],
     /// Height and width of the output.
     pub(super) output_size: [usize; 2],
-    /// The group's first input channel.
+    /// First input channel of the group.
     pub(super) first_channel: usize,
 }
 
-/// Whether the rows are the input's pixels in their order, one behind the other.
+/// Whether the rows are the pixels of the input, in their order.
 pub(crate) fn in_order(geometry: &Conv2dGeometry) -> bool {
     let g = geometry;
     g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == Padding::default()
 }
 
 impl Windows<'_> {
-    /// Finds the windows of output `pixels`, counted over the whole batch. `taps` has room for as
-    /// many or more windows.
+    /// Sets the pointers for the windows of output `pixels`, which are counted over the whole
+    /// batch.
+    ///
+    /// `taps` must have room for at least as many windows. Each pointer points to a slice with the
+    /// group's number of channels.
     pub(super) fn gather<'a>(&self, pixels: Range<usize>, taps: &'a mut [*const u8]) -> Rows<'a> {
         let g = self.geometry;
         let capacity = taps.len() / (g.kernel[0] * g.kernel[1]);
         let len = pixels.len();
         let channels = self.padding.len();
         if in_order(g) {
-            // Pixels in their order: one check for all of them.
+            // Only one bounds check is needed for pixels in order.
             let first = pixels.start * g.in_channels + self.first_channel;
             let block = &self.input[first..][..(len - 1) * g.in_channels + channels];
             for (i, pointer) in taps[..len].iter_mut().enumerate() {
@@ -55,7 +58,8 @@ impl Windows<'_> {
         for i in 0..len {
             let mut tap = i;
             for ky in 0..g.kernel[0] {
-                // A tap above or left of the input wraps around to a position far beyond it.
+                // For a tap above or left of the input, the subtraction wraps to a position outside
+                // it.
                 let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.padding.top);
                 for kx in 0..g.kernel[1] {
                     let x = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.padding.left);

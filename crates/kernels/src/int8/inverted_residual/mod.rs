@@ -1,12 +1,13 @@
-//! The inverted residual of MobileNetV2 (Sandler et al. 2018, figure 4b) as one kernel: expand 1x1,
-//! depthwise, project 1x1, add.
+//! The inverted residual block of MobileNetV2 as one kernel: 1x1 expansion, depthwise convolution,
+//! 1x1 projection, addition.
 //!
-//! A thread computes stripes of output rows: it expands the input rows that a stripe needs into a
+//! The block is that of [Sandler et al. 2018](https://arxiv.org/abs/1801.04381), figure 4b. Each
+//! thread computes stripes of output rows: it expands the input rows that a stripe needs into a
 //! ring of rows, runs the depthwise convolution over them into a buffer, and projects that buffer
-//! into the output. So the expanded tensor, six times as wide as the block's input, exists only in
-//! the thread's own cache, threads meet once a block instead of after each layer, and a picture of a
-//! batch stays with one thread. [`Tiling`] says how many rows make a stripe and how threads divide a
-//! block.
+//! to the output. The expanded activation, six times as wide as the block's input, thus exists only
+//! in the thread's own cache, and threads synchronize once for each block instead of once for each
+//! layer. With several images in a batch, each image is computed by one thread. [`Tiling`] chooses
+//! the number of rows of a stripe and the division between threads.
 
 mod shape;
 mod stripes;
@@ -22,27 +23,50 @@ use super::elementwise::Add;
 use crate::lengths::{Lengths, check_len};
 use crate::pool::Pool;
 
-/// An inverted residual for inputs of one height and width, made of packed layers, which may run
-/// alone as well.
+/// An inverted residual block for inputs of one height and width, made of packed layers.
 ///
-/// It computes what they compute one after the other, bit for bit.
+/// It computes the same bits as the layers one after the other. The layers can be shared, so that
+/// they can also be run alone.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use posterize_kernels::int8::{Conv2d, InvertedResidual, Requantize};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
+///
+/// let isa = Isa::detect();
+/// let to = |multiplier: Vec<f32>| Requantize { multiplier, zero_point: 0, min: 0, max: 255 };
+/// let depthwise = Conv2dGeometry::square([8, 8], 3, 1, 8);
+/// let depthwise = Conv2d::new(isa, depthwise, &[1; 8 * 9], &[0; 8], 0, &to(vec![1.0; 8]));
+/// let project = Conv2dGeometry::pointwise(8, 2);
+/// let project = Conv2d::new(isa, project, &[1; 8 * 2], &[0; 2], 0, &to(vec![0.5; 2]));
+/// let block = InvertedResidual::new(None, Arc::new(depthwise), Arc::new(project), None, [1, 1])
+///     .expect("the layers form an inverted residual");
+///
+/// let mut output = [0; 2];
+/// let mut scratch = vec![0; block.scratch_len(1)];
+/// block.run(&Pool::new(1), 1, &[3; 8], &mut output, &mut scratch);
+/// assert_eq!(output, [8 * 3 / 2; 2]); // the window's other taps are in the padding
+/// ```
 #[derive(Debug)]
 pub struct InvertedResidual {
     expand: Option<Arc<Conv2d>>,
     depthwise: Arc<Conv2d>,
     project: Arc<Conv2d>,
-    /// Adds the block's input, the first side, to the projection.
+    /// Adds the input of the block, as first operand, to the projection.
     add: Option<Add>,
     tiling: Tiling,
 }
 
 impl InvertedResidual {
-    /// The block of these layers, of which `expand` and `add` may be missing, for inputs of
-    /// `size = [h, w]`; `None` where they are no inverted residual: where `expand` or `project` is
-    /// no matrix product of pixels, `depthwise` no depthwise convolution, or channels or sizes
-    /// differ.
+    /// Makes a block from its layers, for inputs of `size` = `[H, W]`; `expand` and `add` are
+    /// optional.
     ///
-    /// `add` adds the block's input, its first side, to the projection, its second.
+    /// `add` adds the block's input, its first operand, to the projection, its second.
+    ///
+    /// Returns `None` if the layers do not form an inverted residual: if `expand` or `project` is
+    /// not a pointwise convolution computed as a matrix product, `depthwise` is not depthwise, or
+    /// channels or sizes do not match.
     pub fn new(
         expand: Option<Arc<Conv2d>>,
         depthwise: Arc<Conv2d>,
@@ -79,14 +103,14 @@ impl InvertedResidual {
         fits.then_some(Self { expand, depthwise, project, add, tiling })
     }
 
-    /// Whether its stripes are large enough for it to take no longer than its layers do one after
-    /// the other.
+    /// Whether stripes are large enough for the block to be at least as fast as its layers one
+    /// after the other.
     pub fn is_worthwhile(&self) -> bool {
         self.tiling.is_worthwhile()
     }
 
     fn block(&self) -> Block<'_> {
-        const PART: &str = "checked when the block was made";
+        const PART: &str = "`new` has checked the kind of each layer";
         Block {
             expand: self.expand.as_ref().map(|expand| expand.gemm().expect(PART)),
             depthwise: self.depthwise.depthwise().expect(PART),
@@ -96,18 +120,21 @@ impl InvertedResidual {
         }
     }
 
-    /// Bytes of scratch memory that [`Self::run`] needs with a pool of `threads` threads.
+    /// The number of bytes of scratch memory that [`Self::run`] needs with a pool of `threads`
+    /// threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
         threads * self.tiling.thread_bytes()
     }
 
-    /// Computes the block of `input`, `[batch, h, w, input channels]`, into `output`,
-    /// `[batch, oh, ow, output channels]`. Allocates nothing; the bits are those of the layers run
-    /// one after the other, for any pool.
+    /// Computes the block: `input` is `[N, H, W, C]` with N = `batch`, `output` is `[N, OH, OW, out
+    /// C]`.
+    ///
+    /// `scratch` has at least [`Self::scratch_len`] bytes; what they hold does not matter. Does not
+    /// allocate memory. The result has the same bits as the layers one after the other, for any
+    /// number of threads.
     ///
     /// # Panics
-    /// When a slice has another length than these shapes (`scratch`: a smaller one than
-    /// [`Self::scratch_len`]).
+    /// If the length of a slice differs from its shape, or `scratch` is too short.
     pub fn run(
         &self,
         pool: &Pool,
@@ -121,11 +148,15 @@ impl InvertedResidual {
         check_len("the input", input.len(), &[batch, h, w, shape.inputs]);
         check_len("the output", output.len(), &[batch, oh, ow, shape.outputs]);
         let needed = self.scratch_len(pool.threads());
-        assert!(scratch.len() >= needed, "{} bytes of scratch, {needed} needed", scratch.len());
+        assert!(
+            scratch.len() >= needed,
+            "scratch has {} bytes; {needed} are needed",
+            scratch.len()
+        );
         self.block().run(pool, batch, input, output, scratch);
     }
 
-    /// What profiles call it: `inverted_residual_amx` and the like.
+    /// The name of the kernel, for profiles, for instance `inverted_residual_amx`.
     pub fn kernel_name(&self) -> &'static str {
         self.block().project.name_of_inverted_residual()
     }

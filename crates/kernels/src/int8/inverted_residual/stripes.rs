@@ -1,4 +1,4 @@
-//! The stripes of a block.
+//! Computes the stripes of an inverted residual block.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::int8::gemm::Gemm;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut, part};
 
-/// The parts of a block, and what they work on.
+/// The layers of a block, and its tiling.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     pub(super) expand: Option<&'a Gemm>,
@@ -20,7 +20,7 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Computes a batch; a task is one picture, or a part of one picture's rows.
+    /// Computes a batch. Each task is an image, or a part of the rows of an image.
     pub(super) fn run(
         &self,
         pool: &Pool,
@@ -38,16 +38,16 @@ impl Block<'_> {
         pool.run(batch * parts, &|task, worker| {
             let (n, index) = (task / parts, task % parts);
             let rows = part(oh, parts, index);
-            // SAFETY: a worker runs one task at a time, and this part is its own.
+            // SAFETY: each worker runs one task at a time, and each has its own part.
             let scratch = unsafe { scratch.part(worker) };
             let first = (n * oh + rows.start) * output_row;
-            // SAFETY: tasks differ in their pictures or rows.
+            // SAFETY: tasks differ in their image or rows, so their outputs do not overlap.
             let output = unsafe { output.slice(first..first + rows.len() * output_row) };
             self.run_stripes(rows, &input[n * image..][..image], output, scratch);
         });
     }
 
-    /// Computes output `rows` of one picture into `output`, stripe by stripe.
+    /// Computes output `rows` of an image into `output`, one stripe after another.
     fn run_stripes(&self, rows: Range<usize>, image: &[u8], output: &mut [u8], scratch: &mut [u8]) {
         let tiling = self.tiling;
         let (ring, rest) = scratch.split_at_mut(tiling.ring_bytes());
@@ -74,7 +74,7 @@ impl Block<'_> {
         let w = tiling.shape.size[1];
         let mut start = rows.start;
         while start < rows.end {
-            // As many rows as lie in one piece.
+            // As many rows as are contiguous in the ring.
             let slot = start % tiling.ring_rows;
             let len = (rows.end - start).min(tiling.ring_rows - slot);
             let input = &image[start * w * inputs..][..len * w * inputs];
@@ -84,7 +84,7 @@ impl Block<'_> {
         }
     }
 
-    /// Runs the depthwise convolution for the rows of a stripe.
+    /// Computes the depthwise convolution for the rows of a stripe.
     fn filter(&self, stripe: Range<usize>, image: &[u8], ring: &[u8], filtered: &mut [u8]) {
         let tiling = self.tiling;
         let ([h, w], [_, ow]) = (tiling.shape.size, tiling.shape.output_size);
@@ -102,7 +102,7 @@ impl Block<'_> {
         }
     }
 
-    /// Projects a stripe, and adds the block's input where the block has an addition.
+    /// Projects a stripe, and adds the input of the block if it has an addition.
     fn project(
         &self,
         stripe: Range<usize>,

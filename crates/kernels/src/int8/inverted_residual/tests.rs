@@ -11,7 +11,7 @@ use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::reference;
 
-/// One of a block's convolutions.
+/// Random parameters of one convolution of a block.
 #[derive(Debug)]
 struct Layer {
     geometry: Conv2dGeometry,
@@ -30,7 +30,7 @@ impl Layer {
     ) -> Self {
         let (channels, depth) = (geometry.out_channels, geometry.taps_per_output());
         let random = bytes(channels * 3, seed ^ 1);
-        // At times far beyond an i32, which takes other kernels.
+        // In one of eight layers, products exceed an i32, which selects other kernels.
         let unit = if seed.is_multiple_of(8) { 2e5 } else { 1e-4 / (depth as f32).sqrt() };
         Self {
             geometry,
@@ -69,12 +69,12 @@ impl Layer {
     }
 }
 
-/// What one case is made from.
+/// A random test case.
 #[derive(Debug)]
 struct Case {
     expands: bool,
     adds: bool,
-    /// Input, hidden and output.
+    /// Number of channels: input, hidden, output.
     channels: [usize; 3],
     depthwise: Conv2dGeometry,
     batch: usize,
@@ -94,7 +94,7 @@ fn depthwise() -> impl Strategy<Value = Conv2dGeometry> {
     let padding = prop_oneof![
         4 => Just(Padding::symmetric(1, 1)),
         3 => Just(Padding::symmetric(2, 2)),
-        // TensorFlow's SAME for strides of 2.
+        // TensorFlow's `SAME` padding for stride 2.
         2 => Just(Padding { top: 0, bottom: 1, left: 0, right: 1 }),
         1 => (0usize..4, 0usize..4, 0usize..4, 0usize..4)
             .prop_map(|(top, bottom, left, right)| Padding { top, bottom, left, right }),
@@ -134,7 +134,7 @@ prop_compose! {
             [any::<u8>(), any::<u8>()].prop_map(|[a, b]| [a.min(b), a.max(b)])
         ],
         threads in 1usize..5,
-        // From one row on.
+        // Stripes of one row and more.
         stripe_bytes in prop_oneof![Just(STRIPE_BYTES), Just(1), 1usize..20_000],
         seed: u64,
     ) -> Case {
@@ -193,7 +193,7 @@ fn check(case: &Case, input: &[u8]) -> Result<(), TestCaseError> {
         let block =
             InvertedResidual::new(expand, depthwise.pack(isa), project.pack(isa), add(isa), size);
         let Some(mut block) = block else {
-            // So few channels take the kernels for pictures.
+            // Convolutions with so few channels have kernels of their own.
             prop_assert!(c <= 4 && case.expands || hidden <= 4, "no block for {:?}", case);
             continue;
         };
@@ -215,7 +215,9 @@ proptest! {
     }
 
     #[test]
-    fn extremes_do_not_saturate(case in case(), value in prop::sample::select(vec![0u8, 255])) {
+        fn extreme_values_do_not_saturate(
+            case in case(), value in prop::sample::select(vec![0u8, 255]),
+        ) {
         let [h, w] = case.size;
         check(&case, &vec![value; case.batch * h * w * case.channels[0]])?;
     }

@@ -1,10 +1,11 @@
-//! Convolutions with windows of several taps, straight from the input.
+//! AMX convolutions with windows larger than 1x1, without im2row.
 //!
-//! The windows of neighbouring outputs are neighbours in memory, so that each step of a product
-//! finds its tile of activations in the input itself: one row a position, `stride` pixels apart.
-//! To have the padding in memory as well, a strip of the input is copied once, where gathering
-//! windows would copy each pixel once a tap. Positions run on over the end of a row, whose last
-//! windows reach into the next one; their results are dropped.
+//! The windows of neighbouring outputs are at equal distances in memory, so each step of a product
+//! can load its tile of activations from the input itself, with one row for each position, `stride`
+//! pixels apart. To have the padding in memory too, a strip of the input is copied once, whereas
+//! im2row would copy each pixel once for each tap. Positions continue past the end of an output
+//! row; the windows of these additional positions reach into the next row, and their results are
+//! dropped.
 
 use std::ops::Range;
 
@@ -18,27 +19,29 @@ use crate::int8::conv_kernel::{ConvKernel, Inputs};
 use crate::int8::gemm::kernel::Output;
 use crate::int8::gemm::partition::Partition;
 use crate::int8::pack::Operand;
+use crate::lengths::check_len;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
 use crate::reference;
 
-/// Bytes of a window's row at least: with fewer, steps are so short that tiles gain nothing.
-const LEAST_RUN: usize = 16;
+/// Minimum number of bytes of a row of a window: with fewer, steps are too short to gain from
+/// tiles.
+const MIN_RUN: usize = 16;
 
-/// Strides, and how far windows and padding reach, at most: beyond, a strip would be little but
-/// padding, of whatever length a file asks for.
-const MOST_REACH: usize = 64;
+/// Maximum of the strides, the padding and the extent of the window. With larger ones, of whatever
+/// size a file asks for, a strip would consist of padding mostly.
+const MAX_REACH: usize = 64;
 
-/// Bytes behind a strip that the last step of a window may read.
-const BEHIND: usize = 64;
+/// Number of bytes after a strip that the last step of a window may read.
+const SLACK: usize = 64;
 
-/// How many runs of neighbouring bytes a row of a window consists of: itself, or where there are gaps
-/// between its taps, these.
+/// Number of contiguous runs of bytes of a row of a window: 1, or with dilation one for each tap.
 fn runs_in_row(geometry: &Conv2dGeometry) -> usize {
     if geometry.dilation[1] == 1 { 1 } else { geometry.kernel[1] }
 }
 
-/// The longest of strides, padding, and the way from a window's first tap to its last.
+/// Returns the largest of the strides, the padding, and the distances from the first tap of the
+/// window to the last.
 fn reach(geometry: &Conv2dGeometry) -> usize {
     let &Conv2dGeometry { kernel, stride, dilation, padding, .. } = geometry;
     let windows = [0, 1].map(|axis| (kernel[axis] - 1).saturating_mul(dilation[axis]));
@@ -47,7 +50,7 @@ fn reach(geometry: &Conv2dGeometry) -> usize {
     all.into_iter().flatten().fold(0, usize::max)
 }
 
-/// A convolution of one group with its weights packed.
+/// A convolution with one group, with its weights packed.
 #[derive(Debug)]
 pub(super) struct Direct {
     geometry: Conv2dGeometry,
@@ -55,27 +58,28 @@ pub(super) struct Direct {
     panels: Panels,
 }
 
-/// How strips of an input of one size lie in memory: `[stride, rows, width, stride, channels]`. Rows
-/// that are `stride` apart in the input, as those under the same tap of neighbouring outputs are,
-/// follow each other.
+/// The layout of a strip of the input, `[stride, rows, width, stride, channels]`.
+///
+/// Rows that are `stride` apart in the input, which are those under the same tap of neighbouring
+/// outputs, are contiguous.
 #[derive(Clone, Copy, Debug)]
 struct Strip {
     /// Height and width of the whole output.
     output_size: [usize; 2],
-    /// Output rows of a strip, at most.
+    /// Maximum number of output rows of a strip.
     outputs: usize,
-    /// Rows of each of the `stride` parts.
+    /// Number of rows of each of the `stride` parts.
     rows: usize,
-    /// Positions of a row.
+    /// Number of positions of a row.
     width: usize,
-    /// Bytes of a row.
+    /// Number of bytes of a row.
     row_bytes: usize,
 }
 
 impl Strip {
     fn new(geometry: &Conv2dGeometry, [oh, ow]: [usize; 2]) -> Self {
         let &Conv2dGeometry { in_channels, kernel, stride: [sy, sx], dilation, .. } = geometry;
-        // Rows and columns beyond those of the strides.
+        // Height and width of the window with its dilation.
         let [below, right] = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
         let width = ((ow - 1) * sx + right).div_ceil(sx);
         let row_bytes = width * sx * in_channels;
@@ -85,7 +89,7 @@ impl Strip {
         Self { output_size: [oh, ow], outputs, rows, width, row_bytes }
     }
 
-    /// Where row `y` of the strip lies.
+    /// Offset of row `y` of the strip.
     fn row(&self, y: usize, stride: usize) -> usize {
         (y % stride * self.rows + y / stride) * self.row_bytes
     }
@@ -96,14 +100,14 @@ impl Strip {
 }
 
 impl Direct {
-    /// The kernel for a convolution without defects whose windows have several taps, where this one
-    /// serves it best.
+    /// Packs a convolution without defects; `None` if its window is 1x1 or another kernel is
+    /// faster.
     pub(super) fn new(amx: Amx, conv: &reference::Conv2d<'_>) -> Option<Self> {
         let Conv2dGeometry { in_channels, groups, kernel, .. } = conv.geometry;
         if groups > 1
             || kernel == [1, 1]
-            || in_channels * kernel[1] < LEAST_RUN
-            || reach(&conv.geometry) > MOST_REACH
+            || in_channels * kernel[1] < MIN_RUN
+            || reach(&conv.geometry) > MAX_REACH
         {
             return None;
         }
@@ -125,13 +129,14 @@ impl Direct {
         Strip::new(&self.geometry, output_size.expect("the window fits the padded input"))
     }
 
-    /// Bytes of a thread: the offsets of all steps and a strip, both from an aligned address on.
+    /// Bytes of scratch memory of a thread: the offsets of all steps, and a strip, both with room
+    /// for alignment.
     fn thread_bytes(&self, strip: &Strip) -> usize {
         let offsets = (self.panels.steps().count() + 1) * size_of::<usize>();
-        offsets + strip.bytes(self.geometry.stride[0]) + BEHIND + 63
+        offsets + strip.bytes(self.geometry.stride[0]) + SLACK + 63
     }
 
-    /// Copies what the windows of some output rows of a picture are over.
+    /// Copies the input under the windows of some output rows of an image into a strip.
     fn copy(
         &self,
         strip: &Strip,
@@ -146,7 +151,7 @@ impl Direct {
         let inside = (w * c).min(strip.row_bytes - left);
         for row in 0..rows {
             let to = &mut to[strip.row(row, stride[0])..][..strip.row_bytes];
-            // A row above the picture wraps around to a position far beyond it.
+            // For a row above the image, the subtraction wraps to a position outside it.
             let y = (outputs.start * stride[0] + row).wrapping_sub(padding.top);
             if y < h {
                 to[..left].fill(self.input_zero_point);
@@ -158,10 +163,11 @@ impl Direct {
         }
     }
 
-    /// One task: some panels over some output rows, counted over the whole batch.
+    /// Runs one task: multiplies some output rows, counted over the whole batch, with some panels.
     ///
     /// # Safety
-    /// Nobody else may access the outputs of these rows and panels meanwhile.
+    /// For each of these outputs, `output` must be valid for writes, and its residual for reads; no
+    /// other thread may access these outputs during the call.
     unsafe fn multiply(
         &self,
         (input, size): (&[u8], [usize; 2]),
@@ -174,7 +180,7 @@ impl Direct {
         let [oh, ow] = strip.output_size;
         let steps = self.panels.steps();
         let (offsets, memory) = scratch.split_at_mut((steps.count() + 1) * size_of::<usize>());
-        // SAFETY: every bit pattern is a number.
+        // SAFETY: every bit pattern is a valid `usize`, and bytes may be written as one.
         let (_, offsets, _) = unsafe { offsets.align_to_mut::<usize>() };
         let runs = runs_in_row(&self.geometry);
         let run = |index: usize| {
@@ -185,7 +191,7 @@ impl Direct {
             *offset = start;
         }
         let aligned = memory.as_ptr().align_offset(64);
-        let memory = &mut memory[aligned..][..strip.bytes(stride[0]) + BEHIND];
+        let memory = &mut memory[aligned..][..strip.bytes(stride[0]) + SLACK];
 
         let mut row = rows.start;
         while row < rows.end {
@@ -201,9 +207,9 @@ impl Direct {
                 pixels: ow,
             };
             let output = output.from(row * ow, 0);
-            // SAFETY: the packing of the weights proves the instructions. The window of the last
-            // position ends with the strip, and behind that are as many bytes as steps may read;
-            // the caller's promise about the outputs.
+            // SAFETY: packed weights exist only where the CPU has AMX. The window of the last
+            // position ends at the end of the strip, after which `memory` has the `SLACK` bytes
+            // that its last step may read. The caller guarantees that the outputs may be written.
             unsafe { self.panels.u8i8_gemm_amx(&positions, offsets, panels.clone(), output) };
             row += len;
         }
@@ -226,20 +232,21 @@ impl ConvKernel for Direct {
         let columns = self.geometry.out_channels;
         let strip = self.strip(size);
         let [oh, ow] = strip.output_size;
-        assert_eq!(output.len(), batch * oh * ow * columns, "output is [batch, oh, ow, c]");
+        check_len("the output", output.len(), &[batch, oh, ow, columns]);
         let output = SharedMut::new(output);
         let scratch = Workers::new(scratch, self.thread_bytes(&strip));
         let pixels = batch * oh * ow;
         let partition = Partition::new(pool.threads(), pixels, self.panels.count(), 1);
         pool.run(partition.tasks(), &|task, worker| {
             let (_, pixels, panels) = partition.task(task);
-            // Whole rows: each where its first pixel is.
+            // Tasks consist of whole rows: a row belongs to the task that has its first pixel.
             let rows = pixels.start.div_ceil(ow)..pixels.end.div_ceil(ow);
             let output = Output::new(output.as_mut_ptr(), columns, added);
-            // SAFETY: a worker runs one task at a time, and this part is its own.
+            // SAFETY: each worker runs one task at a time, and each has its own part.
             let scratch = unsafe { scratch.part(worker) };
-            // SAFETY: tasks differ in rows or panels, so no other one accesses these outputs; they
-            // lie within `output`, whose length was checked above.
+            // SAFETY: tasks differ in rows or panels, so no other task accesses these outputs. They
+            // lie within `output`, and their residuals within the residual, which is as long: the
+            // length of `output` is checked above.
             unsafe { self.multiply((input, size), &strip, (rows, panels), output, scratch) };
         });
     }

@@ -1,4 +1,5 @@
-//! Products whose rows lie in order, or are gathered so that they do.
+//! AMX products of rows that are at equal distances in memory, or are copied so that they are
+//! (im2row).
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -12,22 +13,23 @@ use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;
 
-/// Panels of weights for rows of taps.
+/// Packed panels of weights, and how the rows that they are multiplied with are laid out.
 #[derive(Debug)]
 pub(super) struct Weights {
     panels: Panels,
-    /// Where each step begins in a row.
+    /// Offset of each step in a row.
     offsets: Vec<usize>,
     taps: usize,
     channels: usize,
-    /// Bytes from one gathered row to the next; `None` where rows lie in order and are read where
-    /// they are.
+    /// Bytes from one copied row to the next; `None` if rows are at equal distances and read in
+    /// place.
     gathered: Option<usize>,
     block_rows: usize,
 }
 
 impl Weights {
-    /// `gathers`: rows are not at equal distances from each other.
+    /// Packs the weights; `gathers` says that rows are not at equal distances and have to be
+    /// copied.
     pub(super) fn new(
         amx: Amx,
         operand: &Operand<'_>,
@@ -39,7 +41,7 @@ impl Weights {
         let depth = taps * channels;
         let readable = if gathers { depth.next_multiple_of(4) } else { depth };
         let steps = Steps::in_order(depth, readable);
-        // An odd number of cache lines, so that the rows of a tile spread over all sets.
+        // An odd number of cache lines, so that the rows of a tile are spread over all cache sets.
         let gathered = gathers.then(|| (readable.div_ceil(64) | 1) * 64);
         let block_rows = match gathered {
             Some(bytes) => (BLOCK_BYTES / bytes).clamp(2 * ROWS, MAX_ROWS),
@@ -55,19 +57,21 @@ impl Weights {
         }
     }
 
-    /// Copies `rows` into `scratch`, the taps of each behind each other.
+    /// Copies `rows` into `scratch`, with the taps of each row one after another (im2row).
     ///
     /// # Safety
-    /// Needs AVX-512 BW; `rows` as for [`Packed::multiply`].
+    /// The CPU must support AVX-512 BW; `rows` must be as for [`Packed::multiply`].
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn gather(&self, rows: &Rows<'_>, scratch: &mut [u8], stride: usize) {
-        assert!(scratch.len() >= rows.len * stride, "scratch memory for all gathered rows");
+        let needed = rows.len * stride;
+        assert!(scratch.len() >= needed, "scratch has {} bytes of {needed}", scratch.len());
         let (whole, rest) = (self.channels / 64 * 64, self.channels % 64);
         let mask = (1 << rest) - 1;
         for (i, to) in scratch.chunks_exact_mut(stride).take(rows.len).enumerate() {
             for tap in 0..self.taps {
-                // SAFETY: `channels` bytes are read at each tap, as the caller promised; all taps'
-                // fit into the stride.
+                // SAFETY: the caller guarantees that `channels` bytes at each pointer are valid for
+                // reads; the mask keeps the last vector within them. `to` has `stride` bytes, and
+                // all taps together have at most as many.
                 unsafe {
                     let from = rows.taps[tap * rows.capacity + i].cast::<i8>();
                     let to = to.as_mut_ptr().add(tap * self.channels).cast::<i8>();
@@ -94,7 +98,7 @@ impl Packed for Weights {
     }
 
     fn scratch_bytes(&self) -> usize {
-        // Up to a line more, to begin at one.
+        // 63 bytes more than the rows, for alignment to a cache line.
         self.gathered.map_or(0, |stride| self.block_rows * stride + 63)
     }
 
@@ -108,8 +112,10 @@ impl Packed for Weights {
         if rows.len == 0 {
             return;
         }
-        // SAFETY: the token given to `new` proves the instructions; rows and outputs are as the
-        // caller promised. Rows that are not gathered lie in order.
+        // SAFETY: the token passed to `new` proves that the CPU has AMX and AVX-512. `rows` and
+        // `output` are as the caller guarantees. The steps read `readable` bytes of each row: a
+        // copied row has `stride` bytes, which are no fewer, and of a row in place they are its
+        // channels only.
         unsafe {
             let positions = if let Some(stride) = self.gathered {
                 let aligned = scratch.as_ptr().align_offset(64);

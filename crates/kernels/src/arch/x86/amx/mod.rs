@@ -1,22 +1,23 @@
-//! Exact products with AMX tiles: `tdpbusd` multiplies 16 rows of up to 64 u8 with 16 columns of as
-//! many i8 and adds to 16 x 16 accumulators of i32, without saturating on the way.
+//! Exact int8 products with AMX tiles.
 //!
-//! Rust's intrinsics for tiles are unstable, hence assembly. A block of 32 x 32 outputs is one
-//! statement, from loading biases into the accumulators to storing these, so that no tile has to
-//! survive from one statement to the next; only their configuration does, as does the rounding
-//! mode of other instructions.
+//! `tdpbusd` multiplies 16 rows of up to 64 u8 with 16 columns of as many i8 and adds to 16 x 16
+//! i32 accumulators, without saturation of intermediate results.
 //!
-//! Accumulators can leave tiles through memory only: those of a block are stored, and requantized
-//! from there at once, which takes one buffer of four tiles.
+//! Rust's intrinsics for tiles are unstable, so inline assembly is used. A block of 32 x 32 outputs
+//! is a single `asm!` statement, from loading the biases into the accumulators to storing these, so
+//! that no tile has to keep its contents between statements. Only the tile configuration is kept.
+//!
+//! Accumulators can only leave tiles through memory: those of a block are stored to a buffer of
+//! four tiles, and requantized from there at once.
 
 mod direct;
-mod done;
 mod gathered;
 mod panels;
 mod permission;
 mod positions;
 mod sizes;
 mod steps;
+mod stored;
 mod tiles;
 mod token;
 

@@ -1,12 +1,12 @@
-//! Packed weights, and the walk of tiles over them.
+//! Packs weights for AMX tiles, and multiplies panels of them.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::done::Done;
-use super::positions::{Positions, Walk};
+use super::positions::{PixelRuns, Positions};
 use super::sizes::{COLUMNS, ROWS, TILE};
 use super::steps::Steps;
+use super::stored::StoredBlock;
 use super::tiles::{Block, Configuration, release};
 use super::token::Amx;
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
@@ -16,13 +16,13 @@ use crate::int8::pack::Operand;
 use crate::int8::requantize::{Requantize, effective_multiplier};
 use crate::mem::{Aligned, AlignedSlice, LINE};
 
-/// Bytes of weights that a step of a block of two tiles of rows and columns fetches for later: half
-/// of a step's. Weights mostly come from the third-level cache, whose latency a tile's 16 loads do
+/// Bytes of later weights that each step of a block of two by two tiles prefetches: half of a
+/// step's. Weights mostly come from the third-level cache, whose latency the 16 loads of a tile do
 /// not hide.
-const FETCHED: usize = 1024;
+const PREFETCHED: usize = 1024;
 
-/// Panels of one or two tiles of columns: for each tile 16 biases, for each 16 multipliers, then
-/// `weight[steps][tiles][step / 4][16][4]`.
+/// Packed panels of one or two tiles of columns. A panel has 16 biases for each tile, 16
+/// multipliers for each tile, and then `weight[steps][tiles][step / 4][16][4]`.
 #[derive(Debug)]
 pub(super) struct Panels {
     requantize: Requantize,
@@ -62,7 +62,7 @@ impl Panels {
                     let (row, start) = (&row[part.weights.clone()], part.start);
                     let base = (step * tiles + c / COLUMNS) * step_bytes;
                     let place = |k: usize| base + (k / 4 * COLUMNS + c % COLUMNS) * 4 + k % 4;
-                    // Groups of four, but for a step that begins within one.
+                    // Four weights at a time, unless the step begins within four.
                     let fours = if start.is_multiple_of(4) { row.len() / 4 } else { 0 };
                     let (fours, rest) = row.split_at(4 * fours);
                     for (k, four) in (start..).step_by(4).zip(fours.as_chunks::<4>().0) {
@@ -77,7 +77,7 @@ impl Panels {
         Self { requantize: requantize.clone(), columns, packed, panel_bytes, steps }
     }
 
-    /// How many there are.
+    /// Number of panels.
     pub(super) fn count(&self) -> usize {
         self.columns.div_ceil(2 * COLUMNS)
     }
@@ -86,12 +86,14 @@ impl Panels {
         &self.steps
     }
 
-    /// Multiplies all `positions` with some of the panels, reading the activations of each step
-    /// from its offset on. `output` has all columns of the pixels.
+    /// Multiplies all `positions` with some panels and requantizes to `output`, which has all
+    /// columns of the pixels. The activations of each step start at its offset.
     ///
     /// # Safety
-    /// Needs AMX-INT8 and AVX-512 BW and VL, and at least one position; for each position the bytes
-    /// that the steps read must be readable; outputs as for [`Packed::multiply`](crate::int8::gemm::kernel::Packed::multiply).
+    /// - The CPU must support AMX-INT8 and AVX-512 BW and VL.
+    /// - There must be at least one position. For each position and step, the bytes from the step's
+    ///   offset on that it multiplies must be valid for reads.
+    /// - `output` must be as for [`Packed::multiply`](crate::int8::gemm::kernel::Packed::multiply).
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(super) unsafe fn u8i8_gemm_amx(
         &self,
@@ -101,14 +103,14 @@ impl Panels {
         output: Output,
     ) {
         let (len, count) = (positions.len, self.steps.count());
-        assert!(offsets.len() >= count, "an offset for each step");
+        assert!(offsets.len() >= count, "{} offsets for {count} steps", offsets.len());
         let epilogue = Epilogue::new(&self.requantize);
         let add = output.added.map(|added| AddEpilogue::new(&added.formula));
         let mut accumulators = MaybeUninit::<Aligned<[i32; 4 * TILE]>>::uninit();
         let accumulators = accumulators.as_mut_ptr().cast::<i32>();
         Configuration::new(len.min(ROWS), self.steps.len()).load();
         for panel in panels {
-            let mut walk = Walk::default();
+            let mut runs = PixelRuns::default();
             let packed = &self.packed[panel * self.panel_bytes..];
             let column = panel * 2 * COLUMNS;
             let columns = (self.columns - column).min(2 * COLUMNS);
@@ -128,33 +130,35 @@ impl Panels {
                 let two = first + ROWS < len;
                 call.second =
                     positions.row(positions.tile(first + ROWS)).addr().wrapping_sub(rows.addr());
-                // SAFETY: rows are within the input, and the panel has been packed for these steps
-                // and tiles; the configuration fits both; a buffer holds four tiles.
+                // SAFETY: the tiles of rows start at existing positions, whose bytes the caller
+                // guarantees; the panel was packed for these steps and tiles, and the configuration
+                // was made for both; the buffer has room for four tiles of accumulators.
                 unsafe {
                     match (two, tiles) {
-                        // The first two blocks fetch half of the next panel each.
+                        // The first two blocks prefetch half of the next panel each.
                         (true, 2) if first < 4 * ROWS => {
-                            call.two_by_two_fetching(rows, accumulators);
-                            call.ahead = call.ahead.wrapping_add(count * FETCHED);
+                            call.two_by_two_prefetching(rows, accumulators);
+                            call.ahead = call.ahead.wrapping_add(count * PREFETCHED);
                         }
                         (true, 2) => call.two_by_two(rows, accumulators),
                         (true, _) => call.two_by_one(rows, accumulators),
                         (false, 2) if first < 4 * ROWS => {
-                            call.one_by_two_fetching(rows, accumulators);
+                            call.one_by_two_prefetching(rows, accumulators);
                         }
                         (false, 2) => call.one_by_two(rows, accumulators),
                         (false, _) => call.one_by_one(rows, accumulators),
                     }
                 }
-                let done = Done {
+                let stored = StoredBlock {
                     accumulators,
                     multipliers: packed[tiles * LINE..].as_ptr().cast(),
                     output: output.from(0, column),
                     columns,
                     first,
                 };
-                // SAFETY: all of its accumulators have been stored, and its outputs are the caller's.
-                unsafe { done.requantize(&epilogue, add.as_ref(), positions, &mut walk) };
+                // SAFETY: the block above has stored all of these accumulators, which are aligned;
+                // the caller guarantees the outputs and residuals.
+                unsafe { stored.requantize(&epilogue, add.as_ref(), positions, &mut runs) };
             }
         }
         release();

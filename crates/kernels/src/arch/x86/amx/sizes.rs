@@ -1,21 +1,21 @@
-//! Sizes of tiles and blocks, and which products they suit.
+//! Sizes of tiles and blocks, and the choice of products that are computed with tiles.
 
 use crate::int8::pack::Operand;
 
-/// Rows of a tile of activations or accumulators.
+/// Number of rows of a tile of activations or accumulators.
 pub(super) const ROWS: usize = 16;
-/// Columns of a tile of weights or accumulators.
+/// Number of columns of a tile of weights or accumulators.
 pub(super) const COLUMNS: usize = 16;
-/// Accumulators of a tile.
+/// Number of accumulators of a tile.
 pub(super) const TILE: usize = ROWS * COLUMNS;
-/// Input bytes that a block of rows takes at most, about: a part of the L2 cache.
+/// Approximate maximum number of input bytes of a block of rows: a part of the L2 cache.
 pub(super) const BLOCK_BYTES: usize = 320 * 1024;
 
-/// Fewer products than this an output leave nearly all the time to requantization, and vectors need
-/// not store accumulators before it.
-const LEAST_DEPTH: usize = 24;
+/// Minimum depth of a product. With a smaller one, requantization takes nearly all the time, and
+/// vector kernels need not store accumulators before it.
+const MIN_DEPTH: usize = 24;
 
-/// Whether tiles serve these groups better than vectors do.
+/// Whether tiles are faster than vectors for these groups.
 pub(super) fn covers(groups: &[Operand<'_>]) -> bool {
-    groups[0].taps * groups[0].channels >= LEAST_DEPTH && groups.iter().all(Operand::products_fit)
+    groups[0].taps * groups[0].channels >= MIN_DEPTH && groups.iter().all(Operand::products_fit)
 }

@@ -1,38 +1,41 @@
-//! How the products of an output are cut into steps: one tile of activations times one of weights.
+//! Divides the depth of a product into steps: one tile of activations times one tile of weights.
 
 use std::ops::Range;
 
-/// Values that a row or column of a tile holds at most.
-const MOST_DEPTH: usize = 64;
+/// Maximum number of values of a row or column of a tile.
+const MAX_DEPTH: usize = 64;
 
-/// Steps of equal length, over activations in one or several runs of bytes.
+/// Steps of equal length over activations that consist of one or several contiguous runs of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
-    /// Values of a step: a multiple of 4, at most 64.
+    /// Number of values of a step: a multiple of 4, at most 64.
     len: usize,
     parts: Vec<Part>,
 }
 
-/// What a step multiplies.
+/// The activations and weights of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The run of activations, and where in it the step begins.
+    /// The run of activations.
     run: usize,
+    /// Offset of the step in its run.
     from: usize,
-    /// Which weights of a column.
+    /// Indices of the step's weights within a column.
     pub(super) weights: Range<usize>,
-    /// The place of the first one in the step; all other places have weights of zero.
+    /// Index, within the step, of its first weight; the weights outside are 0.
     pub(super) start: usize,
 }
 
 impl Steps {
-    /// For one run, in the order of the weights of a column, of which there are `weights`.
-    /// `readable` bytes, at least 4 and no fewer than weights, may be read: where they do not come
-    /// out even, the last step reads some again, with weights of zero, rather than beyond.
+    /// Makes the steps for one run in the order of the `weights` weights of a column.
+    ///
+    /// Of each row, `readable` bytes may be read: at least 4 and at least `weights`. If they cannot
+    /// be divided evenly, the last step starts earlier and reads some again, with weights of 0,
+    /// rather than bytes beyond.
     pub(super) fn in_order(weights: usize, readable: usize) -> Self {
         let cut = |count: usize| (readable.div_ceil(count).next_multiple_of(4), count);
-        let least = cut(readable.div_ceil(MOST_DEPTH));
-        let (len, count) = if least.0 <= readable { least } else { cut(2) };
+        let fewest = cut(readable.div_ceil(MAX_DEPTH));
+        let (len, count) = if fewest.0 <= readable { fewest } else { cut(2) };
         let part = |step: usize| {
             let first = step * len;
             let from = first.min(readable - len);
@@ -42,10 +45,10 @@ impl Steps {
         Self { len, parts: (0..count).map(part).collect() }
     }
 
-    /// For several runs of `run` bytes, which together are in the order of the weights of a column.
-    /// Up to 63 bytes behind each run must be readable.
+    /// Makes the steps for `runs` runs of `run` bytes, which together are in the order of the
+    /// weights of a column. Up to 63 bytes after each run must be readable.
     pub(super) fn in_runs(runs: usize, run: usize) -> Self {
-        let len = run.div_ceil(run.div_ceil(MOST_DEPTH)).next_multiple_of(4);
+        let len = run.div_ceil(run.div_ceil(MAX_DEPTH)).next_multiple_of(4);
         let parts = (0..runs).flat_map(|index| {
             (0..run).step_by(len).map(move |from| Part {
                 run: index,
@@ -57,21 +60,22 @@ impl Steps {
         Self { len, parts: parts.collect() }
     }
 
-    /// Values of a step.
+    /// Number of values of a step.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// How many steps there are.
+    /// Number of steps.
     pub(super) fn count(&self) -> usize {
         self.parts.len()
     }
 
+    /// The activations and weights of each step.
     pub(super) fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Where each step begins, given where each run does.
+    /// Returns the offset of each step, given that of each run.
     pub(super) fn offsets(&self, run: impl Fn(usize) -> usize) -> impl Iterator<Item = usize> {
         self.parts.iter().map(move |part| run(part.run) + part.from)
     }
@@ -81,9 +85,9 @@ impl Steps {
 mod tests {
     use super::*;
 
-    /// Each weight is multiplied once, by the activation that it belongs to.
+    /// Checks that each weight is multiplied once, with the activation that belongs to it.
     fn check(steps: &Steps, weights: usize, run: impl Fn(usize) -> usize, len: usize) {
-        assert!(steps.len() <= MOST_DEPTH && steps.len().is_multiple_of(4));
+        assert!(steps.len() <= MAX_DEPTH && steps.len().is_multiple_of(4));
         let mut next = 0;
         for (offset, part) in steps.offsets(&run).zip(steps.parts()) {
             assert!(part.start + part.weights.len() <= steps.len());
@@ -97,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn every_weight_meets_its_activation_once() {
+    fn every_weight_is_multiplied_once_with_its_activation() {
         for weights in 4..300usize {
             for readable in [weights, weights.next_multiple_of(4)] {
                 let steps = Steps::in_order(weights, readable);

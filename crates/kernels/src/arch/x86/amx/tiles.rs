@@ -1,10 +1,10 @@
-//! The instructions on tiles: their configuration, and blocks of up to 2 x 2 tiles of outputs.
+//! AMX instructions: the tile configuration, and blocks of up to 2 x 2 tiles of outputs.
 
 use std::arch::asm;
 
 use super::token::Amx;
 
-/// What `ldtilecfg` loads.
+/// The tile configuration that `ldtilecfg` loads, in the layout that it prescribes.
 #[repr(C, align(64))]
 pub(super) struct Configuration {
     palette: u8,
@@ -15,8 +15,8 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// Tiles 0 to 3 hold accumulators and 4 and 5 activations, each of `rows` rows; tiles 6 and 7
-    /// hold weights. Activations and weights are `step` values deep.
+    /// Configures tiles 0 to 3 as accumulators and 4 and 5 as activations, each with `rows` rows,
+    /// and tiles 6 and 7 as weights. Activations and weights have depth `step`.
     pub(super) fn new(rows: usize, step: usize) -> Self {
         let (accumulators, activations) = ((64, rows as u8), (step as u16, rows as u8));
         let weights = (64, (step / 4) as u8);
@@ -35,26 +35,29 @@ impl Configuration {
         configuration
     }
 
-    /// Configures the thread's tiles.
+    /// Configures the tiles of the current thread.
     #[inline]
     pub(super) fn load(&self) {
-        // SAFETY: reads 64 bytes, a valid configuration; only code behind an `Amx` comes here.
+        // SAFETY: reads the 64 bytes of `self`, which are a valid configuration. The CPU has the
+        // instruction, because only code that an `Amx` was passed to calls this.
         unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(readonly, nostack, preserves_flags)) }
     }
 }
 
-/// Gives the tiles up, so that the system need not save them.
+/// Resets the tiles, so that the system does not have to save them.
 #[inline]
 pub(super) fn release() {
-    // SAFETY: no tile is in use between blocks; only code behind an `Amx` comes here.
+    // SAFETY: no tile's contents are needed between blocks. The CPU has the instruction, because
+    // only code that an `Amx` was passed to calls this.
     unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
 }
 
-/// Multiplies whole tiles, `loops` times four products of 16 x 16 outputs of depth 64, and nothing
-/// else: what tiles reach at most.
+/// Executes four products of 16 x 16 outputs of depth 64, `loops` times, for the measurement of
+/// peak throughput.
 pub(super) fn multiply_tiles(_: Amx, loops: u64) {
     Configuration::new(16, 64).load();
-    // SAFETY: tiles are configured, and zero.
+    // SAFETY: the token proves that the CPU has AMX, and the tiles are configured for these
+    // products; all of them are declared as clobbered, and no memory is accessed.
     unsafe {
         asm!(
             ".irp i, 0,1,2,3,4,5,6,7",
@@ -76,26 +79,29 @@ pub(super) fn multiply_tiles(_: Amx, loops: u64) {
     release();
 }
 
-/// What the blocks of a panel have in common.
+/// The operands that the blocks of a panel have in common.
 pub(super) struct Block {
-    /// Bytes from one row to the next.
+    /// Bytes from one row of activations to the next.
     pub(super) stride: usize,
-    /// From the rows of the first tile to those of the second.
+    /// Bytes from the first tile of rows to the second.
     pub(super) second: usize,
+    /// One or two tiles of 16 biases.
     pub(super) bias: *const u8,
+    /// The weights of the first step.
     pub(super) weights: *const u8,
     /// Bytes of a tile of weights.
     pub(super) tile: usize,
+    /// Number of steps.
     pub(super) steps: usize,
-    /// For each step where it begins in a row.
+    /// Offset of each step in a row.
     pub(super) offsets: *const usize,
-    /// From where on blocks that fetch do so: 1024 bytes a step, twice as
-    /// many for one tile of rows.
+    /// Start of the weights that the prefetching blocks prefetch: 1024 bytes for each step, or 2048
+    /// with one tile of rows.
     pub(super) ahead: *const u8,
 }
 
-/// Fetches eight lines of weights for later.
-macro_rules! fetch {
+/// Prefetches eight cache lines of later weights.
+macro_rules! prefetch {
     () => {
         "prefetcht1 [{ahead}]
         prefetcht1 [{ahead} + 64]
@@ -110,25 +116,33 @@ macro_rules! fetch {
     };
 }
 
-/// In place of [`fetch!`] in blocks that fetch nothing.
-macro_rules! no_fetch {
+/// Replaces [`prefetch!`] in blocks that do not prefetch.
+macro_rules! no_prefetch {
     () => {
         ""
     };
 }
 
-/// One function that computes a block: `init` loads biases into accumulators, `step` multiplies
-/// one step of the rows at `at` with weights, moving the pointer to the weights on, `store` stores
-/// accumulators. What only some blocks need are the operands behind these.
+/// Defines a function that computes a block.
+///
+/// `$init` loads biases into accumulators. `$step` multiplies one step of the rows at `at` with
+/// weights and advances the pointer to the weights. `$store` stores the accumulators. Operands that
+/// only some blocks need follow.
 macro_rules! block {
     ($name:ident: $init:literal, $step:expr, $store:literal $(, $operand:ident = $value:ident)*) => {
+        /// Computes a block of so many tiles of rows by so many tiles of columns.
+        ///
         /// # Safety
-        /// Tiles must be configured for the step and the rows of this block, whose bytes must be
-        /// readable; there must be as many biases, offsets and weights as the name and the steps
-        /// say, and room for as many accumulators.
+        /// - The CPU must support AMX-INT8, and its tiles must be configured for the rows and the
+        ///   step of this block.
+        /// - `rows` and the fields of `self` must be valid for reads of all rows, biases, offsets
+        ///   and weights of the block's tiles and steps, of which there must be at least one.
+        /// - `accumulators` must be valid for writes of the block's tiles of accumulators.
         #[inline]
         pub(super) unsafe fn $name(&self, rows: *const u8, accumulators: *mut i32) {
-            // SAFETY: reads rows, biases, offsets and weights and writes accumulators, as promised.
+            // SAFETY: the statement reads the rows, biases, offsets and weights and writes the
+            // accumulators of the block, which the caller guarantees to be valid; all tiles it uses
+            // are declared as clobbered.
             unsafe {
                 asm!(
                     $init,
@@ -161,9 +175,9 @@ macro_rules! block {
     };
 }
 
-/// A block of two tiles of rows and two of columns.
+/// Defines a block of two tiles of rows and two of columns.
 macro_rules! two_by_two {
-    ($name:ident, $fetch:ident $(, $ahead:ident)?) => {
+    ($name:ident, $prefetch:ident $(, $ahead:ident)?) => {
         block!($name:
             "tileloadd tmm0, [{bias} + {zero}]
             tileloadd tmm1, [{bias} + {zero} + 64]
@@ -173,7 +187,7 @@ macro_rules! two_by_two {
                 "tileloadd tmm4, [{at} + {stride}]
             tileloadd tmm6, [{weights} + {line}]
             tdpbusd tmm0, tmm4, tmm6\n",
-                $fetch!(),
+                $prefetch!(),
                 "add {weights}, {tile}
             tileloadd tmm7, [{weights} + {line}]
             tdpbusd tmm1, tmm4, tmm7
@@ -181,7 +195,7 @@ macro_rules! two_by_two {
             add {at}, {second}
             tileloadd tmm5, [{at} + {stride}]
             tdpbusd tmm2, tmm5, tmm6\n",
-                $fetch!(),
+                $prefetch!(),
                 "tdpbusd tmm3, tmm5, tmm7"
             ),
             "tilestored [{accumulators} + {line}], tmm0
@@ -193,9 +207,9 @@ macro_rules! two_by_two {
     };
 }
 
-/// A block of one tile of rows and two of columns.
+/// Defines a block of one tile of rows and two of columns.
 macro_rules! one_by_two {
-    ($name:ident, $fetch:ident $(, $ahead:ident)?) => {
+    ($name:ident, $prefetch:ident $(, $ahead:ident)?) => {
         block!($name:
             "tileloadd tmm0, [{bias} + {zero}]
             tileloadd tmm1, [{bias} + {zero} + 64]",
@@ -203,13 +217,13 @@ macro_rules! one_by_two {
                 "tileloadd tmm4, [{at} + {stride}]
             tileloadd tmm6, [{weights} + {line}]
             tdpbusd tmm0, tmm4, tmm6\n",
-                $fetch!(),
-                $fetch!(),
+                $prefetch!(),
+                $prefetch!(),
                 "add {weights}, {tile}
             tileloadd tmm7, [{weights} + {line}]
             tdpbusd tmm1, tmm4, tmm7\n",
-                $fetch!(),
-                $fetch!(),
+                $prefetch!(),
+                $prefetch!(),
                 "add {weights}, {tile}"
             ),
             "tilestored [{accumulators} + {line}], tmm0
@@ -220,10 +234,10 @@ macro_rules! one_by_two {
 }
 
 impl Block {
-    two_by_two!(two_by_two, no_fetch);
-    two_by_two!(two_by_two_fetching, fetch, ahead);
-    one_by_two!(one_by_two, no_fetch);
-    one_by_two!(one_by_two_fetching, fetch, ahead);
+    two_by_two!(two_by_two, no_prefetch);
+    two_by_two!(two_by_two_prefetching, prefetch, ahead);
+    one_by_two!(one_by_two, no_prefetch);
+    one_by_two!(one_by_two_prefetching, prefetch, ahead);
 
     block!(two_by_one:
         "tileloadd tmm0, [{bias} + {zero}]

@@ -1,7 +1,8 @@
-//! 3x3 and 5x5 windows with `vpmaddwd`: 32 lanes, two taps a lane, widened to 16 bits.
+//! Depthwise kernels for 3x3 and 5x5 windows with `vpmaddwd`: 32 lanes with two taps each, widened
+//! to 16 bits.
 //!
-//! The rows of a window are odd in number. All but the last go in pairs, one above the other; the
-//! last one's taps go in pairs side by side, so that only one tap of a window is left alone.
+//! A window has an odd number of rows. The taps of all rows but the last are paired vertically;
+//! those of the last row horizontally, so that only one tap of a window has no partner.
 
 #![expect(clippy::needless_range_loop, reason = "indices into several arrays of registers")]
 
@@ -15,15 +16,15 @@ use crate::int8::depthwise::pack::{self, Block};
 use crate::mem::Aligned;
 use crate::reference;
 
-/// Blocks of 32 bytes, taps in pairs.
+/// Packed blocks of 32 bytes, with taps in pairs.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     packed: pack::Packed<i16, 32, 2>,
-    /// As [`pack::packs_plainly`] says.
+    /// Whether packing with saturation does all the clamping; see [`pack::saturation_clamps`].
     plain: bool,
 }
 
-/// Whether there is a kernel for this window: it needs a vector of channels.
+/// Whether there is a kernel for this window and number of channels, which must fill a vector.
 pub(super) fn covers(g: &Conv2dGeometry) -> bool {
     g.dilation == [1, 1]
         && matches!(g.kernel, [3, 3] | [5, 5])
@@ -38,15 +39,18 @@ impl Packed {
         let tap = |kx: usize, group: usize, i: usize| match group == last {
             false => [group * 2 + i, kx],
             true if kx.is_multiple_of(2) => [kh - 1, kx + i],
-            // Part of its left neighbour's pair.
+            // The tap is the second one of its left neighbour's pair.
             true => [kh - 1, kw],
         };
         let blocks = blocks(conv.geometry.out_channels);
-        Self { packed: pack::Packed::new(conv, blocks, tap), plain: pack::packs_plainly(conv) }
+        Self { packed: pack::Packed::new(conv, blocks, tap), plain: pack::saturation_clamps(conv) }
     }
 
+    /// Computes one row of the output, for windows with `K` rows in `GROUPS` pairs.
+    ///
     /// # Safety
-    /// The rows must have `row.width` pixels, and the output as many as follow from it.
+    /// The CPU must support AVX2. The input rows must be `[row.width, channels]` and the output
+    /// `[row.output_width(), channels]`.
     #[target_feature(enable = "avx2")]
     unsafe fn run<const K: usize, const GROUPS: usize, const STRIDE: usize>(
         &self,
@@ -72,12 +76,13 @@ impl Packed {
                 plain: self.plain,
             };
             let output = &mut output[block.first_channel..];
-            // SAFETY: by the caller's promise, and blocks lie within the channels.
+            // SAFETY: the caller guarantees the lengths of the rows and of the output; the channels
+            // of a block are among those of the convolution.
             unsafe {
                 if K == 3 {
                     work.run::<GROUPS, STRIDE, 4, 0>(output);
                 } else {
-                    // Five outputs' accumulators of all 32 lanes are more than there are registers.
+                    // The accumulators of five outputs with all 32 lanes do not fit into registers.
                     work.run::<GROUPS, STRIDE, 2, 0>(output);
                     work.run::<GROUPS, STRIDE, 2, 2>(output);
                 }
@@ -93,15 +98,15 @@ impl RowKernel for Packed {
         rows: &dyn Fn(usize) -> Option<&'a [u8]>,
         output: &mut [u8],
     ) {
-        // SAFETY: the token given to `new` proves the instructions; the caller's promise about the
-        // rows and the output.
+        // SAFETY: the token passed to `new` proves AVX2; the caller guarantees the lengths of the
+        // rows and of the output.
         unsafe {
             match (row.geometry.kernel[0], row.geometry.stride[1]) {
                 (3, 1) => self.run::<3, 2, 1>(row, std::array::from_fn(rows), output),
                 (3, 2) => self.run::<3, 2, 2>(row, std::array::from_fn(rows), output),
                 (5, 1) => self.run::<5, 3, 1>(row, std::array::from_fn(rows), output),
                 (5, 2) => self.run::<5, 3, 2>(row, std::array::from_fn(rows), output),
-                _ => unreachable!("`covers` admits no other window"),
+                _ => unreachable!("`covers` accepts no other window"),
             }
         }
     }
@@ -111,8 +116,8 @@ impl RowKernel for Packed {
     }
 }
 
-/// Blocks of 32 channels; where they do not come out even, the last one overlaps its neighbour and
-/// computes some channels again.
+/// Divides channels into blocks of 32. If they cannot be divided evenly, the last block overlaps
+/// its neighbour and computes some channels again.
 fn blocks(channels: usize) -> Vec<Block> {
     (0..channels)
         .step_by(32)
@@ -120,28 +125,28 @@ fn blocks(channels: usize) -> Vec<Block> {
         .collect()
 }
 
-/// One block of channels of one row of the output.
+/// The computation of one block of channels of one output row.
 struct Work<'a, const K: usize> {
     weights: &'a [Aligned<[[i16; 2]; 32]>],
     bias: &'a Aligned<[i32; 32]>,
     multiplier: &'a Aligned<[f32; 32]>,
     row: Row<'a>,
-    /// The first pixel of each row under the window, and a mask for the distance to others: a row
-    /// in the padding is one pixel of zero points that never advances.
+    /// Pointer to the first pixel of each row under the window, and a mask that is applied to
+    /// offsets: a row in the padding is a single pixel of zero points, for which the mask is 0.
     rows: [(*const u8, usize); K],
-    /// A pixel of zero points.
+    /// Pointer to a pixel of zero points.
     outside: *const u8,
-    /// As [`pack::packs_plainly`] says.
+    /// Whether packing with saturation does all the clamping; see [`pack::saturation_clamps`].
     plain: bool,
 }
 
-/// Outputs under way at once, at most: a column is under as many windows.
-const MOST_UNDER_WAY: usize = 5;
+/// Maximum number of outputs that are accumulated at once: a column is under as many windows.
+const MAX_IN_PROGRESS: usize = 5;
 
 impl<const K: usize> Work<'_, K> {
-    /// Walks over the columns from left to right. Each is interleaved once and added to all outputs
-    /// whose windows it is under. Computes vectors `FIRST..FIRST + V` of the four that 32
-    /// lanes have.
+    /// Computes vectors `FIRST..FIRST + V` of the four accumulator vectors that 32 lanes have, in a
+    /// loop over columns from left to right. Each column is interleaved once and added to all
+    /// outputs whose windows it is under.
     ///
     /// # Safety
     /// As for [`Packed::run`].
@@ -161,17 +166,18 @@ impl<const K: usize> Work<'_, K> {
         let output = output.as_mut_ptr();
         let zero = _mm256_setzero_si256();
 
-        let under_way = K.div_ceil(STRIDE);
-        // The output begun `m` steps ago is at `m`.
-        let mut acc = [[zero; V]; MOST_UNDER_WAY];
+        let in_progress = K.div_ceil(STRIDE);
+        // `acc[m]` is the output that was begun `m` steps ago.
+        let mut acc = [[zero; V]; MAX_IN_PROGRESS];
         let mut column = -(self.row.geometry.padding.left as isize);
-        for step in 0..outputs + under_way - 1 {
-            for m in (1..under_way).rev() {
+        for step in 0..outputs + in_progress - 1 {
+            for m in (1..in_progress).rev() {
                 acc[m] = acc[m - 1];
             }
-            // SAFETY: the packed parameters hold four vectors for each column and group of taps,
-            // and as many biases and multipliers; outputs below `outputs` exist. Each address is
-            // that of a pixel within its row, or of zero points; of either there are 32 channels.
+            // SAFETY: the packed parameters have four vectors for each column and pair of taps, and
+            // as many biases and multipliers, all aligned. Each address that is read is that of a
+            // pixel within its row or of the zero points, of which 32 channels are read. Outputs
+            // are written for pixels below `outputs` only, with the 32 channels of the block.
             unsafe {
                 for v in 0..V {
                     acc[0][v] = _mm256_load_si256(bias.add(v));
@@ -183,8 +189,8 @@ impl<const K: usize> Work<'_, K> {
                         if at < width { first.add((at * channels) & moves) } else { self.outside }
                     }};
                 }
-                // Interleaves and widens two pixels, and adds their products to the outputs under
-                // way. Pairs side by side begin at even columns of the window.
+                // Interleaves and widens two pixels, and adds their products to the outputs in
+                // progress. Horizontal pairs start at even columns of the window.
                 macro_rules! multiply {
                     ($a:expr, $b:expr, $group:expr, $j:expr, $side_by_side:literal) => {
                         let (a, b) = ($a, $b);
@@ -213,7 +219,7 @@ impl<const K: usize> Work<'_, K> {
                         }
                     };
                 }
-                // Written out, for the compiler does not unroll loops of such bodies.
+                // Expanded by a macro, because the compiler does not unroll a loop with this body.
                 macro_rules! columns {
                     ($($j:literal)*) => {$(
                         if $j < STRIDE {
@@ -230,19 +236,20 @@ impl<const K: usize> Work<'_, K> {
                     )*};
                 }
                 columns!(0 1);
-                if step + 1 >= under_way {
-                    let at = output.add((step + 1 - under_way) * channels);
-                    let done = acc[under_way - 1];
+                if step + 1 >= in_progress {
+                    let at = output.add((step + 1 - in_progress) * channels);
+                    let done = acc[in_progress - 1];
                     let mut m = [_mm256_setzero_ps(); V];
                     for v in 0..V {
                         m[v] = _mm256_load_ps(multiplier.add(8 * v));
                     }
-                    // Of two vectors, each twice, the lower halves of both lanes are results.
+                    // If there are only two vectors, each is used twice, and the lower halves of
+                    // both 128-bit lanes are the results.
                     let last = V - 2;
                     let done = [done[0], done[1], done[last], done[last + 1]];
                     let m = [m[0], m[1], m[last], m[last + 1]];
                     let bytes = if self.plain {
-                        pack_plainly(done, m)
+                        pack_saturating(done, m)
                     } else {
                         epilogue.apply_in_lanes(done, m)
                     };
@@ -261,10 +268,10 @@ impl<const K: usize> Work<'_, K> {
     }
 }
 
-/// The epilogue where packing with saturation is all the clamping there is to do.
+/// Requantizes where packing with saturation does all the clamping.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn pack_plainly(acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
+fn pack_saturating(acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
     let mut scaled = acc;
     for v in 0..4 {
         scaled[v] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), multiplier[v]));

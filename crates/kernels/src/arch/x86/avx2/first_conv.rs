@@ -1,7 +1,7 @@
-//! Tiles of 4 outputs by 16 channels with `vpmaddwd`.
+//! First convolutions with `vpmaddwd`: tiles of 4 outputs by 16 channels.
 //!
-//! The window rows of a strip of tiles are widened together, padding and all, so that the tiles
-//! themselves know no edges.
+//! The window rows of a strip of tiles are widened together with their padding, so that tiles need
+//! no special cases at the edges.
 
 use std::arch::x86_64::*;
 
@@ -11,26 +11,28 @@ use crate::int8::first_conv::kernel::{MAX_BYTES, Row, RowKernel, fits, tile_byte
 use crate::int8::first_conv::pack;
 use crate::reference;
 
-/// Outputs of a tile.
+/// Number of outputs of a tile.
 const PIXELS: usize = 4;
-/// Outputs of a strip, at most.
+/// Maximum number of outputs of a strip.
 const STRIP: usize = 16 * PIXELS;
-/// Values of the window rows of a strip, at most; a tile's fit in any case.
+/// Maximum number of values that the window rows of a strip have together; those of a tile always
+/// fit.
 const BUFFER: usize = 4 * MAX_BYTES;
-/// Output channels of a block: two vectors of accumulators.
+/// Number of output channels of a block: two vectors of accumulators.
 const CHANNELS: usize = 16;
+/// Number of taps that `vpmaddwd` multiplies in each lane.
 const TAPS: usize = 2;
 
 type Packed = pack::Packed<i16, CHANNELS, TAPS>;
 
-/// Weights packed for a first convolution.
+/// A first convolution with its weights packed.
 #[derive(Debug)]
 pub(super) struct FirstConv {
     packed: Packed,
 }
 
 impl FirstConv {
-    /// Packs a convolution of few channels; `None` where the windows of a tile are too large.
+    /// Packs a convolution with few channels; `None` if the windows of a tile are too large.
     pub(super) fn new(_: Avx2, conv: &reference::Conv2d<'_>) -> Option<Self> {
         fits(&conv.geometry, PIXELS, TAPS).then(|| Self { packed: Packed::new(conv) })
     }
@@ -45,7 +47,7 @@ impl RowKernel for FirstConv {
         }
         for (index, output) in output.chunks_mut(strip * row.geometry.out_channels).enumerate() {
             let first = row.first_byte(index * strip);
-            // SAFETY: the token given to `new` proves that the CPU has the instructions.
+            // SAFETY: the token passed to `new` proves AVX2.
             unsafe { run_strip(&self.packed, row, first, strip, &mut widened, output) };
         }
     }
@@ -55,8 +57,8 @@ impl RowKernel for FirstConv {
     }
 }
 
-/// Computes at most `strip` outputs, all channels of each, the first one's window at byte `first`
-/// of each row.
+/// Computes at most `strip` outputs, with all channels. The window of the first one starts at byte
+/// `first` of each row.
 #[target_feature(enable = "avx2")]
 fn run_strip(
     packed: &Packed,
@@ -89,8 +91,8 @@ fn run_strip(
             let weights = &packed.weights[block * row.rows.len() * groups..];
             let mut weights = weights[..row.rows.len() * groups].as_ptr().cast::<__m256i>();
             let channels = CHANNELS.min(g.out_channels - block * CHANNELS);
-            // SAFETY: biases, multipliers and weights hold two vectors each; the last group of the
-            // strip's last output ends where a widened row does.
+            // SAFETY: biases, multipliers and weights have two aligned vectors for each block. The
+            // last group of taps of the strip's last output ends at the end of a widened row.
             unsafe {
                 let bias: *const __m256i = (&raw const bias.0).cast();
                 let mut acc = [[_mm256_load_si256(bias), _mm256_load_si256(bias.add(1))]; PIXELS];
@@ -128,26 +130,29 @@ fn run_strip(
     }
 }
 
+/// Stores the first bytes of a vector, as many as `output` has.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn store(bytes: __m128i, output: &mut [u8]) {
     if let Ok(output) = <&mut [u8; CHANNELS]>::try_from(&mut *output) {
-        // SAFETY: 16 bytes.
+        // SAFETY: `output` has 16 bytes, and the store needs no alignment.
         unsafe { _mm_storeu_si128(output.as_mut_ptr().cast(), bytes) };
     } else {
         let mut values = [0; CHANNELS];
-        // SAFETY: as above.
+        // SAFETY: `values` has 16 bytes, and the store needs no alignment.
         unsafe { _mm_storeu_si128(values.as_mut_ptr().cast(), bytes) };
         output.copy_from_slice(&values[..output.len()]);
     }
 }
 
+/// Widens u8 values to i16.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn widen(from: &[u8], to: &mut [i16]) {
     let ((vectors, rest), (wide, wide_rest)) = (from.as_chunks::<16>(), to.as_chunks_mut::<16>());
     for (from, to) in vectors.iter().zip(wide) {
-        // SAFETY: 16 bytes are read, and as many values of 16 bits written.
+        // SAFETY: `from` has 16 bytes and `to` 16 values of 16 bits; neither access needs
+        // alignment.
         unsafe {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());
             _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_cvtepu8_epi16(bytes));

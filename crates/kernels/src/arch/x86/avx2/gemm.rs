@@ -1,10 +1,10 @@
-//! Exact products with AVX2: both operands widened to i16, `vpmaddwd`.
+//! Exact int8 matrix products with AVX2: both operands are widened to i16 for `vpmaddwd`.
 //!
-//! `vpmaddubsw` would need fewer instructions, but it saturates: 2 · 255 · 127 > 32,767.
+//! `vpmaddubsw` would need fewer instructions, but saturates: 2 · 255 · 127 > 32,767.
 //!
-//! Rows are widened once for all panels, some rows at a time, into a buffer on the stack. Weights are
-//! widened when they are packed, except where that makes them so many bytes that fetching them takes
-//! longer than widening them again for each tile.
+//! Rows are widened once for all panels, a block of rows at a time, into a buffer on the stack.
+//! Weights are widened when they are packed, unless they then are so large that reading them takes
+//! longer than widening them in each tile.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -18,26 +18,27 @@ use crate::int8::pack::Operand;
 use crate::int8::requantize::{Requantize, effective_multiplier};
 use crate::mem::{AlignedSlice, LINE};
 
-/// Columns of a vector of accumulators.
+/// Number of columns of a vector of accumulators.
 const VECTOR: usize = 8;
-/// Vectors of a panel.
+/// Maximum number of vectors of a panel.
 const VECTORS: usize = 2;
-/// Columns of a panel.
+/// Maximum number of columns of a panel (nr).
 const PANEL: usize = VECTORS * VECTOR;
-/// Rows of the largest micro-kernel: 12 accumulators, two weights, one activation, one product.
+/// Number of rows of the largest micro-kernel (mr): 12 accumulators, two vectors of weights, one
+/// activation and one product need all 16 registers.
 const ROWS: usize = 6;
-/// Rows that are widened together, at most: all of a picture of 7 x 7, so that the weights of such a
-/// layer pass by once.
+/// Maximum number of rows that are widened together: all of a 7x7 image, so that the many weights
+/// of such layers are read only once.
 const WIDENED_ROWS: usize = 16 * ROWS;
-/// From so many weights on they are packed as i8: in 16 bits they would fill half of a second-level
-/// cache of 2 MiB, and come from behind it on every run.
+/// Minimum number of weights that are packed as i8: with 16 bits, they would fill half of a
+/// second-level cache of 2 MiB, and would be read from the next level in every run.
 const NARROW_FROM: usize = 512 * 1024;
-/// Values that the buffer of widened rows holds. What a pool's thread has for a stack is 16 times
-/// as large, and the second-level cache at least four times.
+/// Number of values of the buffer of widened rows. Its 64 KiB are a small part of a thread's stack
+/// (2 MiB by default) and at most a quarter of the second-level cache.
 const BUFFER: usize = 32 * 1024;
 
-/// Panels of `bias[n] multiplier[n] weight[taps][steps][2][n][2]` with `n` = 8 times their vectors,
-/// the weights as i16, or as i8 where they are [narrow](NARROW_FROM).
+/// Packed panels: `bias[n] multiplier[n] weight[taps][steps][2][n][2]`, where `n` is 8 times the
+/// number of vectors of the panel. Weights are i16, or i8 if there are at least [`NARROW_FROM`].
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -48,13 +49,13 @@ pub(super) struct Weights {
     kernels: &'static Kernels,
 }
 
-/// Values of a widened row: every step has four.
+/// Number of values of a widened row, in which each tap has a multiple of four.
 fn widened(taps: usize, channels: usize) -> usize {
     taps * channels.next_multiple_of(4)
 }
 
 impl Weights {
-    /// Whether at least one row fits into the buffer.
+    /// Whether at least one widened row fits into the buffer.
     pub(super) fn covers(operand: &Operand<'_>) -> bool {
         widened(operand.taps, operand.channels) <= BUFFER
     }
@@ -87,7 +88,7 @@ impl Weights {
                 for tap in 0..taps {
                     for channel in 0..channels {
                         let (step, byte) = position(channel, channels);
-                        // Sign-extended: an i8 is the lower byte of its i16.
+                        // An i8 is the lower byte of the i16 that it is widened to.
                         let weight = i16::from(operand.at(column, tap, channel)).to_le_bytes();
                         let pair = (tap * steps + step) * 2 + byte / 2;
                         let place = (pair * width + c) * 2 + byte % 2;
@@ -107,26 +108,26 @@ impl Weights {
         Self { requantize: requantize.clone(), panels, packed, taps, channels, kernels }
     }
 
-    /// [`Packed::multiply`].
+    /// Implements [`Packed::multiply`].
     ///
     /// # Safety
-    /// Needs AVX2, and what [`Packed::multiply`] asks for.
+    /// The CPU must support AVX2; the arguments must be as for [`Packed::multiply`].
     #[target_feature(enable = "avx2")]
     unsafe fn widen_and_multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output) {
         let depth = widened(self.taps, self.channels);
-        #[expect(clippy::large_stack_arrays, reason = "a run allocates nothing")]
+        #[expect(clippy::large_stack_arrays, reason = "running a layer must not allocate memory")]
         let mut buffer = [const { MaybeUninit::<i16>::uninit() }; BUFFER];
         let buffer = &mut buffer[..rows.len * depth];
         for (i, buffer) in buffer.chunks_exact_mut(depth).enumerate() {
             let taps = buffer.chunks_exact_mut(self.channels.next_multiple_of(4));
             for (tap, buffer) in taps.enumerate() {
                 let row = rows.taps[tap * rows.capacity + i];
-                // SAFETY: the row has `channels` values, by the caller's promise, and the buffer
-                // room for all steps of four.
+                // SAFETY: the caller guarantees that the row has `channels` bytes, and `buffer` has
+                // room for the next multiple of four values.
                 unsafe { widen(row, self.channels, buffer.as_mut_ptr().cast()) };
             }
         }
-        // As many tiles of the largest kernel as there are, then one of what is left.
+        // Tiles of the largest micro-kernel, then one of the remaining rows.
         let (tiles, rest) = (rows.len / ROWS, rows.len % ROWS);
         let first_of_rest = rows.len - rest;
         for panel in &self.panels[panels] {
@@ -141,8 +142,8 @@ impl Weights {
                 output,
                 columns: panel.columns,
             };
-            // SAFETY: all values of the rows have been written; the panel was packed for rows of
-            // this depth; the caller's promise covers the outputs.
+            // SAFETY: the tiles' rows have been written to the buffer above; the panel was packed
+            // for rows of this depth; the caller guarantees the outputs.
             unsafe {
                 if tiles > 0 {
                     kernels[ROWS - 1](&call);
@@ -164,34 +165,35 @@ impl Packed for Weights {
     }
 
     fn block_rows(&self) -> usize {
-        // What fits into the buffer, in tiles of the largest kernel where one fits.
+        // As many rows as fit into the buffer, in whole tiles if there is at least one.
         let rows = (BUFFER / widened(self.taps, self.channels)).min(WIDENED_ROWS);
         if rows > ROWS { rows / ROWS * ROWS } else { rows }
     }
 
     fn block_rows_of(&self, rows: usize) -> usize {
-        // No block of a few rows, for which all weights would pass by.
-        let most = self.block_rows();
-        let blocks = rows.div_ceil(most).max(1);
-        rows.div_ceil(blocks).next_multiple_of(ROWS).min(most)
+        // Blocks of equal size, because a block of only a few rows would read all weights too.
+        let max_rows = self.block_rows();
+        let blocks = rows.div_ceil(max_rows).max(1);
+        rows.div_ceil(blocks).next_multiple_of(ROWS).min(max_rows)
     }
 
     unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
-        // SAFETY: the token given to `new` proves AVX2; the rest is the caller's promise.
+        // SAFETY: the token passed to `new` proves AVX2; the caller guarantees the rest.
         unsafe { self.widen_and_multiply(rows, panels, output) }
     }
 }
 
-/// Widens a row to whole steps of four values; see [`position`] for the last one.
+/// Widens a row to steps of four values; see [`position`] for the last one.
 ///
 /// # Safety
-/// Needs AVX2. `row` must have `channels` readable bytes, `output` room for the next multiple of
-/// four values.
+/// The CPU must support AVX2. `row` must be valid for reads of `channels` bytes, and `output` for
+/// writes of the next multiple of four values.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
     let mut k = 0;
-    // SAFETY: the caller's promise.
+    // SAFETY: each load is within the `channels` bytes (see `last_step` for the last one), and each
+    // store within the next multiple of four values.
     unsafe {
         while k + 16 <= channels {
             let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(row.add(k).cast()));
@@ -212,11 +214,11 @@ unsafe fn widen(row: *const u8, channels: usize, output: *mut i16) {
 
 /// The arguments of a micro-kernel.
 struct Tiles<'a> {
-    /// How many tiles, one below the other.
+    /// Number of tiles, one below the other.
     count: usize,
-    /// Rows of `depth` values, one after the other.
+    /// Rows of `depth` values, without gaps.
     rows: *const i16,
-    /// A multiple of four.
+    /// Number of values of a row: a multiple of four.
     depth: usize,
     panel: *const u8,
     requantize: &'a Requantize,
@@ -226,7 +228,7 @@ struct Tiles<'a> {
 
 type TilesFn = unsafe fn(&Tiles<'_>);
 
-/// Micro-kernels by vectors and rows, each less one.
+/// The micro-kernels, by number of vectors and number of rows, each minus one.
 type Kernels = [[TilesFn; ROWS]; VECTORS];
 
 macro_rules! kernels {
@@ -238,19 +240,20 @@ macro_rules! kernels {
     };
 }
 
-/// For weights as i16, where no product of an accumulator and its multiplier overflows.
+/// For i16 weights, if no product of an accumulator and its multiplier overflows.
 static FITTING: Kernels = kernels!(i16, true: 1 2 3 4 5 6);
-/// For weights as i16.
+/// For i16 weights.
 static CLAMPING: Kernels = kernels!(i16, false: 1 2 3 4 5 6);
-/// For weights as i8, whose columns are long: the clamp is a small part of the work.
+/// For i8 weights, whose columns are so long that the clamp hardly matters.
 static NARROW: Kernels = kernels!(i8, false: 1 2 3 4 5 6);
 
-/// How a weight lies in a panel.
+/// The type of packed weights.
 trait Weight {
     /// Loads 16 weights as i16.
     ///
     /// # Safety
-    /// Needs AVX2. There must be 16 weights at `from`, aligned to their length.
+    /// The CPU must support AVX2. `from` must be valid for reads of 16 weights and aligned to their
+    /// size in bytes.
     unsafe fn load(from: *const u8) -> __m256i;
 }
 
@@ -258,7 +261,7 @@ impl Weight for i16 {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn load(from: *const u8) -> __m256i {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees 32 aligned bytes.
         unsafe { _mm256_load_si256(from.cast()) }
     }
 }
@@ -267,18 +270,20 @@ impl Weight for i8 {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn load(from: *const u8) -> __m256i {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees 16 aligned bytes.
         unsafe { _mm256_cvtepi8_epi16(_mm_load_si128(from.cast())) }
     }
 }
 
-/// `R` rows times `V` vectors of 8 columns, tile after tile. `FITTING` says that no product of an
-/// accumulator and its multiplier overflows.
+/// Multiplies `R` rows with `V` vectors of 8 columns, for each tile.
+///
+/// `FITTING` says that no product of an accumulator and its multiplier overflows.
 ///
 /// # Safety
-/// Needs AVX2. `rows` must hold `R` rows for each tile; `panel` must have been packed for rows of
-/// this depth with `V` vectors and weights of type `W`; `output` must be writable at the first `columns ≤ 8 * V` bytes of
-/// each row.
+/// - The CPU must support AVX2.
+/// - `rows` must have `R` rows for each tile.
+/// - `panel` must have been packed for rows of this depth with `V` vectors and weights of type `W`.
+/// - `output` must be valid for writes of `columns` (at most `8 * V`) bytes of each row.
 #[target_feature(enable = "avx2")]
 unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTING: bool>(
     tiles: &Tiles<'_>,
@@ -288,11 +293,12 @@ unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTIN
     let epilogue = Epilogue::new(tiles.requantize);
     let last = V - 1;
     let whole = tiles.columns == V * VECTOR;
-    // Of the weights for a pair of channels, of one vector and of a panel.
+    // Bytes of the weights for a pair of channels of one vector, and of all weights of a panel.
     let (vector, panel) = (VECTOR * 2 * size_of::<W>(), tiles.depth * V * VECTOR * size_of::<W>());
-    // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
-    // of multipliers; for each pair of channels, `V` vectors of weights follow. Rows are read within
-    // their `depth` values. Outputs are as the caller promised.
+    // SAFETY: the panel is aligned to 64 bytes. Its header has `V` vectors of biases and as many of
+    // multipliers, followed by `V` vectors of weights for each pair of channels. Of each row, only
+    // its `depth` values are read. Whole vectors are written only if all columns exist; the caller
+    // guarantees that the outputs are valid for writes.
     unsafe {
         let multiplier = header.add(V * 32);
         let m =
@@ -322,23 +328,25 @@ unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTIN
                         acc[I][last] = _mm256_add_epi32(acc[I][last], product);
                     }
                 });
-                // The next panel's, from behind the second-level cache: while these are multiplied
-                // there is time. Behind the last panel it may be any address.
+                // Prefetches the weights of the next panel into the second-level cache. For the
+                // last panel, the address may be outside the allocation, which a prefetch
+                // tolerates.
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(panel).cast());
                 weights = weights.add(V * vector);
                 k += 4;
             }
 
-            // Where columns are missing, whole vectors go to the stack first: a copy of so many bytes
-            // is a call, and a call in here would spill all accumulators.
+            // If columns are missing, whole vectors are first stored to the stack. Copies of a
+            // variable number of bytes are calls, which would spill the accumulators if they were
+            // made here.
             let mut staged = [MaybeUninit::<[u8; 16]>::uninit(); R];
             let to = if whole {
                 output
             } else {
                 Output { start: staged.as_mut_ptr().cast(), stride: 16, added: None }
             };
-            // Four vectors of accumulators become 32 bytes: two rows of two vectors, four of one.
-            // Where rows run out, the last stands in for them.
+            // Four vectors of accumulators become 32 bytes: two rows of two vectors or four rows of
+            // one. Missing rows are replaced by the last.
             macro_rules! requantize {
                 ($acc:expr) => {{
                     let m = [m[0], m[last], m[0], m[last]];

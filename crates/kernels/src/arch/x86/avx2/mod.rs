@@ -1,4 +1,4 @@
-//! AVX2 with FMA: 256-bit vectors.
+//! The AVX2 backend, with FMA: 256-bit vectors.
 
 mod depthwise;
 mod first_conv;
@@ -54,7 +54,7 @@ impl Backend for Avx2 {
     }
 
     unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: the token proves AVX2; the caller promises the memory.
+        // SAFETY: the token proves AVX2; the caller guarantees that the memory is valid.
         unsafe { table::look_up(table, from, to, len) };
     }
 
@@ -64,9 +64,9 @@ impl Backend for Avx2 {
 
     fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
         Some(match arithmetic {
-            // Twelve vectors of eight.
+            // Twelve vectors of eight lanes.
             Arithmetic::F32 => PeakLoop::new(12 * 8, peak::avx2_f32),
-            // Six pairs of instructions of sixteen.
+            // Six pairs of instructions with sixteen products each.
             Arithmetic::Int8 => PeakLoop::new(6 * 16, peak::avx2_int8),
         })
     }

@@ -1,4 +1,4 @@
-//! Loops of nothing but products, with AVX2.
+//! Loops of multiply-adds with AVX2, for the measurement of peak throughput.
 
 use crate::arch::x86::peak::products;
 

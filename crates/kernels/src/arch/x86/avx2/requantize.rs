@@ -4,40 +4,40 @@ use std::arch::x86_64::*;
 
 use crate::int8::requantize::Requantize;
 
-/// The constants of an epilogue, spread over registers.
+/// The constants of requantization in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Epilogue {
-    /// `max − zero_point`, clamping from above before the conversion.
-    greatest: __m256,
+    /// `max − zero_point`, by which values are clamped from above before the conversion to i32.
+    clamp_max: __m256,
     zero_point: __m256i,
     min: __m256i,
     max: __m256i,
 }
 
 impl Epilogue {
-    /// Spreads the constants of `requantize`; the multipliers come with each call.
+    /// Loads the constants of `requantize` into registers; the multipliers are passed to each call.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn new(requantize: &Requantize) -> Self {
-        let greatest = i32::from(requantize.max) - i32::from(requantize.zero_point);
+        let clamp_max = i32::from(requantize.max) - i32::from(requantize.zero_point);
         Self {
-            greatest: _mm256_set1_ps(greatest as f32),
+            clamp_max: _mm256_set1_ps(clamp_max as f32),
             zero_point: _mm256_set1_epi16(i16::from(requantize.zero_point)),
             min: _mm256_set1_epi8(requantize.min as i8),
             max: _mm256_set1_epi8(requantize.max as i8),
         }
     }
 
-    /// Requantizes four vectors of 8 accumulators each into 32 outputs, in that order.
+    /// Requantizes four vectors of 8 accumulators to 32 outputs in the same order.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
         in_order(self.apply_in_lanes(acc, multiplier))
     }
 
-    /// As [`Self::apply`], for accumulators in the order that unpacking bytes to dwords leaves: the
-    /// four channels of 128-bit lane `lane` of vector `v` are outputs `16 * lane + 4 * v..` of the
-    /// result. Saves the permutation.
+    /// As [`Self::apply`], for accumulators in the order in which unpacking bytes to dwords leaves
+    /// them: the four channels of 128-bit lane `lane` of vector `v` are outputs `16 * lane + 4 *
+    /// v..` of the result. This saves the permutation.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply_in_lanes(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
@@ -49,8 +49,8 @@ impl Epilogue {
         ])
     }
 
-    /// As [`Self::apply`], for products that [fit an i32](crate::int8::requantize::products_fit) with effective
-    /// multipliers.
+    /// As [`Self::apply`], with effective multipliers, for products that [fit an
+    /// i32](crate::int8::requantize::products_fit).
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn apply_fitting(&self, acc: [__m256i; 4], multiplier: [__m256; 4]) -> __m256i {
@@ -63,7 +63,7 @@ impl Epilogue {
         in_order(_mm256_min_epu8(bytes, self.max))
     }
 
-    /// Adds the zero point and packs, with saturation, and clamps from below.
+    /// Packs with saturation, adds the zero point and clamps from below.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn pack(&self, [a, b, c, d]: [__m256i; 4]) -> __m256i {
@@ -72,15 +72,16 @@ impl Epilogue {
         _mm256_max_epu8(_mm256_packus_epi16(ab, cd), self.min)
     }
 
+    /// Multiplies by the multiplier, clamps from above and rounds.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn scale(&self, acc: __m256i, multiplier: __m256) -> __m256i {
         let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier);
-        _mm256_cvtps_epi32(_mm256_min_ps(scaled, self.greatest))
+        _mm256_cvtps_epi32(_mm256_min_ps(scaled, self.clamp_max))
     }
 }
 
-/// Undoes the order of packs, which work within 128-bit lanes: dword `4 * lane + v` belongs to
+/// Reverses the order of packs, which work within 128-bit lanes: dword `4 * lane + v` belongs to
 /// vector `v`.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -88,6 +89,7 @@ fn in_order(bytes: __m256i) -> __m256i {
     _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
 }
 
+/// Multiplies by the multiplier and rounds, for products that fit an i32.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn scale_fitting(acc: __m256i, multiplier: __m256) -> __m256i {
@@ -110,7 +112,8 @@ mod tests {
         out: &mut [u8; 32],
         fitting: bool,
     ) {
-        // SAFETY: both arrays hold 32 values; unaligned loads and stores within them.
+        // SAFETY: `acc`, the multipliers and `out` have 32 values each, and the loads and stores,
+        // which need no alignment, stay within them.
         unsafe {
             let a = acc.as_ptr();
             let m = requantize.multiplier.as_ptr();
@@ -135,7 +138,7 @@ mod tests {
             let (acc, multiplier): (Vec<i32>, Vec<f32>) = cases.into_iter().unzip();
             let requantize = Requantize { multiplier, zero_point, min: a.min(b), max: a.max(b) };
             let mut out = [0; 32];
-            // SAFETY: AVX2 was detected above.
+            // SAFETY: AVX2 is detected above.
             unsafe { through_registers(&requantize, acc[..].try_into().unwrap(), &mut out, false) };
             for (i, &out) in out.iter().enumerate() {
                 prop_assert_eq!(out, requantize.apply(i, acc[i]), "{}", i);
@@ -143,7 +146,7 @@ mod tests {
 
             let multiplier = requantize.multiplier.iter().map(|&m| effective_multiplier(m));
             let effective = Requantize { multiplier: multiplier.collect(), ..requantize.clone() };
-            // SAFETY: as above.
+            // SAFETY: AVX2 is detected above.
             unsafe { through_registers(&effective, acc[..].try_into().unwrap(), &mut out, true) };
             for (i, &out) in out.iter().enumerate() {
                 let range = (i64::from(acc[i]), i64::from(acc[i]));

@@ -1,7 +1,8 @@
-//! The two passes with AVX2.
+//! The two passes of image resampling with AVX2.
 //!
-//! A weight of 22 bits is split into its upper and lower 11, so that `vpmaddwd` multiplies two
-//! pixels by two half weights and adds them exactly; `(upper << 11) + lower` is the whole sum.
+//! A weight of 22 bits is split into an upper and a lower half of 11 bits, so that `vpmaddwd` can
+//! multiply two pixels with two half weights and add them exactly; the sum of the whole weights is
+//! `(upper << 11) + lower`.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_packus_epi16,
@@ -18,14 +19,14 @@ use crate::resample::passes::{CHANNELS, HALF, PRECISION_BITS, Passes, Taps, weig
 const SPLIT_BITS: u32 = PRECISION_BITS / 2;
 const SHIFT: i32 = PRECISION_BITS as i32;
 
-/// Two weights as the two i16 of an i32, once for their lower and once for their upper halves.
+/// Returns the lower halves of two weights as the two i16 of an i32, and likewise the upper halves.
 fn split(first: i32, second: i32) -> [i32; 2] {
     let pair = |a: i32, b: i32| a | (b << 16);
     let low = (1 << SPLIT_BITS) - 1;
     [pair(first & low, second & low), pair(first >> SPLIT_BITS, second >> SPLIT_BITS)]
 }
 
-/// The weights of the horizontal pass, spread out as it multiplies by them.
+/// The weights of the horizontal pass, packed for its vectors.
 pub(super) struct Columns {
     starts: Vec<usize>,
     /// For each output position, `groups` groups of four weights, padded with zeros.
@@ -33,11 +34,13 @@ pub(super) struct Columns {
     groups: usize,
 }
 
-/// The lower and the upper halves of four weights, in the places of [`ARRANGE`]'s pixels.
+/// The lower and the upper halves of four weights, in the order of the pixels that [`ARRANGE`]
+/// makes.
 #[repr(align(32))]
 struct Group([[i32; 8]; 2]);
 
-/// Pixels 0 and 1 as (r, r), (g, g), (b, b), 0 of i16 in the lower lane, 2 and 3 in the upper.
+/// Shuffle that arranges pixels 0 and 1 as i16 (r, r), (g, g), (b, b), 0 in the lower lane, and
+/// pixels 2 and 3 likewise in the upper lane.
 const ARRANGE: [i8; 32] = [
     0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
     6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
@@ -64,31 +67,33 @@ impl Columns {
 
 impl Passes for Columns {
     fn horizontal(&self, source: &[u8], first: usize, out: &mut [u8]) {
-        // SAFETY: the token given to `new` proves that AVX2 exists.
+        // SAFETY: the token passed to `new` proves AVX2.
         unsafe { horizontal_avx2(self, source, first, out) }
     }
 
     fn vertical(&self, lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
-        // SAFETY: the token given to `new` proves that AVX2 exists.
+        // SAFETY: the token passed to `new` proves AVX2.
         unsafe { vertical_avx2(lines, stride, weights, out) }
     }
 }
 
+/// Loads 16 bytes.
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: the reference is valid for 16 bytes, and the load asks for no alignment.
+    // SAFETY: the reference is valid for reads of 16 bytes, and the load needs no alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
+/// Loads eight weights.
 #[target_feature(enable = "avx2")]
 fn load_weights(weights: &[i32; 8]) -> __m256i {
-    // SAFETY: the reference is valid for 32 bytes, and the load asks for no alignment.
+    // SAFETY: the reference is valid for reads of 32 bytes, and the load needs no alignment.
     unsafe { _mm256_loadu_si256(weights.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2")]
 fn horizontal_avx2(columns: &Columns, source: &[u8], first: usize, out: &mut [u8]) {
-    // SAFETY: the array is 32 bytes long, and the load asks for no alignment.
+    // SAFETY: the array has 32 bytes, and the load needs no alignment.
     let arrange = unsafe { _mm256_loadu_si256(ARRANGE.as_ptr().cast()) };
     let weights = columns.weights.chunks_exact(columns.groups);
     let positions = columns.starts.iter().zip(weights);
@@ -118,6 +123,7 @@ fn horizontal_avx2(columns: &Columns, source: &[u8], first: usize, out: &mut [u8
     }
 }
 
+/// Returns the sums of whole weights from those of their halves.
 #[target_feature(enable = "avx2")]
 fn whole(lower: __m256i, upper: __m256i) -> __m256i {
     _mm256_add_epi32(lower, _mm256_slli_epi32::<{ SPLIT_BITS as i32 }>(upper))
@@ -150,11 +156,11 @@ fn vertical_avx2(lines: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
         let left = _mm256_add_epi32(whole(lower[0], upper[0]), half);
         let right = _mm256_add_epi32(whole(lower[1], upper[1]), half);
         let (left, right) = (_mm256_srai_epi32::<SHIFT>(left), _mm256_srai_epi32::<SHIFT>(right));
-        // Packing works within lanes; the permutation puts the four quarters back in order.
+        // Packing works within 128-bit lanes; the permutation restores the order.
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(left, right));
         let bytes =
             _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-        // SAFETY: the reference is valid for 16 bytes, and the store asks for no alignment.
+        // SAFETY: the reference is valid for writes of 16 bytes, and the store needs no alignment.
         unsafe { _mm_storeu_si128(values.as_mut_ptr().cast(), bytes) };
     }
     for (x, value) in rest.iter_mut().enumerate() {

@@ -1,11 +1,11 @@
-//! Vectors of eight floats with AVX2 and FMA.
+//! Vectors of eight f32 with AVX2 and FMA.
 
 use std::arch::x86_64::*;
 
 use super::token::Avx2;
 use crate::f32::simd::{Kernel, Simd, Tiles, even_widths, names, tiles};
 
-/// A window of eight over this, ending at the first zero wanted, is a mask.
+/// Ones followed by zeros, of which eight neighbouring values are a mask for any number of lanes.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[target_feature(enable = "avx2,fma")]
@@ -39,31 +39,31 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m256 {
-        // SAFETY: `self` proves AVX2; the caller promises the memory.
+        // SAFETY: `self` proves AVX2; the caller guarantees that the memory is valid.
         unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m256) {
-        // SAFETY: `self` proves AVX2; the caller promises the memory.
+        // SAFETY: `self` proves AVX2; the caller guarantees that the memory is valid.
         unsafe { _mm256_storeu_ps(to, x) }
     }
 
     #[inline(always)]
     unsafe fn load_masked(self, from: *const f32, mask: __m256i) -> __m256 {
-        // SAFETY: `self` proves AVX2; the caller promises the memory of the lanes.
+        // SAFETY: `self` proves AVX2; the caller guarantees that the masked lanes' memory is valid.
         unsafe { _mm256_maskload_ps(from, mask) }
     }
 
     #[inline(always)]
     unsafe fn store_masked(self, to: *mut f32, x: __m256, mask: __m256i) {
-        // SAFETY: `self` proves AVX2; the caller promises the memory of the lanes.
+        // SAFETY: `self` proves AVX2; the caller guarantees that the masked lanes' memory is valid.
         unsafe { _mm256_maskstore_ps(to, mask, x) }
     }
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32, x: __m256) {
-        // SAFETY: `self` proves AVX2; the caller promises the memory and its alignment.
+        // SAFETY: `self` proves AVX2; the caller guarantees that the memory is valid and aligned.
         unsafe { _mm256_stream_ps(to, x) }
     }
 
@@ -75,7 +75,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
-        // SAFETY: every x86-64 CPU has the instruction, and it never faults.
+        // SAFETY: every x86-64 CPU has the instruction, which does not fault for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
@@ -149,7 +149,7 @@ impl Simd for Avx2 {
 }
 
 impl Tiles for Avx2 {
-    // 16 registers: 12 sums, the weights, and a broadcast.
+    // Of 16 registers, 12 are for accumulators, the others for weights and a broadcast value.
     fn widths(vectors: usize) -> Vec<usize> {
         if vectors % 2 == 1 && vectors > 1 {
             let mut widths = vec![2; vectors / 2];

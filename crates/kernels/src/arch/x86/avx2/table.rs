@@ -1,18 +1,20 @@
-//! Looking up bytes with AVX2: `vpshufb` looks up in 16 entries, blends choose between 16 of these.
+//! Table lookup of bytes with AVX2: `vpshufb` looks up in 16 entries, and blends choose between the
+//! 16 results.
 
 use std::arch::x86_64::*;
 
-/// Bytes of a vector.
+/// Number of bytes of a vector.
 const LANES: usize = 32;
 
-/// `to[i] = table[from[i]]`.
+/// Looks up bytes: `to[i] = table[from[i]]`.
 ///
 /// # Safety
-/// The CPU has AVX2; `len` bytes at `from` can be read and as many at `to` be written; they are the
-/// same or do not overlap.
+/// The CPU must support AVX2. `from` must be valid for reads and `to` for writes of `len` bytes,
+/// and the two ranges must be the same or not overlap.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn look_up(table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: whole vectors lie within the `len` bytes, and the sixteenths within the table.
+    // SAFETY: whole vectors and the remaining bytes are within the `len` bytes. Each is read before
+    // it is written, so the ranges may be the same. The table has 16 parts of 16 bytes.
     unsafe {
         let sixteenth = |i: usize| {
             _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * i).cast()))
@@ -31,12 +33,12 @@ pub(super) unsafe fn look_up(table: &[u8; 256], from: *const u8, to: *mut u8, le
     }
 }
 
-/// The entries of the 32 bytes of `x`.
+/// Returns the entries for the 32 bytes of `x`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn look_up_vector(tables: &[__m256i; 16], x: __m256i) -> __m256i {
     let in_sixteenth = _mm256_and_si256(x, _mm256_set1_epi8(15));
-    // `vpblendvb` looks at the highest bit of each byte.
+    // `vpblendvb` selects by the highest bit of each byte.
     let bit4 = _mm256_slli_epi16::<3>(x);
     let bit5 = _mm256_slli_epi16::<2>(x);
     let bit6 = _mm256_slli_epi16::<1>(x);

@@ -1,25 +1,26 @@
-//! The sum of two quantized activations in AVX-512 registers, for the ends of other kernels.
+//! Addition of two quantized activations in AVX-512 registers, for the epilogues of other kernels.
 
 use std::arch::x86_64::*;
 
 use crate::int8::elementwise::formula::AddFormula;
 
-/// The constants of [`AddFormula`], spread over registers.
+/// The constants of an [`AddFormula`] in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct AddEpilogue {
     scale: [__m512; 2],
     offset: [__m512; 2],
-    inverse: __m512,
-    /// `max − zero_point`: keeps conversions from overflowing upwards. Downwards they become the
-    /// least i32, which packing turns into 0.
-    greatest: __m512,
+    inverse_scale: __m512,
+    /// `max − zero_point`, by which values are clamped from above before the conversion to i32. A
+    /// value that overflows downwards becomes the minimum i32, which packing saturates to 0.
+    clamp_max: __m512,
     zero_point: __m512i,
     min: __m512i,
-    /// For each vector where its bytes are in every 128-bit lane of the packed ones.
+    /// For each vector, the shuffle that moves its bytes from the packed ones to its dwords.
     spread: [__m512i; 4],
 }
 
 impl AddEpilogue {
+    /// Loads the constants of `formula` into registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn new(formula: &AddFormula) -> Self {
@@ -30,10 +31,10 @@ impl AddEpilogue {
         Self {
             scale: [_mm512_set1_ps(a), _mm512_set1_ps(b)],
             offset: [_mm512_set1_ps(of_a), _mm512_set1_ps(of_b)],
-            inverse: _mm512_set1_ps(formula.inverse),
-            greatest: _mm512_set1_ps(target.greatest),
+            inverse_scale: _mm512_set1_ps(formula.inverse_scale),
+            clamp_max: _mm512_set1_ps(target.max),
             zero_point: _mm512_set1_epi16(target.zero_point as i16),
-            min: _mm512_set1_epi8((target.least + target.zero_point) as u8 as i8),
+            min: _mm512_set1_epi8((target.min + target.zero_point) as u8 as i8),
             spread: [
                 first,
                 _mm512_add_epi32(first, _mm512_set1_epi32(4)),
@@ -43,8 +44,8 @@ impl AddEpilogue {
         }
     }
 
-    /// The sums of 64 first sides, in the order in which packs within 128-bit lanes leave four
-    /// vectors, and as many second sides, one in each dword of these vectors. In the first's order.
+    /// Adds 64 bytes `a`, in the order in which packing within 128-bit lanes leaves four vectors,
+    /// and 64 values `b`, one in each dword of these vectors. The sums are in the order of `a`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn apply_in_lanes(&self, a: __m512i, b: [__m512i; 4]) -> __m512i {
@@ -64,13 +65,13 @@ impl AddEpilogue {
         _mm512_max_epu8(bytes, self.min)
     }
 
-    /// Rounded sums without their zero point.
+    /// Returns rounded sums without the zero point.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn sum(&self, a: __m512i, b: __m512i) -> __m512i {
         let a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), self.scale[0], self.offset[0]);
         let b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(b), self.scale[1], self.offset[1]);
-        let sum = _mm512_mul_ps(_mm512_add_ps(a, b), self.inverse);
-        _mm512_cvtps_epi32(_mm512_min_ps(sum, self.greatest))
+        let sum = _mm512_mul_ps(_mm512_add_ps(a, b), self.inverse_scale);
+        _mm512_cvtps_epi32(_mm512_min_ps(sum, self.clamp_max))
     }
 }

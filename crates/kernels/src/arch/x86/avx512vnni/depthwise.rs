@@ -1,4 +1,4 @@
-//! 3x3 and 5x5 windows with `vpdpbusd`: 64 lanes, four taps a lane.
+//! Depthwise kernels for 3x3 and 5x5 windows with `vpdpbusd`: 64 lanes with four taps each.
 
 #![expect(clippy::needless_range_loop, reason = "indices into several arrays of registers")]
 
@@ -12,11 +12,11 @@ use crate::int8::depthwise::pack::{self, Block};
 use crate::mem::Aligned;
 use crate::reference;
 
-/// Blocks of 64 bytes, columns in groups of four rows.
+/// Packed blocks of 64 bytes, with columns in groups of four rows.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     packed: pack::Packed<i8, 64, 4>,
-    /// As [`pack::packs_plainly`] says.
+    /// Whether packing with saturation does all the clamping; see [`pack::saturation_clamps`].
     plain: bool,
 }
 
@@ -30,12 +30,15 @@ impl Packed {
         let blocks = blocks(conv.geometry.out_channels);
         Self {
             packed: pack::Packed::new(conv, blocks, |kx, group, i| [group * 4 + i, kx]),
-            plain: pack::packs_plainly(conv),
+            plain: pack::saturation_clamps(conv),
         }
     }
 
+    /// Computes one row of the output, for windows with `K` rows in `GROUPS` groups of four.
+    ///
     /// # Safety
-    /// The rows must have `row.width` pixels, and the output as many as follow from it.
+    /// The CPU must support AVX-512 F, BW, VL and VNNI. The input rows must be `[row.width,
+    /// channels]` and the output `[row.output_width(), channels]`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn run<const K: usize, const GROUPS: usize, const STRIDE: usize>(
         &self,
@@ -64,7 +67,8 @@ impl Packed {
             let output = &mut output[block.first_channel..];
             let full = block.channels * block.pixels == 64;
             let contiguous = row.geometry.in_channels * block.pixels == 64;
-            // SAFETY: by the caller's promise, and blocks lie within the channels.
+            // SAFETY: the caller guarantees the lengths of the rows and of the output; the channels
+            // of a block are among those of the convolution.
             unsafe {
                 match (STRIDE, block.pixels, full) {
                     (1, 1, true) => work.run::<GROUPS, 1, 1, FULL>(output),
@@ -95,15 +99,15 @@ impl RowKernel for Packed {
         output: &mut [u8],
     ) {
         let Conv2dGeometry { kernel, stride, .. } = *row.geometry;
-        // SAFETY: the token given to `new` proves the instructions; the caller's promise about the
-        // rows and the output.
+        // SAFETY: the token passed to `new` proves that the CPU has the instructions; the caller
+        // guarantees the lengths of the rows and of the output.
         unsafe {
             match (kernel[0], stride[1]) {
                 (3, 1) => self.run::<3, 1, 1>(row, std::array::from_fn(rows), output),
                 (3, 2) => self.run::<3, 1, 2>(row, std::array::from_fn(rows), output),
                 (5, 1) => self.run::<5, 2, 1>(row, std::array::from_fn(rows), output),
                 (5, 2) => self.run::<5, 2, 2>(row, std::array::from_fn(rows), output),
-                _ => unreachable!("`covers` admits no other window"),
+                _ => unreachable!("`covers` accepts no other window"),
             }
         }
     }
@@ -113,7 +117,7 @@ impl RowKernel for Packed {
     }
 }
 
-/// As many blocks of 64 channels as fit; then the rest, of two or four pixels where it is small.
+/// Divides channels into blocks of 64, and a last one that has two or four pixels if it is small.
 fn blocks(channels: usize) -> Vec<Block> {
     let full = channels / 64 * 64;
     let mut blocks: Vec<Block> = (0..full)
@@ -130,43 +134,46 @@ fn blocks(channels: usize) -> Vec<Block> {
     blocks
 }
 
-/// Every lane of a block is in use.
+/// All lanes of a block are used.
 const FULL: u8 = 0;
-/// Some lanes are not, and must be neither read nor written.
+/// Some lanes are unused, and must be neither read nor written.
 const MASKED: u8 = 1;
-/// Every lane is in use, and the pixels are neighbours in memory with nothing in between.
+/// All lanes are used, and the block's pixels are contiguous in memory.
 const CONTIGUOUS: u8 = 2;
 
-/// One block of channels of one row of the output.
+/// The computation of one block of channels of one output row.
 struct Work<'a, const K: usize> {
-    /// Those of this block come first.
+    /// Weights; those of this block come first.
     weights: &'a [Aligned<[[i8; 4]; 64]>],
     bias: &'a Aligned<[i32; 64]>,
     multiplier: &'a Aligned<[f32; 64]>,
     row: Row<'a>,
-    /// The first pixel of each row under the window, and a mask for the distance to others: a row
-    /// in the padding is one pixel of zero points that never advances.
+    /// Pointer to the first pixel of each row under the window, and a mask that is applied to
+    /// offsets: a row in the padding is a single pixel of zero points, for which the mask is 0.
     rows: [(*const u8, usize); K],
-    /// A pixel of zero points.
+    /// Pointer to a pixel of zero points.
     outside: *const u8,
-    /// The channels of a pixel.
+    /// Mask of the block's channels.
     mask: u64,
-    /// Packing with saturation does all the clamping there is to do.
+    /// Whether packing with saturation does all the clamping; see [`pack::saturation_clamps`].
     plain: bool,
 }
 
-/// The rows of a column, interleaved by fours: dword `d` of vector `v` holds four rows of one lane.
+/// The rows of a column, interleaved in groups of four: dword `d` of vector `v` has four rows of
+/// one lane.
 type Column<const GROUPS: usize> = [[__m512i; 4]; GROUPS];
 
-/// Outputs under way at once, at most: a column is under as many windows.
-const MOST_UNDER_WAY: usize = 5;
+/// Maximum number of outputs that are accumulated at once: a column is under as many windows.
+const MAX_IN_PROGRESS: usize = 5;
 
 impl<const K: usize> Work<'_, K> {
-    /// Walks over the columns from left to right, `STEP` (the stride times `PIXELS`) at a time.
-    /// Each is interleaved once and added to all outputs whose windows it is under.
+    /// Computes the block, in a loop over columns from left to right, `STEP` (the stride times
+    /// `PIXELS`) at a time. Each column is interleaved once and added to all outputs whose windows
+    /// it is under.
     ///
     /// # Safety
-    /// As for [`Packed::run`]; the block has `PIXELS` pixels and is as `LANES` says.
+    /// As for [`Packed::run`]; the block must have `PIXELS` pixels, and its lanes must be as
+    /// `LANES` says.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline(never)]
     unsafe fn run<const GROUPS: usize, const PIXELS: usize, const STEP: usize, const LANES: u8>(
@@ -181,34 +188,35 @@ impl<const K: usize> Work<'_, K> {
         let epilogue = Epilogue::new(self.row.requantize);
         let output = output.as_mut_ptr();
 
-        // Columns whose pixels are all inside, and the distance between those pixels.
+        // The number of columns whose pixels are all inside, and the distance between those pixels.
         let inside = self.row.width.saturating_sub((PIXELS - 1) * (STEP / PIXELS));
         let next = STEP / PIXELS * channels;
-        // A column in the padding looks the same interleaved.
-        // SAFETY: there is at least one channel.
+        // The interleaved column of a padded position has zero points in all bytes.
+        // SAFETY: `outside` points to the zero points of at least one channel.
         let outside = _mm512_set1_epi8(unsafe { *self.outside } as i8);
 
-        let under_way = K.div_ceil(STEP);
-        // The output begun `m` steps ago is at `m`.
-        let mut acc = [[_mm512_setzero_si512(); 4]; MOST_UNDER_WAY];
+        let in_progress = K.div_ceil(STEP);
+        // `acc[m]` is the output that was begun `m` steps ago.
+        let mut acc = [[_mm512_setzero_si512(); 4]; MAX_IN_PROGRESS];
         let mut column = -(self.row.geometry.padding.left as isize);
-        let steps = outputs.div_ceil(PIXELS) + under_way - 1;
+        let steps = outputs.div_ceil(PIXELS) + in_progress - 1;
         for step in 0..steps {
-            for m in (1..under_way).rev() {
+            for m in (1..in_progress).rev() {
                 acc[m] = acc[m - 1];
             }
-            // Weights that do not fit into registers are best read from where they are: keeps the
-            // compiler from copying them to the stack before the loop.
+            // The weights of larger windows do not fit into registers; this keeps the compiler from
+            // copying them to the stack before the loop.
             let weights = if K > 3 { std::hint::black_box(weights) } else { weights };
-            // SAFETY: the packed parameters hold four vectors for each column and group of rows,
-            // and as many biases and multipliers; outputs below `outputs` exist. Each address is
-            // that of a pixel within its row, or of zero points; of either the block's channels
-            // are read (64 bytes where they are contiguous: more pixels, or more zero points).
+            // SAFETY: the packed parameters have four vectors for each column and group of rows,
+            // and as many biases and multipliers, aligned to 64 bytes. Each address that is read is
+            // that of a pixel within its row or of the zero points; the block's channels are read,
+            // which are 64 bytes if they are contiguous (with further pixels of the row, or further
+            // zero points). Outputs are written for pixels below `outputs` only.
             unsafe {
                 for v in 0..4 {
                     acc[0][v] = _mm512_load_si512(bias.add(v));
                 }
-                // Written out, for the compiler does not unroll loops of such bodies.
+                // Expanded by a macro, because the compiler does not unroll a loop with this body.
                 macro_rules! columns {
                     ($($j:literal)*) => {$(
                         if $j < STEP && $j < K {
@@ -229,7 +237,8 @@ impl<const K: usize> Work<'_, K> {
                             } else if PIXELS == 1 {
                                 [[outside; 4]; GROUPS]
                             } else {
-                                // Copied, or both branches would go through the call's memory.
+                                // Copied, because otherwise both branches would go through the
+                                // memory of the call's result.
                                 let edge = self.column_at_edge::<GROUPS, PIXELS, STEP, LANES>(at);
                                 let mut rows = [[outside; 4]; GROUPS];
                                 for group in 0..GROUPS {
@@ -253,17 +262,17 @@ impl<const K: usize> Work<'_, K> {
                     )*};
                 }
                 columns!(0 1 2 3 4);
-                if step + 1 >= under_way {
-                    let x = (step + 1 - under_way) * PIXELS;
+                if step + 1 >= in_progress {
+                    let x = (step + 1 - in_progress) * PIXELS;
                     let multiplier = [
                         _mm512_load_ps(multiplier),
                         _mm512_load_ps(multiplier.add(16)),
                         _mm512_load_ps(multiplier.add(32)),
                         _mm512_load_ps(multiplier.add(48)),
                     ];
-                    let done = acc[under_way - 1];
+                    let done = acc[in_progress - 1];
                     let bytes = if self.plain {
-                        pack_plainly(done, multiplier)
+                        pack_saturating(done, multiplier)
                     } else {
                         epilogue.apply_in_lanes(done, multiplier)
                     };
@@ -279,8 +288,8 @@ impl<const K: usize> Work<'_, K> {
         }
     }
 
-    /// The column at pixel `at` of the input, and those `STEP / PIXELS` apart of the other outputs,
-    /// some of them or all in the padding.
+    /// Loads and interleaves the column at pixel `at` of the input, and the columns of the other
+    /// outputs, each `STEP / PIXELS` further; some or all of them are in the padding.
     ///
     /// # Safety
     /// As for [`Packed::run`].
@@ -307,16 +316,16 @@ impl<const K: usize> Work<'_, K> {
                     self.outside
                 }
             };
-            // SAFETY: each address is that of a pixel within its row, or of zero points; of either
-            // the block's channels are read.
+            // SAFETY: each address is that of a pixel within its row or of the zero points, of
+            // which the block's channels are read.
             rows[ky] = unsafe { load::<PIXELS, LANES>(pixel, self.mask) };
         }
         interleave_groups(rows)
     }
 }
 
-/// Interleaves the rows of a column in groups of four. Where rows are missing in a group, weights
-/// are zero: any bytes will do.
+/// Interleaves the rows of a column in groups of four. Rows that are missing in a group have weight
+/// 0, so any bytes may stand for them.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn interleave_groups<const K: usize, const GROUPS: usize>(rows: [__m512i; K]) -> Column<GROUPS> {
@@ -328,8 +337,8 @@ fn interleave_groups<const K: usize, const GROUPS: usize>(rows: [__m512i; K]) ->
     column
 }
 
-/// Bytes of four rows, interleaved: lanes of 128 bits keep their 16 channels, vector `v` holds
-/// channels `4 * v..` of each.
+/// Interleaves the bytes of four rows: each 128-bit lane keeps its 16 channels, of which vector `v`
+/// has the channels from `4 * v` on.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn interleave([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
@@ -343,10 +352,10 @@ fn interleave([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
-/// The epilogue where packing with saturation is all the clamping there is to do.
+/// Requantizes where packing with saturation does all the clamping.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn pack_plainly(acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
+fn pack_saturating(acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
     let mut scaled = acc;
     for v in 0..4 {
         scaled[v] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), multiplier[v]));
@@ -355,17 +364,18 @@ fn pack_plainly(acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
     _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
 }
 
-/// `64 / PIXELS` bytes from each of `PIXELS` addresses.
+/// Loads `64 / PIXELS` bytes from each of `PIXELS` addresses.
 ///
 /// # Safety
-/// The bytes (of which `mask` selects some, if `MASKED`) must be readable.
+/// These bytes must be valid for reads; if `MASKED`, those that `mask` selects.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 unsafe fn load<const PIXELS: usize, const LANES: u8>(
     at: impl Fn(usize) -> *const u8,
     mask: u64,
 ) -> __m512i {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller guarantees that the bytes are valid; masked loads read only selected
+    // bytes.
     unsafe {
         match PIXELS {
             1 if LANES == MASKED => _mm512_maskz_loadu_epi8(mask, at(0).cast()),
@@ -397,10 +407,10 @@ unsafe fn load<const PIXELS: usize, const LANES: u8>(
     }
 }
 
-/// Writes the bytes of the first `left` of `PIXELS` pixels, `channels` bytes apart.
+/// Stores the bytes of the first `left` of `PIXELS` pixels, which are `channels` bytes apart.
 ///
 /// # Safety
-/// The bytes (of which `mask` selects some, if `MASKED`) must be writable.
+/// These bytes must be valid for writes; if `MASKED`, those that `mask` selects.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 unsafe fn store<const PIXELS: usize, const LANES: u8>(
@@ -410,7 +420,8 @@ unsafe fn store<const PIXELS: usize, const LANES: u8>(
     mask: u64,
     bytes: __m512i,
 ) {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller guarantees that the bytes are valid; masked stores write only selected
+    // bytes, and only the first `left` pixels are written.
     unsafe {
         match PIXELS {
             1 if LANES == MASKED => _mm512_mask_storeu_epi8(at.cast(), mask, bytes),

@@ -1,4 +1,4 @@
-//! Tiles of 8 outputs by 32 channels with `vpdpbusd`.
+//! First convolutions with `vpdpbusd`: tiles of 8 outputs by 32 channels.
 
 use std::arch::x86_64::*;
 
@@ -8,22 +8,23 @@ use crate::int8::first_conv::kernel::{MAX_BYTES, MAX_ROWS, Row, RowKernel, fits,
 use crate::int8::first_conv::pack;
 use crate::reference;
 
-/// Outputs of a tile.
+/// Number of outputs of a tile.
 const PIXELS: usize = 8;
-/// Output channels of a block: two vectors of accumulators.
+/// Number of output channels of a block: two vectors of accumulators.
 const CHANNELS: usize = 32;
+/// Number of taps that `vpdpbusd` multiplies in each lane.
 const TAPS: usize = 4;
 
 type Packed = pack::Packed<i8, CHANNELS, TAPS>;
 
-/// Weights packed for a first convolution.
+/// A first convolution with its weights packed.
 #[derive(Debug)]
 pub(super) struct FirstConv {
     packed: Packed,
 }
 
 impl FirstConv {
-    /// Packs a convolution of few channels; `None` where the windows of a tile are too large.
+    /// Packs a convolution with few channels; `None` if the windows of a tile are too large.
     pub(super) fn new(_: Avx512Vnni, conv: &reference::Conv2d<'_>) -> Option<Self> {
         fits(&conv.geometry, PIXELS, TAPS).then(|| Self { packed: Packed::new(conv) })
     }
@@ -50,7 +51,9 @@ impl RowKernel for FirstConv {
                     copied.as_ptr()
                 };
             }
-            // SAFETY: the token given to `new` proves that the CPU has the instructions; each row has `bytes` bytes.
+            // SAFETY: the token passed to `new` proves that the CPU has the instructions; each
+            // pointer of `rows` is to at least `bytes` bytes: of the input row, of its copy, or of
+            // zero points.
             unsafe { run_tile(&self.packed, row, rows, output) };
         }
     }
@@ -60,10 +63,11 @@ impl RowKernel for FirstConv {
     }
 }
 
-/// Computes at most [`PIXELS`] outputs, all channels of each.
+/// Computes at most [`PIXELS`] outputs, with all channels.
 ///
 /// # Safety
-/// Each of the rows must have `tile_bytes` readable bytes.
+/// The CPU must support AVX-512 F, BW, VL and VNNI. Each of the rows must be valid for reads of
+/// `tile_bytes` bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn run_tile(packed: &Packed, row: &Row<'_>, rows: &[*const u8], output: &mut [u8]) {
     let g = row.geometry;
@@ -73,8 +77,9 @@ unsafe fn run_tile(packed: &Packed, row: &Row<'_>, rows: &[*const u8], output: &
     for (block, (bias, multiplier)) in packed.bias.iter().zip(&packed.multiplier).enumerate() {
         let weights = &packed.weights[block * rows.len() * groups..][..rows.len() * groups];
         let mut weights = weights.as_ptr().cast::<__m512i>();
-        // SAFETY: biases, multipliers and weights hold two vectors each; the bytes of a tile are
-        // readable by the caller's promise; the outputs exist, their channels by the mask.
+        // SAFETY: biases, multipliers and weights have two aligned vectors for each block. The
+        // caller guarantees that the bytes of a tile are valid. Only existing pixels are written,
+        // and of these only existing channels, which the mask selects.
         unsafe {
             let bias = bias.0.as_ptr();
             let mut acc = [[_mm512_load_epi32(bias), _mm512_load_epi32(bias.add(16))]; PIXELS];

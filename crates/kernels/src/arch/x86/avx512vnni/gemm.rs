@@ -1,5 +1,5 @@
-//! Exact products with `vpdpbusd`: four u8 times i8 products a lane, summed into i32 without
-//! saturating on the way.
+//! Exact int8 matrix products with `vpdpbusd`: in each lane, four products of u8 and i8 are added
+//! to an i32, without saturation of intermediate results.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -13,18 +13,19 @@ use crate::int8::requantize::{Requantize, effective_multiplier};
 use crate::mem::AlignedSlice;
 use crate::pool::part;
 
-/// Columns of a vector of accumulators.
+/// Number of columns of a vector of accumulators.
 const VECTOR: usize = 16;
-/// Rows of the largest micro-kernel for panels of 1, 2, 3 and 4 vectors: accumulators, the step's
-/// weights and one activation fill at most 32 registers.
+/// Number of rows (mr) of the largest micro-kernel for panels of 1, 2, 3 and 4 vectors.
+/// Accumulators, the weights of a step and one activation need at most 32 registers.
 const ROWS: [usize; 4] = [14, 14, 9, 6];
-/// How far ahead of their use weights are fetched, in bytes: the third-level cache answers after
-/// some hundred cycles, in which a micro-kernel reads about this much.
+/// How far ahead, in bytes, weights are prefetched: the latency of the third-level cache is some
+/// hundred cycles, in which a micro-kernel reads about as much.
 const AHEAD: usize = 4096;
-/// Input bytes that a block of rows takes at most, about.
+/// Approximate maximum number of input bytes of a block of rows.
 const BLOCK_BYTES: usize = 32 * 1024;
 
-/// Panels of `bias[n] multiplier[n] weight[taps][steps][n][4]` with `n` = 16 times their vectors.
+/// Packed panels: `bias[n] multiplier[n] weight[taps][steps][n][4]`, where `n` is 16 times the
+/// number of vectors of the panel.
 #[derive(Debug)]
 pub(super) struct Weights {
     requantize: Requantize,
@@ -73,15 +74,16 @@ impl Weights {
                 }
             }
         }
-        // A multiple of the largest tile, so that only a task's last block has others.
+        // A multiple of the largest micro-kernel's rows, so that only the last block of a task
+        // needs smaller ones.
         let rows = ROWS[panels[0].vectors - 1];
         let block_rows = (BLOCK_BYTES / channels).clamp(4 * rows, MAX_ROWS) / rows * rows;
         Self { requantize: requantize.clone(), panels, packed, taps, channels, block_rows }
     }
 }
 
-/// Divides vectors of columns into panels of four, whose micro-kernels need the fewest loads and the
-/// fewest packs for each product, and of three and two for the rest.
+/// Divides vectors of columns into panels of four, whose micro-kernels need the fewest loads and
+/// packs for each product, and panels of three and two for the rest.
 fn panel_vectors(vectors: usize) -> impl Iterator<Item = usize> {
     let (fours, rest): (usize, &[usize]) = match (vectors / 4, vectors % 4) {
         (0, 1) => (0, &[1]),
@@ -116,11 +118,12 @@ impl Packed for Weights {
                     requantize: &self.requantize,
                     output: output.from(tile.start, panel.first),
                     columns: panel.columns,
-                    // The first tile brings the panel into the nearer caches.
+                    // The first tile of rows prefetches the panel for all of them.
                     fetch: index == 0,
                 };
-                // SAFETY: the token given to `new` proves the instructions; the panel was packed
-                // for these taps and channels; rows and outputs are as the caller promised.
+                // SAFETY: the token passed to `new` proves that the CPU has the instructions; the
+                // panel was packed for these taps and channels; rows and outputs are as the caller
+                // guarantees.
                 unsafe { TILES[panel.vectors - 1][tile.len() - 1](&call) };
             }
         }
@@ -129,7 +132,7 @@ impl Packed for Weights {
 
 /// The arguments of a micro-kernel.
 struct Tile<'a> {
-    /// For each tap, `capacity` pointers to rows of `channels` values.
+    /// `capacity` pointers for each tap, each to a row of `channels` values.
     rows: *const *const u8,
     capacity: usize,
     taps: usize,
@@ -138,7 +141,7 @@ struct Tile<'a> {
     requantize: &'a Requantize,
     output: Output,
     columns: usize,
-    /// Fetch weights ahead.
+    /// Whether to prefetch weights.
     fetch: bool,
 }
 
@@ -148,7 +151,7 @@ macro_rules! tiles {
     ($vectors:literal: $($rows:literal)*) => { &[$(u8i8_gemm_avx512vnni::<$rows, $vectors>),*] };
 }
 
-/// Micro-kernels by vectors and rows, each less one.
+/// The micro-kernels, by number of vectors and number of rows, each minus one.
 static TILES: [&[TileFn]; 4] = [
     tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -156,19 +159,21 @@ static TILES: [&[TileFn]; 4] = [
     tiles!(4: 1 2 3 4 5 6),
 ];
 
-/// `R` rows times `V` vectors of 16 columns.
+/// Multiplies `R` rows with `V` vectors of 16 columns.
 ///
 /// # Safety
-/// Needs AVX-512 VNNI. `rows` must hold, at each tap, `R` pointers to `channels` readable bytes;
-/// `panel` must have been packed for these taps and channels with `V` vectors; `output` must be
-/// writable at `columns ≤ 16 * V` bytes of each row.
+/// - The CPU must support AVX-512 F, BW, VL and VNNI.
+/// - `rows` must have, for each tap, `R` pointers that are valid for reads of `channels` bytes.
+/// - `panel` must have been packed for these taps and channels with `V` vectors.
+/// - `output` must be valid for writes of `columns` (at most `16 * V`) bytes of each row.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) {
     let header = tile.panel;
     let zero = _mm512_setzero_si512();
-    // SAFETY: the panel is aligned to 64 bytes; its header holds `V` vectors of biases and as many
-    // of multipliers; for each tap and each step of four channels `V` vectors of weights follow.
-    // Rows are read within their `channels` bytes. Outputs are as the caller promised.
+    // SAFETY: the panel is aligned to 64 bytes. Its header has `V` vectors of biases and as many of
+    // multipliers, followed by `V` vectors of weights for each tap and each step of four channels.
+    // Of each row, only its `channels` bytes are read. The mask selects the `columns` bytes of each
+    // output row, which the caller guarantees to be valid for writes.
     unsafe {
         let mut acc = [[zero; V]; R];
         for acc in &mut acc {
@@ -228,8 +233,8 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
         }
         let mask = u64::MAX >> (64 - tile.columns);
         let output = |row: usize| tile.output.at(row, 0).cast::<i8>();
-        // Four vectors of accumulators become 64 bytes: four rows of one vector, two rows of two, or
-        // one row of three or four. Where rows or vectors run out, the last stands in for them.
+        // Four vectors of accumulators become 64 bytes: four rows of one vector, two rows of two,
+        // or one row of three or four. Missing rows and vectors are replaced by the last.
         let last = V - 1;
         match V {
             1 => for_rows!(I in 0 4 8 12 => {

@@ -1,4 +1,5 @@
-//! AVX-512 with VNNI: 512-bit vectors, and sums of four products of bytes in one instruction.
+//! The AVX-512 VNNI backend: 512-bit vectors, and `vpdpbusd`, which adds four products of bytes at
+//! once.
 
 pub(super) mod add;
 mod depthwise;
@@ -35,8 +36,8 @@ impl Backend for Avx512Vnni {
     }
 
     fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
-        // Large multipliers are the sign of an output that is nearly constant: rare, and not worth a
-        // clamp for every vector of outputs in all other layers.
+        // Products that overflow come from large multipliers, where the output is nearly constant.
+        // That is too rare to clamp every vector of outputs in all other layers.
         if !product.groups.iter().all(Operand::products_fit) {
             return self.narrower().gemm(product);
         }
@@ -55,7 +56,8 @@ impl Backend for Avx512Vnni {
     }
 
     unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: `exists` proves VBMI, else the token AVX2; the caller promises the memory.
+        // SAFETY: `exists` says whether the CPU has VBMI; the token proves AVX2. The caller
+        // guarantees that the memory is valid.
         unsafe {
             if table::exists() {
                 table::look_up(table, from, to, len);
@@ -67,9 +69,9 @@ impl Backend for Avx512Vnni {
 
     fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
         Some(match arithmetic {
-            // Twelve vectors of sixteen.
+            // Twelve vectors of sixteen lanes.
             Arithmetic::F32 => PeakLoop::new(12 * 16, peak::avx512_f32),
-            // Twelve vectors of 64.
+            // Twelve vectors of 64 products.
             Arithmetic::Int8 => PeakLoop::new(12 * 64, peak::avx512_int8),
         })
     }

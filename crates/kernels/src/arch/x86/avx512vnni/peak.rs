@@ -1,4 +1,4 @@
-//! Loops of nothing but products, with AVX-512.
+//! Loops of multiply-adds with AVX-512, for the measurement of peak throughput.
 
 use crate::arch::x86::peak::products;
 

@@ -1,4 +1,4 @@
-//! Vectors of sixteen floats with AVX-512.
+//! Vectors of sixteen f32 with AVX-512.
 
 use std::arch::x86_64::*;
 
@@ -17,7 +17,7 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn run<K: Kernel<Self>>(self, kernel: K) {
-        // SAFETY: `self` proves these parts of AVX-512, AVX2 and FMA.
+        // SAFETY: `self` proves that the CPU has these parts of AVX-512, AVX2 and FMA.
         unsafe { with_avx512(self, kernel) }
     }
 
@@ -34,31 +34,34 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
-        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        // SAFETY: `self` proves AVX-512; the caller guarantees that the memory is valid.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m512) {
-        // SAFETY: `self` proves AVX-512; the caller promises the memory.
+        // SAFETY: `self` proves AVX-512; the caller guarantees that the memory is valid.
         unsafe { _mm512_storeu_ps(to, x) }
     }
 
     #[inline(always)]
     unsafe fn load_masked(self, from: *const f32, mask: __mmask16) -> __m512 {
-        // SAFETY: `self` proves AVX-512; the caller promises the memory of the lanes.
+        // SAFETY: `self` proves AVX-512; the caller guarantees that the masked lanes' memory is
+        // valid.
         unsafe { _mm512_maskz_loadu_ps(mask, from) }
     }
 
     #[inline(always)]
     unsafe fn store_masked(self, to: *mut f32, x: __m512, mask: __mmask16) {
-        // SAFETY: `self` proves AVX-512; the caller promises the memory of the lanes.
+        // SAFETY: `self` proves AVX-512; the caller guarantees that the masked lanes' memory is
+        // valid.
         unsafe { _mm512_mask_storeu_ps(to, mask, x) }
     }
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32, x: __m512) {
-        // SAFETY: `self` proves AVX-512; the caller promises the memory and its alignment.
+        // SAFETY: `self` proves AVX-512; the caller guarantees that the memory is valid and
+        // aligned.
         unsafe { _mm512_stream_ps(to, x) }
     }
 
@@ -70,7 +73,7 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
-        // SAFETY: every x86-64 CPU has the instruction, and it never faults.
+        // SAFETY: every x86-64 CPU has the instruction, which does not fault for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
@@ -147,7 +150,7 @@ impl Simd for Avx512Vnni {
 }
 
 impl Tiles for Avx512Vnni {
-    // 32 registers: up to 28 sums, the weights, and a broadcast.
+    // Of 32 registers, up to 28 are for accumulators, the others for weights and a broadcast value.
     fn widths(vectors: usize) -> Vec<usize> {
         even_widths(vectors, 4)
     }

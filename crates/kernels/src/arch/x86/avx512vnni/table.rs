@@ -1,26 +1,27 @@
-//! Looking up bytes with AVX-512 VBMI: `vpermi2b` looks up in 128 entries.
+//! Table lookup of bytes with AVX-512 VBMI: `vpermi2b` looks up in 128 entries.
 
 use std::arch::x86_64::*;
 
-/// Bytes of a vector.
+/// Number of bytes of a vector.
 const LANES: usize = 64;
 
-/// Whether the CPU has AVX-512 F, BW and VBMI. Cascade Lake has VNNI without VBMI.
+/// Whether the CPU supports AVX-512 F, BW and VBMI. (Cascade Lake has VNNI but not VBMI.)
 pub(super) fn exists() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vbmi")
 }
 
-/// `to[i] = table[from[i]]`.
+/// Looks up bytes: `to[i] = table[from[i]]`.
 ///
 /// # Safety
-/// [`exists`] is true; `len` bytes at `from` can be read and as many at `to` be written; they are
-/// the same or do not overlap.
+/// [`exists`] must be true. `from` must be valid for reads and `to` for writes of `len` bytes, and
+/// the two ranges must be the same or not overlap.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) unsafe fn look_up(table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: whole vectors lie within the `len` bytes, the last one is masked to them, and the
-    // quarters lie within the table.
+    // SAFETY: whole vectors are within the `len` bytes, and the last one is masked to them. Each
+    // vector is read before it is written, so the ranges may be the same. The table has four
+    // vectors.
     unsafe {
         let quarter = |i: usize| _mm512_loadu_si512(table.as_ptr().add(64 * i).cast());
         let tables: [__m512i; 4] = std::array::from_fn(quarter);
@@ -38,11 +39,11 @@ pub(super) unsafe fn look_up(table: &[u8; 256], from: *const u8, to: *mut u8, le
     }
 }
 
-/// The entries of the 64 bytes of `x`.
+/// Returns the entries for the 64 bytes of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn look_up_vector([a, b, c, d]: [__m512i; 4], x: __m512i) -> __m512i {
-    // The instruction looks at the lower seven bits.
+    // `vpermi2b` uses the lower seven bits; the highest selects between the halves of the table.
     let low = _mm512_permutex2var_epi8(a, x, b);
     let high = _mm512_permutex2var_epi8(c, x, d);
     _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high)

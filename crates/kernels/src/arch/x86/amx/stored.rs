@@ -1,33 +1,38 @@
-//! From stored accumulators to outputs.
+//! Requantizes the accumulators that tiles have stored to memory.
 
 use std::arch::x86_64::*;
 
-use super::positions::{Positions, Walk};
+use super::positions::{PixelRuns, Positions};
 use super::sizes::{COLUMNS, ROWS, TILE};
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
 use crate::arch::x86::avx512vnni::requantize::{Epilogue, in_order};
 use crate::int8::gemm::kernel::Output;
 
-/// A block whose accumulators have been stored.
-pub(super) struct Done {
+/// A block of accumulators in memory, and the place of its outputs.
+pub(super) struct StoredBlock {
     /// One or two tiles of columns for each of one or two tiles of rows.
     pub(super) accumulators: *const i32,
+    /// The multiplier of each column.
     pub(super) multipliers: *const f32,
-    /// The first of the columns, of the first pixel.
+    /// The output of the block's first column at the first pixel.
     pub(super) output: Output,
-    /// How many of the tiles' columns exist.
+    /// Number of columns; the remaining columns of the last tile are unused.
     pub(super) columns: usize,
-    /// The position of the first row that no earlier block has computed.
+    /// Position of the first row that no earlier block has computed.
     pub(super) first: usize,
 }
 
-impl Done {
-    /// The walk has come to the first position. `add` has the constants of what the output says is
-    /// added.
+impl StoredBlock {
+    /// Requantizes the block and writes its outputs; `runs` must have come to the position `first`.
+    ///
+    /// `add` has the constants of the residual addition of `output`, if any.
     ///
     /// # Safety
-    /// Needs AVX-512 BW and VL; accumulators and multipliers of these columns and rows must be
-    /// readable, as must what is added, and their outputs writable.
+    /// - The CPU must support AVX-512 BW and VL.
+    /// - Accumulators and multipliers must be valid for reads for all tiles of the block, and
+    ///   aligned to 64 bytes.
+    /// - The outputs of all columns and pixels of the block must be valid for writes, and their
+    ///   residuals for reads.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(super) unsafe fn requantize(
@@ -35,16 +40,18 @@ impl Done {
         epilogue: &Epilogue,
         add: Option<&AddEpilogue>,
         positions: &Positions,
-        walk: &mut Walk,
+        runs: &mut PixelRuns,
     ) {
         let tiles = self.columns.div_ceil(COLUMNS);
         for tile in 0..2 {
             let first = self.first + tile * ROWS;
             let start = positions.tile(first);
-            while let Some(run) = walk.next(positions, positions.len.min(first + ROWS)) {
+            while let Some(run) = runs.next(positions, positions.len.min(first + ROWS)) {
                 let skip = tile * tiles * TILE + (run.position - start) * COLUMNS;
                 let to = self.output.at(run.pixel, 0);
-                // SAFETY: as the caller promised.
+                // SAFETY: `run` consists of positions of this tile, whose accumulators start at
+                // `skip`, and of pixels of the block; the caller guarantees that they and their
+                // residuals are valid.
                 unsafe {
                     let accumulators = self.accumulators.add(skip);
                     match (tiles, add.zip(self.output.added)) {
@@ -68,8 +75,10 @@ impl Done {
         }
     }
 
+    /// Requantizes `rows` rows of two tiles of columns.
+    ///
     /// # Safety
-    /// As for [`Done::requantize`], for two tiles of columns.
+    /// As for [`StoredBlock::requantize`], for two tiles of columns.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn requantize_two(
@@ -79,8 +88,9 @@ impl Done {
         to: *mut u8,
         rows: usize,
     ) {
-        // SAFETY: of the last row of an odd number both halves are the same; columns that do not
-        // exist are masked. Buffers and headers are aligned to 64 bytes.
+        // SAFETY: all `rows` rows of both tiles are valid for reads and aligned to 64 bytes, as are
+        // the multipliers. If their number is odd, the last row is repeated in registers only.
+        // Columns that do not exist are masked, so only existing outputs are written.
         unsafe {
             let left = _mm512_load_ps(self.multipliers);
             let right = _mm512_load_ps(self.multipliers.add(COLUMNS));
@@ -110,8 +120,10 @@ impl Done {
         }
     }
 
+    /// Requantizes `rows` rows of one tile of columns.
+    ///
     /// # Safety
-    /// As for [`Done::requantize`], for one tile of columns.
+    /// As for [`StoredBlock::requantize`], for one tile of columns.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn requantize_one(
@@ -121,8 +133,9 @@ impl Done {
         to: *mut u8,
         rows: usize,
     ) {
-        // SAFETY: rows beyond the last are taken to be the last; columns that do not exist are
-        // masked. Buffers and headers are aligned to 64 bytes.
+        // SAFETY: rows beyond the last are replaced by the last, so that only valid accumulators
+        // are read and existing outputs written; columns that do not exist are masked. Accumulators
+        // and multipliers are aligned to 64 bytes.
         unsafe {
             let multiplier = _mm512_load_ps(self.multipliers);
             let mask = u16::MAX >> (16 - self.columns);
@@ -134,11 +147,11 @@ impl Done {
         }
     }
 
-    /// For one of the tiles of columns, and `(to, residual)`, where its first column's outputs go and
-    /// what is added to them lies.
+    /// Requantizes `rows` rows of one of the tiles of columns and adds the residual. `to` and
+    /// `residual` point to the block's first column.
     ///
     /// # Safety
-    /// As for [`Done::requantize`].
+    /// As for [`StoredBlock::requantize`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn requantize_and_add(
@@ -148,7 +161,8 @@ impl Done {
         (to, residual): (*mut u8, *const u8),
         rows: usize,
     ) {
-        // SAFETY: as for one tile without addition.
+        // SAFETY: as in `requantize_one`; the same columns of the same rows of the residual are
+        // read.
         unsafe {
             let accumulators = accumulators.add(tile * TILE);
             let multiplier = _mm512_load_ps(self.multipliers.add(tile * COLUMNS));
@@ -173,19 +187,20 @@ impl Done {
         }
     }
 
+    /// Pointer to a row of outputs.
     fn place(&self, to: *mut u8, row: usize) -> *mut u8 {
         to.wrapping_add(row * self.output.stride)
     }
 }
 
-/// Rows of a tile of accumulators.
+/// Loads four rows of a tile of accumulators.
 ///
 /// # Safety
-/// They must be readable and aligned to 64 bytes.
+/// The rows must be valid for reads and aligned to 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn rows_of(accumulators: *const i32, [a, b, c, d]: [usize; 4]) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that these rows are valid for reads and aligned.
     unsafe {
         [
             _mm512_load_si512(accumulators.add(a * COLUMNS).cast()),
@@ -196,14 +211,14 @@ unsafe fn rows_of(accumulators: *const i32, [a, b, c, d]: [usize; 4]) -> [__m512
     }
 }
 
-/// Stores the columns of four rows.
+/// Stores the columns of `mask` of four rows.
 ///
 /// # Safety
-/// The columns of the mask must be writable in each.
+/// In each row, the columns of the mask must be valid for writes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn store_rows([a, b, c, d]: [*mut i8; 4], mask: u16, bytes: __m512i) {
-    // SAFETY: the caller's promise.
+    // SAFETY: only the columns of the mask are written, for which the caller guarantees validity.
     unsafe {
         _mm_mask_storeu_epi8(a, mask, _mm512_castsi512_si128(bytes));
         _mm_mask_storeu_epi8(b, mask, _mm512_extracti32x4_epi32::<1>(bytes));
