@@ -105,14 +105,14 @@ pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
 }
 
 /// Noise in all of 8 bits, the same every time.
-pub(crate) fn pixels(count: usize, size: usize) -> PixelBatch {
+pub(crate) fn pixels(count: usize, size: usize) -> Result<PixelBatch> {
     let mut state = 1u32;
     let values = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
-    let shape = [count, size, size, 3];
-    PixelBatch { shape, data: values.take(shape.iter().product()).collect() }
+    let data = values.take(count * size * size * 3).collect();
+    Ok(PixelBatch::new([count, size, size], data)?)
 }
 
 /// The smallest value that at least `share` of the values do not exceed (the nearest rank).

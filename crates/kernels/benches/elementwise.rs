@@ -13,7 +13,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use posterize_kernels::int8::{
     AdaptiveAvgPool2d, Add, PixelTable, QParams8, dequantize, quantize, requantize_u8,
 };
-use posterize_kernels::{Isa, Pool};
+use posterize_kernels::pixels::{PixelOrder, PixelStrides, PixelView};
+use posterize_kernels::{Isa, Pool, f32};
 
 fn operators(c: &mut Criterion) {
     let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
@@ -29,10 +30,24 @@ fn operators(c: &mut Criterion) {
     let mut output = vec![0; picture];
     let mut real_output = vec![0.0; picture];
     group.throughput(Throughput::Elements(picture as u64));
-    let pixels = PixelTable::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], a, 0, 255);
-    group.bench_function("pixels/224x224x3", |bench| {
-        bench.iter(|| pixels.run(&pool, black_box(&rgb), &mut output));
-    });
+    let normalized = f32::PixelTable::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    let quantized = PixelTable::new(&normalized, a, 0, 255);
+    let bytes = vec![7; 224 * (224 * 4 + 32)];
+    for order in [PixelOrder::Rgb, PixelOrder::Bgr, PixelOrder::Bgra, PixelOrder::Gray] {
+        let dense = &bytes[..224 * 224 * order.bytes()];
+        let dense = PixelView::dense([1, 224, 224], order, dense).unwrap();
+        let row = 224 * order.bytes() + 32;
+        let strides = PixelStrides { row, picture: 224 * row };
+        let padded = PixelView::strided([1, 224, 224], order, strides, &bytes).unwrap();
+        for (name, pixels) in [("pixels", dense), ("padded pixels", padded)] {
+            group.bench_function(format!("{name}/{order}/224x224x3"), |bench| {
+                bench.iter(|| quantized.run(&pool, black_box(pixels), &mut output));
+            });
+            group.bench_function(format!("{name} in f32/{order}/224x224x3"), |bench| {
+                bench.iter(|| normalized.run(&pool, black_box(pixels), &mut real_output));
+            });
+        }
+    }
     group.bench_function("quantize/224x224x3", |bench| {
         bench.iter(|| quantize(isa, &pool, a, 0, 255, black_box(&real), &mut output));
     });

@@ -18,6 +18,7 @@ mod lengths;
 mod mem;
 mod pad;
 pub mod peak;
+pub mod pixels;
 pub mod pool;
 pub mod reference;
 pub mod resample;

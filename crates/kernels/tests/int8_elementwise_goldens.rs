@@ -7,7 +7,8 @@ use posterize_kernels::int8::{
     AdaptiveAvgPool2d, Add, MaxPool2d, Mul, PixelTable, QParams8, clamp, dequantize, quantize,
     requantize_u8,
 };
-use posterize_kernels::{Isa, Padding, Pool, Pool2dGeometry};
+use posterize_kernels::pixels::{PixelOrder, PixelView};
+use posterize_kernels::{Isa, Padding, Pool, Pool2dGeometry, f32};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -165,7 +166,10 @@ fn run(isa: Isa, pool: &Pool, case: &Case) -> (&'static str, Vec<u8>, Vec<u8>) {
         Case::Pixels { mean, std, output_qparams, output } => {
             let rgb: Vec<u8> = every_integer().into_iter().flat_map(|v| [v; 3]).collect();
             let mut q = outputs(output);
-            PixelTable::new(*mean, *std, qparams(*output_qparams), 0, 255).run(pool, &rgb, &mut q);
+            let pixels = PixelView::dense([1, 1, rgb.len() / 3], PixelOrder::Rgb, &rgb).unwrap();
+            let normalized = f32::PixelTable::new(*mean, *std);
+            let table = PixelTable::new(&normalized, qparams(*output_qparams), 0, 255);
+            table.run(pool, pixels, &mut q);
             ("pixels", q, hexadecimal(output))
         }
     }

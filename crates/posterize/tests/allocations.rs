@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nets::{mobilenet, others, pixels, preprocessed, preprocessing, quantized};
 use posterize::runtime::{Engine, Input, Model, Options, compile};
-use posterize::{MemoryFormat, Tensor};
+use posterize::{MemoryFormat, PixelOrder, PixelView, Tensor};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -42,8 +42,16 @@ fn check(name: &str, model: impl Into<Model>) {
             last.data()[..3 * nets::SIDE * nets::SIDE].to_vec(),
         );
         let one = one.unwrap();
-        let inputs: [(&str, Input<'_>); 4] = [
+        let frames = vec![9; batch * nets::SIDE * 200];
+        let frames = PixelView::with_row_stride(
+            [batch, nets::SIDE, nets::SIDE],
+            PixelOrder::Bgra,
+            200,
+            &frames,
+        );
+        let inputs: [(&str, Input<'_>); 5] = [
             ("pixels", (&pixels).into()),
+            ("pixels with gaps", frames.unwrap().into()),
             ("channels last", (&last).into()),
             ("contiguous", (&first).into()),
             ("a smaller batch", (&one).into()),

@@ -51,9 +51,9 @@ fn batches_hold_the_samples_in_order() {
     assert_eq!(sizes, [4, 4, 2]);
     assert_eq!(batches[1].indices, [4, 5, 6, 7]);
     assert_eq!(batches[1].labels, [0, 1, 1, 1]);
-    assert_eq!(batches[2].images.shape, [2, 16, 16, 3]);
+    assert_eq!(batches[2].images.shape(), [2, 16, 16]);
     for batch in &batches {
-        for (crop, &index) in batch.images.data.chunks_exact(16 * 16 * 3).zip(&batch.indices) {
+        for (crop, &index) in batch.images.data().chunks_exact(16 * 16 * 3).zip(&batch.indices) {
             let alone = load_picture(&folder.samples()[index].path, &small()).unwrap();
             assert_eq!(crop, alone.data());
         }
@@ -76,12 +76,12 @@ fn tensors_are_the_normalised_pixels() {
     let tensor = loader.tensors().next().unwrap().unwrap().images;
     assert_eq!(tensor.shape(), [6, 3, 16, 16]);
     let crops: Vec<Picture> = pixels
-        .data
+        .data()
         .chunks_exact(16 * 16 * 3)
         .map(|crop| Picture::new(16, 16, crop.to_vec()).unwrap())
         .collect();
     assert_eq!(small().tensor(&crops).unwrap(), tensor);
-    let expected = (f32::from(pixels.data[4]) / 255.0 - 0.456) / 0.224;
+    let expected = (f32::from(pixels.data()[4]) / 255.0 - 0.456) / 0.224;
     assert_eq!(tensor.data()[4], expected);
 }
 
@@ -110,7 +110,9 @@ fn any_number_of_threads_gives_the_same_batches() {
     let find = |epoch: &[(PixelBatch, Vec<usize>)], sample: usize| -> Vec<u8> {
         epoch
             .iter()
-            .flat_map(|(images, indices)| indices.iter().zip(images.data.chunks_exact(16 * 16 * 3)))
+            .flat_map(|(images, indices)| {
+                indices.iter().zip(images.data().chunks_exact(16 * 16 * 3))
+            })
             .find_map(|(&index, crop)| (index == sample).then(|| crop.to_vec()))
             .unwrap()
     };

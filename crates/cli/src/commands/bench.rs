@@ -131,7 +131,7 @@ impl Bench {
         let (batch, size) = (usize::from(self.batch), loaded.preprocessing.crop);
         match self.input {
             InputKind::Float => timing::pictures(batch, size).map(Pictures::Tensor),
-            InputKind::Pixels => Ok(Pictures::Pixels(timing::pixels(batch, size))),
+            InputKind::Pixels => timing::pixels(batch, size).map(Pictures::Pixels),
         }
     }
 }

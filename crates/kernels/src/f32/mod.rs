@@ -41,6 +41,6 @@ pub use clamp::Clamp;
 pub use conv2d::Conv2d;
 pub use elementwise::{add, clamp, mul, scale_shift};
 pub use linear::Linear;
-pub use pixels::PixelTable;
+pub use pixels::{PixelTable, pixel_values};
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};
 pub use unary::{Unary, unary};

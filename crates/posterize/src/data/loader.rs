@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use super::preprocessing::Normalize;
 use super::{ImageFolder, Picture, Sample, Sampler, SequentialSampler, Transform};
 use crate::error::{Error, Result};
+use crate::pixels::{PixelOrder, PixelView};
 use crate::tensor::Tensor;
 
 /// Draws batches from an [`ImageFolder`]; PyTorch's `DataLoader`.
@@ -168,10 +169,43 @@ impl std::fmt::Debug for Loader {
 /// Pictures of one size as 8-bit pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PixelBatch {
-    /// `[N, H, W, 3]`.
-    pub shape: [usize; 4],
-    /// Red, green and blue of each pixel, in the order of the shape.
-    pub data: Vec<u8>,
+    /// `[N, H, W]`.
+    shape: [usize; 3],
+    /// Red, green and blue of each pixel.
+    data: Vec<u8>,
+}
+
+impl PixelBatch {
+    /// Pictures of shape `[N, H, W]`; `data` holds red, green and blue of each pixel.
+    ///
+    /// # Errors
+    /// An axis is empty, or `data` is not `N * H * W * 3` bytes long.
+    pub fn new(shape: [usize; 3], data: Vec<u8>) -> Result<Self> {
+        PixelView::new(shape, PixelOrder::Rgb, &data)?;
+        Ok(Self { shape, data })
+    }
+
+    /// `[N, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Red, green and blue of each pixel: `[N, H, W, 3]`.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The pixels without their shape.
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+}
+
+impl<'a> From<&'a PixelBatch> for PixelView<'a> {
+    fn from(images: &'a PixelBatch) -> Self {
+        Self::new(images.shape, PixelOrder::Rgb, &images.data)
+            .expect("a batch has as many bytes as its shape")
+    }
 }
 
 /// Some samples, drawn together.
@@ -233,7 +267,7 @@ mod sealed {
         }
 
         fn stack(size: usize, count: usize, data: Vec<u8>) -> Self {
-            Self { shape: [count, size, size, 3], data }
+            Self::new([count, size, size], data).expect("crops have one size")
         }
     }
 }

@@ -3,6 +3,7 @@
 use posterize_kernels::resample::RgbView;
 
 use crate::error::{Error, Result};
+use crate::pixels::{PixelOrder, PixelView};
 
 /// A picture of 8-bit red, green and blue, as Pillow's `Image.open(…).convert("RGB")` gives it.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,6 +60,13 @@ impl Picture {
     pub(super) fn part(&self, top: usize, left: usize, height: usize, width: usize) -> RgbView<'_> {
         let stride = self.width * 3;
         RgbView::new(&self.data[top * stride + left * 3..], width, height, stride)
+    }
+}
+
+impl<'a> From<&'a Picture> for PixelView<'a> {
+    fn from(picture: &'a Picture) -> Self {
+        Self::new([1, picture.height, picture.width], PixelOrder::Rgb, &picture.data)
+            .expect("a picture has as many bytes as its sides say")
     }
 }
 

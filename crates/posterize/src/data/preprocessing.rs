@@ -1,6 +1,6 @@
 //! What an evaluated picture goes through before the network sees it.
 
-use posterize_kernels::f32::PixelTable;
+use posterize_kernels::f32::pixel_values;
 use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
 use serde::{Deserialize, Serialize};
@@ -178,16 +178,17 @@ fn pad(part: &[u8], across: &Window, down: &Window, crop: usize) -> Vec<u8> {
 }
 
 /// torchvision's `ToTensor` and `Normalize`: one table of 256 values for each channel.
-pub struct Normalize(PixelTable);
+pub struct Normalize(Box<[[f32; 256]; 3]>);
 
 impl Normalize {
     pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
-        Self(PixelTable::new(mean, std))
+        let table = |channel: usize| pixel_values(mean[channel], std[channel]);
+        Self(Box::new([table(0), table(1), table(2)]))
     }
 
     /// Appends the normalised values of `pixels` (`[…, 3]`).
     pub(super) fn extend(&self, values: &mut Vec<f32>, pixels: &[u8]) {
-        let [red, green, blue] = self.0.values();
+        let [red, green, blue] = &*self.0;
         values.extend(pixels.as_chunks().0.iter().flat_map(|&[r, g, b]| {
             [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
         }));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posterize_kernels::Pool;
 
-use super::input::{Given, Input};
+use super::input::{Given, Input, Values};
 use super::model::Model;
 use super::options::Options;
 use super::plan::{Granularity, PackedModel, Plan};
@@ -13,6 +13,7 @@ use super::profile::{self, Profile};
 use super::summary::PlanSummary;
 use super::workspace::{Observe, Watch, Workspace};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
 use crate::tensor::Tensor;
@@ -150,8 +151,9 @@ impl Engine {
             let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes);
             let plan = plan.map_err(|error| {
                 // A shape that does not fit is named as it was given, with its batch.
-                let given: Vec<&[usize]> = given.iter().map(|given| &*given.shape).collect();
-                self.shared.packed.model.graph().infer_all(&given).err().unwrap_or(error)
+                let shapes: Vec<&[usize]> = given.iter().map(|given| &*given.shape).collect();
+                let graph = self.shared.packed.model.graph();
+                of_pixels(graph, given, graph.infer_all(&shapes).err().unwrap_or(error))
             })?;
             if plans.len() == MAX_PLANS {
                 plans.remove(0);
@@ -211,7 +213,8 @@ impl Engine {
     /// # Errors
     /// As [`Self::run`]; another number of inputs than the network has, or batches that differ.
     pub fn run_all(&mut self, inputs: &[Input<'_>]) -> Result<Vec<Tensor>> {
-        let given = inputs.iter().map(|input| input.given()).collect::<Result<Vec<_>>>()?;
+        let given = inputs.iter().map(|input| input.given(self.options.normalize));
+        let given = given.collect::<Result<Vec<_>>>()?;
         check_batches(&given)?;
         let plan = self.plan(Granularity::Blocks, &given)?;
         let mut values = Vec::with_capacity(plan.outputs.len());
@@ -271,7 +274,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::run`]; an output of another length.
     pub fn run_into<'a>(&mut self, input: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
-        let given = [input.into().given()?];
+        let given = [input.into().given(self.options.normalize)?];
         let plan = self.plan(Granularity::Blocks, &given)?;
         one_output(&plan)?;
         let batch = given[0].shape.batch();
@@ -309,7 +312,7 @@ impl Engine {
     /// As [`Self::run`].
     pub fn profile<'a>(&mut self, input: impl Into<Input<'a>>, runs: usize) -> Result<Profile> {
         let input = input.into();
-        let given = [input.given()?];
+        let given = [input.given(self.options.normalize)?];
         // Also packs the weights and warms the caches.
         self.run_watched(input, Watch::Unwatched)?;
         let plan = self.plan(Granularity::Blocks, &given)?;
@@ -348,7 +351,7 @@ impl Engine {
     }
 
     fn run_watched(&mut self, input: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
-        let given = [input.given()?];
+        let given = [input.given(self.options.normalize)?];
         let granularity = match watch {
             Watch::Outputs(_) => Granularity::Layers,
             Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
@@ -368,6 +371,23 @@ fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor> {
         [n, c, h, w] => Tensor::channels_last([n, c, h, w], values),
         _ => Tensor::new(shape, values),
     }
+}
+
+/// The error of inputs that do not fit a network, which says so where pixels do not because they are
+/// normalized for another number of channels.
+fn of_pixels(graph: &Graph, given: &[Given<'_>], error: Error) -> Error {
+    let (Error::Shape { layer, problem }, [Given { shape, values: Values::Pixels(_) }]) =
+        (&error, given)
+    else {
+        return error;
+    };
+    let &[n, channels, h, w] = &**shape else { return error };
+    let (other, normalize) = if channels == 3 { (1, "Gray") } else { (3, "Rgb") };
+    if graph.infer(&[n, other, h, w]).is_err() {
+        return error;
+    }
+    let advice = format!("compile it with Normalize::{normalize} to give it pixels");
+    Error::shape(layer, format!("{problem}; {advice}"))
 }
 
 /// Checks that all inputs are batches of one size.

@@ -1,28 +1,27 @@
 //! What an engine takes.
 
+use posterize_kernels::f32::PixelTable;
+use posterize_kernels::pixels;
+
 use crate::data::{Picture, PixelBatch};
 use crate::error::{Error, Result};
+use crate::pixels::{PixelOrder, PixelView};
 use crate::tensor::{MemoryFormat, Tensor, TensorView};
 
-/// A batch for one input of a network: a [`Tensor`], a [`TensorView`], a [`PixelBatch`], or one
-/// [`Picture`].
+/// A batch for one input of a network: a [`Tensor`], a [`TensorView`], a [`PixelView`], a
+/// [`PixelBatch`], or one [`Picture`].
 ///
 /// Pixels give the same result as a tensor of the normalised pictures, to the bit, and sooner: one
-/// table for each colour holds what normalization (and quantization, where the network begins with
-/// it) makes of each of the 256 values.
+/// table for each channel holds what normalization (and quantization, where the network begins with
+/// it) makes of each of the 256 values. They are read where they lie.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {
     /// Values such as normalised pictures `[N, C, H, W]`; no copy is made where they are channels
     /// last.
     Tensor(TensorView<'a>),
-    /// Red, green and blue of each pixel.
-    Pixels {
-        /// `[N, H, W, 3]`.
-        shape: [usize; 4],
-        /// In the order of the shape.
-        data: &'a [u8],
-    },
+    /// Pixels, which the engine normalizes: see [`Normalize`].
+    Pixels(PixelView<'a>),
 }
 
 impl<'a> From<&'a Tensor> for Input<'a> {
@@ -37,16 +36,21 @@ impl<'a> From<TensorView<'a>> for Input<'a> {
     }
 }
 
+impl<'a> From<PixelView<'a>> for Input<'a> {
+    fn from(pixels: PixelView<'a>) -> Self {
+        Self::Pixels(pixels)
+    }
+}
+
 impl<'a> From<&'a PixelBatch> for Input<'a> {
     fn from(images: &'a PixelBatch) -> Self {
-        Self::Pixels { shape: images.shape, data: &images.data }
+        Self::Pixels(images.into())
     }
 }
 
 impl<'a> From<&'a Picture> for Input<'a> {
     fn from(picture: &'a Picture) -> Self {
-        let shape = [1, picture.height(), picture.width(), 3];
-        Self::Pixels { shape, data: picture.data() }
+        Self::Pixels(picture.into())
     }
 }
 
@@ -94,8 +98,8 @@ pub(super) enum Values<'a> {
     InPlace(&'a [f32]),
     /// `[N, C, H, W]`.
     Contiguous(&'a [f32]),
-    /// `[N, H, W, 3]`.
-    Pixels(&'a [u8]),
+    /// Becomes `[N, H, W, C]`.
+    Pixels(pixels::PixelView<'a>),
 }
 
 /// A batch for one input.
@@ -125,11 +129,12 @@ impl<'a> Input<'a> {
     pub fn batch(&self) -> usize {
         match self {
             Self::Tensor(view) => view.shape().first().copied().unwrap_or(0),
-            Self::Pixels { shape, .. } => shape[0],
+            Self::Pixels(pixels) => pixels.shape()[0],
         }
     }
 
-    pub(super) fn given(self) -> Result<Given<'a>> {
+    /// The batch, of which pixels become as many channels as they are normalized to.
+    pub(super) fn given(self, normalize: Option<Normalize>) -> Result<Given<'a>> {
         match self {
             Self::Tensor(view) => {
                 let values = match view.format() {
@@ -142,37 +147,96 @@ impl<'a> Input<'a> {
                 };
                 Ok(Given { shape: Dims::new(view.shape())?, values })
             }
-            Self::Pixels { shape: [n, h, w, c], data } => {
-                let expected =
-                    [n, h, w].iter().try_fold(3usize, |all, &size| all.checked_mul(size));
-                if c != 3 || expected != Some(data.len()) {
+            Self::Pixels(pixels) => {
+                let normalize = normalize.ok_or_else(refused_pixels)?;
+                let (channels, order) = (normalize.channels(), pixels.order());
+                if channels == 1 && order != PixelOrder::Gray {
                     return Err(Error::shape(
                         "pixels",
                         format!(
-                            "{} bytes of shape {:?}; expected as many as [N, H, W, 3] asks for",
-                            data.len(),
-                            [n, h, w, c]
+                            "the network takes one channel, of gray pixels, found {order} pixels: make \
+                             them gray, or compile it with Normalize::Rgb if it takes three"
                         ),
                     ));
                 }
-                Ok(Given { shape: Dims::new(&[n, 3, h, w])?, values: Values::Pixels(data) })
+                let [n, h, w] = pixels.shape();
+                let shape = Dims::new(&[n, channels, h, w])?;
+                Ok(Given { shape, values: Values::Pixels(pixels.kernels()) })
             }
         }
     }
 }
 
-/// torchvision's `Normalize` after its `ToTensor`: `(v / 255 - mean) / std` of each colour.
+/// The error of an engine that cannot take pixels.
+pub(super) fn refused_pixels() -> Error {
+    Error::Argument(
+        "an engine that takes pixels must have one input [N, C, H, W] and know what to normalize them \
+         with: compile it with Options::pictures or Options::normalize"
+            .into(),
+    )
+}
+
+/// torchvision's `Normalize` after its `ToTensor`: `(v / 255 - mean) / std` of each channel.
+///
+/// It also says how many channels the network takes, and so which pixels an engine can be given.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Conv2d, Flatten};
+/// use posterize::runtime::{Normalize, Options, compile};
+/// use posterize::{Architecture, PixelOrder, PixelView};
+///
+/// // A network of one channel.
+/// let net = Sequential::new().then(Conv2d::new(1, 4, 3)).then(Flatten);
+/// let options = Options::new(1)?.normalize(Normalize::Gray { mean: 0.2860, std: 0.3530 });
+/// let mut engine = compile(&Architecture::trace(&net)?.init(0), options)?;
+///
+/// let pixels = [127; 28 * 28];
+/// let output = engine.run(PixelView::new([1, 28, 28], PixelOrder::Gray, &pixels)?)?;
+/// assert_eq!(output.shape(), [1, 4 * 26 * 26]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Normalize {
-    /// What is subtracted from red, green and blue (in 0..1).
-    pub mean: [f32; 3],
-    /// What red, green and blue are divided by after that.
-    pub std: [f32; 3],
+pub enum Normalize {
+    /// For a network of three channels: red, green and blue. It takes pixels of every
+    /// [`PixelOrder`]; gray ones have all three colours alike.
+    Rgb {
+        /// What is subtracted from red, green and blue (in 0..1).
+        mean: [f32; 3],
+        /// What red, green and blue are divided by after that.
+        std: [f32; 3],
+    },
+    /// For a network of one channel. It takes [`PixelOrder::Gray`]; there are several ways to make
+    /// colours gray, and only who trained the network knows which.
+    Gray {
+        /// What is subtracted from the brightness (in 0..1).
+        mean: f32,
+        /// What it is divided by after that.
+        std: f32,
+    },
 }
 
 impl Normalize {
+    /// The channels of the network: 3 or 1.
+    pub const fn channels(&self) -> usize {
+        match self {
+            Self::Rgb { .. } => 3,
+            Self::Gray { .. } => 1,
+        }
+    }
+
+    pub(super) fn table(&self) -> PixelTable {
+        match *self {
+            Self::Rgb { mean, std } => PixelTable::new(mean, std),
+            Self::Gray { mean, std } => PixelTable::gray(mean, std),
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
-        let Self { mean, std } = self;
+        let (mean, std): (&[f32], &[f32]) = match self {
+            Self::Rgb { mean, std } => (mean, std),
+            Self::Gray { mean, std } => (std::slice::from_ref(mean), std::slice::from_ref(std)),
+        };
         let usable = mean.iter().chain(std).all(|value| value.is_finite())
             && std.iter().all(|&value| value != 0.0);
         if usable {

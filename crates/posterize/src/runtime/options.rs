@@ -95,7 +95,7 @@ impl Options {
     #[must_use]
     pub fn pictures(self, preprocessing: &Preprocessing) -> Self {
         let &Preprocessing { crop, mean, std, .. } = preprocessing;
-        let normalize = Some(Normalize { mean, std });
+        let normalize = Some(Normalize::Rgb { mean, std });
         Self { picture: Some([3, crop, crop]), normalize, ..self }
     }
 

@@ -107,20 +107,19 @@ impl Plan {
 
         let is_input = |id: NodeId| matches!(slots[id.0], Slot::Input(_));
         let mut reads_float_input = graph.outputs().iter().any(|output| is_input(output.node));
+        let pixels = packed.normalize.filter(|normalize| takes_pixels(&inputs, *normalize));
+        let pixels = pixels.map(|normalize| normalize.table());
         for step in &mut steps {
             if !step.inputs.iter().any(|&input| is_input(input)) {
                 continue;
             }
-            match (&mut step.kernel, packed.normalize) {
-                (StepKernel::Quantize(quantize), Some(Normalize { mean, std }))
-                    if takes_pixels(&inputs) =>
-                {
-                    quantize.pixels = Some(PixelTable::new(mean, std, quantize.to, 0, u8::MAX));
+            match (&mut step.kernel, &pixels) {
+                (StepKernel::Quantize(quantize), Some(table)) => {
+                    quantize.pixels = Some(PixelTable::new(table, quantize.to, 0, u8::MAX));
                 }
                 _ => reads_float_input = true,
             }
         }
-        let pixels = packed.normalize.filter(|_| takes_pixels(&inputs));
         Ok(Self {
             isa,
             granularity,
@@ -132,7 +131,7 @@ impl Plan {
             shapes,
             qparams,
             outputs: graph.outputs().iter().map(|output| output.node).collect(),
-            pixels: pixels.map(|Normalize { mean, std }| FloatPixelTable::new(mean, std)),
+            pixels,
             reads_float_input,
         })
     }
@@ -189,9 +188,10 @@ impl Plan {
     }
 }
 
-/// Whether a network of these inputs can take pixels.
-fn takes_pixels(inputs: &[Vec<usize>]) -> bool {
-    matches!(inputs, [shape] if matches!(shape.as_slice(), [_, 3, _, _]))
+/// Whether a network of these inputs can take pixels that are normalized so.
+fn takes_pixels(inputs: &[Vec<usize>], normalize: Normalize) -> bool {
+    let [input] = inputs else { return false };
+    matches!(**input, [_, channels, _, _] if channels == normalize.channels())
 }
 
 /// Checks that every value has the batch as its first axis, of which plans take as many as come.

@@ -7,7 +7,7 @@ use posterize_kernels::{Pool, int8};
 
 use super::aligned::Aligned;
 use super::arena::split;
-use super::input::{Given, Values};
+use super::input::{Given, Values, refused_pixels};
 use super::plan::{Plan, Slot};
 use super::step::{Step, StepKernel};
 use crate::error::{Error, Result};
@@ -121,13 +121,7 @@ fn convert(
             channels_last(values, channels, plane, &mut converted[..len]);
         }
         Values::Pixels(pixels) => {
-            let table = plan.pixels.as_ref().ok_or_else(|| {
-                Error::Argument(
-                    "an engine that takes pixels must have one input [N, 3, H, W] and know their \
-                     mean and standard deviation: compile it with Options::pictures"
-                        .into(),
-                )
-            })?;
+            let table = plan.pixels.as_ref().ok_or_else(refused_pixels)?;
             if plan.reads_float_input || watched {
                 converted.reserve(len);
                 table.run(pool, pixels, &mut converted[..len]);

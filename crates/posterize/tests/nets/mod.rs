@@ -66,13 +66,14 @@ pub(crate) fn quantized(float: &FloatModel) -> QuantizedModel {
 
 /// Noise in which every value of every colour occurs.
 pub(crate) fn pixels(batch: usize, seed: usize) -> PixelBatch {
-    let shape = [batch, SIDE, SIDE, 3];
+    let shape = [batch, SIDE, SIDE];
     let mut state = seed as u32;
     let value = |index: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         if index < 768 { (index / 3) as u8 } else { (state >> 24) as u8 }
     };
-    PixelBatch { shape, data: (0..shape.iter().product()).map(value).collect() }
+    let bytes = shape.iter().product::<usize>() * 3;
+    PixelBatch::new(shape, (0..bytes).map(value).collect()).unwrap()
 }
 
 /// The same pictures as torchvision's `ToTensor` and `Normalize` leave them.
@@ -81,7 +82,7 @@ pub(crate) fn preprocessed(pixels: &PixelBatch) -> Tensor {
     let normalized = |(index, &value): (usize, &u8)| {
         (f32::from(value) / 255.0 - mean[index % 3]) / std[index % 3]
     };
-    let values = pixels.data.iter().enumerate().map(normalized).collect();
-    let [n, h, w, c] = pixels.shape;
-    Tensor::channels_last([n, c, h, w], values).unwrap()
+    let values = pixels.data().iter().enumerate().map(normalized).collect();
+    let [n, h, w] = pixels.shape();
+    Tensor::channels_last([n, 3, h, w], values).unwrap()
 }
