@@ -3,6 +3,15 @@
 //!
 //! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
 //! [`models`] → [`quantization`] → [`runtime`] → [`training`] → [`mod@format`].
+//!
+//! # Cargo features
+//!
+//! None is on by default.
+//!
+//! - `image`: a [`PixelView`] of `RgbImage`, `RgbaImage`, `GrayImage` or `DynamicImage` of the crate
+//!   `image` 0.25.
+//! - `ndarray`: a [`TensorView`] of an array of the crate `ndarray` 0.17, and a [`Tensor`] as such an
+//!   array.
 
 pub mod atomic_file;
 pub mod checkpoint;
@@ -12,6 +21,7 @@ pub mod error;
 mod evaluate;
 pub mod format;
 pub mod graph;
+mod interop;
 pub mod metrics;
 pub mod model;
 pub mod models;
