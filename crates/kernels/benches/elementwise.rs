@@ -1,10 +1,11 @@
-//! The int8 operators without weights at MobileNetV2's sizes, one picture, one thread.
+//! Benchmarks int8 operators without weights at the sizes of MobileNetV2, for one image and one
+//! thread.
 //!
 //! ```text
 //! cargo bench -p posterize-kernels --bench elementwise
 //! ```
 //!
-//! Throughput is in elements.
+//! Throughput is in elements per second.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -17,19 +18,19 @@ use posterize_kernels::pixels::{PixelOrder, PixelStrides, PixelView};
 use posterize_kernels::{Isa, Pool, f32};
 
 fn operators(c: &mut Criterion) {
-    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names no instruction set of this CPU");
     let pool = Pool::new(1);
     let a = QParams8 { scale: 0.02, zero_point: 120 };
     let b = QParams8 { scale: 0.03, zero_point: 100 };
     let mut group = c.benchmark_group(format!("int8/{isa}/elementwise"));
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
 
-    let picture = 224 * 224 * 3;
-    let rgb: Vec<u8> = (0..picture).map(|i| (i * 7) as u8).collect();
+    let image = 224 * 224 * 3;
+    let rgb: Vec<u8> = (0..image).map(|i| (i * 7) as u8).collect();
     let real: Vec<f32> = rgb.iter().map(|&v| f32::from(v) / 100.0 - 1.2).collect();
-    let mut output = vec![0; picture];
-    let mut real_output = vec![0.0; picture];
-    group.throughput(Throughput::Elements(picture as u64));
+    let mut output = vec![0; image];
+    let mut real_output = vec![0.0; image];
+    group.throughput(Throughput::Elements(image as u64));
     let normalized = f32::PixelTable::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     let quantized = PixelTable::new(&normalized, a, 0, 255);
     let bytes = vec![7; 224 * (224 * 4 + 32)];
@@ -58,7 +59,7 @@ fn operators(c: &mut Criterion) {
         bench.iter(|| requantize_u8(&pool, a, b, [0, 255], black_box(&rgb), &mut output));
     });
 
-    // The sums of MobileNetV2's ten residual blocks.
+    // The additions of MobileNetV2's ten residual blocks.
     for (size, channels) in [(56, 24), (28, 32), (14, 64), (14, 96), (7, 160)] {
         let len = size * size * channels;
         let add = Add::new(isa, a, b, a, 0, 255);

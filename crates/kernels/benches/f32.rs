@@ -1,5 +1,6 @@
-//! The f32 kernels over the layers of real networks, class by class and in the networks' order;
-//! throughput is in multiply-adds. The number after the network's name is that of threads.
+//! Benchmarks the f32 kernels for the layers of real networks, by kind of layer and for all layers
+//! in order. Throughput is in multiply-adds per second. The number after a network's name is the
+//! number of threads.
 //!
 //! ```text
 //! cargo bench -p posterize-kernels --bench f32 -- mobilenet_v2/1
@@ -18,13 +19,13 @@ use posterize_kernels::{Isa, Pool};
 const CLASSES: [Class; 5] =
     [Class::First, Class::Pointwise, Class::Depthwise, Class::General, Class::Linear];
 
-/// A layer ready to run.
-struct Ready {
+/// A layer with its packed weights.
+struct PackedLayer {
     layer: Layer,
     conv: Conv2d,
 }
 
-impl Ready {
+impl PackedLayer {
     fn new(isa: Isa, layer: Layer) -> Self {
         let geometry = layer.geometry;
         let weight = vec![0.01; geometry.out_channels * geometry.taps_per_output()];
@@ -42,11 +43,11 @@ impl Ready {
     }
 }
 
-/// Runs the layers one after the other, each reading what the one before it wrote.
-fn bench_layers(c: &mut Criterion, group: &str, name: &str, pool: &Pool, layers: &[&Ready]) {
-    let most = layers.iter().map(|l| l.inputs().max(l.outputs())).max().unwrap_or(0);
+/// Runs the layers one after another; each reads the output of the one before it.
+fn bench_layers(c: &mut Criterion, group: &str, name: &str, pool: &Pool, layers: &[&PackedLayer]) {
+    let max_len = layers.iter().map(|l| l.inputs().max(l.outputs())).max().unwrap_or(0);
     let scratch = layers.iter().map(|l| l.conv.scratch_len(pool.threads(), 1, l.layer.size)).max();
-    let (mut from, mut to) = (vec![0.5; most], vec![0.5; most]);
+    let (mut from, mut to) = (vec![0.5; max_len], vec![0.5; max_len]);
     let mut scratch = vec![0.0; scratch.unwrap_or(0)];
     let mut group = c.benchmark_group(group);
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
@@ -64,15 +65,17 @@ fn bench_layers(c: &mut Criterion, group: &str, name: &str, pool: &Pool, layers:
 }
 
 fn networks(c: &mut Criterion) {
-    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names no instruction set of this CPU");
     for (network, layers) in layers::networks() {
-        let ready: Vec<Ready> = layers.into_iter().map(|layer| Ready::new(isa, layer)).collect();
+        let packed: Vec<PackedLayer> =
+            layers.into_iter().map(|layer| PackedLayer::new(isa, layer)).collect();
         for threads in [1, 2] {
             let pool = Pool::new(threads);
             let group = format!("f32/{isa}/{network}/{threads}");
-            bench_layers(c, &group, "all", &pool, &ready.iter().collect::<Vec<_>>());
+            bench_layers(c, &group, "all", &pool, &packed.iter().collect::<Vec<_>>());
             for class in CLASSES {
-                let some: Vec<&Ready> = ready.iter().filter(|l| l.layer.class == class).collect();
+                let some: Vec<&PackedLayer> =
+                    packed.iter().filter(|l| l.layer.class == class).collect();
                 if !some.is_empty() {
                     bench_layers(c, &group, class.name(), &pool, &some);
                 }
@@ -80,7 +83,7 @@ fn networks(c: &mut Criterion) {
         }
         let pool = Pool::new(1);
         let mut seen = Vec::new();
-        for l in &ready {
+        for l in &packed {
             let name = l.layer.name();
             if !seen.contains(&name) {
                 let group = format!("f32/{isa}/{network}/layers");

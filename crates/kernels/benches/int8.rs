@@ -1,11 +1,12 @@
-//! The int8 convolutions of MobileNetV2, EfficientNet-Lite0 and ResNet-50, one picture, one thread.
+//! Benchmarks the int8 convolutions of MobileNetV2, EfficientNet-Lite0 and ResNet-50, for one image
+//! and one thread.
 //!
 //! ```text
 //! cargo bench -p posterize-kernels --bench int8 -- mobilenet_v2/pointwise
 //! POSTERIZE_ISA=avx2 cargo bench -p posterize-kernels --bench int8
 //! ```
 //!
-//! Throughput is in multiply-adds.
+//! Throughput is in multiply-adds per second.
 
 mod layers;
 
@@ -19,7 +20,7 @@ use posterize_kernels::{Isa, Pool};
 
 use self::layers::{Layer, networks};
 
-/// Bytes that look like neither zeros nor a pattern.
+/// Pseudo-random bytes.
 fn bytes(len: usize) -> impl Iterator<Item = u8> {
     (0..len).scan(1u32, |state, _| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -37,7 +38,7 @@ fn convolution(layer: &Layer, isa: Isa) -> Conv2d {
 }
 
 fn convolutions(c: &mut Criterion) {
-    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names no instruction set of this CPU");
     let pool = Pool::new(1);
     for (network, layers) in networks() {
         let mut group = c.benchmark_group(format!("int8/{isa}/{network}"));

@@ -1,14 +1,14 @@
-//! The inverted residuals of MobileNetV2 and EfficientNet-Lite0 in int8: as one kernel, and layer by
-//! layer.
+//! Benchmarks the int8 inverted residual blocks of MobileNetV2 and EfficientNet-Lite0, as one
+//! kernel and layer by layer.
 //!
 //! ```text
 //! cargo bench -p posterize-kernels --bench inverted_residual -- mobilenet_v2/1x1
 //! POSTERIZE_ISA=avx512vnni cargo bench -p posterize-kernels --bench inverted_residual
 //! ```
 //!
-//! `2x30` in a name means 2 threads and 30 pictures. Throughput is in multiply-adds.
+//! `2x30` in a name means 2 threads and 30 images. Throughput is in multiply-adds per second.
 
-#[allow(dead_code, reason = "other benches need more of it")]
+#[allow(dead_code, reason = "some items are used by other benchmarks only")]
 mod layers;
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use posterize_kernels::{Isa, Pool};
 
 use self::layers::{Class, Layer, networks};
 
-/// Bytes that look like neither zeros nor a pattern.
+/// Pseudo-random bytes.
 fn bytes(len: usize) -> impl Iterator<Item = u8> {
     (0..len).scan(1u32, |state, _| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -30,7 +30,7 @@ fn bytes(len: usize) -> impl Iterator<Item = u8> {
     })
 }
 
-/// ReLU6, except for projections.
+/// Packs a convolution with random weights.
 fn convolution(layer: &Layer, isa: Isa) -> Arc<Conv2d> {
     let channels = layer.geometry.out_channels;
     let weights = channels * layer.geometry.taps_per_output();
@@ -40,7 +40,7 @@ fn convolution(layer: &Layer, isa: Isa) -> Arc<Conv2d> {
     Arc::new(Conv2d::new(isa, layer.geometry, &weight, &vec![100; channels], 0, &requantize))
 }
 
-/// A block's layers, and memory for what lies between them.
+/// The layers of a block, and buffers for the activations between them.
 struct Block {
     expand: Option<Arc<Conv2d>>,
     depthwise: Arc<Conv2d>,
@@ -84,7 +84,7 @@ impl Block {
 }
 
 fn blocks(c: &mut Criterion) {
-    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names no instruction set of this CPU");
     for (network, layers) in networks() {
         for (threads, batch) in [(1, 1), (2, 1), (2, 30)] {
             let pool = Pool::new(threads);
@@ -128,7 +128,7 @@ fn blocks(c: &mut Criterion) {
                     block.add.clone(),
                     size,
                 )
-                .expect("an inverted residual");
+                .expect("the layers form an inverted residual");
                 let input: Vec<u8> = bytes(pixels * inputs).collect();
                 let mut output = vec![0; output_pixels * outputs];
                 let expanding = expand.map_or(0, Layer::macs);

@@ -1,13 +1,14 @@
-//! A training step's convolutions over the layers of real networks: forward with stats, and
-//! backward with both gradients and the sums of the batch norm before, activations and fake
-//! quantization taken in. Throughput is in multiply-adds of one forward pass.
+//! Benchmarks the convolutions of a training step for the layers of real networks: forward with
+//! statistics, and backward with both gradients and the sums for the batch normalization before,
+//! with fused activations and fake quantization. Throughput is in multiply-adds of a forward pass
+//! per second.
 //!
 //! ```text
 //! cargo bench -p posterize-kernels --bench training -- mobilenet_v2/forward
 //! POSTERIZE_BATCH=4 cargo bench -p posterize-kernels --bench training -- backward/depthwise
 //! ```
 
-#[allow(dead_code, reason = "shared with benchmarks of single layers")]
+#[allow(dead_code, reason = "some items are used by other benchmarks only")]
 mod layers;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ type Pass = fn(Isa, &Pool, usize, &Layer, &mut Buffers);
 const CLASSES: [Class; 5] =
     [Class::First, Class::Pointwise, Class::Depthwise, Class::General, Class::Linear];
 
-/// What all layers of a network read and write.
+/// The buffers that all layers of a network share.
 struct Buffers {
     values: Vec<f32>,
     output: Vec<f32>,
@@ -35,18 +36,18 @@ struct Buffers {
     weight: Vec<f32>,
     grad_weight: Vec<f32>,
     scratch: Vec<f32>,
-    /// A factor for each channel.
+    /// Factors for each channel.
     factors: Vec<f32>,
 }
 
 impl Buffers {
     fn new(isa: Isa, pool: &Pool, batch: usize, layers: &[Layer]) -> Self {
-        let most = |len: &dyn Fn(&Layer) -> usize| layers.iter().map(len).max().unwrap_or(0);
-        let inputs = most(&|l| batch * inputs(l));
-        let outputs = most(&|l| batch * outputs(l));
-        let weights = most(&|l| l.geometry.out_channels * l.geometry.taps_per_output());
+        let max = |len: &dyn Fn(&Layer) -> usize| layers.iter().map(len).max().unwrap_or(0);
+        let inputs = max(&|l| batch * inputs(l));
+        let outputs = max(&|l| batch * outputs(l));
+        let weights = max(&|l| l.geometry.out_channels * l.geometry.taps_per_output());
         let scratch =
-            most(&|l| Conv2d::new(isa, l.geometry).scratch_len(pool.threads(), batch, l.size));
+            max(&|l| Conv2d::new(isa, l.geometry).scratch_len(pool.threads(), batch, l.size));
         Self {
             values: vec![0.5; inputs],
             output: vec![0.5; outputs],
@@ -55,7 +56,7 @@ impl Buffers {
             weight: vec![0.01; weights],
             grad_weight: vec![0.0; weights],
             scratch: vec![0.0; scratch],
-            factors: vec![0.5; most(&|l| l.geometry.in_channels.max(l.geometry.out_channels))],
+            factors: vec![0.5; max(&|l| l.geometry.in_channels.max(l.geometry.out_channels))],
         }
     }
 }
@@ -141,9 +142,9 @@ fn backward(isa: Isa, pool: &Pool, batch: usize, l: &Layer, b: &mut Buffers) {
 }
 
 fn networks(c: &mut Criterion) {
-    let isa = Isa::from_env().expect("POSTERIZE_ISA names an instruction set of this CPU");
+    let isa = Isa::from_env().expect("POSTERIZE_ISA names no instruction set of this CPU");
     let batch = std::env::var("POSTERIZE_BATCH")
-        .map_or(30, |batch| batch.parse().expect("POSTERIZE_BATCH is a number of pictures"));
+        .map_or(30, |batch| batch.parse().expect("POSTERIZE_BATCH is not a number of images"));
     let pool = Pool::new(2);
     for (network, layers) in layers::networks() {
         let mut buffers = None;
@@ -156,7 +157,7 @@ fn networks(c: &mut Criterion) {
                 let macs = batch as u64 * some.iter().map(|l| l.macs()).sum::<u64>();
                 group.throughput(Throughput::Elements(macs));
                 group.bench_function(BenchmarkId::from_parameter(name), |b| {
-                    // Only for a network that is measured.
+                    // Allocated only for a network that is measured.
                     let buffers =
                         buffers.get_or_insert_with(|| Buffers::new(isa, &pool, batch, &layers));
                     b.iter(|| some.iter().for_each(|l| run(isa, &pool, batch, l, buffers)));

@@ -86,7 +86,7 @@ pub(crate) trait Backend: Send + Sync {
     /// ranges must be the same or not overlap.
     unsafe fn look_up(&self, table: &[u8; 256], from: *const u8, to: *mut u8, len: usize) {
         match self.fallback() {
-            // SAFETY: the caller's guarantees are those that `narrower` asks for.
+            // SAFETY: the caller guarantees what this method requires of `narrower` too.
             Some(narrower) => unsafe { narrower.look_up(table, from, to, len) },
             None => {
                 for i in 0..len {

@@ -1,5 +1,5 @@
-//! Tiles on threads that were there before the process was permitted to use them. A test of its
-//! own, since permission lasts as long as the process.
+//! Tests that threads that were started before the process got permission to use AMX tiles can use
+//! them. It is a test program of its own, because the permission lasts as long as the process.
 
 use std::sync::mpsc;
 
@@ -18,14 +18,14 @@ fn product(isa: Isa) -> Vec<u8> {
 }
 
 #[test]
-fn threads_older_than_detection_compute_the_same() {
+fn threads_started_before_detection_compute_the_same() {
     let (send, receive) = mpsc::channel();
-    let older = std::thread::spawn(move || product(receive.recv().unwrap()));
+    let started_before = std::thread::spawn(move || product(receive.recv().unwrap()));
     let isa = Isa::detect();
-    let younger = std::thread::spawn(move || product(isa));
+    let started_after = std::thread::spawn(move || product(isa));
     send.send(isa).unwrap();
     let expected = product(Isa::SCALAR);
-    assert!(expected.iter().any(|&x| x != expected[0]), "outputs that tell");
-    assert_eq!(older.join().unwrap(), expected);
-    assert_eq!(younger.join().unwrap(), expected);
+    assert!(expected.iter().any(|&x| x != expected[0]), "the outputs must differ from each other");
+    assert_eq!(started_before.join().unwrap(), expected);
+    assert_eq!(started_after.join().unwrap(), expected);
 }

@@ -1,5 +1,5 @@
-//! Sizes whose product wraps around to the length of the slices end in a panic with a clear message,
-//! never in an access out of bounds: for every operator, on every instruction set.
+//! Tests that sizes whose product wraps around to the length of the slices lead to a panic with a
+//! clear message and never to an access out of bounds, for every operator and instruction set.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,11 +9,11 @@ use posterize_kernels::int8::{self, Requantize};
 use posterize_kernels::resample::RgbView;
 use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool, Pool2dGeometry, pad};
 
-/// So many pictures of a power of two of elements have 2^64 elements or a multiple of that: wrapped
-/// around, none.
+/// A number of images for which the number of elements is a multiple of 2^64, and so wraps to 0, if
+/// an image has 8 elements or a multiple of that.
 const BATCH: usize = 1 << 61;
 
-/// Checks that `call` panics because of a length.
+/// Checks that `call` panics with a message about a length.
 #[track_caller]
 fn refused(isa: Isa, what: &str, call: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(call)).expect_err(&format!("{what} on {isa}"));
@@ -22,7 +22,7 @@ fn refused(isa: Isa, what: &str, call: impl FnOnce()) {
     assert!(clear.iter().any(|part| message.contains(part)), "{what} on {isa}: {message}");
 }
 
-/// Convolutions of every kind of kernel, whose windows fit into an empty picture with its padding.
+/// Convolutions for each kind of kernel, whose windows fit into an empty image with its padding.
 fn convolutions() -> Vec<Conv2dGeometry> {
     let mut all = Vec::new();
     for (channels, groups) in
@@ -36,7 +36,7 @@ fn convolutions() -> Vec<Conv2dGeometry> {
     all
 }
 
-/// A window that fits into an empty picture with its padding.
+/// A window that fits into an empty image with its padding.
 const WINDOW: Pool2dGeometry = Pool2dGeometry {
     kernel: [3, 3],
     stride: [1, 1],
@@ -91,7 +91,7 @@ fn f32_operators_refuse_lengths_that_wrap() {
             refused(isa, &what, || {
                 conv.scratch_len(1, BATCH, [0, 0]);
             });
-            // Rows whose padded length wraps around, though input and output are small.
+            // The length of a padded row wraps around, although input and output are small.
             let far = Padding { left: 1 << 62, right: 1 << 61, ..g.padding };
             let wide = Conv2dGeometry { padding: far, stride: [1, 1 << 62], ..g };
             let conv = f32::Conv2d::new(isa, wide, &weight, None, Clamp::NONE);
@@ -101,7 +101,7 @@ fn f32_operators_refuse_lengths_that_wrap() {
                 conv.run(&pool, 1, [0, 0], &[], &mut output, &mut vec![0.0; 1 << 20]);
             });
         }
-        // A strip of rows that together wrap around.
+        // The number of elements of a strip of rows wraps around.
         let far = Padding::symmetric(1 << 31, 1 << 31);
         let dilation = [1 << 31, 1];
         let tall = Conv2dGeometry {
@@ -171,7 +171,7 @@ fn training_refuses_lengths_that_wrap() {
 }
 
 #[test]
-fn weights_and_pictures_that_wrap_are_refused() {
+fn weights_and_images_that_wrap_are_refused() {
     let isa = Isa::SCALAR;
     let huge =
         Conv2dGeometry { kernel: [1 << 32, 1 << 32], ..Conv2dGeometry::square([1, 1], 1, 1, 1) };
@@ -187,7 +187,7 @@ fn weights_and_pictures_that_wrap_are_refused() {
     refused(isa, "linear", || {
         f32::Linear::new(isa, 1 << 32, 1 << 32, &[], None, Clamp::NONE);
     });
-    refused(isa, "picture", || {
+    refused(isa, "image", || {
         RgbView::new(&[], 0, 1 << 32, 1 << 32);
     });
 }

@@ -1,4 +1,4 @@
-//! int8 operators without weights against PyTorch's, bit for bit (`testdata/int8_ops`).
+//! Tests that int8 operators without weights give the same bits as PyTorch's (`testdata/int8_ops`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -99,7 +99,7 @@ fn every_integer() -> Vec<u8> {
     (0..=255).collect()
 }
 
-/// Runs a case; the operator's name, what came out and what PyTorch has.
+/// Runs a case; returns the operator's name, its output and PyTorch's output.
 fn run(isa: Isa, pool: &Pool, case: &Case) -> (&'static str, Vec<u8>, Vec<u8>) {
     let outputs = |expected: &str| vec![0x5A; expected.len() / 2];
     match case {

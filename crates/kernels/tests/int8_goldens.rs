@@ -1,4 +1,5 @@
-//! Convolutions and linear layers against PyTorch's, bit for bit (`testdata/int8_ops`).
+//! Tests that int8 convolutions and linear layers give the same bits as PyTorch's
+//! (`testdata/int8_ops`).
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool, reference};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// What every layer has.
+/// The parameters, input and output that all layers have.
 #[derive(Deserialize)]
 struct Layer {
     name: String,

@@ -1,24 +1,24 @@
-//! The convolutions of real networks, for pictures of 224 x 224.
+//! The convolutions and linear layers of real networks, for 224x224 images.
 
 use posterize_kernels::Conv2dGeometry;
 
-/// What kind of work a layer is.
+/// The kind of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The convolution of the picture.
+    /// The first convolution, of an image.
     First,
-    /// 1x1 windows.
+    /// A 1x1 convolution with stride 1.
     Pointwise,
-    /// One channel a group.
+    /// A depthwise convolution.
     Depthwise,
     /// Any other convolution.
     General,
-    /// The classifier.
+    /// The linear layer of the classifier.
     Linear,
 }
 
 impl Class {
-    /// Its name in the names of benchmarks.
+    /// The name of the kind, in the names of benchmarks.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::First => "first",
@@ -30,14 +30,14 @@ impl Class {
     }
 }
 
-/// A convolution and its input; a linear layer is a pointwise convolution of one pixel.
+/// A convolution and the size of its input; a linear layer is a pointwise convolution of one pixel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer {
-    /// What kind of work it is.
+    /// The kind of the layer.
     pub(crate) class: Class,
-    /// Channels and window.
+    /// Channels, window and stride.
     pub(crate) geometry: Conv2dGeometry,
-    /// Rows and columns of the input.
+    /// Height and width of the input.
     pub(crate) size: [usize; 2],
 }
 
@@ -54,18 +54,18 @@ impl Layer {
         Self { class, geometry, size: [size; 2] }
     }
 
-    /// Rows and columns of the output.
+    /// Height and width of the output.
     pub(crate) fn output_size(&self) -> [usize; 2] {
         self.geometry.output_size(self.size).expect("the window fits")
     }
 
-    /// Multiply-adds for one picture.
+    /// Number of multiply-adds for one image.
     pub(crate) fn macs(&self) -> u64 {
         let [h, w] = self.output_size();
         (h * w * self.geometry.out_channels * self.geometry.taps_per_output()) as u64
     }
 
-    /// Such as `56x56x24 1x1s1 144`: input, window and stride, output channels.
+    /// The input, window, stride and output channels, for instance `56x56x24 1x1s1 144`.
     pub(crate) fn name(&self) -> String {
         let Conv2dGeometry { in_channels, out_channels, kernel, stride, .. } = self.geometry;
         let [h, w] = self.size;
@@ -77,7 +77,7 @@ impl Layer {
     }
 }
 
-/// The networks that benchmarks run.
+/// The networks that are benchmarked.
 pub(crate) fn networks() -> [(&'static str, Vec<Layer>); 3] {
     [
         ("mobilenet_v2", mobilenet_v2()),
@@ -86,7 +86,7 @@ pub(crate) fn networks() -> [(&'static str, Vec<Layer>); 3] {
     ]
 }
 
-/// One stage of inverted residuals.
+/// A stage of inverted residual blocks.
 struct Stage {
     expand: usize,
     channels: usize,
@@ -95,6 +95,7 @@ struct Stage {
     kernel: usize,
 }
 
+/// Stages from rows `[expand, channels, blocks, stride, kernel]`.
 fn stages(rows: &[[usize; 5]]) -> impl Iterator<Item = Stage> + '_ {
     rows.iter().map(|&[expand, channels, blocks, stride, kernel]| Stage {
         expand,
@@ -105,6 +106,7 @@ fn stages(rows: &[[usize; 5]]) -> impl Iterator<Item = Stage> + '_ {
     })
 }
 
+/// The layers of a network of inverted residual blocks, with its first convolution and its head.
 fn inverted_residuals(rows: &[[usize; 5]]) -> Vec<Layer> {
     let mut layers = vec![Layer::new(Class::First, [3, 32], 3, 2, 224)];
     let (mut channels, mut size) = (32, 112);
@@ -126,7 +128,7 @@ fn inverted_residuals(rows: &[[usize; 5]]) -> Vec<Layer> {
     layers
 }
 
-/// MobileNetV2 (Sandler et al. 2018, table 2).
+/// MobileNetV2 ([Sandler et al. 2018](https://arxiv.org/abs/1801.04381), table 2).
 pub(crate) fn mobilenet_v2() -> Vec<Layer> {
     inverted_residuals(&[
         [1, 16, 1, 1, 3],
@@ -139,7 +141,8 @@ pub(crate) fn mobilenet_v2() -> Vec<Layer> {
     ])
 }
 
-/// EfficientNet-Lite0: EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze-and-excitation.
+/// EfficientNet-Lite0: EfficientNet-B0 ([Tan and Le 2019](https://arxiv.org/abs/1905.11946), table
+/// 1) without squeeze-and-excitation.
 pub(crate) fn efficientnet_lite0() -> Vec<Layer> {
     inverted_residuals(&[
         [1, 16, 1, 1, 3],
@@ -152,8 +155,8 @@ pub(crate) fn efficientnet_lite0() -> Vec<Layer> {
     ])
 }
 
-/// ResNet-50 with the stride in the 3x3 convolution, as torchvision has it (He et al. 2015,
-/// table 1).
+/// ResNet-50 ([He et al. 2015](https://arxiv.org/abs/1512.03385), table 1) with the stride in the
+/// 3x3 convolution, as in torchvision.
 pub(crate) fn resnet50() -> Vec<Layer> {
     let mut layers = vec![Layer::new(Class::First, [3, 64], 7, 2, 224)];
     let (mut channels, mut size) = (64, 56);

@@ -1,14 +1,21 @@
-//! Sums, differences, products and quotients of two values that broadcast.
+//! Addition, subtraction, multiplication and division with broadcasting.
 
 use super::Clamp;
 use crate::Isa;
 use crate::broadcast::{Broadcast, Pairwise, combine};
 use crate::pool::Pool;
 
-/// An arithmetic operator of two elements.
+/// An arithmetic operator with two operands.
 ///
-/// One IEEE 754 operation, so results have the same bits on every instruction set, except for which
-/// NaN a NaN is.
+/// Each is one IEEE 754 operation, so all instruction sets give the same bits, except that NaNs may
+/// differ in their payload.
+///
+/// ```
+/// use posterize_kernels::f32::Binary;
+///
+/// assert_eq!(Binary::Sub.apply(1.0, 4.0), -3.0);
+/// assert_eq!(Binary::Div.apply(1.0, 4.0), 0.25);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Binary {
@@ -23,7 +30,7 @@ pub enum Binary {
 }
 
 impl Binary {
-    /// The operator's value at `a` and `b`.
+    /// Returns the result for the operands `a` and `b`.
     #[must_use]
     pub fn apply(self, a: f32, b: f32) -> f32 {
         match self {
@@ -35,19 +42,18 @@ impl Binary {
     }
 }
 
-/// Applies `operator` to the elements of `a` and `b` that stand for each element of `output`, and
-/// clamps the result.
+/// Applies `operator` to the elements of `a` and `b` with broadcasting, and clamps the results.
 ///
-/// `plan` says the shapes: `a` has its first, `b` its second, `output` the broadcast one.
+/// `a` and `b` have the shapes that `plan` was made from, `output` has [`Broadcast::shape`].
 ///
 /// # Panics
-/// When a length is not that of its shape.
+/// If the length of a slice differs from its shape.
 ///
 /// ```
 /// use posterize_kernels::f32::{Binary, Clamp, binary};
 /// use posterize_kernels::{Broadcast, Isa, Pool};
 ///
-/// // Two pixels of three channels, and a factor for each channel.
+/// // Two pixels with three channels, times a factor for each channel.
 /// let plan = Broadcast::new(&[2, 3], &[3])?;
 /// let (pixels, factors) = ([1.0, 2.0, 3.0, -1.0, -2.0, -3.0], [1.0, 10.0, 100.0]);
 /// let mut output = [0.0; 6];
@@ -74,6 +80,7 @@ pub fn binary(
     }
 }
 
+/// A function of two elements whose result is clamped.
 #[derive(Clone, Copy)]
 struct Clamped<F> {
     f: F,
@@ -83,7 +90,7 @@ struct Clamped<F> {
 impl<F: Pairwise<f32>> Pairwise<f32> for Clamped<F> {
     #[inline(always)]
     fn apply(self, a: f32, b: f32) -> f32 {
-        // Comparisons that keep a NaN.
+        // Written as comparisons that are false for a NaN, so that a NaN stays.
         let y = self.f.apply(a, b);
         let y = if y < self.clamp.min { self.clamp.min } else { y };
         if y > self.clamp.max { self.clamp.max } else { y }
@@ -116,7 +123,7 @@ mod tests {
 
     const ALL: [Binary; 4] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div];
 
-    /// Numbers, some of them special.
+    /// Random numbers, with special values at every fifth position.
     fn values(len: usize, seed: u64) -> Vec<f32> {
         let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, 1e-40];
         let mut values = numbers(len, seed);
@@ -130,7 +137,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn every_isa_gives_the_bits_of_the_definition(
+                fn every_isa_gives_the_bits_of_apply(
             [a_shape, b_shape] in shapes(), clamp in clamps(), threads in 1_usize..4,
             seed in 0_u64..99,
         ) {

@@ -1,4 +1,4 @@
-//! Two-dimensional convolutions: the choice of kernel.
+//! f32 two-dimensional convolution, and the choice of its kernel.
 
 use super::Clamp;
 use super::depthwise::Depthwise;
@@ -9,21 +9,22 @@ use super::{im2row, strip};
 use crate::Isa;
 use crate::arch::with_simd;
 use crate::geometry::Conv2dGeometry;
-use crate::lengths::Lengths;
+use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of activations that a pass over the panels keeps in the cache.
+/// Maximum number of activations, in floats, that are multiplied with all panels while they stay in
+/// the second-level cache.
 const ROWS_FLOATS: usize = 128 * 1024;
-/// Weights that stay in the first level of the cache.
+/// Maximum number of weights that are kept in the first-level cache.
 const FEW_WEIGHTS: usize = 8 * 1024;
-/// Rows that meet them at once.
+/// Number of rows that are multiplied at once with so few weights.
 const FEW_ROWS: usize = 48;
 
-/// A convolution with its weights packed, as `torch.nn.Conv2d`.
+/// An f32 convolution with its weights packed, as `torch.nn.Conv2d`, on `[N, H, W, C]` activations.
 ///
-/// The kernel is chosen when it is built: a matrix product for pointwise convolutions, kernels of
-/// their own for depthwise ones and for those of few input channels, and for all others a matrix
-/// product over blocks of gathered rows.
+/// The kernel is chosen when the weights are packed: a matrix product for pointwise convolutions,
+/// specialized kernels for depthwise ones and for few input channels, and a matrix product over
+/// blocks of an im2row matrix for all others.
 ///
 /// ```
 /// use posterize_kernels::f32::{Clamp, Conv2d};
@@ -53,24 +54,27 @@ pub struct Conv2d {
     method: Method,
 }
 
+/// The kernel that computes a convolution.
 #[derive(Clone, Debug)]
 enum Method {
-    /// A 1x1 window: the input already is the matrix.
+    /// A pointwise convolution: the input is the left operand.
     Pointwise(Panels),
-    /// One input and one output channel a group.
+    /// A depthwise convolution.
     Depthwise(Depthwise),
-    /// Few input channels: windows are read from padded rows.
+    /// A convolution with few input channels: windows are read from padded rows.
     Strip(Panels),
-    /// Anything else: rows gathered block by block, one matrix for each group.
-    Gathered(Vec<Panels>),
+    /// Any other convolution: im2row block by block, with one matrix for each group.
+    Im2row(Vec<Panels>),
 }
 
 impl Conv2d {
-    /// Packs `weight`, `[out_channels, in_channels / groups, kh, kw]`.
+    /// Packs a convolution.
+    ///
+    /// `weight` is `[out_channels, in_channels / groups, kh, kw]`, `bias` is `[out_channels]`.
     ///
     /// # Panics
-    /// When the geometry is not valid ([`Conv2dGeometry::validate`]), or `weight` or `bias` has
-    /// another number of elements than it asks for.
+    /// If the geometry is invalid ([`Conv2dGeometry::validate`]), or the length of `weight` or
+    /// `bias` differs from its shape.
     pub fn new(
         isa: Isa,
         geometry: Conv2dGeometry,
@@ -79,26 +83,28 @@ impl Conv2d {
         clamp: Clamp,
     ) -> Self {
         if let Err(error) = geometry.validate() {
-            panic!("not a convolution: {error}");
+            panic!("invalid convolution: {error}");
         }
         let taps = geometry.taps_per_output();
-        assert_eq!(weight.len(), geometry.out_channels * taps, "elements of the weight");
+        check_len("the weight", weight.len(), &[geometry.out_channels, taps]);
         if let Some(bias) = bias {
-            assert_eq!(bias.len(), geometry.out_channels, "elements of the bias");
+            check_len("the bias", bias.len(), &[geometry.out_channels]);
         }
         let method = with_simd!(isa, simd => Method::new(simd, &geometry, weight, bias));
         Self { isa, geometry, clamp, method }
     }
 
-    /// What the convolution was built for.
+    /// Channels, window, stride and padding.
     pub fn geometry(&self) -> &Conv2dGeometry {
         &self.geometry
     }
 
-    /// Floats of scratch memory that [`Conv2d::run`] needs for an input of `size` (rows, columns).
+    /// The number of floats of scratch memory that [`Conv2d::run`] needs with `threads` threads,
+    /// for `batch` inputs of `size` = `[H, W]`.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or memory cannot hold input or output.
+    /// If the window does not fit into the padded input, or the input or output has more elements
+    /// than memory can hold.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
         let out = Lengths::of_conv2d(&self.geometry, batch, size).output_size();
         let per_thread = match &self.method {
@@ -106,19 +112,22 @@ impl Conv2d {
             Method::Strip(_) => {
                 strip::Plan::new(&self.geometry, threads, batch, out, size).scratch_len()
             }
-            Method::Gathered(groups) => with_simd!(self.isa, simd => {
+            Method::Im2row(groups) => with_simd!(self.isa, simd => {
                 im2row::Plan::new(simd, &self.geometry, groups, threads, batch, out).scratch_len()
             }),
         };
         threads * per_thread
     }
 
-    /// Computes `[batch, oh, ow, out_channels]` from `[batch, h, w, in_channels]`, where `size` is
-    /// `[h, w]` and [`Conv2dGeometry::output_size`] gives `[oh, ow]`. Of `scratch`, which must
-    /// have [`Conv2d::scratch_len`] elements or more, the contents do not matter.
+    /// Convolves `input`, `[N, H, W, in_channels]` with N = `batch` and `[H, W]` = `size`, into
+    /// `output`, `[N, OH, OW, out_channels]`.
+    ///
+    /// `scratch` has at least [`Conv2d::scratch_len`] elements; what they hold does not matter.
+    /// Does not allocate memory. The result does not depend on the number of threads.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or a buffer has a wrong size.
+    /// If the window does not fit into the padded input, the length of a slice differs from its
+    /// shape, or `scratch` is too short.
     pub fn run(
         &self,
         pool: &Pool,
@@ -131,6 +140,12 @@ impl Conv2d {
         let (geometry, clamp) = (&self.geometry, self.clamp);
         let lengths = Lengths::of_conv2d(geometry, batch, size);
         lengths.check(input.len(), output.len());
+        let needed = self.scratch_len(pool.threads(), batch, size);
+        assert!(
+            scratch.len() >= needed,
+            "scratch has {} floats; {needed} are needed",
+            scratch.len()
+        );
         let out = lengths.output_size();
         let pixels = batch * out[0] * out[1];
         with_simd!(self.isa, simd => match &self.method {
@@ -146,7 +161,7 @@ impl Conv2d {
                     simd, pool, geometry, panels, clamp, plan, batch, size, input, output, scratch,
                 );
             }
-            Method::Gathered(groups) => {
+            Method::Im2row(groups) => {
                 let plan = im2row::Plan::new(simd, geometry, groups, pool.threads(), batch, out);
                 im2row::run(
                     simd, pool, geometry, groups, clamp, plan, size, input, output, scratch,
@@ -155,8 +170,8 @@ impl Conv2d {
         });
     }
 
-    /// The kernel that was chosen: what it computes, the rows and channels of its tile, and the
-    /// instruction set.
+    /// The name of the kernel, for profiles: its kind, the rows and channels of its tile, and the
+    /// instruction set, for instance `f32_gemm_6x16_avx2`.
     pub fn kernel_name(&self) -> &'static str {
         with_simd!(self.isa, simd => self.method.name(simd))
     }
@@ -180,18 +195,19 @@ impl Method {
         let per_group = geometry.out_channels / geometry.groups;
         let mut groups = (0..geometry.groups).map(|group| {
             let first = group * per_group;
-            // k counts (row, column, channel); weights are (channel, row, column).
+            // k is in the order (row, column, channel), weights are in the order (channel, row,
+            // column).
             let (area, channels) =
                 (geometry.kernel[0] * geometry.kernel[1], geometry.in_channels / geometry.groups);
             let at = |k, n| weight[(first + n) * taps + k % channels * area + k / channels];
             Panels::pack(simd, taps, per_group, at, bias.map(|b| &b[first..first + per_group]))
         });
-        if strip::suits(geometry)
+        if strip::covers(geometry)
             && let Some(panels) = groups.next()
         {
             return Self::Strip(panels);
         }
-        Self::Gathered(groups.collect())
+        Self::Im2row(groups.collect())
     }
 
     fn name<S: Simd>(&self, _: S) -> &'static str {
@@ -199,12 +215,12 @@ impl Method {
             Self::Pointwise(panels) => S::names(panels.widest()).pointwise,
             Self::Depthwise(depthwise) => depthwise.name::<S>(),
             Self::Strip(panels) => S::names(panels.widest()).strip,
-            Self::Gathered(groups) => S::names(groups[0].widest()).gathered,
+            Self::Im2row(groups) => S::names(groups[0].widest()).im2row,
         }
     }
 }
 
-/// Multiplies `m` rows that lie one after the other by all panels.
+/// Multiplies `m` contiguous rows with all panels.
 pub(super) fn multiply_rows<S: Simd>(
     simd: S,
     pool: &Pool,
@@ -215,20 +231,22 @@ pub(super) fn multiply_rows<S: Simd>(
     clamp: Clamp,
 ) {
     let (k, n) = (panels.k(), panels.n());
-    assert_eq!((input.len(), output.len()), (m * k, m * n));
+    check_len("the input", input.len(), &[m, k]);
+    check_len("the output", output.len(), &[m, n]);
     let tasks = tasks(pool.threads(), m * k * n);
-    // Weights that fit into the first cache level meet few rows at a time, so that the output is
-    // written front to back; others meet as many as the second level holds.
-    let most_rows = if k * n <= FEW_WEIGHTS { FEW_ROWS } else { ROWS_FLOATS / k };
-    // Threads keep to their part of the picture from layer to layer, unless the weights are what
-    // takes time to read.
+    // Weights that fit into the first-level cache are multiplied with few rows at a time, so that
+    // the output is written in order; others with as many rows as the second level holds.
+    let max_rows = if k * n <= FEW_WEIGHTS { FEW_ROWS } else { ROWS_FLOATS / k };
+    // Rows are divided, so that threads keep to their part of the image from layer to layer, unless
+    // reading the weights takes most of the time.
     let by_panels = m < MANY_ROWS;
-    let grid = Grid::new(m, panels.tile_rows::<S>(), most_rows, panels.len(), tasks, by_panels);
+    let grid = Grid::new(m, panels.tile_rows::<S>(), max_rows, panels.len(), tasks, by_panels);
     let output = SharedMut::new(output);
     pool.run(grid.tasks(), &|task, _| {
         let (rows, which) = grid.task(task);
         let a = Rows::contiguous(input[rows.start * k..].as_ptr(), k, k);
-        // SAFETY: the lengths were checked; the task's rows and panels are its own.
+        // SAFETY: the lengths of input and output are checked above, and no two tasks have the same
+        // rows and panels, so no other task writes these outputs.
         unsafe {
             let out = output.as_mut_ptr().add(rows.start * n);
             multiply(simd, panels, which, a, rows.len(), out, n, clamp);

@@ -1,11 +1,11 @@
-//! Depthwise convolutions: each channel with its own window.
+//! f32 depthwise convolution.
 //!
 //! A tile computes some neighbouring output pixels of a vector of channels, with the sums in
-//! registers, and moves over the channels, which lie one after the other in memory. Windows of 3
-//! and 5 columns have tiles of [`TILE`] pixels in which each input is loaded once for all the
-//! outputs it adds to; any other window is computed pixel by pixel. Taps in the padding are left
-//! out. Sums start from the bias and add the taps row by row in every case, so the same bits come
-//! out of all.
+//! registers, and moves along the channels, which are contiguous in memory. Windows of 3 and 5
+//! columns have tiles of [`TILE`] pixels, in which each input is loaded once for all outputs that
+//! it contributes to; other windows are computed pixel by pixel. Taps in the padding are skipped.
+//! Each sum starts from the bias and adds the taps row by row in all kernels, so all give the same
+//! bits.
 
 use std::ops::Range;
 
@@ -16,7 +16,8 @@ use crate::geometry::Conv2dGeometry;
 use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
-/// Output pixels of a tile: a divisor of the layers' widths of 7 to 112 for pictures of 224.
+/// Number of output pixels of a tile: a divisor of the widths of layers, 7 to 112, for 224x224
+/// images.
 const TILE: usize = 7;
 
 /// Packed weights: for each vector of channels the bias, then the taps row by row.
@@ -24,12 +25,12 @@ const TILE: usize = 7;
 pub(super) struct Depthwise {
     packed: AlignedSlice<f32>,
     lanes: usize,
-    family: Family,
+    kernel: WindowKernel,
 }
 
-/// Windows with kernels of their own: columns, and the step between outputs.
+/// The kernel for a window, by its width (K) and horizontal stride (S).
 #[derive(Clone, Copy, Debug)]
-enum Family {
+enum WindowKernel {
     K3S1,
     K3S2,
     K5S1,
@@ -57,24 +58,24 @@ impl Depthwise {
                 }
             }
         }
-        let family = match (geometry.kernel[1], geometry.stride[1], geometry.dilation[1]) {
-            (3, 1, 1) => Family::K3S1,
-            (3, 2, 1) => Family::K3S2,
-            (5, 1, 1) => Family::K5S1,
-            (5, 2, 1) => Family::K5S2,
-            _ => Family::General,
+        let kernel = match (geometry.kernel[1], geometry.stride[1], geometry.dilation[1]) {
+            (3, 1, 1) => WindowKernel::K3S1,
+            (3, 2, 1) => WindowKernel::K3S2,
+            (5, 1, 1) => WindowKernel::K5S1,
+            (5, 2, 1) => WindowKernel::K5S2,
+            _ => WindowKernel::General,
         };
-        Self { packed, lanes: S::LANES, family }
+        Self { packed, lanes: S::LANES, kernel }
     }
 
     pub(super) fn name<S: Simd>(&self) -> &'static str {
         let names = S::names(1).depthwise;
-        match self.family {
-            Family::K3S1 => names[0],
-            Family::K3S2 => names[1],
-            Family::K5S1 => names[2],
-            Family::K5S2 => names[3],
-            Family::General => names[4],
+        match self.kernel {
+            WindowKernel::K3S1 => names[0],
+            WindowKernel::K3S2 => names[1],
+            WindowKernel::K5S1 => names[2],
+            WindowKernel::K5S2 => names[3],
+            WindowKernel::General => names[4],
         }
     }
 
@@ -95,9 +96,10 @@ impl Depthwise {
         let vectors = channels.div_ceil(S::LANES);
         let rows = batch * out[0];
         let work = rows * out[1] * channels * geometry.taps_per_output();
-        // A depthwise layer does less arithmetic for each byte than a matrix product.
+        // Depthwise layers have less arithmetic for each byte than matrix products, so their work
+        // counts as more.
         let tasks = tasks(pool.threads(), 4 * work);
-        // As the pointwise layers before and after it are divided.
+        // Divided as the pointwise layers before and after this one.
         let (row_parts, vector_parts) = if rows * out[1] < MANY_ROWS {
             let vector_parts = tasks.min(vectors);
             (tasks.div_ceil(vector_parts).min(rows), vector_parts)
@@ -120,28 +122,28 @@ impl Depthwise {
             };
             for r in part(rows, row_parts, task % row_parts) {
                 let n = r / out[0];
-                let picture = &input[n * size[0] * size[1] * channels..];
+                let image = &input[n * size[0] * size[1] * channels..];
                 let row = Row {
-                    input: picture[..size[0] * size[1] * channels].as_ptr(),
-                    // SAFETY: the row is within the output.
+                    input: image[..size[0] * size[1] * channels].as_ptr(),
+                    // SAFETY: row `r` is within the output, which has `rows` rows.
                     output: unsafe { output.as_mut_ptr().add(r * out[1] * channels) },
                     oy: r % out[0],
                     vectors: row.vectors.clone(),
                     ..row
                 };
-                match self.family {
-                    Family::K3S1 => simd.run(Tiled::<3, 1>(&row)),
-                    Family::K3S2 => simd.run(Tiled::<3, 2>(&row)),
-                    Family::K5S1 => simd.run(Tiled::<5, 1>(&row)),
-                    Family::K5S2 => simd.run(Tiled::<5, 2>(&row)),
-                    Family::General => simd.run(General(&row)),
+                match self.kernel {
+                    WindowKernel::K3S1 => simd.run(Tiled::<3, 1>(&row)),
+                    WindowKernel::K3S2 => simd.run(Tiled::<3, 2>(&row)),
+                    WindowKernel::K5S1 => simd.run(Tiled::<5, 1>(&row)),
+                    WindowKernel::K5S2 => simd.run(Tiled::<5, 2>(&row)),
+                    WindowKernel::General => simd.run(General(&row)),
                 }
             }
         });
     }
 }
 
-/// One row of output, of some of the channels, which is the caller's own.
+/// One output row, or some of its channels, which no other task writes.
 struct Row<'a> {
     geometry: &'a Conv2dGeometry,
     clamp: Clamp,
@@ -149,15 +151,16 @@ struct Row<'a> {
     out: [usize; 2],
     vectors: Range<usize>,
     packed: &'a [f32],
-    /// The picture.
+    /// Pointer to the image.
     input: *const f32,
-    /// The first pixel of the row, at channel 0.
+    /// Pointer to channel 0 of the first pixel of the output row.
     output: *mut f32,
+    /// Index of the output row.
     oy: usize,
 }
 
 impl Row<'_> {
-    /// The rows of the window that lie within the input.
+    /// The rows of the window that are within the input.
     #[inline(always)]
     fn window_rows(&self) -> Range<usize> {
         inside(
@@ -169,13 +172,13 @@ impl Row<'_> {
         )
     }
 
-    /// The vectors whose lanes are all channels.
+    /// The vectors of which all lanes are channels.
     #[inline(always)]
     fn whole_vectors(&self, lanes: usize) -> Range<usize> {
         self.vectors.start..self.vectors.end.min(self.geometry.out_channels / lanes)
     }
 
-    /// The vector, if it is among this row's, in which only some lanes are channels.
+    /// The vector of which only some lanes are channels, if it is among this row's.
     #[inline(always)]
     fn last_vector(&self, lanes: usize) -> Option<usize> {
         let whole = self.geometry.out_channels / lanes;
@@ -183,8 +186,8 @@ impl Row<'_> {
     }
 }
 
-/// The taps of `taps` that lie within an input of `size`, for a window that begins at `start`
-/// of the padded input.
+/// Returns which of `taps` taps are within an input of `size`, for a window that starts at position
+/// `start` of the padded input.
 #[inline(always)]
 fn inside(start: usize, padding: usize, dilation: usize, taps: usize, size: usize) -> Range<usize> {
     let from = padding.saturating_sub(start).div_ceil(dilation).min(taps);
@@ -192,7 +195,7 @@ fn inside(start: usize, padding: usize, dilation: usize, taps: usize, size: usiz
     from..to.max(from)
 }
 
-/// A row in tiles, for a window `KW` columns wide whose outputs are `STEP` columns apart.
+/// Computes a row in tiles, for a window of width `KW` and horizontal stride `STEP`.
 struct Tiled<'a, const KW: usize, const STEP: usize>(&'a Row<'a>);
 
 impl<S: Simd, const KW: usize, const STEP: usize> Kernel<S> for Tiled<'_, KW, STEP> {
@@ -203,19 +206,19 @@ impl<S: Simd, const KW: usize, const STEP: usize> Kernel<S> for Tiled<'_, KW, ST
         let left = row.geometry.padding.left;
         if ow < TILE {
             for ox in 0..ow {
-                // SAFETY: the pixel is within the row, which is the caller's own.
+                // SAFETY: the pixel is within the row, which no other task writes.
                 unsafe { pixel(simd, row, ox) };
             }
             return;
         }
         let mut ox = 0;
         while ox < ow {
-            // The last tile may compute some pixels again.
+            // The last tile starts earlier if needed and computes some pixels again.
             ox = ox.min(ow - TILE);
             let columns = (TILE - 1) * STEP + KW;
             let start = ox * STEP;
-            // SAFETY: the tile is within the row, which is the caller's own; the second kind of
-            // tile is used only where no column is in the padding.
+            // SAFETY: the tile is within the row, which no other task writes; `EDGE` is false only
+            // if all input columns are within the input.
             unsafe {
                 if start >= left && start - left + columns <= width {
                     tile::<S, KW, STEP, false>(simd, row, ox);
@@ -228,17 +231,20 @@ impl<S: Simd, const KW: usize, const STEP: usize> Kernel<S> for Tiled<'_, KW, ST
     }
 }
 
-/// `TILE` output pixels from column `ox` on; `EDGE` where some input columns are in the padding.
+/// Computes `TILE` output pixels from column `ox` on. `EDGE` says that some input columns are in
+/// the padding.
 ///
 /// # Safety
-/// The pixels must be within the row, and without `EDGE` all input columns within the input.
+/// The pixels must be within the row, and no other thread may access its channels; without `EDGE`,
+/// all input columns must be within the input.
 #[inline(always)]
 unsafe fn tile<S: Simd, const KW: usize, const STEP: usize, const EDGE: bool>(
     simd: S,
     row: &Row<'_>,
     ox: usize,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees this for all channels of the row; `MASKED` is false only for
+    // vectors of which all lanes are channels.
     unsafe {
         for vector in row.whole_vectors(S::LANES) {
             tile_vector::<S, KW, STEP, EDGE, false>(simd, row, ox, vector);
@@ -249,12 +255,12 @@ unsafe fn tile<S: Simd, const KW: usize, const STEP: usize, const EDGE: bool>(
     }
 }
 
-/// The channels of one vector of a tile; `MASKED` where not all lanes are channels.
+/// Computes one vector of channels of a tile. `MASKED` says that not all lanes are channels.
 ///
 /// # Safety
-/// As for [`tile`], and without `MASKED` all lanes must be channels.
+/// As for [`tile`]; without `MASKED`, all lanes must be channels.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 unsafe fn tile_vector<
     S: Simd,
     const KW: usize,
@@ -275,14 +281,14 @@ unsafe fn tile_vector<
     } else {
         0..columns
     };
-    // The input column under the tile's first; may lie before the picture.
+    // The input column of the tile's first tap; it may be to the left of the image.
     let first = (ox * STEP).wrapping_sub(row.geometry.padding.left);
     let top = (row.oy * row.geometry.stride[0]).wrapping_sub(row.geometry.padding.top);
     let line_len = row.size[1] * channels;
     let mask = simd.mask(channels - vector * S::LANES);
-    // SAFETY: rows and columns of the input that are used are within it, by `window_rows` and
-    // `valid`; lanes beyond the channels are masked; the packed weights have `taps + 1` vectors
-    // for each vector of channels.
+    // SAFETY: only rows and columns within the input are read, by `window_rows` and `valid`; lanes
+    // beyond the channels are masked; the packed weights have `taps + 1` vectors for each vector of
+    // channels; the caller guarantees that the output pixels exist.
     unsafe {
         let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);
         let mut sums = [simd.load(packed); TILE];
@@ -304,7 +310,7 @@ unsafe fn tile_vector<
                 let from = line.wrapping_add(column * channels);
                 let x = if MASKED { simd.load_masked(from, mask) } else { simd.load(from) };
                 for t in 0..TILE {
-                    // Output `t` has this column under tap `column - t * STEP`.
+                    // For output `t`, this column is under tap `column - t * STEP`.
                     if column >= t * STEP && column - t * STEP < KW {
                         sums[t] = simd.mul_add(x, weights[column - t * STEP], sums[t]);
                     }
@@ -324,23 +330,23 @@ unsafe fn tile_vector<
     }
 }
 
-/// A row pixel by pixel, for any window.
+/// Computes a row pixel by pixel, for any window.
 struct General<'a>(&'a Row<'a>);
 
 impl<S: Simd> Kernel<S> for General<'_> {
     #[inline(always)]
     fn call(self, simd: S) {
         for ox in 0..self.0.out[1] {
-            // SAFETY: the pixel is within the row, which is the caller's own.
+            // SAFETY: the pixel is within the row, which no other task writes.
             unsafe { pixel(simd, self.0, ox) };
         }
     }
 }
 
-/// One output pixel.
+/// Computes one output pixel.
 ///
 /// # Safety
-/// `ox` must be within the row.
+/// `ox` must be within the row, and no other thread may access its channels.
 #[inline(always)]
 unsafe fn pixel<S: Simd>(simd: S, row: &Row<'_>, ox: usize) {
     let &Conv2dGeometry { out_channels: channels, kernel, stride, dilation, padding, .. } =
@@ -351,7 +357,7 @@ unsafe fn pixel<S: Simd>(simd: S, row: &Row<'_>, ox: usize) {
     let bounds = Bounds::new(simd, row.clamp);
     for vector in row.vectors.clone() {
         let mask = simd.mask(channels - vector * S::LANES);
-        // SAFETY: the taps used lie within the input; lanes beyond the channels are masked; the
+        // SAFETY: only taps within the input are read; lanes beyond the channels are masked; the
         // packed weights have `taps + 1` vectors for each vector of channels.
         unsafe {
             let packed = row.packed.as_ptr().add(vector * (taps + 1) * S::LANES);

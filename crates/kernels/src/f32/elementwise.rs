@@ -1,4 +1,4 @@
-//! Operators that look at one position at a time.
+//! f32 elementwise operators of inputs of the same shape.
 
 use std::ops::Range;
 
@@ -7,38 +7,39 @@ use super::simd::{Bounds, Kernel, Simd};
 use super::split::part;
 use crate::Isa;
 use crate::arch::with_simd;
+use crate::lengths::{check_len, check_same_len};
 use crate::pool::{Pool, SharedMut};
 
-/// Elements that are worth a task.
+/// Elements of one task.
 const TASK: usize = 16 * 1024;
 
-/// `a + b`, clamped.
+/// Adds `a` and `b` element by element and clamps the sums.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn add(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
-    assert_eq!(a.len(), b.len(), "elements of the second input");
+    check_same_len("b", b.len(), "a", a.len());
     fill(isa, pool, a.len(), clamp, output, |range| Add(&a[range.clone()], &b[range]));
 }
 
-/// `a * b`, clamped.
+/// Multiplies `a` and `b` element by element and clamps the products.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn mul(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
-    assert_eq!(a.len(), b.len(), "elements of the second input");
+    check_same_len("b", b.len(), "a", a.len());
     fill(isa, pool, a.len(), clamp, output, |range| Mul(&a[range.clone()], &b[range]));
 }
 
-/// `input`, clamped: ReLU and ReLU6 where they could not be fused.
+/// Clamps each element: a ReLU or ReLU6 that is not fused into another layer.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn clamp(isa: Isa, pool: &Pool, input: &[f32], clamp: Clamp, output: &mut [f32]) {
     fill(isa, pool, input.len(), clamp, output, |range| Copied(&input[range]));
 }
 
-/// Fills `output` part by part with what `map` makes of the elements of a part.
+/// Fills `output` with the results of `map`, which is given the range of elements of each task.
 fn fill<M: Map>(
     isa: Isa,
     pool: &Pool,
@@ -47,24 +48,36 @@ fn fill<M: Map>(
     output: &mut [f32],
     map: impl Fn(Range<usize>) -> M + Sync,
 ) {
-    assert_eq!(len, output.len(), "elements of the output");
+    check_same_len("the output", output.len(), "the input", len);
     let output = SharedMut::new(output);
     let parts = parts(pool, len);
     pool.run(parts, &|task, _| {
         let range = part(len, parts, task);
-        // SAFETY: each task has a range of its own.
+        // SAFETY: different tasks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         let map = map(range);
         with_simd!(isa, simd => simd.run(Fill { map, clamp, output }));
     });
 }
 
-/// `input * scale + shift` with a scale and a shift for each of `channels` channels, clamped: a
-/// batch norm in eval mode that was not fused.
+/// Computes `input · scale + shift`, clamped, with a scale and a shift for each channel: a batch
+/// normalization in eval mode that is not fused into another layer.
+///
+/// `input` and `output` are `[…, channels]`, `scale` and `shift` are `[channels]`.
 ///
 /// # Panics
-/// When `scale` or `shift` does not have `channels` elements, or `input` or `output` no whole
-/// number of pixels or different ones.
+/// If `channels` is 0, or the length of a slice differs from its shape.
+///
+/// ```
+/// use posterize_kernels::f32::{Clamp, scale_shift};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let (isa, pool) = (Isa::detect(), Pool::new(1));
+/// let (scale, shift) = ([2.0, 10.0], [0.0, -5.0]);
+/// let mut output = [0.0; 4];
+/// scale_shift(isa, &pool, 2, &scale, &shift, Clamp::RELU, &[1.0, 2.0, 3.0, 0.0], &mut output);
+/// assert_eq!(output, [2.0, 15.0, 6.0, 0.0]);
+/// ```
 pub fn scale_shift(
     isa: Isa,
     pool: &Pool,
@@ -75,17 +88,23 @@ pub fn scale_shift(
     input: &[f32],
     output: &mut [f32],
 ) {
-    assert!(channels > 0, "no channels");
-    assert_eq!((scale.len(), shift.len()), (channels, channels), "elements of scale and shift");
-    assert_eq!(input.len(), output.len(), "elements of the output");
-    assert_eq!(input.len() % channels, 0, "elements of the last pixel");
+    assert!(channels > 0, "channels is 0; it must be at least 1");
+    check_len("the scale", scale.len(), &[channels]);
+    check_len("the shift", shift.len(), &[channels]);
+    check_same_len("the output", output.len(), "the input", input.len());
+    assert_eq!(
+        input.len() % channels,
+        0,
+        "the input has {} elements, not a multiple of {channels} channels",
+        input.len()
+    );
     let pixels = input.len() / channels;
     let output = SharedMut::new(output);
     let parts = parts(pool, input.len()).min(pixels.max(1));
     pool.run(parts, &|task, _| {
         for pixel in part(pixels, parts, task) {
             let range = pixel * channels..(pixel + 1) * channels;
-            // SAFETY: each task has pixels of its own.
+            // SAFETY: different tasks have different pixels.
             let output = unsafe { output.slice(range.clone()) };
             let map = ScaleShift { input: &input[range], scale, shift };
             with_simd!(isa, simd => simd.run(Fill { map, clamp, output }));
@@ -97,9 +116,9 @@ fn parts(pool: &Pool, len: usize) -> usize {
     if pool.threads() == 1 { 1 } else { len.div_ceil(TASK).max(1) }
 }
 
-/// What to compute for a vector.
+/// A function of the elements at one position of some inputs.
 trait Map: Copy {
-    /// The result for the elements at `at`.
+    /// Returns the results for the elements at `at`.
     fn apply<S: Simd>(self, simd: S, at: At) -> S::F;
 }
 
@@ -148,7 +167,7 @@ impl Map for ScaleShift<'_> {
     }
 }
 
-/// A whole vector, or the rest.
+/// The position of a whole vector, or of the remaining elements.
 #[derive(Clone, Copy)]
 struct At {
     element: usize,
@@ -187,7 +206,7 @@ impl<S: Simd, M: Map> Kernel<S> for Fill<'_, M> {
         while element < whole {
             let y = self.map.apply(simd, At { element, lanes: S::LANES });
             let to = &mut output[element..element + S::LANES];
-            // SAFETY: the slice is a vector long.
+            // SAFETY: the slice has as many elements as a vector.
             unsafe { simd.store(to.as_mut_ptr(), bounds.apply(simd, y)) };
             element += S::LANES;
         }
@@ -195,7 +214,7 @@ impl<S: Simd, M: Map> Kernel<S> for Fill<'_, M> {
         if !rest.is_empty() {
             let y = self.map.apply(simd, At { element, lanes: rest.len() });
             let mask = simd.mask(rest.len());
-            // SAFETY: as many lanes as are left.
+            // SAFETY: as many lanes are written as there are elements left.
             unsafe { simd.store_masked(rest.as_mut_ptr(), bounds.apply(simd, y), mask) };
         }
     }
@@ -216,7 +235,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn sums_products_and_bounds(
+                fn sums_products_and_clamped_values_are_exact(
             len in prop_oneof![0_usize..100, 40_000_usize..50_000], clamp in clamps(),
             threads in 1_usize..5, seed in 0_u64..99,
         ) {
@@ -237,7 +256,7 @@ mod tests {
         }
 
         #[test]
-        fn scales_and_shifts(
+                fn scale_shift_is_close_to_its_formula(
             channels in 1_usize..70, pixels in prop_oneof![0_usize..20, Just(700)],
             clamp in clamps(), threads in 1_usize..5, seed in 0_u64..99,
         ) {

@@ -1,10 +1,10 @@
-//! Matrix products: rows of activations by weights packed in panels.
+//! f32 matrix products of rows of activations with packed weights.
 //!
-//! A panel is a few vectors of output channels wide and holds, for each k in turn, the weights of
-//! those channels, so that a tile reads it from front to back. A tile keeps its sums in registers:
-//! it starts from the bias (or from the sums so far, where k is blocked), adds one product after
-//! the other in the order of k, and clamps what it stores. That order is the same whatever the
-//! tile, so results do not depend on how rows and channels are divided.
+//! A panel of packed weights is a few vectors of output channels wide and has, for each k in turn,
+//! the weights of those channels, so that a tile reads it in order. A tile keeps its sums in
+//! registers: it starts from the bias (or from the sums so far, if k is divided into blocks), adds
+//! the products in the order of k, and clamps the results. This order is the same for all tiles, so
+//! results do not depend on how rows and channels are divided.
 
 use std::ops::Range;
 
@@ -13,36 +13,40 @@ use super::simd::{Bounds, ForTile, Kernel, Simd};
 use crate::mem::AlignedSlice;
 use crate::pool::part;
 
-/// Where k is longer, it is cut into blocks near this size, so that a block of a panel stays in
-/// the cache while all rows pass by.
-const K_BLOCK: usize = 512;
+/// Approximate length of a block of k (kc): a longer k is divided, so that a block of a panel stays
+/// in the cache while it is multiplied with all rows.
+const KC: usize = 512;
 
-/// How far ahead of its use a weight is asked for, in floats. The first rows that a panel meets
-/// would otherwise wait for memory at each page, where the hardware's own prefetching stops.
+/// How far ahead, in floats, weights are prefetched. Otherwise the first rows that are multiplied
+/// with a panel would wait for memory at each page, where the CPU's own prefetching stops.
 const AHEAD: usize = 2048;
 
-/// Weights of a matrix product, `k` by `n`, packed.
+/// Packed weights of a matrix product, `[k, n]`.
 #[derive(Clone, Debug)]
 pub(super) struct Panels {
     k: usize,
     n: usize,
     lanes: usize,
     list: Vec<Panel>,
+    /// The packed panels, in order; each is `[k, vectors · lanes]`.
     data: AlignedSlice<f32>,
+    /// The bias, padded with zeros to whole vectors.
     bias: AlignedSlice<f32>,
 }
 
+/// The place of a panel of packed weights.
 #[derive(Clone, Copy, Debug)]
 struct Panel {
-    /// The first output channel.
+    /// First output channel.
     column: usize,
+    /// Number of vectors of output channels.
     vectors: usize,
-    /// Where its weights begin.
+    /// Offset of its weights in the packed data.
     offset: usize,
 }
 
 impl Panels {
-    /// Packs `weight(k, n)`.
+    /// Packs the weights `weight(k, n)`.
     pub(super) fn pack<S: Simd>(
         _: S,
         k: usize,
@@ -73,36 +77,38 @@ impl Panels {
         Self { k, n, lanes: S::LANES, list, data, bias: padded }
     }
 
-    /// The length of a row of activations.
+    /// Length of a row of activations.
     pub(super) fn k(&self) -> usize {
         self.k
     }
 
-    /// Output channels.
+    /// Number of output channels.
     pub(super) fn n(&self) -> usize {
         self.n
     }
 
-    /// How many panels there are.
+    /// Number of panels.
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Rows of the tiles of the widest panel: heights that are a multiple of it have no ragged end.
+    /// Maximum number of rows of a tile of the widest panel (mr). Multiples of it need no smaller
+    /// tiles.
     pub(super) fn tile_rows<S: Simd>(&self) -> usize {
         S::max_rows(self.widest())
     }
 
-    /// Vectors of the widest panel.
+    /// Number of vectors of the widest panel.
     pub(super) fn widest(&self) -> usize {
         self.list[0].vectors
     }
 }
 
-/// Rows of activations: `segments` runs of `segment_len` floats, the same for each row but for
-/// the row's `stride`.
+/// Rows of activations. Each consists of `segments` segments of `segment_len` floats, which are
+/// `segment_stride` apart; rows are `stride` apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
+    /// Pointer to the first row.
     pub(super) first: *const f32,
     pub(super) stride: usize,
     pub(super) segments: usize,
@@ -111,18 +117,19 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Rows of one run of `len` floats.
+    /// Rows of one segment with `len` floats.
     pub(super) fn contiguous(first: *const f32, stride: usize, len: usize) -> Self {
         Self { first, stride, segments: 1, segment_len: len, segment_stride: 0 }
     }
 }
 
-/// Multiplies `m` rows by the panels `which`, into rows of output that are `out_stride` apart.
-/// `out` is the address of output channel 0 of the first row.
+/// Multiplies `m` rows with the panels `which` and writes to output rows that are `out_stride`
+/// apart. `out` points to output channel 0 of the first row.
 ///
 /// # Safety
-/// All `m` rows can be read; the `n` output channels of `m` rows at `out` can be written and
-/// nobody else touches those of the panels `which` meanwhile.
+/// All segments of the `m` rows must be valid for reads. The output channels of the panels `which`
+/// must be valid for reads and writes in `m` rows at `out`, and no other thread may access them
+/// during the call.
 pub(super) unsafe fn multiply<S: Simd>(
     simd: S,
     panels: &Panels,
@@ -138,7 +145,7 @@ pub(super) unsafe fn multiply<S: Simd>(
     if m == 0 {
         return;
     }
-    let k_blocks = if rows.segments == 1 { panels.k.div_ceil(K_BLOCK).max(1) } else { 1 };
+    let k_blocks = if rows.segments == 1 { panels.k.div_ceil(KC).max(1) } else { 1 };
     for k_block in 0..k_blocks {
         let k = if rows.segments == 1 { part(panels.k, k_blocks, k_block) } else { 0..0 };
         let segment_len = if rows.segments == 1 { k.len() } else { rows.segment_len };
@@ -147,9 +154,9 @@ pub(super) unsafe fn multiply<S: Simd>(
             let blocks = m.div_ceil(S::max_rows(panel.vectors));
             for block in 0..blocks {
                 let block = part(m, blocks, block);
-                // SAFETY: the first row of the block is within `m`, the panel's column within
-                // `n`, and `k` within the row and the panel, so all addresses stay in the
-                // memory that the caller promises and in the packed weights.
+                // SAFETY: the block's rows are among the `m` rows, the panel's columns among the
+                // `n` output channels, and `k` within the row and the panel, so all addresses are
+                // within the packed weights and the memory that the caller guarantees to be valid.
                 unsafe {
                     let tile = Tile {
                         rows: Rows {
@@ -174,27 +181,29 @@ pub(super) unsafe fn multiply<S: Simd>(
     }
 }
 
-/// What a tile reads and writes.
+/// The arguments of a micro-kernel.
 struct Tile {
     rows: Rows,
     weights: *const f32,
     bias: *const f32,
     out: *mut f32,
     out_stride: usize,
-    /// Live lanes of the last vector.
+    /// Number of lanes of the last vector that are output channels.
     last_lanes: usize,
-    /// The first block of k: start from the bias.
+    /// Whether this is the first block of k, which starts from the bias.
     first: bool,
-    /// The last block of k: clamp.
+    /// Whether this is the last block of k, after which sums are clamped.
     last: bool,
     clamp: Clamp,
 }
 
-/// Computes a tile of a fixed number of rows and vectors. To call it, all that the tile points to
-/// must be there.
+/// A micro-kernel with a fixed number of rows and vectors.
+///
+/// # Safety
+/// See [`TileKernel`]: the pointers of the tile must be valid for its rows and vectors.
 type TileFn<S> = unsafe fn(S, &Tile);
 
-/// Makes the kernel for a tile.
+/// Returns the micro-kernel for a tile size.
 struct TileKernels;
 
 impl<S: Simd> ForTile<S> for TileKernels {
@@ -205,23 +214,30 @@ impl<S: Simd> ForTile<S> for TileKernels {
     }
 }
 
+/// Runs a micro-kernel.
+///
 /// # Safety
 /// See [`TileFn`].
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
     simd.run(TileKernel::<ROWS, VECTORS>(tile));
 }
 
+/// A micro-kernel.
+///
+/// Whoever runs it must guarantee that the tile's pointers are valid: for reads of `ROWS` rows of
+/// activations, and of the packed weights and bias of `VECTORS` vectors; and for reads and writes
+/// of `ROWS` rows of outputs, of which the last vector has `last_lanes` lanes.
 struct TileKernel<'a, const ROWS: usize, const VECTORS: usize>(&'a Tile);
 
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 impl<S: Simd, const ROWS: usize, const VECTORS: usize> Kernel<S> for TileKernel<'_, ROWS, VECTORS> {
     #[inline(always)]
     fn call(self, simd: S) {
         let tile = self.0;
         let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
-        // SAFETY: whoever made the tile promises that `ROWS` rows of input, the packed weights
-        // and bias of `VECTORS` vectors, and `ROWS` rows of output can be accessed, the last
-        // vector's output only in its live lanes.
+        // SAFETY: the code that made the tile guarantees that rows, weights, bias and outputs are
+        // valid, as `TileKernel` requires; the last vector's outputs are accessed in `last_lanes`
+        // lanes only.
         unsafe {
             let last_mask = simd.mask(tile.last_lanes);
             let whole = tile.last_lanes == S::LANES;
@@ -282,12 +298,13 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize> Kernel<S> for TileKernel<
     }
 }
 
-/// Adds the products of one k: `ROWS` inputs that are `stride` apart by `VECTORS` vectors.
+/// Adds the products for one k: `ROWS` activations that are `stride` apart times `VECTORS` vectors
+/// of weights.
 ///
 /// # Safety
-/// The inputs and the weights can be read.
+/// The activations and the weights must be valid for reads.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 unsafe fn multiply_step<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     input: *const f32,
@@ -297,11 +314,11 @@ unsafe fn multiply_step<S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) {
     let mut w = [simd.splat(0.0); VECTORS];
     for vector in 0..VECTORS {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `VECTORS` vectors of weights are valid.
         w[vector] = unsafe { simd.load(weights.add(vector * S::LANES)) };
     }
     for row in 0..ROWS {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `ROWS` activations are valid.
         let x = simd.splat(unsafe { *input.add(row * stride) });
         for vector in 0..VECTORS {
             sums[row][vector] = simd.mul_add(x, w[vector], sums[row][vector]);

@@ -1,5 +1,7 @@
-//! Convolutions in general: the inputs of a block of output pixels are gathered into rows, which
-//! are multiplied by the weights. Only a block of the matrix exists at a time, in cache.
+//! f32 convolutions as matrix products by im2row.
+//!
+//! The inputs under the windows of a block of output pixels are copied into rows, which are
+//! multiplied with the weights. Only one block of the im2row matrix exists at a time, in the cache.
 
 use std::ops::Range;
 
@@ -11,14 +13,14 @@ use crate::geometry::Conv2dGeometry;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of gathered rows that a task works on at once.
+/// Approximate maximum number of floats of a block of im2row rows.
 const BLOCK_FLOATS: usize = 192 * 1024;
 
-/// What does not depend on the instruction set: which rows there are and how long.
+/// How an im2row matrix is divided into blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     grid: Grid,
-    /// From one gathered row to the next.
+    /// Floats from one row to the next.
     row_stride: usize,
     out: [usize; 2],
 }
@@ -35,26 +37,27 @@ impl Plan {
         let panels = &groups[0];
         let mut row_stride = panels.k().next_multiple_of(16);
         if row_stride.is_multiple_of(256) {
-            // Rows a power of two apart would share too few cache sets.
+            // Rows at a distance of a power of two would share few cache sets.
             row_stride += 16;
         }
         let rows = batch * out[0] * out[1];
         let work = rows * geometry.out_channels * panels.k();
         let unit = panels.tile_rows::<S>();
         let tasks = tasks(threads, work);
-        let most_rows = BLOCK_FLOATS / row_stride;
+        let max_rows = BLOCK_FLOATS / row_stride;
         let grid = if rows < MANY_ROWS && groups.len() == 1 && tasks > 1 {
-            // Each part of the panels gathers the rows again, so there are no more than threads.
-            Grid::new(rows, unit, most_rows, panels.len(), threads.min(panels.len()), true)
+            // Each part of the panels copies the rows again, so there are no more parts than
+            // threads.
+            Grid::new(rows, unit, max_rows, panels.len(), threads.min(panels.len()), true)
         } else {
-            Grid::of_rows(rows, unit, most_rows, panels.len(), tasks)
+            Grid::of_rows(rows, unit, max_rows, panels.len(), tasks)
         };
         Self { grid, row_stride, out }
     }
 
-    /// Floats of scratch memory for each thread.
+    /// Number of floats of scratch memory of each thread.
     pub(super) fn scratch_len(&self) -> usize {
-        self.grid.most_rows() * self.row_stride
+        self.grid.max_rows() * self.row_stride
     }
 }
 
@@ -74,14 +77,14 @@ pub(super) fn run<S: Simd>(
     let scratch = Workers::new(scratch, plan.scratch_len());
     pool.run(plan.grid.tasks(), &|task, worker| {
         let (rows, panels) = plan.grid.task(task);
-        // SAFETY: each worker has a part of its own.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let block = unsafe { scratch.part(worker) };
         for (group, weights) in groups.iter().enumerate() {
             gather(geometry, group, size, plan.out, rows.clone(), plan.row_stride, input, block);
             let a = Rows::contiguous(block.as_ptr(), plan.row_stride, weights.k());
             let first = rows.start * geometry.out_channels + group * weights.n();
-            // SAFETY: `gather` has filled the rows; the task's rows and panels of the output are
-            // its own, and within it.
+            // SAFETY: `gather` has filled the rows in `block`. The outputs of the rows are within
+            // `output`, and no two tasks have the same rows and panels.
             unsafe {
                 let out = output.as_mut_ptr().add(first);
                 multiply(
@@ -99,8 +102,8 @@ pub(super) fn run<S: Simd>(
     });
 }
 
-/// Copies the inputs of the output pixels `rows`, of one group, in the order (row of the window,
-/// column of the window, channel), with zeros for the padding.
+/// Copies the inputs under the windows of the output pixels `rows` for one group (im2row). A row is
+/// in the order (row of the window, column of the window, channel), with zeros for the padding.
 pub(super) fn gather(
     geometry: &Conv2dGeometry,
     group: usize,
@@ -113,7 +116,7 @@ pub(super) fn gather(
 ) {
     let &Conv2dGeometry { in_channels, groups, kernel, stride, dilation, padding, .. } = geometry;
     let channels = in_channels / groups;
-    // Neighbouring taps are neighbours in memory.
+    // The taps of a window row are contiguous in memory.
     let merged = groups == 1 && dilation[1] == 1;
     for (row, gathered) in rows.zip(block.chunks_exact_mut(row_stride)) {
         let (n, oy, ox) = (row / (oh * ow), row / ow % oh, row % ow);
@@ -127,7 +130,7 @@ pub(super) fn gather(
             let line = &input[(n * h + y) * w * in_channels..][..w * in_channels];
             let x0 = ox * stride[1];
             if merged {
-                // Taps `from..to` lie within the input.
+                // Taps `from..to` are within the input.
                 let from = padding.left.saturating_sub(x0).min(kernel[1]);
                 let to = (w + padding.left).saturating_sub(x0).clamp(from, kernel[1]);
                 taps[..from * channels].fill(0.0);

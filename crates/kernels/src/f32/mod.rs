@@ -1,18 +1,18 @@
-//! f32 kernels over NHWC activations.
+//! f32 kernels for `[N, H, W, C]` activations.
 //!
-//! A layer's weights are packed once, when its object is built; a run allocates nothing and gives
-//! the same bits for any number of threads and any division of the batch. Buffers that start on a
-//! 64-byte boundary are read and written fastest.
+//! The weights of a layer are packed once. Running a layer does not allocate memory, and gives the
+//! same bits for any number of threads and any division of the batch. Buffers aligned to 64 bytes
+//! are read and written fastest.
 //!
-//! Every kernel is written once, over `simd::Simd`, and compiled for each instruction set.
+//! Every kernel is written once, generic over `simd::Simd`, and compiled for each instruction set.
 
 #![expect(
     clippy::inline_always,
-    reason = "only what is inlined is compiled for the instruction set"
+    reason = "only inlined code is compiled for the caller's target features"
 )]
 #![expect(
     clippy::too_many_arguments,
-    reason = "shapes and buffers, spelled as PyTorch orders them"
+    reason = "shapes and buffers are passed as separate arguments, as in PyTorch"
 )]
 
 mod binary;

@@ -1,16 +1,16 @@
-//! Matrix products reduced over rows, `aᵀ b`: what a layer's weights gain from a batch.
+//! f32 matrix products `aᵀ b`, which sum over rows: the gradients of a layer's weights.
 //!
-//! Both matrices lie row by row, as activations do, so the sums that a tile keeps in registers run
-//! over the rows: each row adds the product of some columns of `a` by some vectors of `b`. Rows are
-//! taken in blocks that fit the first level of the cache.
+//! Both matrices are stored row by row, as activations are. The sums that a tile keeps in registers
+//! run over the rows, of which each adds the products of some columns of `a` and some vectors of
+//! columns of `b`. Rows are divided into blocks that fit into the first-level cache.
 
 use super::simd::{ForTile, Kernel, Simd};
 use crate::pool::part;
 
-/// Rows of a block.
+/// Maximum number of rows of a block.
 const ROW_BLOCK: usize = 96;
 
-/// Some rows of a matrix that lie `stride` floats apart.
+/// A matrix whose rows are `stride` floats apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix {
     pub(super) first: *const f32,
@@ -18,10 +18,11 @@ pub(super) struct Matrix {
     pub(super) columns: usize,
 }
 
-/// Adds `aᵀ b`, reduced over `rows` rows, to `sums`, which is `[a.columns, b.columns]`.
+/// Adds `aᵀ b` over `rows` rows to `sums`, which is `[a.columns, b.columns]`.
 ///
 /// # Safety
-/// All rows can be read, `sums` can be written, and nobody else touches it meanwhile.
+/// All rows must be valid for reads, and `sums` for reads and writes; no other thread may access
+/// `sums` during the call.
 pub(super) unsafe fn accumulate<S: Simd>(
     simd: S,
     rows: usize,
@@ -38,7 +39,8 @@ pub(super) unsafe fn accumulate<S: Simd>(
             let blocks = a.columns.div_ceil(S::max_rows(vectors));
             for block in 0..blocks {
                 let block = part(a.columns, blocks, block);
-                // SAFETY: rows and columns are within the matrices that the caller promises.
+                // SAFETY: the tile's rows and columns are within the matrices, and its sums within
+                // `sums`, all of which the caller guarantees to be valid.
                 unsafe {
                     let tile = Outer {
                         a: a.first.add(rows.start * a.stride + block.start),
@@ -58,7 +60,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
     }
 }
 
-/// What a tile reads and writes.
+/// The arguments of a micro-kernel.
 struct Outer {
     a: *const f32,
     a_stride: usize,
@@ -67,15 +69,17 @@ struct Outer {
     rows: usize,
     sums: *mut f32,
     sums_stride: usize,
-    /// Live lanes of the last vector.
+    /// Number of lanes of the last vector that are columns of `b`.
     last_lanes: usize,
 }
 
-/// Adds to a tile of a fixed number of columns of `a` and vectors of `b`. To call it, all that the
-/// tile points to must be there.
+/// A micro-kernel with a fixed number of columns of `a` and vectors of `b`.
+///
+/// # Safety
+/// See [`OuterKernel`]: the pointers of the tile must be valid for its columns and vectors.
 type OuterFn<S> = unsafe fn(S, &Outer);
 
-/// Makes the kernel for a tile.
+/// Returns the micro-kernel for a tile size.
 struct OuterKernels;
 
 impl<S: Simd> ForTile<S> for OuterKernels {
@@ -86,6 +90,8 @@ impl<S: Simd> ForTile<S> for OuterKernels {
     }
 }
 
+/// Runs a micro-kernel.
+///
 /// # Safety
 /// See [`OuterFn`].
 unsafe fn outer_tile<S: Simd, const COLUMNS: usize, const VECTORS: usize>(simd: S, tile: &Outer) {
@@ -96,9 +102,14 @@ unsafe fn outer_tile<S: Simd, const COLUMNS: usize, const VECTORS: usize>(simd: 
     }
 }
 
+/// A micro-kernel. `MASKED` says that not all lanes of the last vector are columns.
+///
+/// Whoever runs it must guarantee that the tile's pointers are valid: for reads of `rows` rows of
+/// `COLUMNS` columns of `a` and `VECTORS` vectors of `b`, and for reads and writes of their sums;
+/// of the last vector, only `last_lanes` lanes.
 struct OuterKernel<'a, const COLUMNS: usize, const VECTORS: usize, const MASKED: bool>(&'a Outer);
 
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 impl<S: Simd, const COLUMNS: usize, const VECTORS: usize, const MASKED: bool> Kernel<S>
     for OuterKernel<'_, COLUMNS, VECTORS, MASKED>
 {
@@ -107,8 +118,8 @@ impl<S: Simd, const COLUMNS: usize, const VECTORS: usize, const MASKED: bool> Ke
         let tile = self.0;
         let mut sums = [[simd.splat(0.0); VECTORS]; COLUMNS];
         let mask = simd.mask(tile.last_lanes);
-        // SAFETY: whoever made the tile promises that its rows can be read and its sums read and
-        // written, the last vector only in its live lanes.
+        // SAFETY: the code that made the tile guarantees that rows and sums are valid, as
+        // `OuterKernel` requires; the last vector is accessed in `last_lanes` lanes only.
         unsafe {
             let (mut a, mut b) = (tile.a, tile.b);
             for _ in 0..tile.rows {

@@ -17,7 +17,7 @@ use crate::pool::Pool;
 pub fn pixel_values(mean: f32, std: f32) -> [f32; 256] {
     assert!(
         std.is_finite() && std != 0.0 && mean.is_finite(),
-        "normalization with mean {mean:?} and standard deviation {std:?}"
+        "mean {mean:?} must be finite and std {std:?} finite and not zero"
     );
     std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std)
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "normalization with mean 0.5 and standard deviation 0.0")]
+    #[should_panic(expected = "mean 0.5 must be finite and std 0.0 finite and not zero")]
     fn a_standard_deviation_of_zero_is_refused() {
         PixelTable::gray(0.5, 0.0);
     }

@@ -1,4 +1,4 @@
-//! Poolings.
+//! f32 pooling.
 
 use std::marker::PhantomData;
 
@@ -10,14 +10,34 @@ use crate::geometry::Pool2dGeometry;
 use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
-/// Inputs that are worth a task.
+/// Inputs of one task.
 const TASK: usize = 16 * 1024;
 
-/// The greatest input under each window, as `torch.nn.MaxPool2d`: padding never wins, and a NaN
-/// always does. A window with nothing but padding under it gives minus infinity.
+/// Max pooling, as `torch.nn.MaxPool2d`.
+///
+/// `input` is `[N, H, W, C]` with N = `batch`, `[H, W]` = `size` and C = `channels`; `output` is
+/// `[N, OH, OW, C]`. Padded pixels are never the maximum; a window that contains a NaN gives a NaN,
+/// and one that lies in the padding minus infinity.
 ///
 /// # Panics
-/// When the window does not fit into the padded input, or a buffer has a wrong size.
+/// If `channels` is 0, the window does not fit into the padded input, or the length of a slice
+/// differs from its shape.
+///
+/// ```
+/// use posterize_kernels::f32::max_pool2d;
+/// use posterize_kernels::{Isa, Padding, Pool, Pool2dGeometry};
+///
+/// let geometry = Pool2dGeometry {
+///     kernel: [1, 2],
+///     stride: [1, 2],
+///     dilation: [1, 1],
+///     padding: Padding::default(),
+/// };
+/// let mut output = [0.0; 2];
+/// let input = [1.0, -2.0, -4.0, -3.0];
+/// max_pool2d(Isa::detect(), &Pool::new(1), geometry, 1, [1, 4], 1, &input, &mut output);
+/// assert_eq!(output, [1.0, -3.0]);
+/// ```
 pub fn max_pool2d(
     isa: Isa,
     pool: &Pool,
@@ -34,9 +54,9 @@ pub fn max_pool2d(
     let area = kernel[0] * kernel[1];
     pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
         let (n, oy, ox) = (pixel / (out[0] * out[1]), pixel / out[1] % out[0], pixel % out[1]);
-        let picture = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
+        let image = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
         let taps = Taps {
-            picture,
+            image,
             width: size[1],
             rows: Axis::new(oy * stride[0], padding.top, kernel[0], dilation[0], size[0]),
             columns: Axis::new(ox * stride[1], padding.left, kernel[1], dilation[1], size[1]),
@@ -45,12 +65,15 @@ pub fn max_pool2d(
     });
 }
 
-/// The mean of each of `output_size` windows that cover the input evenly, as
-/// `torch.nn.AdaptiveAvgPool2d`: output `i` of `o` averages inputs `floor(i * size / o)` to
-/// `ceil((i + 1) * size / o)`. `[1, 1]` is the mean of each channel.
+/// Average pooling to a fixed output size, as `torch.nn.AdaptiveAvgPool2d`.
+///
+/// `input` is `[N, H, W, C]` with N = `batch`, `[H, W]` = `size` and C = `channels`; `output` is
+/// `[N, OH, OW, C]` with `[OH, OW]` = `output_size`, for which `[1, 1]` is global average pooling.
+/// Along an axis of `n` input and `o` output pixels, output `i` is the mean of the inputs `floor(i
+/// · n / o)..ceil((i + 1) · n / o)`.
 ///
 /// # Panics
-/// When a size is zero, or a buffer has a wrong size.
+/// If a size is 0, or the length of a slice differs from its shape.
 pub fn adaptive_avg_pool2d(
     isa: Isa,
     pool: &Pool,
@@ -62,19 +85,21 @@ pub fn adaptive_avg_pool2d(
     output: &mut [f32],
 ) {
     let out = output_size;
-    assert!(size[0] > 0 && size[1] > 0, "the mean of an empty picture");
-    assert!(out[0] > 0 && out[1] > 0, "an output without pixels");
+    assert!(
+        !size.contains(&0) && !out.contains(&0),
+        "average pooling of {size:?} pixels to {out:?}; all sizes must be at least 1"
+    );
     check(batch, size, out, channels, input, output);
     let area = size[0].div_ceil(out[0]) * size[1].div_ceil(out[1]);
     pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
         let (n, oy, ox) = (pixel / (out[0] * out[1]), pixel / out[1] % out[0], pixel % out[1]);
-        let picture = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
+        let image = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
         let axis = |i: usize, size: usize, out: usize| {
             let start = i * size / out;
             Axis { start, step: 1, count: ((i + 1) * size).div_ceil(out) - start }
         };
         let taps = Taps {
-            picture,
+            image,
             width: size[1],
             rows: axis(oy, size[0], out[0]),
             columns: axis(ox, size[1], out[1]),
@@ -91,12 +116,12 @@ fn check(
     input: &[f32],
     output: &[f32],
 ) {
-    assert!(channels > 0, "no channels");
+    assert!(channels > 0, "channels is 0; it must be at least 1");
     check_len("the input", input.len(), &[batch, size[0], size[1], channels]);
     check_len("the output", output.len(), &[batch, out[0], out[1], channels]);
 }
 
-/// Calls `compute(pixel, channels of the pixel)` for each output pixel, on all threads.
+/// Calls `compute(pixel, its channels)` for each output pixel, on the threads of the pool.
 fn pixels(
     pool: &Pool,
     count: usize,
@@ -110,14 +135,14 @@ fn pixels(
     let output = SharedMut::new(output);
     pool.run(parts, &|task, _| {
         for pixel in part(count, parts, task) {
-            // SAFETY: each task has pixels of its own.
+            // SAFETY: different tasks have different pixels.
             let output = unsafe { output.slice(pixel * channels..(pixel + 1) * channels) };
             compute(pixel, output);
         }
     });
 }
 
-/// The taps of a window along one axis that lie within the input.
+/// The taps of a window along one axis that are within the input.
 #[derive(Clone, Copy)]
 struct Axis {
     start: usize,
@@ -130,20 +155,20 @@ impl Axis {
         let skipped = padding.saturating_sub(at).div_ceil(step).min(taps);
         let end = (size + padding).saturating_sub(at).div_ceil(step).min(taps);
         let count = end.saturating_sub(skipped);
-        // Without taps the start does not matter.
+        // If there are no taps, the start does not matter.
         Self { start: (at + skipped * step).saturating_sub(padding), step, count }
     }
 }
 
-/// A window over a picture.
+/// The taps of a window that are within an image.
 struct Taps<'a> {
-    picture: &'a [f32],
+    image: &'a [f32],
     width: usize,
     rows: Axis,
     columns: Axis,
 }
 
-/// How the inputs under a window become one.
+/// A reduction of the inputs under a window to one output.
 trait Reduce {
     const START: f32;
     fn add<S: Simd>(simd: S, sum: S::F, x: S::F) -> S::F;
@@ -182,7 +207,7 @@ impl Reduce for Mean {
     }
 }
 
-/// One output pixel.
+/// Computes one output pixel.
 struct Pixel<'a, R> {
     taps: Taps<'a>,
     output: &'a mut [f32],
@@ -192,7 +217,7 @@ struct Pixel<'a, R> {
 impl<S: Simd, R: Reduce> Kernel<S> for Pixel<'_, R> {
     #[inline(always)]
     fn call(self, simd: S) {
-        let Taps { picture, width, rows, columns } = self.taps;
+        let Taps { image, width, rows, columns } = self.taps;
         let channels = self.output.len();
         let count = simd.splat((rows.count * columns.count) as f32);
         for (vector, output) in self.output.chunks_mut(S::LANES).enumerate() {
@@ -204,7 +229,7 @@ impl<S: Simd, R: Reduce> Kernel<S> for Pixel<'_, R> {
                 for column in 0..columns.count {
                     let x = columns.start + column * columns.step;
                     let channel = vector * S::LANES;
-                    let from = &picture[(y * width + x) * channels + channel..][..lanes];
+                    let from = &image[(y * width + x) * channels + channel..][..lanes];
                     // SAFETY: the slice has as many elements as lanes are read.
                     let x = unsafe {
                         if lanes == S::LANES {
@@ -234,7 +259,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn maxima(
+                fn maxima_equal_the_definition(
             kernel in [1_usize..4, 1_usize..4], stride in [1_usize..4, 1_usize..4],
             dilation in [1_usize..3, 1_usize..3], padding in paddings(2),
             extra in [0_usize..9, 0_usize..9], channels in 1_usize..40, batch in 1_usize..3,
@@ -265,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn means(
+                fn means_are_close_to_the_definition(
             size in [1_usize..20, 1_usize..20], out in [1_usize..9, 1_usize..9],
             channels in 1_usize..70, batch in 1_usize..3, seed in 0_u64..99,
         ) {
@@ -303,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_wins_wherever_it_is() {
+    fn a_nan_is_the_maximum_of_its_windows() {
         let geometry = Pool2dGeometry {
             kernel: [1, 3],
             stride: [1, 1],

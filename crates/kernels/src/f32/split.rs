@@ -1,23 +1,23 @@
-//! How work is divided between tasks.
+//! Division of work into tasks.
 
 use std::ops::Range;
 
 pub(super) use crate::pool::part;
 
-/// Below this many multiply-adds a task is not worth handing over.
-const LEAST_WORK: usize = 100_000;
-/// Tasks a thread gets where there is enough work, so that an uneven division evens out.
+/// Minimum number of multiply-adds of a task; with fewer, handing it to a thread costs too much.
+const MIN_WORK: usize = 100_000;
+/// Number of tasks for each thread where there is enough work, so that uneven tasks even out.
 const TASKS_PER_THREAD: usize = 4;
 
-/// From so many rows on, threads share a product by rows.
+/// Minimum number of rows of a matrix product that is divided between threads by rows.
 pub(super) const MANY_ROWS: usize = 100;
 
-/// How many tasks to make of `work` multiply-adds.
+/// Returns the number of tasks for `work` multiply-adds.
 pub(super) fn tasks(threads: usize, work: usize) -> usize {
-    if threads == 1 { 1 } else { (work / LEAST_WORK).clamp(1, threads * TASKS_PER_THREAD) }
+    if threads == 1 { 1 } else { (work / MIN_WORK).clamp(1, threads * TASKS_PER_THREAD) }
 }
 
-/// A matrix product cut into tasks: some rows by some panels.
+/// The division of a matrix product into tasks of some rows and some panels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     rows: usize,
@@ -28,18 +28,19 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Cuts `rows` rows, in units of `unit` and at most `most_rows` at once, by `panels` panels
-    /// into at least `tasks` parts where there are as many. `by_panels` says which to cut first.
+    /// Divides `rows` rows, in units of `unit` and at most `max_rows` for each task, and `panels`
+    /// panels into at least `tasks` tasks if possible. `by_panels` says whether panels are divided
+    /// first.
     pub(super) fn new(
         rows: usize,
         unit: usize,
-        most_rows: usize,
+        max_rows: usize,
         panels: usize,
         tasks: usize,
         by_panels: bool,
     ) -> Self {
         let units = rows.div_ceil(unit).max(1);
-        let mut row_parts = rows.div_ceil(most_rows.max(unit)).clamp(1, units);
+        let mut row_parts = rows.div_ceil(max_rows.max(unit)).clamp(1, units);
         let mut panel_parts = 1;
         if by_panels {
             panel_parts = tasks.div_ceil(row_parts).clamp(1, panels);
@@ -49,22 +50,23 @@ impl Grid {
         Self { rows, unit, panels, row_parts, panel_parts }
     }
 
-    /// As [`Grid::new`], but no task has only some of the panels.
+    /// As [`Grid::new`], but each task has all panels.
     pub(super) fn of_rows(
         rows: usize,
         unit: usize,
-        most_rows: usize,
+        max_rows: usize,
         panels: usize,
         tasks: usize,
     ) -> Self {
-        Self { panels, ..Self::new(rows, unit, most_rows, 1, tasks, false) }
+        Self { panels, ..Self::new(rows, unit, max_rows, 1, tasks, false) }
     }
 
+    /// Number of tasks.
     pub(super) fn tasks(&self) -> usize {
         self.row_parts * self.panel_parts
     }
 
-    /// The rows and panels of a task; tasks that follow each other share the panels.
+    /// Returns the rows and panels of a task; consecutive tasks have the same panels.
     pub(super) fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let units = self.rows.div_ceil(self.unit);
         let rows = part(units, self.row_parts, task % self.row_parts);
@@ -72,8 +74,8 @@ impl Grid {
         (rows.start * self.unit..(rows.end * self.unit).min(self.rows), panels)
     }
 
-    /// The most rows that a task has.
-    pub(super) fn most_rows(&self) -> usize {
+    /// Maximum number of rows of a task.
+    pub(super) fn max_rows(&self) -> usize {
         (self.rows.div_ceil(self.unit).div_ceil(self.row_parts) * self.unit).min(self.rows)
     }
 }
@@ -85,15 +87,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_grid_covers_everything_once(
-            rows in 1_usize..300, unit in 1_usize..15, most_rows in 1_usize..400,
+                fn tasks_cover_all_rows_and_panels_once(
+            rows in 1_usize..300, unit in 1_usize..15, max_rows in 1_usize..400,
             panels in 1_usize..20, tasks in 1_usize..40, by_panels: bool,
         ) {
-            let grid = Grid::new(rows, unit, most_rows, panels, tasks, by_panels);
+            let grid = Grid::new(rows, unit, max_rows, panels, tasks, by_panels);
             let mut counts = vec![0; rows * panels];
             for task in 0..grid.tasks() {
                 let (r, p) = grid.task(task);
-                prop_assert!(r.len() <= grid.most_rows());
+                prop_assert!(r.len() <= grid.max_rows());
                 for row in r {
                     for panel in p.clone() {
                         counts[row * panels + panel] += 1;
@@ -101,7 +103,7 @@ mod tests {
                 }
             }
             prop_assert!(counts.iter().all(|&c| c == 1));
-            prop_assert!(grid.most_rows() <= most_rows.max(unit).next_multiple_of(unit));
+            prop_assert!(grid.max_rows() <= max_rows.max(unit).next_multiple_of(unit));
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Convolutions of few input channels, such as a network's first: the input rows of some output
-//! rows are copied once, with their padding, and a tile reads each window straight from them.
-//! Gathering rows of the matrix would copy each pixel once for each tap.
+//! f32 convolutions with few input channels, such as the first one of a network.
+//!
+//! The input rows under the windows of some output rows (a strip) are copied once, with their
+//! padding, and a tile reads the windows from the copy. Im2row would copy each pixel once for each
+//! tap.
 
 use super::Clamp;
 use super::gemm::{Panels, Rows, multiply};
@@ -11,25 +13,25 @@ use crate::lengths::element_count;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
 
-/// Input channels up to which this is faster than gathering.
-const MOST_CHANNELS: usize = 8;
-/// Floats of a strip of input that a task works on at once.
+/// Maximum number of input channels for which this is faster than im2row.
+const MAX_CHANNELS: usize = 8;
+/// Approximate maximum number of floats of a strip.
 const STRIP_FLOATS: usize = 16 * 1024;
 
-/// Whether these kernels can compute, and suit, the convolution.
-pub(super) fn suits(geometry: &Conv2dGeometry) -> bool {
-    geometry.groups == 1 && geometry.in_channels <= MOST_CHANNELS && geometry.dilation[1] == 1
+/// Whether these kernels support the convolution and are the fastest for it.
+pub(super) fn covers(geometry: &Conv2dGeometry) -> bool {
+    geometry.groups == 1 && geometry.in_channels <= MAX_CHANNELS && geometry.dilation[1] == 1
 }
 
-/// How output rows are cut into strips.
+/// The division of output rows into strips.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     out: [usize; 2],
-    /// Strips of one picture.
+    /// Number of strips of one image.
     strips: usize,
-    /// Floats in an input row with its padding, and a little more that tiles may look at.
+    /// Number of floats of an input row with its padding.
     row_len: usize,
-    /// Input rows of the highest strip.
+    /// Number of input rows of the highest strip.
     rows: usize,
 }
 
@@ -53,7 +55,7 @@ impl Plan {
         Self { out, strips, row_len, rows }
     }
 
-    /// Floats of scratch memory for each thread.
+    /// Number of floats of scratch memory of each thread.
     pub(super) fn scratch_len(&self) -> usize {
         self.rows * self.row_len
     }
@@ -79,12 +81,12 @@ pub(super) fn run<S: Simd>(
     pool.run(batch * strips, &|task, worker| {
         let n = task / strips;
         let rows = part(oh, strips, task % strips);
-        // SAFETY: each worker has a part of its own.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let strip = unsafe { scratch.part(worker) };
-        let picture = &input[n * size[0] * size[1] * in_channels..];
+        let image = &input[n * size[0] * size[1] * in_channels..];
         let needed = (rows.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
         let strip = &mut strip[..needed * row_len];
-        copy_padded(geometry, size, rows.start * stride[0], row_len, picture, strip);
+        copy_padded(geometry, size, rows.start * stride[0], row_len, image, strip);
         for oy in rows.clone() {
             let top = (oy - rows.start) * stride[0] * row_len;
             let a = Rows {
@@ -94,8 +96,8 @@ pub(super) fn run<S: Simd>(
                 segment_len: kernel[1] * in_channels,
                 segment_stride: dilation[0] * row_len,
             };
-            // SAFETY: the windows of this row of outputs lie within the strip; the task's output
-            // rows are its own.
+            // SAFETY: the windows of this output row are within the strip, and the row is within
+            // `output` and belongs to this task only.
             unsafe {
                 let out = output.as_mut_ptr().add((n * oh + oy) * ow * out_channels);
                 multiply(simd, panels, 0..panels.len(), a, ow, out, out_channels, clamp);
@@ -104,13 +106,13 @@ pub(super) fn run<S: Simd>(
     });
 }
 
-/// Copies the rows from padded row `top` on, with zeros around.
+/// Copies the input rows from padded row `top` on into a strip, with their padding.
 fn copy_padded(
     geometry: &Conv2dGeometry,
     [h, w]: [usize; 2],
     top: usize,
     row_len: usize,
-    picture: &[f32],
+    image: &[f32],
     strip: &mut [f32],
 ) {
     let line_len = w * geometry.in_channels;
@@ -119,7 +121,7 @@ fn copy_padded(
         let y = (top + y).wrapping_sub(geometry.padding.top);
         if y < h {
             row[..left].fill(0.0);
-            row[left..left + line_len].copy_from_slice(&picture[y * line_len..][..line_len]);
+            row[left..left + line_len].copy_from_slice(&image[y * line_len..][..line_len]);
             row[left + line_len..].fill(0.0);
         } else {
             row.fill(0.0);

@@ -1,11 +1,11 @@
-//! Plain definitions that the kernels are tested against.
+//! Reference implementations and random inputs for the tests of f32 kernels.
 
 use proptest::prelude::*;
 
 use super::Clamp;
 use crate::{Conv2dGeometry, Padding};
 
-/// Reproducible numbers between -1 and 1.
+/// Returns numbers between -1 and 1 that are derived from `seed`.
 pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -17,7 +17,7 @@ pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// A convolution by its definition, in `f64`, over NHWC.
+/// A convolution by its definition, in f64, on `[N, H, W, C]` activations.
 pub(super) fn conv2d(
     geometry: &Conv2dGeometry,
     weight: &[f32],
@@ -49,14 +49,15 @@ pub(super) fn conv2d(
     output
 }
 
-/// All indices of a shape, in order.
+/// Iterates over all indices of a shape, in order.
 pub(crate) fn positions(
     [a, b, c, d]: [usize; 4],
 ) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
 }
 
-/// Equal but for the rounding of a sum of `terms` products of numbers between -1 and 1.
+/// Checks that values are equal except for the rounding of sums of `terms` products of numbers
+/// between -1 and 1.
 pub(super) fn assert_close(expected: &[f32], found: &[f32], terms: usize) {
     assert_eq!(expected.len(), found.len());
     let tolerance = 1e-6 * (4.0 + terms as f32).sqrt() * 2.0;
@@ -73,8 +74,8 @@ pub(super) fn clamps() -> impl Strategy<Value = Clamp> {
     prop_oneof![Just(Clamp::NONE), Just(Clamp::RELU), Just(Clamp { min: -0.25, max: 0.5 }),]
 }
 
-pub(crate) fn paddings(most: usize) -> impl Strategy<Value = Padding> {
-    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(|[top, bottom, left, right]| Padding {
+pub(crate) fn paddings(max: usize) -> impl Strategy<Value = Padding> {
+    [0..=max, 0..=max, 0..=max, 0..=max].prop_map(|[top, bottom, left, right]| Padding {
         top,
         bottom,
         left,

@@ -1,4 +1,5 @@
-//! Every kernel against its plain definition, on every instruction set and number of threads.
+//! Tests each f32 kernel against its definition, on every instruction set and for several numbers
+//! of threads.
 
 use proptest::prelude::*;
 
@@ -6,8 +7,8 @@ use super::testing::*;
 use super::*;
 use crate::{Conv2dGeometry, Isa, Padding, Pool};
 
-/// Runs a convolution on every instruction set and 1 to 4 threads, as a whole and picture by
-/// picture: near the definition, and the same bits each time.
+/// Runs a convolution on every instruction set with 1 to 4 threads, as a whole batch and image by
+/// image. Checks that results are close to the definition, and that all have the same bits.
 fn check_conv2d(
     geometry: Conv2dGeometry,
     batch: usize,
@@ -36,10 +37,8 @@ fn check_conv2d(
         for threads in 2..=4 {
             assert_eq!(bits(&output), bits(&run(threads, batch, &input)), "{threads} threads");
         }
-        let one_by_one: Vec<f32> = input
-            .chunks_exact(input.len() / batch)
-            .flat_map(|picture| run(2, 1, picture))
-            .collect();
+        let one_by_one: Vec<f32> =
+            input.chunks_exact(input.len() / batch).flat_map(|image| run(2, 1, image)).collect();
         assert_eq!(bits(&output), bits(&one_by_one), "{} one by one", conv.kernel_name());
     }
 }
@@ -48,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn pointwise(
+        fn pointwise_convolutions_are_close_to_the_definition(
         in_channels in 1_usize..70, out_channels in 1_usize..150, batch in 1_usize..4,
         size in [1_usize..12, 1_usize..12], with_bias: bool, clamp in clamps(), seed in 0_u64..99,
     ) {
@@ -57,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn depthwise(
+        fn depthwise_convolutions_are_close_to_the_definition(
         channels in 1_usize..70, kernel in prop_oneof![Just([3, 3]), Just([5, 5]), [1_usize..6, 1_usize..8]],
         stride in prop_oneof![Just([1, 1]), Just([2, 2]), [1_usize..4, 1_usize..4]],
         dilation in prop_oneof![3 => Just([1, 1]), 1 => [1_usize..3, 1_usize..3]],
@@ -72,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn few_input_channels(
+        fn convolutions_with_few_input_channels_are_close_to_the_definition(
         in_channels in 1_usize..9, out_channels in 2_usize..70, kernel in [1_usize..6, 1_usize..6],
         stride in [1_usize..4, 1_usize..4], dilation in 1_usize..3, padding in paddings(3),
         extra in [0_usize..16, 0_usize..16], batch in 1_usize..3, with_bias: bool,
@@ -87,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn any_convolution(
+        fn all_convolutions_are_close_to_the_definition(
         groups in 1_usize..4, in_group in 1_usize..14, out_group in 1_usize..40,
         kernel in [1_usize..4, 1_usize..4], stride in [1_usize..4, 1_usize..4],
         dilation in [1_usize..4, 1_usize..4], padding in paddings(4),
@@ -103,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn linear(
+        fn linear_layers_are_close_to_the_definition(
         in_features in 1_usize..600, out_features in 1_usize..150, batch in 1_usize..20,
         with_bias: bool, clamp in clamps(), seed in 0_u64..99,
     ) {
@@ -127,7 +126,7 @@ proptest! {
     }
 }
 
-/// An input a little larger than the window needs.
+/// Returns the size of an input that is `extra` larger than the window needs.
 fn fitting(geometry: &Conv2dGeometry, extra: [usize; 2]) -> [usize; 2] {
     let padding = geometry.padding;
     let around = [padding.top + padding.bottom, padding.left + padding.right];
@@ -137,10 +136,10 @@ fn fitting(geometry: &Conv2dGeometry, extra: [usize; 2]) -> [usize; 2] {
     })
 }
 
-/// Layers of real networks, which the random ones above are too small for: blocks of k, several
-/// row blocks and panels, tasks for several threads.
+/// Covers layers of real networks, which are larger than the random ones: several blocks of k,
+/// blocks of rows, panels and tasks.
 #[test]
-fn layers_of_real_networks() {
+fn layers_of_real_networks_are_close_to_the_definition() {
     let square = |kernel, stride, padding, in_channels, out_channels| Conv2dGeometry {
         kernel: [kernel; 2],
         stride: [stride; 2],
@@ -168,7 +167,7 @@ fn a_clamp_keeps_nan_and_bounds_infinities() {
     let expected = [f32::NAN, 0.0, 6.0, 6.0, 0.0, 3.0, 0.0];
     let pool = Pool::new(2);
     for isa in Isa::supported() {
-        // Long enough for whole vectors and a rest.
+        // Long enough for whole vectors and remaining elements.
         let repeated: Vec<f32> = input.iter().copied().cycle().take(7 * 19).collect();
         let expected: Vec<f32> = expected.iter().copied().cycle().take(7 * 19).collect();
         let mut output = vec![5.0; repeated.len()];
@@ -179,7 +178,7 @@ fn a_clamp_keeps_nan_and_bounds_infinities() {
         conv.run(&pool, 1, [7, 19], &repeated, &mut output, &mut []);
         assert_eq!(format!("{output:?}"), format!("{expected:?}"), "{isa} depthwise");
 
-        // The other channel is zero: infinities times its weight would be NaN.
+        // The second weight is 0, and its input 1, because infinity times 0 would be NaN.
         let weight = [1.0, 0.0];
         let linear = Linear::new(isa, 2, 1, &weight, None, Clamp::RELU6);
         let pairs: Vec<f32> = repeated.iter().flat_map(|&x| [x, 1.0]).collect();
@@ -189,7 +188,7 @@ fn a_clamp_keeps_nan_and_bounds_infinities() {
 }
 
 #[test]
-fn infinite_weights_do_not_meet_the_padding() {
+fn infinite_weights_are_not_multiplied_with_padding() {
     let geometry = Conv2dGeometry::square([20; 2], 3, 1, 20);
     let mut weight = vec![0.0; 20 * 9];
     weight.chunks_exact_mut(9).for_each(|window| window[0] = f32::INFINITY);
@@ -203,7 +202,7 @@ fn infinite_weights_do_not_meet_the_padding() {
 }
 
 #[test]
-fn kernels_say_their_names() {
+fn kernel_names_contain_kind_tile_and_isa() {
     let conv = |geometry: Conv2dGeometry| {
         let weight = vec![0.0; geometry.out_channels * geometry.taps_per_output()];
         Conv2d::new(Isa::SCALAR, geometry, &weight, None, Clamp::NONE).kernel_name()

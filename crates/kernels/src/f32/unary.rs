@@ -1,41 +1,52 @@
-//! Functions of one element: sigmoid, hard-swish, SiLU, hard-sigmoid.
+//! f32 functions of one element: sigmoid, hard-swish, SiLU, hard-sigmoid.
 
 use crate::Isa;
 use crate::int8::vectorize::{Loop, vectorize};
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut, part};
 
 /// Elements of one task.
 const TASK: usize = 16 * 1024;
 
-/// A function that is applied to each element.
+/// An activation function that is applied to each element.
 ///
-/// [`Unary::apply`] is the definition. [`unary`] gives its bits on every instruction set: it is the
-/// same code, which rounds each operation as IEEE 754 says and uses no fused multiply-add.
+/// [`Unary::apply`] defines the functions. [`unary`] gives the same bits on every instruction set:
+/// it is the same code, which rounds each operation as IEEE 754 specifies and uses no fused
+/// multiply-add.
 ///
 /// A NaN gives a NaN.
+///
+/// ```
+/// use posterize_kernels::f32::Unary;
+///
+/// assert_eq!(Unary::Sigmoid.apply(0.0), 0.5);
+/// assert_eq!(Unary::HardSigmoid.apply(1.5), 4.5 / 6.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unary {
     /// `torch.sigmoid`: `1 / (1 + exp(−x))`.
     ///
-    /// Within 2.5 units in the last place of the exact value, subnormal results included; 0 from
-    /// about −104 down and 1 from about 17.4 up.
+    /// The error is at most 2.5 units in the last place, also for subnormal results. Gives 0 below
+    /// about −104 and 1 above about 17.4.
     Sigmoid,
-    /// `torch.nn.Hardswish`: `x · relu6(x + 3) / 6`, in this order, as PyTorch's CPU kernel.
+    /// `torch.nn.Hardswish`: `x · relu6(x + 3) / 6`, evaluated in this order, as PyTorch's CPU
+    /// kernel.
     ///
-    /// As there, `−inf` gives a NaN and values above `f32::MAX / 6` overflow to infinity.
+    /// As in PyTorch, `−inf` gives a NaN, and values above `f32::MAX / 6` overflow to infinity.
     HardSwish,
     /// `torch.nn.SiLU`: `x · sigmoid(x)`.
     ///
-    /// Within 3.25 units in the last place of the exact value, subnormal results included; `−inf`
-    /// gives a NaN, as in PyTorch.
+    /// The error is at most 3.25 units in the last place, also for subnormal results. `−inf` gives
+    /// a NaN, as in PyTorch.
     SiLU,
-    /// `torch.nn.Hardsigmoid`: `relu6(x + 3) / 6`, in this order, as PyTorch's CPU kernel.
+    /// `torch.nn.Hardsigmoid`: `relu6(x + 3) / 6`, evaluated in this order, as PyTorch's CPU
+    /// kernel.
     HardSigmoid,
 }
 
 impl Unary {
-    /// The function's value at `x`.
+    /// Returns the value of the function at `x`.
     ///
     /// ```
     /// use posterize_kernels::f32::Unary;
@@ -59,7 +70,7 @@ impl Unary {
 /// Applies `function` to each element of `input`.
 ///
 /// # Panics
-/// When `output` has another length than `input`.
+/// If the lengths differ.
 ///
 /// ```
 /// use posterize_kernels::f32::{Unary, unary};
@@ -70,13 +81,13 @@ impl Unary {
 /// assert_eq!(y, [-0.0, 4.0 / 6.0, 5.0]);
 /// ```
 pub fn unary(isa: Isa, pool: &Pool, function: Unary, input: &[f32], output: &mut [f32]) {
-    assert_eq!(input.len(), output.len(), "{function:?}: elements of the output");
+    check_same_len("the output", output.len(), "the input", input.len());
     let len = input.len();
     let tasks = len.div_ceil(TASK);
     let output = SharedMut::new(output);
     pool.run(tasks, &|task, _| {
         let range = part(len, tasks, task);
-        // SAFETY: the parts of different tasks do not overlap.
+        // SAFETY: different tasks have ranges that do not overlap.
         let output = unsafe { output.slice(range.clone()) };
         vectorize(isa, Apply { function, input: &input[range], output });
     });
@@ -118,7 +129,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 fn silu(x: f32) -> f32 {
     let exp = ExpOfNegativeAbs::new(x);
-    // `x · z` before `z` can lose bits to a subnormal number.
+    // `x · z` is computed by `times`, since `z` alone may be a subnormal number with fewer bits.
     let numerator = if x >= 0.0 { x } else { exp.times(x) };
     numerator / (1.0 + exp.times(1.0))
 }
@@ -140,8 +151,8 @@ fn relu6(x: f32) -> f32 {
     if x > 6.0 { 6.0 } else { x }
 }
 
-/// `exp(−|x|)` as `fraction · scale[0] · scale[1]`, with `fraction` between 0.7 and 1.42 and powers
-/// of two that are normal numbers even where the product is not.
+/// `exp(−|x|)` as `fraction · scale[0] · scale[1]`, where `fraction` is between 0.7 and 1.42 and
+/// the scales are powers of two, which are normal numbers even if the product is not.
 #[derive(Clone, Copy)]
 struct ExpOfNegativeAbs {
     fraction: f32,
@@ -149,21 +160,21 @@ struct ExpOfNegativeAbs {
 }
 
 impl ExpOfNegativeAbs {
-    /// From here down `x · exp(x)` rounds to zero.
+    /// For `x` at most this, `x · exp(x)` rounds to zero.
     const LOWEST: f32 = -110.0;
-    /// Added to a number of less than 2^22, it leaves the nearest integer in the low bits.
+    /// Adding this to a number of magnitude below 2^22 leaves the nearest integer in the low bits.
     const TO_INTEGER: f32 = 12_582_912.0; // 1.5 · 2^23
-    /// ln 2 in two parts; the products of the first, 15 bits long, with exponents are exact.
+    /// ln 2 in two parts. The first has 15 bits, so its products with exponents are exact.
     const LN_2: [f32; 2] = [22_713.0 / 32_768.0, 1.428_606_8e-6];
-    /// The near-minimax polynomial of `(exp(r) − 1 − r) / r²` for `|r| ≤ ln 2 / 2`, the highest
-    /// power first: exp is within 8e-9 of exact before the rounding of these steps.
+    /// A near-minimax polynomial for `(exp(r) − 1 − r) / r²` with `|r| ≤ ln 2 / 2`, highest power
+    /// first. Before the rounding of these steps, the relative error of exp is below 8e-9.
     const POLYNOMIAL: [f32; 5] = [0.001_392_625, 0.008_363_233, 0.041_666_552, 0.166_665_76, 0.5];
 
     #[inline(always)]
     fn new(x: f32) -> Self {
         let x = -x.abs();
         let tiny = x <= Self::LOWEST;
-        // A comparison that keeps a NaN.
+        // Written as a comparison that is false for a NaN, so that a NaN stays.
         let x = if x < Self::LOWEST { Self::LOWEST } else { x };
         let shifted = x * std::f32::consts::LOG2_E + Self::TO_INTEGER;
         let n = shifted - Self::TO_INTEGER;
@@ -174,15 +185,15 @@ impl ExpOfNegativeAbs {
         q = q * r + Self::POLYNOMIAL[2];
         q = q * r + Self::POLYNOMIAL[3];
         q = q * r + Self::POLYNOMIAL[4];
-        // `high` is exact, `r` is rounded.
+        // `high` is exact, while `r` is rounded.
         let fraction = 1.0 + (high + (r * r * q - low));
-        // For a NaN the integer is arbitrary, and `fraction` is NaN.
+        // For a NaN the integer is arbitrary, but `fraction` is NaN.
         let n = shifted.to_bits().wrapping_sub(Self::TO_INTEGER.to_bits()) as i32;
         let low = power_of_two(n.wrapping_sub(n >> 1));
         Self { fraction, scale: [power_of_two(n >> 1), if tiny { 0.0 } else { low }] }
     }
 
-    /// `factor · exp(−|x|)`, rounded to a subnormal number at the end only, for a factor of 1 or `x`.
+    /// Returns `factor · exp(−|x|)` for a factor of 1 or `x`, rounded only once if it is subnormal.
     #[inline(always)]
     fn times(self, factor: f32) -> f32 {
         factor * self.scale[0] * self.fraction * self.scale[1]
@@ -214,7 +225,7 @@ mod tests {
         }
     }
 
-    /// How far `found` is from `exact`, in units of the last place of an f32 of its size.
+    /// Returns the error of `found` in units in the last place of an f32 of its magnitude.
     fn ulps(exact: f64, found: f32) -> f64 {
         let nearest = exact as f32;
         let size = nearest.abs().max(f32::MIN_POSITIVE);
@@ -222,7 +233,7 @@ mod tests {
         (f64::from(found) - exact).abs() / ulp
     }
 
-    /// Numbers of every exponent and sign, and many of the size where the functions bend.
+    /// Numbers of every exponent and sign, and many in the range where the functions are curved.
     fn every(step: usize) -> impl Iterator<Item = f32> {
         let all = (0..=u32::MAX).step_by(step).map(f32::from_bits);
         let near = (-1_200_000..1_200_000).step_by(step.min(7)).map(|i| i as f32 * 1e-4);
@@ -230,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn near_the_exact_values() {
+    fn results_are_close_to_the_exact_values() {
         for function in ALL {
             let mut worst = (0.0, 0.0);
             for x in every(1201) {
@@ -252,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_exact() {
+    fn results_are_exact_at_the_ends() {
         for (x, y) in [
             (f32::INFINITY, 1.0),
             (f32::MAX, 1.0),
@@ -295,7 +306,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn every_isa_gives_the_bits_of_the_definition(
+                fn every_isa_gives_the_bits_of_apply(
             len in prop_oneof![0_usize..100, 32_700_usize..32_900], threads in 1_usize..5,
             seed: u32,
         ) {
@@ -329,8 +340,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "SiLU: elements of the output")]
-    fn lengths_must_agree() {
+    #[should_panic(expected = "the output has 4 elements, but the input has 3")]
+    fn slices_of_different_lengths_are_refused() {
         unary(Isa::SCALAR, &Pool::new(1), Unary::SiLU, &[0.0; 3], &mut [0.0; 4]);
     }
 }

@@ -42,7 +42,7 @@ impl<'a> RgbView<'a> {
     pub fn new(data: &'a [u8], width: usize, height: usize, stride: usize) -> Self {
         let row = element_count("a row", &[width, CHANNELS]);
         assert!(row <= stride, "rows of {width} pixels have {row} bytes; the stride is {stride}");
-        let whole = element_count("a picture", &[height, stride]);
+        let whole = element_count("an image", &[height, stride]);
         // The last row needs no gap after it.
         let needed = whole.saturating_sub(stride - row);
         assert!(

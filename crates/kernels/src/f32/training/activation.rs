@@ -1,37 +1,49 @@
-//! What follows a raw convolution: an affine map of each channel, bounds, fake quantization.
+//! The activation after a convolution: an affine map of each channel, clamping, fake quantization.
 
 use crate::f32::Clamp;
 use crate::f32::simd::{Bounds, Simd};
+use crate::lengths::check_same_len;
 
-/// Rounding to what 8-bit integers will stand for, as `torch.fake_quantize_per_tensor_affine`:
+/// Fake quantization to 8-bit integers, as `torch.fake_quantize_per_tensor_affine`:
 /// `(clamp(round_half_even(x * (1 / scale)) + zero_point) - zero_point) * scale`.
 ///
-/// Its gradient is the straight-through estimator's: that of the result, and 0 where the integer
-/// was out of range.
+/// Its gradient is that of the straight-through estimator: the gradient of the result, and 0 where
+/// the integer is out of range.
+///
+/// ```
+/// use posterize_kernels::f32::training::{FakeQuant, fake_quantize};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let fq = FakeQuant { scale: 0.5, zero_point: 10, quant_min: 0, quant_max: 15 };
+/// assert_eq!([fq.quantize(1.1), fq.quantize(100.0)], [12, 15]);
+/// let mut x = [1.1, 100.0];
+/// fake_quantize(Isa::detect(), &Pool::new(1), fq, &mut x);
+/// assert_eq!(x, [1.0, 2.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FakeQuant {
-    /// The distance between neighbouring values, positive.
+    /// The distance between neighbouring values; positive.
     pub scale: f32,
-    /// The integer that stands for 0.
+    /// The integer that represents 0.
     pub zero_point: i32,
-    /// The least integer.
+    /// The minimum integer.
     pub quant_min: i32,
-    /// The greatest integer.
+    /// The maximum integer.
     pub quant_max: i32,
 }
 
 impl FakeQuant {
-    /// The integer that stands for `x` before it is held to the range, as an f32:
-    /// `round_half_even(x * (1 / scale)) + zero_point`.
+    /// Returns the integer for `x` before it is clamped, as an f32: `round_half_even(x * (1 /
+    /// scale)) + zero_point`.
     ///
-    /// This and [`FakeQuant::quantize`] are the definition; what rounds in vectors gives the same
+    /// This and [`FakeQuant::quantize`] define the rounding; the vector kernels give the same
     /// values.
     #[inline]
     pub fn unclamped(self, x: f32) -> f32 {
         (x * (1.0 / self.scale)).round_ties_even() + self.zero_point as f32
     }
 
-    /// The integer of the range that stands for `x`; of a NaN, the zero point.
+    /// Returns the integer for `x`, clamped to the range; for a NaN, the zero point.
     #[inline]
     pub fn quantize(self, x: f32) -> i32 {
         let q = self.unclamped(x);
@@ -43,9 +55,10 @@ impl FakeQuant {
     }
 }
 
-/// `x = fake_quant(clamp(y * scale[c] + shift[c]))` of what a raw convolution gave in channel `c`:
-/// batch norm as an affine map, ReLU or ReLU6 as bounds, and the fake quantization, each of which
-/// may be absent.
+/// The activation after a convolution: `x = fake_quant(clamp(y * scale[c] + shift[c]))` for the
+/// output `y` in channel `c`.
+///
+/// The affine map is a batch normalization, the clamp a ReLU or ReLU6; each part may be absent.
 ///
 /// ```
 /// use posterize_kernels::f32::Clamp;
@@ -61,32 +74,32 @@ impl FakeQuant {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Activation<'a> {
-    /// A factor for each channel.
+    /// The factor for each channel.
     pub scale: &'a [f32],
-    /// An addend for each channel.
+    /// The addend for each channel.
     pub shift: &'a [f32],
-    /// The bounds of the result; gradients pass strictly inside of them, as through
+    /// The bounds of the result. Gradients pass strictly inside of them only, as for
     /// `torch.nn.ReLU` and `torch.nn.ReLU6`.
     pub clamp: Clamp,
-    /// The rounding of the bounded value.
+    /// The fake quantization of the clamped value.
     pub fake_quant: Option<FakeQuant>,
 }
 
 impl Activation<'_> {
-    /// How many channels it is for.
+    /// Number of channels.
     ///
     /// # Panics
-    /// When there are not as many scales as shifts.
+    /// If the lengths of `scale` and `shift` differ.
     pub fn channels(&self) -> usize {
-        assert_eq!(self.scale.len(), self.shift.len(), "scales and shifts of an activation");
+        check_same_len("the activation's shift", self.shift.len(), "its scale", self.scale.len());
         self.scale.len()
     }
 }
 
-/// At this magnitude neighbouring f32 are 1 apart, so that adding rounds half to even.
+/// A number at whose magnitude neighbouring f32 are 1 apart, so that adding it rounds half to even.
 const ROUND: f32 = 1.5 * (1_u32 << 23) as f32;
 
-/// [`FakeQuant`] in registers.
+/// A [`FakeQuant`] in registers.
 #[derive(Clone, Copy)]
 pub(super) struct Grid<S: Simd> {
     inverse: S::F,
@@ -114,7 +127,8 @@ impl<S: Simd> Grid<S> {
         }
     }
 
-    /// Steps from the zero point; out of range, one more than the end of it.
+    /// Returns the integer for `x` minus the zero point, clamped to one below and one above the
+    /// range.
     #[inline(always)]
     fn step(self, simd: S, x: S::F) -> S::F {
         let step = simd.mul(x, self.inverse);
@@ -122,19 +136,22 @@ impl<S: Simd> Grid<S> {
         simd.sub(simd.add(step, self.round), self.round)
     }
 
+    /// Returns the fake-quantized value of `x`.
     #[inline(always)]
     pub(super) fn value(self, simd: S, x: S::F) -> S::F {
         let step = self.step(simd, x);
         simd.mul(simd.at_most(simd.at_least(step, self.lowest), self.highest), self.scale)
     }
 
+    /// Returns `gradient` where the integer for `x` is in the range, otherwise 0.
     #[inline(always)]
     pub(super) fn keep(self, simd: S, x: S::F, gradient: S::F) -> S::F {
         simd.keep_within(self.step(simd, x), self.lowest, self.highest, gradient)
     }
 }
 
-/// An [`Activation`] in registers, but for its scale and shift; `FQ` where it rounds.
+/// An [`Activation`] in registers, except for its scale and shift. `FQ` says whether it has a fake
+/// quantization.
 #[derive(Clone, Copy)]
 pub(super) struct Mapped<S: Simd, const FQ: bool> {
     bounds: Bounds<S>,
@@ -160,14 +177,14 @@ impl<S: Simd, const FQ: bool> Mapped<S, FQ> {
         }
     }
 
-    /// The activation of `y`.
+    /// Returns the activation of `y`.
     #[inline(always)]
     pub(super) fn value(self, simd: S, y: S::F, scale: S::F, shift: S::F) -> S::F {
         let x = self.bounds.apply(simd, simd.mul_add(y, scale, shift));
         if FQ { self.grid.value(simd, x) } else { x }
     }
 
-    /// `gradient` where it passes the activation of `y`, else 0.
+    /// Returns `gradient` where the activation of `y` passes it, otherwise 0.
     #[inline(always)]
     pub(super) fn keep(self, simd: S, y: S::F, scale: S::F, shift: S::F, gradient: S::F) -> S::F {
         let z = simd.mul_add(y, scale, shift);

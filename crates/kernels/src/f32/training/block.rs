@@ -1,9 +1,9 @@
-//! The activation and its gradient over a block of pixels.
+//! Computes an activation and its gradient for a block of pixels.
 
 use super::activation::{Activation, Mapped};
 use crate::f32::simd::{Kernel, Simd};
 
-/// `x = activation(y)` for whole pixels.
+/// Sets `x = activation(y)` for whole pixels.
 pub(super) fn apply<S: Simd>(simd: S, activation: &Activation<'_>, y: &[f32], x: &mut [f32]) {
     assert_eq!(y.len(), x.len());
     if activation.fake_quant.is_some() {
@@ -13,7 +13,8 @@ pub(super) fn apply<S: Simd>(simd: S, activation: &Activation<'_>, y: &[f32], x:
     }
 }
 
-/// The factors of the gradient behind a batch norm.
+/// The factors of the gradient of a batch normalization, for each channel; see
+/// [`NormBackward`](super::NormBackward).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Factors<'a> {
     pub(super) a: &'a [f32],
@@ -21,8 +22,8 @@ pub(super) struct Factors<'a> {
     pub(super) c: &'a [f32],
 }
 
-/// `grad_y = a * g + b * y + c` for whole pixels, where `g` is `grad` where it passes the
-/// activation.
+/// Sets `grad_y = a * g + b * y + c` for whole pixels, where `g` is `grad` where the activation
+/// passes it, and otherwise 0.
 pub(super) fn backward<S: Simd>(
     simd: S,
     activation: &Activation<'_>,
@@ -56,7 +57,8 @@ impl<S: Simd, const FQ: bool> Kernel<S> for Apply<'_, FQ> {
         for (y, x) in self.y.chunks_exact(channels).zip(self.x.chunks_exact_mut(channels)) {
             let (y, x) = (y.as_ptr(), x.as_mut_ptr());
             let mut c = 0;
-            // SAFETY: all five have a float for each channel.
+            // SAFETY: `y` and `x` are a pixel, and so have a value for each channel, as scale and
+            // shift have; the last vector is masked.
             unsafe {
                 while c < whole {
                     let (s, t) = (simd.load(scale.add(c)), simd.load(shift.add(c)));
@@ -93,8 +95,8 @@ impl<S: Simd, const FQ: bool> Kernel<S> for Backward<'_, FQ> {
         let mask = simd.mask(channels - whole);
         let pixels = self.grad_y.len() / channels;
         for pixel in 0..pixels {
-            // SAFETY: the first three have `pixels` times `channels` floats, the others a float for
-            // each channel.
+            // SAFETY: `y`, `grad` and `grad_y` have `pixels` times `channels` values, the others
+            // one for each channel; the last vector is masked.
             unsafe {
                 let y = self.y.as_ptr().add(pixel * channels);
                 let grad = self.grad.as_ptr().add(pixel * channels);

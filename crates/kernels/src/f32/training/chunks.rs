@@ -1,17 +1,17 @@
-//! How a batch is cut into parts whose sums are added in a fixed order.
+//! Division of a batch into chunks, whose sums are added in a fixed order.
 
 use std::ops::Range;
 
 use crate::f32::split::part;
 
-/// The most parts: enough for some threads to share them evenly, few enough for each to have sums
-/// of its own.
-const MOST: usize = 16;
+/// Maximum number of chunks: enough for several threads to share them evenly, few enough for each
+/// chunk to have its own sums.
+const MAX_CHUNKS: usize = 16;
 
-/// Pixels that are summed in f32 before they are added in f64.
+/// Number of pixels that are summed in f32 before sums are added in f64.
 pub(super) const STAT_PIXELS: usize = 512;
 
-/// Units of work (pixels, or pictures) in contiguous chunks, the chunks in blocks.
+/// Units of work (pixels or images), divided into contiguous chunks, and these into blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunks {
     units: usize,
@@ -20,18 +20,18 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Blocks of at most `block` units.
+    /// Divides `units` units, with blocks of at most `block` units.
     pub(super) fn new(units: usize, block: usize) -> Self {
-        Self::at_most(units, block, MOST)
+        Self::with_max(units, block, MAX_CHUNKS)
     }
 
-    /// As [`Chunks::new`], with no more than `most` chunks.
-    pub(super) fn at_most(units: usize, block: usize, most: usize) -> Self {
-        let count = units.div_ceil(block).clamp(1, most.clamp(1, MOST));
+    /// As [`Chunks::new`], with at most `max` chunks.
+    pub(super) fn with_max(units: usize, block: usize, max: usize) -> Self {
+        let count = units.div_ceil(block).clamp(1, max.clamp(1, MAX_CHUNKS));
         Self { units, block, count }
     }
 
-    /// How many chunks there are; at least one.
+    /// Number of chunks; at least one.
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -51,7 +51,7 @@ impl Chunks {
         })
     }
 
-    /// Blocks that are summed in f32, of some pixels.
+    /// The blocks of `pixels` pixels that are summed in f32.
     pub(super) fn blocks_of(pixels: usize) -> impl Iterator<Item = Range<usize>> {
         let blocks = pixels.div_ceil(STAT_PIXELS);
         (0..blocks).map(move |block| part(pixels, blocks, block))

@@ -1,17 +1,17 @@
-//! Two-dimensional convolutions, forward and backward.
+//! Training of two-dimensional convolutions: forward and backward pass.
 
 use super::operands::{Backward, GradOutput, Gradients, Input, Shape};
 use super::stats::ChannelStats;
-use super::{depthwise, gathered, pointwise};
+use super::{depthwise, im2row, pointwise};
 use crate::arch::with_simd;
-use crate::lengths::Lengths;
+use crate::lengths::{Lengths, check_len, check_same_len};
 use crate::{Conv2dGeometry, Isa, Pool};
 
-/// A convolution without a bias whose weights change from call to call, as `torch.nn.Conv2d`, and
-/// its gradients.
+/// A convolution without bias for training, as `torch.nn.Conv2d`: its output and its gradients, for
+/// weights that change from call to call.
 ///
-/// Pointwise and depthwise convolutions have kernels of their own; all others are matrix products
-/// over blocks of gathered rows.
+/// Pointwise and depthwise convolutions have specialized kernels; others are computed as matrix
+/// products by im2row.
 ///
 /// ```
 /// use posterize_kernels::f32::training::{Conv2d, Gradients};
@@ -41,22 +41,22 @@ pub struct Conv2d {
 enum Method {
     Pointwise,
     Depthwise,
-    Gathered,
+    Im2row,
 }
 
 impl Conv2d {
-    /// A convolution of this geometry.
+    /// A convolution with this geometry.
     ///
     /// # Panics
-    /// When the geometry is not valid ([`Conv2dGeometry::validate`]).
+    /// If the geometry is invalid ([`Conv2dGeometry::validate`]).
     pub fn new(isa: Isa, geometry: Conv2dGeometry) -> Self {
         if let Err(error) = geometry.validate() {
-            panic!("not a convolution: {error}");
+            panic!("invalid convolution: {error}");
         }
         Self { isa, geometry }
     }
 
-    /// Channels and window.
+    /// Channels, window, stride and padding.
     pub fn geometry(&self) -> &Conv2dGeometry {
         &self.geometry
     }
@@ -67,7 +67,7 @@ impl Conv2d {
         } else if self.geometry.is_depthwise() {
             Method::Depthwise
         } else {
-            Method::Gathered
+            Method::Im2row
         }
     }
 
@@ -77,24 +77,30 @@ impl Conv2d {
         Shape { geometry, batch, size, out }
     }
 
-    /// Floats of scratch memory that every method here needs for a batch of inputs of `size` (rows,
-    /// columns).
+    /// The number of floats of scratch memory that each method needs with `threads` threads, for
+    /// `batch` inputs of `size` = `[H, W]`.
+    ///
+    /// # Panics
+    /// If the window does not fit into the padded input, or the input or output has more elements
+    /// than memory can hold.
     pub fn scratch_len(&self, threads: usize, batch: usize, size: [usize; 2]) -> usize {
         let shape = self.shape(batch, size);
         with_simd!(self.isa, simd => match self.method() {
             Method::Pointwise => pointwise::scratch_len(shape, threads),
             Method::Depthwise => depthwise::scratch_len(simd, shape, threads),
-            Method::Gathered => gathered::scratch_len(shape, threads),
+            Method::Im2row => im2row::scratch_len(shape, threads),
         })
     }
 
-    /// Computes `output`, `[batch, oh, ow, out_channels]`, from `input`, `[batch, h, w,
-    /// in_channels]`, where `size` is `[h, w]` and [`Conv2dGeometry::output_size`] gives `[oh,
-    /// ow]`, and `weight`, `[out_channels, in_channels / groups, kh, kw]`.
+    /// Convolves `input`, `[N, H, W, in_channels]` with N = `batch` and `[H, W]` = `size`, into
+    /// `output`, `[N, OH, OW, out_channels]`. `weight` is `[out_channels, in_channels / groups, kh,
+    /// kw]`.
+    ///
+    /// `scratch` has at least [`Conv2d::scratch_len`] elements; what they hold does not matter.
     ///
     /// # Panics
-    /// When the window does not fit into the padded input, or a buffer has a wrong size; `scratch`
-    /// must have [`Conv2d::scratch_len`] elements or more.
+    /// If the window does not fit into the padded input, the length of a slice differs from its
+    /// shape, or `scratch` is too short.
     pub fn forward<'a>(
         &self,
         pool: &Pool,
@@ -108,7 +114,8 @@ impl Conv2d {
         self.run_forward(pool, batch, size, input.into(), weight, output, None, scratch);
     }
 
-    /// As [`Conv2d::forward`], and gathers the stats of the output while it is in the cache.
+    /// Convolves as [`Conv2d::forward`], and computes the statistics of the output while it is in
+    /// the cache.
     ///
     /// # Panics
     /// As [`Conv2d::forward`].
@@ -138,8 +145,9 @@ impl Conv2d {
         scratch: &mut [f32],
     ) {
         let shape = self.shape(batch, size);
+        let channels = self.geometry.out_channels;
         self.check(shape, Some(input), Some(weight), scratch, pool);
-        assert_eq!(output.len(), batch * shape.output_picture(), "elements of the output");
+        check_len("the output", output.len(), &[batch, shape.out[0], shape.out[1], channels]);
         with_simd!(self.isa, simd => match self.method() {
             Method::Pointwise => {
                 pointwise::forward(simd, pool, shape, input, weight, output, stats, scratch);
@@ -147,13 +155,13 @@ impl Conv2d {
             Method::Depthwise => {
                 depthwise::forward(simd, pool, shape, input, weight, output, stats, scratch);
             }
-            Method::Gathered => {
-                gathered::forward(simd, pool, shape, input, weight, output, stats, scratch);
+            Method::Im2row => {
+                im2row::forward(simd, pool, shape, input, weight, output, stats, scratch);
             }
         });
     }
 
-    /// Computes the gradient of the input. As [`Conv2d::backward`] with nothing else wanted.
+    /// Computes the gradient of the input only, as [`Conv2d::backward`] does.
     ///
     /// # Panics
     /// As [`Conv2d::forward`].
@@ -172,7 +180,7 @@ impl Conv2d {
         self.backward(pool, batch, size, input, weight, grad_output, gradients, scratch);
     }
 
-    /// Computes the gradient of the weights. As [`Conv2d::backward`] with nothing else wanted.
+    /// Computes the gradient of the weights only, as [`Conv2d::backward`] does.
     ///
     /// # Panics
     /// As [`Conv2d::forward`].
@@ -190,13 +198,15 @@ impl Conv2d {
         self.backward(pool, batch, size, input, &[], grad_output, gradients, scratch);
     }
 
-    /// Computes all gradients in one pass over the input and the gradient of the output. `weight`
-    /// is not looked at where the gradient of the input is not wanted, `input` where neither that
-    /// of the weights nor the sums are.
+    /// Computes all gradients that `gradients` asks for, in one pass over the input and the
+    /// gradient of the output.
+    ///
+    /// `weight` is read only for the gradient of the input, and `input` only for the gradient of
+    /// the weights and for the sums; otherwise they may be empty.
     ///
     /// # Panics
-    /// As [`Conv2d::forward`]; when sums are wanted without a gradient of the input, or of an input
-    /// without an activation.
+    /// As [`Conv2d::forward`], and if `gradients.sums` is set without `gradients.input` or without
+    /// an activation of the input.
     pub fn backward<'a, 'b>(
         &self,
         pool: &Pool,
@@ -211,8 +221,8 @@ impl Conv2d {
         let (input, grad_output) = (input.into(), grad_output.into());
         let shape = self.shape(batch, size);
         if gradients.sums.is_some() {
-            assert!(gradients.input.is_some(), "sums need the gradient of the input");
-            assert!(input.activation.is_some(), "sums need an activation of the input");
+            assert!(gradients.input.is_some(), "gradients.sums needs gradients.input");
+            assert!(input.activation.is_some(), "gradients.sums needs an activation of the input");
         }
         let reads_input = gradients.weight.is_some() || gradients.sums.is_some();
         let reads_weight = gradients.input.is_some();
@@ -223,24 +233,25 @@ impl Conv2d {
             scratch,
             pool,
         );
-        let outputs = batch * shape.output_picture();
-        assert_eq!(grad_output.values.len(), outputs, "elements of the gradient of the output");
+        let Conv2dGeometry { in_channels, out_channels, .. } = self.geometry;
+        let [oh, ow] = shape.out;
+        let outputs = batch * shape.output_image();
+        check_len("grad_output", grad_output.values.len(), &[batch, oh, ow, out_channels]);
         if let Some(norm) = &grad_output.norm {
-            norm.check(outputs, self.geometry.out_channels);
+            norm.check(outputs, out_channels);
         }
         if let Some(grad) = &gradients.input {
-            let inputs = batch * shape.input_picture();
-            assert_eq!(grad.len(), inputs, "elements of the gradient of the input");
+            check_len("gradients.input", grad.len(), &[batch, size[0], size[1], in_channels]);
         }
         if let Some(grad) = &gradients.weight {
-            let weights = self.geometry.out_channels * self.geometry.taps_per_output();
-            assert_eq!(grad.len(), weights, "elements of the gradient of the weights");
+            let taps = self.geometry.taps_per_output();
+            check_len("gradients.weight", grad.len(), &[out_channels, taps]);
         }
         let read = Backward { input, weight, grad_output };
         with_simd!(self.isa, simd => match self.method() {
             Method::Pointwise => pointwise::backward(simd, pool, shape, read, gradients, scratch),
             Method::Depthwise => depthwise::backward(simd, pool, shape, read, gradients, scratch),
-            Method::Gathered => gathered::backward(simd, pool, shape, read, gradients, scratch),
+            Method::Im2row => im2row::backward(simd, pool, shape, read, gradients, scratch),
         });
     }
 
@@ -252,19 +263,27 @@ impl Conv2d {
         scratch: &[f32],
         pool: &Pool,
     ) {
+        let Conv2dGeometry { in_channels, out_channels, .. } = self.geometry;
+        let Shape { batch, size: [h, w], .. } = shape;
         if let Some(input) = input {
-            let inputs = shape.batch * shape.input_picture();
-            assert_eq!(input.values.len(), inputs, "elements of the input");
+            check_len("the input", input.values.len(), &[batch, h, w, in_channels]);
             if let Some(activation) = &input.activation {
-                let channels = self.geometry.in_channels;
-                assert_eq!(activation.channels(), channels, "channels of the input's activation");
+                check_same_len(
+                    "the input's activation",
+                    activation.channels(),
+                    "a pixel of the input",
+                    in_channels,
+                );
             }
         }
         if let Some(weight) = weight {
-            let weights = self.geometry.out_channels * self.geometry.taps_per_output();
-            assert_eq!(weight.len(), weights, "elements of the weight");
+            check_len("the weight", weight.len(), &[out_channels, self.geometry.taps_per_output()]);
         }
-        let needed = self.scratch_len(pool.threads(), shape.batch, shape.size);
-        assert!(scratch.len() >= needed, "{} floats of scratch, not {needed}", scratch.len());
+        let needed = self.scratch_len(pool.threads(), batch, shape.size);
+        assert!(
+            scratch.len() >= needed,
+            "scratch has {} floats; {needed} are needed",
+            scratch.len()
+        );
     }
 }

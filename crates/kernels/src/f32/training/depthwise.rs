@@ -1,9 +1,9 @@
-//! Depthwise convolutions: each channel with its own window.
+//! Training of depthwise convolutions.
 //!
-//! A task goes down whole pictures row by row. The rows that a window covers are kept in a ring,
-//! activated and with their padding, so that no kernel has to look at edges: one ring for the input
-//! and, on the way back, one for the gradient of the output. All three products are sums over a
-//! list of [`Tap`]s into such rows.
+//! A task processes whole images row by row. The rows that a window covers are kept in a ring,
+//! after their activation and with padding, so that kernels need no special cases at the edges: one
+//! ring for the input and, in the backward pass, one for the gradient of the output. The output and
+//! both gradients are sums over a list of [`Tap`]s of such rows.
 
 use std::ops::Range;
 
@@ -13,26 +13,28 @@ use super::chunks::Chunks;
 use super::depthwise_row::{Tap, WeightRow, convolve_row};
 use super::operands::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
-use super::stream::{is_far, stream};
+use super::stream::{should_stream, stream};
 use super::weight_sums::{AddTo, Scratch, lines};
 use crate::f32::simd::Simd;
 use crate::lengths::element_count;
 use crate::mem::AlignedSlice;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of rows that are computed before their stats are taken and they are stored.
+/// Approximate number of floats of the rows that are computed before their statistics are taken and
+/// they are stored.
 const GROUP_FLOATS: usize = 48 * 1024;
 
-/// Rows in a ring: row `y` of a picture is in place `y % rows`, between zeros.
+/// A ring of rows: row `y` of an image is at index `y % rows`, between pixels of zeros.
 #[derive(Clone, Copy, Debug)]
 struct Ring {
     rows: usize,
-    /// Pixels of zeros before and after the row.
+    /// Number of zero pixels before a row.
     left: usize,
+    /// Number of zero pixels after a row.
     right: usize,
     width: usize,
     channels: usize,
-    /// Rows of a picture.
+    /// Number of rows of an image.
     height: usize,
 }
 
@@ -41,7 +43,7 @@ impl Ring {
         lines((self.left + self.width + self.right) * self.channels)
     }
 
-    /// Floats of the ring, and a row of zeros.
+    /// Number of floats of the ring, and of one more row of zeros.
     fn len(&self) -> usize {
         let rows = self.rows + 1;
         let pixels = self.left + self.width + self.right;
@@ -49,13 +51,14 @@ impl Ring {
         rows * self.row_len()
     }
 
-    /// Where the floats of row `y` go.
+    /// The range of the floats of row `y`, without its padding.
     fn place(&self, y: usize) -> Range<usize> {
         let start = y % self.rows * self.row_len() + self.left * self.channels;
         start..start + self.width * self.channels
     }
 
-    /// The first float of row `y`, padding included; of the row of zeros outside of the picture.
+    /// Pointer to the first float of row `y`, including its padding; for a row outside the image,
+    /// to that of the row of zeros.
     fn line(&self, memory: &[f32], y: isize) -> *const f32 {
         let row = match usize::try_from(y) {
             Ok(y) if y < self.height => y % self.rows,
@@ -65,7 +68,7 @@ impl Ring {
     }
 }
 
-/// The ring of input rows: those under a window.
+/// Returns the ring of input rows: those under a window.
 fn input_ring(shape: Shape<'_>) -> Ring {
     let g = shape.geometry;
     let reach = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilation[axis] + 1);
@@ -80,7 +83,7 @@ fn input_ring(shape: Shape<'_>) -> Ring {
     }
 }
 
-/// The ring of gradient rows: those whose windows cover an input row.
+/// Returns the ring of gradient rows: those whose windows cover an input row.
 fn grad_ring(shape: Shape<'_>) -> Ring {
     let g = shape.geometry;
     let reach = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilation[axis]);
@@ -101,7 +104,7 @@ fn scratch<S: Simd>(_: S, shape: Shape<'_>) -> Scratch {
         shared: Chunks::new(shape.batch, 1).count() * lines(g.taps_per_output() * g.in_channels),
         per_thread: lines(input_ring(shape).len())
             + lines(grad_ring(shape).len())
-            + most_group(shape),
+            + max_group(shape),
     }
 }
 
@@ -109,7 +112,7 @@ pub(super) fn scratch_len<S: Simd>(simd: S, shape: Shape<'_>, threads: usize) ->
     scratch(simd, shape).len(threads)
 }
 
-/// Weights as vectors of channels: for each vector its taps.
+/// Packs the weights of each vector of channels, tap by tap.
 fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> AlignedSlice<f32> {
     let mut packed = AlignedSlice::zeros(channels.div_ceil(S::LANES) * taps * S::LANES);
     let to = &mut *packed;
@@ -121,11 +124,11 @@ fn pack<S: Simd>(_: S, channels: usize, taps: usize, weight: &[f32]) -> AlignedS
     packed
 }
 
-/// Fills the ring with the input rows of a picture up to `end`, from `next` on.
+/// Fills the ring with the input rows of an image, from `next` up to `end`.
 fn fill_input<S: Simd>(
     simd: S,
     ring: &Ring,
-    picture: &[f32],
+    image: &[f32],
     activation: Option<&Activation<'_>>,
     next: &mut usize,
     end: usize,
@@ -133,7 +136,7 @@ fn fill_input<S: Simd>(
 ) {
     let len = ring.width * ring.channels;
     while *next < end {
-        let from = &picture[*next * len..(*next + 1) * len];
+        let from = &image[*next * len..(*next + 1) * len];
         let to = &mut memory[ring.place(*next)];
         match activation {
             Some(activation) => block::apply(simd, activation, from, to),
@@ -143,7 +146,8 @@ fn fill_input<S: Simd>(
     }
 }
 
-/// The taps of a window along its rows: the columns from a row's first pixel, in floats.
+/// Returns the taps of a window, with offsets in floats from the first pixel of a row of the input
+/// ring.
 fn window_taps(shape: Shape<'_>) -> Vec<Tap> {
     let g = shape.geometry;
     let mut taps = Vec::with_capacity(g.taps_per_output());
@@ -156,7 +160,7 @@ fn window_taps(shape: Shape<'_>) -> Vec<Tap> {
     taps
 }
 
-/// The lines under the window of output row `oy`, and the end of the input rows among them.
+/// Sets `lines` to the rows under the window of output row `oy`.
 fn window_lines(
     shape: Shape<'_>,
     ring: &Ring,
@@ -172,20 +176,21 @@ fn window_lines(
     }
 }
 
-/// The end of the input rows that the window of output row `oy` covers.
+/// Returns the end of the input rows that the window of output row `oy` covers.
 fn window_end(shape: Shape<'_>, oy: usize) -> usize {
     let g = shape.geometry;
     let end = oy * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
     end.saturating_sub(g.padding.top).min(shape.size[0])
 }
 
-/// Rows of `row_len` floats that are computed before their stats are taken and they are stored.
+/// Number of rows of `row_len` floats that are computed before their statistics are taken and they
+/// are stored.
 fn group_rows(row_len: usize) -> usize {
     (GROUP_FLOATS / row_len).max(1)
 }
 
-/// Floats of the largest group of rows, of the output or of the gradient of the input.
-fn most_group(shape: Shape<'_>) -> usize {
+/// Number of floats of the largest group of rows, of the output or of the gradient of the input.
+fn max_group(shape: Shape<'_>) -> usize {
     let lens = [shape.size[1], shape.out[1]].map(|width| width * shape.geometry.in_channels);
     lens.map(|len| group_rows(len) * len).into_iter().max().unwrap_or(0)
 }
@@ -209,30 +214,31 @@ pub(super) fn forward<S: Simd>(
     let wants_stats = stats.is_some();
     let mut parts = vec![ChannelStats::new(channels); if wants_stats { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
-    let far = is_far(output.len());
+    let streams = should_stream(output.len());
     let output = SharedMut::new(output);
     let (_, workers) = scratch(simd, shape).split(memory);
     let row_len = shape.out[1] * channels;
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let (memory, group) = unsafe { workers.part(worker) }.split_at_mut(lines(ring.len()));
         memory.fill(0.0);
         let rows_of_group = group_rows(row_len);
         let mut window = Vec::with_capacity(g.kernel[0]);
         for n in chunks.units(chunk) {
-            let picture = &input.values[n * shape.input_picture()..][..shape.input_picture()];
-            let first = n * shape.output_picture();
+            let image = &input.values[n * shape.input_image()..][..shape.input_image()];
+            let first = n * shape.output_image();
             let (mut next, mut done) = (0, 0);
             for oy in 0..shape.out[0] {
                 let end = window_end(shape, oy);
-                fill_input(simd, &ring, picture, input.activation.as_ref(), &mut next, end, memory);
+                fill_input(simd, &ring, image, input.activation.as_ref(), &mut next, end, memory);
                 window_lines(shape, &ring, memory, oy, &mut window);
-                // SAFETY: the pictures of a chunk are its own.
+                // SAFETY: chunks have different images, so no other task has these outputs.
                 let out =
                     unsafe { output.slice(first + done * row_len..first + (oy + 1) * row_len) };
-                let y = if far { &mut group[..out.len()] } else { &mut *out };
+                let y = if streams { &mut group[..out.len()] } else { &mut *out };
                 let row = y.len() - row_len;
-                // SAFETY: the lines are as long as the taps reach, and the row is the last of `y`.
+                // SAFETY: the lines are as long as the taps reach for all outputs, and the outputs
+                // are the last row of `y`.
                 unsafe {
                     convolve_row(
                         simd,
@@ -249,11 +255,11 @@ pub(super) fn forward<S: Simd>(
                 }
                 if oy + 1 - done == rows_of_group || oy + 1 == shape.out[0] {
                     if wants_stats {
-                        // SAFETY: the chunk's own.
+                        // SAFETY: each chunk has its own element, and one task.
                         let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
                         stats[0].add(simd, y);
                     }
-                    if far {
+                    if streams {
                         stream(simd, &group[..out.len()], out);
                     }
                     done = oy + 1;
@@ -266,9 +272,9 @@ pub(super) fn forward<S: Simd>(
     }
 }
 
-/// How the gradient of an input column comes from those of output columns: for each place of a
-/// column between two strides, the columns of the window that meet an output there and how far
-/// that output lies, in floats from the first of the ring's row.
+/// The taps that contribute to the gradient of an input column, for each position of the column
+/// modulo the horizontal stride: the column of the window, and the offset in floats, in a row of
+/// the gradient ring, of the output whose window has the input column there.
 struct Phases {
     columns: Vec<Vec<(usize, usize)>>,
 }
@@ -293,7 +299,8 @@ impl Phases {
     }
 }
 
-/// The rows of the window that meet an output at input row `y`, and the row of that output.
+/// Sets `rows` to the rows of the window that some output has at input row `y`, with that output's
+/// row.
 fn phase_rows(shape: Shape<'_>, y: usize, rows: &mut Vec<(usize, isize)>) {
     let g = shape.geometry;
     rows.clear();
@@ -306,7 +313,7 @@ fn phase_rows(shape: Shape<'_>, y: usize, rows: &mut Vec<(usize, isize)>) {
     }
 }
 
-/// What a task works with besides its memory.
+/// What the tasks of a backward pass share.
 struct Work<'a> {
     shape: Shape<'a>,
     read: Backward<'a>,
@@ -315,8 +322,8 @@ struct Work<'a> {
     grad_ring: Ring,
     window: Vec<Tap>,
     phases: Phases,
-    /// Whether the gradient of the input is streamed.
-    far: bool,
+    /// Whether the gradient of the input is stored without filling the caches.
+    streams: bool,
 }
 
 pub(super) fn backward<S: Simd>(
@@ -339,7 +346,7 @@ pub(super) fn backward<S: Simd>(
         grad_ring,
         window: window_taps(shape),
         phases: Phases::new(shape, &grad_ring),
-        far: gradients.input.as_ref().is_some_and(|grad| is_far(grad.len())),
+        streams: gradients.input.as_ref().is_some_and(|grad| should_stream(grad.len())),
     };
     let chunks = Chunks::new(shape.batch, 1);
     let (weight_sums, workers) = scratch(simd, shape).split(memory);
@@ -351,24 +358,24 @@ pub(super) fn backward<S: Simd>(
     let shared_parts = SharedMut::new(&mut parts);
     let grad_input = gradients.input.map(SharedMut::new);
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let memory = unsafe { workers.part(worker) };
         memory.fill(0.0);
-        // SAFETY: the chunk's own.
+        // SAFETY: each chunk has its own sums, and one task.
         let mut sums = wants_weight.then(|| unsafe {
             let sums = shared_weight.slice(chunk * sums_len..(chunk + 1) * sums_len);
             sums.fill(0.0);
             sums
         });
         for n in chunks.units(chunk) {
-            let len = shape.input_picture();
+            let len = shape.input_image();
             let to = grad_input.as_ref().map(|grad_input| {
-                // SAFETY: the pictures of a chunk are its own.
+                // SAFETY: chunks have different images, so no other task has these inputs.
                 unsafe { grad_input.slice(n * len..(n + 1) * len) }
             });
-            // SAFETY: the chunk's own.
+            // SAFETY: each chunk has its own element, and one task.
             let parts = wants_sums.then(|| &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0]);
-            picture_backward(simd, &work, n, to, sums.as_deref_mut(), parts, memory);
+            image_backward(simd, &work, n, to, sums.as_deref_mut(), parts, memory);
         }
     });
     if let Some(to) = gradients.weight {
@@ -387,8 +394,8 @@ pub(super) fn backward<S: Simd>(
     }
 }
 
-/// The gradients of one picture.
-fn picture_backward<S: Simd>(
+/// Computes the gradients of one image.
+fn image_backward<S: Simd>(
     simd: S,
     work: &Work<'_>,
     n: usize,
@@ -402,14 +409,14 @@ fn picture_backward<S: Simd>(
     let channels = g.in_channels;
     let (input_memory, rest) = memory.split_at_mut(lines(work.input_ring.len()));
     let (grad_memory, group) = rest.split_at_mut(lines(work.grad_ring.len()));
-    let inputs = if weight_sums.is_some() || sums.is_some() { shape.input_picture() } else { 0 };
-    let picture = &input.values[n * inputs..(n + 1) * inputs];
+    let inputs = if weight_sums.is_some() || sums.is_some() { shape.input_image() } else { 0 };
+    let image = &input.values[n * inputs..(n + 1) * inputs];
     let (in_row, out_row) = (shape.size[1] * channels, shape.out[1] * channels);
     let (mut next, mut next_grad, mut done) = (0, 0, 0);
     let mut window = Vec::with_capacity(g.kernel[0]);
     let (mut rows, mut taps) = (Vec::with_capacity(g.kernel[0]), Vec::new());
     for oy in 0..shape.out[0] {
-        let outputs = n * shape.output_picture() + oy * out_row;
+        let outputs = n * shape.output_image() + oy * out_row;
         let outputs = outputs..outputs + out_row;
         let grad = &mut grad_memory[work.grad_ring.place(oy)];
         match &grad_output.norm {
@@ -422,11 +429,11 @@ fn picture_backward<S: Simd>(
         if let Some(weight_sums) = weight_sums.as_deref_mut() {
             let end = window_end(*shape, oy);
             let activation = input.activation.as_ref();
-            fill_input(simd, &work.input_ring, picture, activation, &mut next, end, input_memory);
+            fill_input(simd, &work.input_ring, image, activation, &mut next, end, input_memory);
             window_lines(*shape, &work.input_ring, input_memory, oy, &mut window);
             let grad = &grad_memory[work.grad_ring.place(oy)];
-            // SAFETY: the lines are as long as the taps reach, the gradient has a pixel for each
-            // output, and the sums a float for each tap and channel.
+            // SAFETY: the lines are as long as the taps reach for all outputs, the gradient has a
+            // pixel for each output, and the sums have a float for each tap and channel.
             unsafe {
                 WeightRow {
                     lines: &window,
@@ -441,7 +448,7 @@ fn picture_backward<S: Simd>(
             }
         }
         let Some(to) = grad_input.as_deref_mut() else { continue };
-        // Input rows that no later output row reaches.
+        // These input rows are under no window of the later output rows, so they are complete.
         let end = if oy + 1 == shape.out[0] {
             shape.size[0]
         } else {
@@ -450,7 +457,7 @@ fn picture_backward<S: Simd>(
         while next_grad < end {
             let y = next_grad;
             let to = &mut to[done * in_row..(y + 1) * in_row];
-            let grad_x = if work.far { &mut group[..to.len()] } else { &mut *to };
+            let grad_x = if work.streams { &mut group[..to.len()] } else { &mut *to };
             let row = grad_x.len() - in_row;
             phase_rows(*shape, y, &mut rows);
             window.clear();
@@ -463,8 +470,8 @@ fn picture_backward<S: Simd>(
                     }
                 }
                 let count = shape.size[1].saturating_sub(x).div_ceil(g.stride[1]);
-                // SAFETY: the lines are as long as the taps reach, and the columns from `x` on in
-                // steps of the stride lie within the row.
+                // SAFETY: the lines are as long as the taps reach for all outputs, and the columns
+                // from `x` on in steps of the stride are within the row.
                 unsafe {
                     convolve_row(
                         simd,
@@ -484,9 +491,9 @@ fn picture_backward<S: Simd>(
             if next_grad - done == group_rows(in_row) || next_grad == shape.size[0] {
                 if let (Some(sums), Some(activation)) = (&mut sums, &input.activation) {
                     let range = done * in_row..next_grad * in_row;
-                    sums.add(simd, activation, &picture[range], grad_x);
+                    sums.add(simd, activation, &image[range], grad_x);
                 }
-                if work.far {
+                if work.streams {
                     stream(simd, &group[..to.len()], to);
                 }
                 done = next_grad;

@@ -1,13 +1,14 @@
-//! Sums over taps into rows of pixels, channel by channel.
+//! Sums over the taps of depthwise windows, for rows of pixels.
 
 use crate::f32::simd::{Kernel, Simd};
 use crate::mem::AlignedSlice;
 
-/// Outputs whose sums are kept in registers at once: a divisor of the widths of 7 to 112 that
-/// pictures of 224 have.
+/// Number of outputs whose sums are kept in registers at once: a divisor of the widths of layers, 7
+/// to 112, for 224x224 images.
 const TILE: usize = 7;
 
-/// A tap: which line it reads, where in it for the first output, and which weight it meets.
+/// A tap of a depthwise window: the line that it reads, the offset in it for the first output, and
+/// the index of its weight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
     pub(super) line: usize,
@@ -15,13 +16,15 @@ pub(super) struct Tap {
     pub(super) weight: usize,
 }
 
-/// Computes `count` outputs, `out_step` floats apart from `out` on: each is the sum over the taps
-/// of the weight times what the tap reads, `step` floats further for each output. `packed` has for
-/// each vector of channels `weights` vectors.
+/// Computes `count` outputs of all channels, `out_step` floats apart from `out` on.
+///
+/// Each output is the sum over the taps of the weight times the value that the tap reads, which is
+/// `step` floats further for each output. `packed` has `weights` vectors for each vector of
+/// channels.
 ///
 /// # Safety
-/// All that the taps reach can be read; `channels` floats of each output can be written and nobody
-/// else touches them meanwhile.
+/// All values that the taps reach must be valid for reads. `channels` floats of each output must be
+/// valid for writes, and no other thread may access them during the call.
 pub(super) unsafe fn convolve_row<S: Simd>(
     simd: S,
     lines: &[*const f32],
@@ -55,7 +58,8 @@ impl<S: Simd> Kernel<S> for Convolve<'_> {
     #[inline(always)]
     fn call(self, simd: S) {
         let mut at = 0;
-        // SAFETY: `convolve_row`'s caller promises the memory of all outputs.
+        // SAFETY: the caller of `convolve_row` guarantees that all outputs and their taps are
+        // valid.
         unsafe {
             if self.count < TILE {
                 while at < self.count {
@@ -65,7 +69,7 @@ impl<S: Simd> Kernel<S> for Convolve<'_> {
                 return;
             }
             while at < self.count {
-                // The last tile may compute some outputs again.
+                // The last tile starts earlier if needed and computes some outputs again.
                 at = at.min(self.count - TILE);
                 outputs::<S, TILE>(simd, &self, at);
                 at += TILE;
@@ -74,14 +78,15 @@ impl<S: Simd> Kernel<S> for Convolve<'_> {
     }
 }
 
-/// `T` outputs from number `at` on.
+/// Computes `T` outputs from index `at` on.
 ///
 /// # Safety
-/// As for [`convolve_row`]; the outputs exist.
+/// As for [`convolve_row`]; these outputs must exist.
 #[inline(always)]
 unsafe fn outputs<S: Simd, const T: usize>(simd: S, row: &Convolve<'_>, at: usize) {
     let whole = row.channels / S::LANES;
-    // SAFETY: the caller's promise; the last vector is masked where it is not whole.
+    // SAFETY: the caller guarantees that the outputs and their taps are valid; a last vector that
+    // is not whole is masked.
     unsafe {
         for vector in 0..whole {
             outputs_vector::<S, T, false>(simd, row, at, vector);
@@ -92,10 +97,12 @@ unsafe fn outputs<S: Simd, const T: usize>(simd: S, row: &Convolve<'_>, at: usiz
     }
 }
 
+/// Computes one vector of channels of `T` outputs.
+///
 /// # Safety
-/// As for [`outputs`], and without `MASKED` all lanes must be channels.
+/// As for [`outputs`]; without `MASKED`, all lanes must be channels.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 unsafe fn outputs_vector<S: Simd, const T: usize, const MASKED: bool>(
     simd: S,
     row: &Convolve<'_>,
@@ -105,7 +112,8 @@ unsafe fn outputs_vector<S: Simd, const T: usize, const MASKED: bool>(
     let channel = vector * S::LANES;
     let mask = simd.mask(row.channels - channel);
     let mut sums = [simd.splat(0.0); T];
-    // SAFETY: the caller's promise, and what `convolve_row` has asserted.
+    // SAFETY: the caller guarantees that the outputs and their taps are valid, and `convolve_row`
+    // has checked the lines and weights of the taps and the length of `packed`.
     unsafe {
         let packed = row.packed.as_ptr().add(vector * row.weights * S::LANES);
         for tap in row.taps {
@@ -128,17 +136,17 @@ unsafe fn outputs_vector<S: Simd, const T: usize, const MASKED: bool>(
     }
 }
 
-/// What a row of outputs adds to the gradient of the weights.
+/// The part of the weights' gradient that comes from one row of outputs.
 pub(super) struct WeightRow<'a> {
     pub(super) lines: &'a [*const f32],
     pub(super) taps: &'a [Tap],
     pub(super) channels: usize,
-    /// From one output's pixels to the next one's.
+    /// Floats from the values of one output to those of the next.
     pub(super) step: usize,
     pub(super) count: usize,
-    /// The gradients of the outputs, one pixel after the other.
+    /// The gradients of the outputs, `[count, channels]`.
     pub(super) grad: *const f32,
-    /// A sum for each channel, tap by tap.
+    /// The sums, `[taps, channels]`.
     pub(super) sums: *mut f32,
 }
 
@@ -146,8 +154,9 @@ impl WeightRow<'_> {
     /// Adds the products of all outputs to the sums.
     ///
     /// # Safety
-    /// All that the taps reach and all gradients can be read; the sums of all taps can be written
-    /// and nobody else touches them meanwhile.
+    /// All values that the taps reach and all gradients must be valid for reads. The sums of all
+    /// taps must be valid for reads and writes, and no other thread may access them during the
+    /// call.
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
         assert!(self.taps.iter().all(|tap| tap.line < self.lines.len()));
         simd.run(self);
@@ -158,7 +167,8 @@ impl<S: Simd> Kernel<S> for WeightRow<'_> {
     #[inline(always)]
     fn call(self, simd: S) {
         let whole = self.channels / S::LANES;
-        // SAFETY: `run`'s caller promises the memory; the last vector is masked where not whole.
+        // SAFETY: the caller of `run` guarantees that the memory is valid; a last vector that is
+        // not whole is masked.
         unsafe {
             for vector in 0..whole {
                 weight_vector::<S, false>(simd, &self, vector);
@@ -170,12 +180,14 @@ impl<S: Simd> Kernel<S> for WeightRow<'_> {
     }
 }
 
+/// Adds to the sums of one vector of channels.
+///
 /// # Safety
-/// As for [`WeightRow::run`], and without `MASKED` all lanes must be channels.
+/// As for [`WeightRow::run`]; without `MASKED`, all lanes must be channels.
 #[inline(always)]
 unsafe fn weight_vector<S: Simd, const MASKED: bool>(simd: S, row: &WeightRow<'_>, vector: usize) {
     let mut tap = 0;
-    // SAFETY: the caller's promise; as many taps as are left.
+    // SAFETY: the caller guarantees that the memory is valid; each call is for taps that exist.
     unsafe {
         while tap + 9 <= row.taps.len() {
             weight_taps::<S, 9, MASKED>(simd, row, vector, tap);
@@ -192,12 +204,12 @@ unsafe fn weight_vector<S: Simd, const MASKED: bool>(simd: S, row: &WeightRow<'_
     }
 }
 
-/// `T` taps from number `first` on.
+/// Adds to the sums of `T` taps from index `first` on.
 ///
 /// # Safety
-/// As for [`weight_vector`]; the taps exist.
+/// As for [`weight_vector`]; these taps must exist.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 unsafe fn weight_taps<S: Simd, const T: usize, const MASKED: bool>(
     simd: S,
     row: &WeightRow<'_>,
@@ -208,7 +220,8 @@ unsafe fn weight_taps<S: Simd, const T: usize, const MASKED: bool>(
     let mask = simd.mask(row.channels - channel);
     let mut sums = [simd.splat(0.0); T];
     let mut from = [std::ptr::null::<f32>(); T];
-    // SAFETY: the caller's promise, and what `run` has asserted.
+    // SAFETY: the caller guarantees that the memory is valid, and `run` has checked the lines of
+    // the taps.
     unsafe {
         for t in 0..T {
             let tap = row.taps.get_unchecked(first + t);

@@ -1,21 +1,22 @@
-//! What a training step computes: convolutions forward and backward, with the batch norm, the
-//! activation and the fake quantization between them.
+//! f32 kernels for training: convolutions forward and backward, with batch normalization,
+//! activation and fake quantization.
 //!
-//! A layer is a raw convolution `y = conv(x, w)` followed by its [`Activation`]
-//! `x' = fake_quant(clamp(y * scale[c] + shift[c]))`, in which the batch norm (and, in
-//! quantization-aware training, the division by the folded scale factor) is the affine map. Only
-//! `y` needs to be kept: the next layer's [`Conv2d::forward`] may take `y` with its activation as
-//! its [`Input`] and computes `x'` block by block where it is needed, in the cache, and the
-//! backward pass does the same. Likewise the gradient behind a batch norm,
-//! `a[c] * g + b[c] * y + c[c]` ([`GradOutput`]), is never stored.
+//! A layer is a convolution `y = conv(x, w)` followed by its [`Activation`], `x' =
+//! fake_quant(clamp(y * scale[c] + shift[c]))`, whose affine map is the batch normalization (in
+//! quantization-aware training, together with the division by the folded scale factor). Only `y`
+//! has to be stored: the next layer's [`Conv2d::forward`] takes `y` with its activation as
+//! [`Input`] and computes `x'` block by block in the cache, as does the backward pass. Likewise,
+//! the gradient of a batch normalization's input, `a[c] * g + b[c] * y + c[c]` ([`GradOutput`]), is
+//! never stored.
 //!
-//! One layer of a network thus costs one pass forward ([`Conv2d::forward`], which also gathers the
-//! [`ChannelStats`] that its batch norm wants) and one pass backward ([`Conv2d::backward`], which
-//! gives the gradients of the weights and of the input, and the [`ChannelSums`] that the batch norm
-//! of the layer before it wants).
+//! A layer thus takes one pass forward ([`Conv2d::forward_with_stats`], which also computes the
+//! [`ChannelStats`] for its batch normalization) and one pass backward ([`Conv2d::backward`], which
+//! computes the gradients of the weights and of the input, and the [`ChannelSums`] for the batch
+//! normalization of the layer before it).
 //!
-//! All buffers are NHWC. Large ones belong to the caller. Sums are cut into parts that depend on
-//! shapes only, so the same bits come out for any number of threads.
+//! All activations are `[N, H, W, C]`. Large buffers are passed by the caller. Sums are divided
+//! into chunks that depend on shapes only, so the result has the same bits for any number of
+//! threads.
 
 mod activation;
 mod block;
@@ -23,17 +24,17 @@ mod chunks;
 mod conv2d;
 mod depthwise;
 mod depthwise_row;
-mod gathered;
+mod im2row;
 mod norm;
 mod operands;
 mod pointwise;
 mod pooling;
+mod scatter;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod weight_sums;
-mod window;
 
 pub use activation::{Activation, FakeQuant};
 pub use conv2d::Conv2d;

@@ -1,5 +1,5 @@
-//! Activations, additions and fake quantization as passes of their own, for what no convolution
-//! can take in.
+//! Activation, addition and fake quantization as separate passes, where they cannot be fused into a
+//! convolution.
 
 use super::activation::{Activation, FakeQuant, Grid};
 use super::block;
@@ -10,33 +10,35 @@ use crate::Isa;
 use crate::arch::with_simd;
 use crate::f32::simd::{Kernel, Simd};
 use crate::f32::split::part;
+use crate::lengths::check_same_len;
 use crate::pool::{Pool, SharedMut};
 
-/// Elements that are worth a task.
+/// Elements of one task.
 const TASK: usize = 32 * 1024;
 
-/// `x = activation(y)`, `[pixels, channels]`.
+/// Computes `x = activation(y)`; both are `[…, channels]`.
 ///
 /// # Panics
-/// When the lengths differ or are not those of whole pixels.
+/// If the lengths differ or are not multiples of the number of channels.
 pub fn activate(isa: Isa, pool: &Pool, activation: Activation<'_>, y: &[f32], x: &mut [f32]) {
     let channels = activation.channels();
-    assert_eq!(y.len(), x.len(), "elements of the output");
+    check_same_len("x", x.len(), "y", y.len());
     let (pixels, tasks) = tasks(y.len(), channels);
     let x = SharedMut::new(x);
     pool.run(tasks, &|task, _| {
         let pixels = part(pixels, tasks, task);
         let range = pixels.start * channels..pixels.end * channels;
-        // SAFETY: each task has pixels of its own.
+        // SAFETY: different tasks have different pixels.
         let x = unsafe { x.slice(range.clone()) };
         with_simd!(isa, simd => block::apply(simd, &activation, &y[range], x));
     });
 }
 
-/// The sums over all pixels of `grad` where it passes the activation of `y`.
+/// Computes the [`ChannelSums`] for `grad`, the gradient of the activation's result, and `y`; both
+/// are `[…, channels]`.
 ///
 /// # Panics
-/// When the lengths differ or are not those of whole pixels.
+/// If the lengths differ or are not multiples of the number of channels.
 pub fn activate_backward_sums(
     isa: Isa,
     pool: &Pool,
@@ -46,13 +48,13 @@ pub fn activate_backward_sums(
     sums: &mut ChannelSums,
 ) {
     let channels = activation.channels();
-    assert_eq!(y.len(), grad.len(), "elements of the gradient");
+    check_same_len("grad", grad.len(), "y", y.len());
     let (pixels, _) = tasks(y.len(), channels);
     let chunks = Chunks::new(pixels, STAT_PIXELS);
     let mut parts = vec![ChannelSums::new(channels); chunks.count()];
     let shared = SharedMut::new(&mut parts);
     pool.run(chunks.count(), &|chunk, _| {
-        // SAFETY: each chunk has sums of its own.
+        // SAFETY: each chunk has its own element, and one task.
         let sums = &mut unsafe { shared.slice(chunk..chunk + 1) }[0];
         for block in chunks.blocks(chunk) {
             let range = block.start * channels..block.end * channels;
@@ -63,12 +65,12 @@ pub fn activate_backward_sums(
     sums.set_to_sum(&parts, channels);
 }
 
-/// The gradient behind a batch norm, `grad_y = a[c] * g + b[c] * y + c[c]`, where `g` is `grad`
-/// where it passes the activation. What [`Conv2d::backward`](super::Conv2d::backward) does by
-/// itself.
+/// Computes the gradient of a batch normalization with its activation, `grad_y = a[c] * g + b[c] *
+/// y + c[c]`, where `g` is `grad` where the activation passes it, and otherwise 0.
+/// [`Conv2d::backward`](super::Conv2d::backward) does this too.
 ///
 /// # Panics
-/// When the lengths differ or are not those of whole pixels.
+/// If the lengths differ or are not multiples of the number of channels.
 pub fn activate_backward(
     isa: Isa,
     pool: &Pool,
@@ -78,13 +80,13 @@ pub fn activate_backward(
 ) {
     let channels = norm.activation.channels();
     norm.check(grad.len(), channels);
-    assert_eq!(grad.len(), grad_y.len(), "elements of the gradient");
+    check_same_len("grad_y", grad_y.len(), "grad", grad.len());
     let (pixels, tasks) = tasks(grad.len(), channels);
     let grad_y = SharedMut::new(grad_y);
     pool.run(tasks, &|task, _| {
         let pixels = part(pixels, tasks, task);
         let range = pixels.start * channels..pixels.end * channels;
-        // SAFETY: each task has pixels of its own.
+        // SAFETY: different tasks have different pixels.
         let to = unsafe { grad_y.slice(range.clone()) };
         let (y, grad) = (&norm.y[range.clone()], &grad[range]);
         with_simd!(isa, simd => {
@@ -93,21 +95,32 @@ pub fn activate_backward(
     });
 }
 
-/// Whole pixels and how many tasks to make of them.
+/// Returns the number of pixels and the number of tasks for them.
 fn tasks(len: usize, channels: usize) -> (usize, usize) {
-    assert!(channels > 0, "no channels");
-    assert_eq!(len % channels, 0, "elements of the last pixel");
+    assert!(channels > 0, "the activation has no channels");
+    assert_eq!(len % channels, 0, "{len} elements are not a multiple of {channels} channels");
     let pixels = len / channels;
     (pixels, len.div_ceil(TASK).min(pixels))
 }
 
-/// `sum = a + b`, and its least and greatest element for an observer (infinity and minus infinity
-/// where there is none).
+/// Computes `sum = a + b` and returns the minimum and maximum of the sums, for an observer;
+/// infinity and minus infinity if there are none.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
+///
+/// ```
+/// use posterize_kernels::f32::training::add_with_range;
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let mut sum = [0.0; 2];
+/// let pool = Pool::new(1);
+/// let range = add_with_range(Isa::detect(), &pool, &[1.0, -2.0], &[0.5, 0.5], &mut sum);
+/// assert_eq!((sum, range), ([1.5, -1.5], (-1.5, 1.5)));
+/// ```
 pub fn add_with_range(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], sum: &mut [f32]) -> (f32, f32) {
-    assert_eq!((a.len(), b.len()), (sum.len(), sum.len()), "elements of the sum");
+    check_same_len("a", a.len(), "sum", sum.len());
+    check_same_len("b", b.len(), "sum", sum.len());
     let len = sum.len();
     let tasks = len.div_ceil(TASK);
     let mut ranges = vec![(f32::INFINITY, f32::NEG_INFINITY); tasks];
@@ -115,7 +128,8 @@ pub fn add_with_range(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], sum: &mut [f3
     pool.run(tasks, &|task, _| {
         let range = part(len, tasks, task);
         let (a, b) = (&a[range.clone()], &b[range.clone()]);
-        // SAFETY: each task has elements and a range of its own.
+        // SAFETY: different tasks have ranges that do not overlap, and each its own element of
+        // `ranges`.
         let (sum, found) = unsafe { (sum.slice(range), &mut shared.slice(task..task + 1)[0]) };
         with_simd!(isa, simd => simd.run(Add { a, b, sum, found }));
     });
@@ -139,7 +153,8 @@ impl<S: Simd> Kernel<S> for Add<'_> {
         let (a, b, to) = (self.a.as_ptr(), self.b.as_ptr(), self.sum.as_mut_ptr());
         let (mut min, mut max) = (simd.splat(f32::INFINITY), simd.splat(f32::NEG_INFINITY));
         let mut i = 0;
-        // SAFETY: all three have `len` floats.
+        // SAFETY: `a`, `b` and `sum` have `len` floats, and each array of `ends` at least as many
+        // as a vector.
         unsafe {
             while i < whole {
                 let sum = simd.add(simd.load(a.add(i)), simd.load(b.add(i)));
@@ -166,21 +181,22 @@ impl<S: Simd> Kernel<S> for Add<'_> {
     }
 }
 
-/// Rounds the elements of `x` in place.
+/// Fake-quantizes the elements of `x` in place.
 pub fn fake_quantize(isa: Isa, pool: &Pool, fake_quant: FakeQuant, x: &mut [f32]) {
     let (len, tasks) = (x.len(), x.len().div_ceil(TASK));
     let x = SharedMut::new(x);
     pool.run(tasks, &|task, _| {
-        // SAFETY: each task has elements of its own.
+        // SAFETY: different tasks have ranges that do not overlap.
         let x = unsafe { x.slice(part(len, tasks, task)) };
         with_simd!(isa, simd => simd.run(Round { fake_quant, x }));
     });
 }
 
-/// Sets `grad` to 0 where `x`, before it was rounded, was out of range.
+/// Computes the gradient of [`fake_quantize`] in place: sets `grad` to 0 where the integer for `x`,
+/// its input, is out of range.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn fake_quantize_backward(
     isa: Isa,
     pool: &Pool,
@@ -188,12 +204,12 @@ pub fn fake_quantize_backward(
     x: &[f32],
     grad: &mut [f32],
 ) {
-    assert_eq!(x.len(), grad.len(), "elements of the gradient");
+    check_same_len("grad", grad.len(), "x", x.len());
     let (len, tasks) = (x.len(), x.len().div_ceil(TASK));
     let grad = SharedMut::new(grad);
     pool.run(tasks, &|task, _| {
         let range = part(len, tasks, task);
-        // SAFETY: each task has elements of its own.
+        // SAFETY: different tasks have ranges that do not overlap.
         let grad = unsafe { grad.slice(range.clone()) };
         let x = &x[range];
         with_simd!(isa, simd => simd.run(Keep { fake_quant, x, grad }));
@@ -211,7 +227,7 @@ impl<S: Simd> Kernel<S> for Round<'_> {
         let grid = Grid::new(simd, self.fake_quant);
         for x in self.x.chunks_mut(S::LANES) {
             let mask = simd.mask(x.len());
-            // SAFETY: as many lanes as there are elements.
+            // SAFETY: as many lanes are accessed as `x` has elements.
             unsafe {
                 let value = grid.value(simd, simd.load_masked(x.as_ptr(), mask));
                 simd.store_masked(x.as_mut_ptr(), value, mask);
@@ -232,7 +248,7 @@ impl<S: Simd> Kernel<S> for Keep<'_> {
         let grid = Grid::new(simd, self.fake_quant);
         for (x, grad) in self.x.chunks(S::LANES).zip(self.grad.chunks_mut(S::LANES)) {
             let mask = simd.mask(x.len());
-            // SAFETY: as many lanes as there are elements of each.
+            // SAFETY: as many lanes are accessed as `x` and `grad` have elements.
             unsafe {
                 let g = simd.load_masked(grad.as_ptr(), mask);
                 let kept = grid.keep(simd, simd.load_masked(x.as_ptr(), mask), g);

@@ -1,17 +1,34 @@
-//! What convolutions read and write, forward and backward.
+//! The inputs and outputs of convolutions, forward and backward.
 
 use super::activation::Activation;
 use super::block::Factors;
 use super::stats::ChannelSums;
 use crate::geometry::Conv2dGeometry;
+use crate::lengths::check_len;
 
-/// What a convolution reads.
+/// The input of a convolution: values, or the result of the convolution before it with its
+/// activation.
+///
+/// ```
+/// use posterize_kernels::f32::Clamp;
+/// use posterize_kernels::f32::training::{Activation, Conv2d, Input};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
+///
+/// let (scale, shift) = ([2.0], [0.0]);
+/// let relu = Activation { scale: &scale, shift: &shift, clamp: Clamp::RELU, fake_quant: None };
+/// let input = Input { values: &[-1.0, 2.0], activation: Some(relu) };
+/// let conv = Conv2d::new(Isa::detect(), Conv2dGeometry::pointwise(1, 1));
+/// let mut scratch = vec![0.0; conv.scratch_len(1, 1, [1, 2])];
+/// let mut output = [0.0; 2];
+/// conv.forward(&Pool::new(1), 1, [1, 2], input, &[3.0], &mut output, &mut scratch);
+/// assert_eq!(output, [0.0, 3.0 * 4.0]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// `[batch, h, w, in_channels]`: the input itself or, with an activation, the raw result of the
+    /// Values, `[N, H, W, in_channels]`: the input itself or, with an activation, the result of the
     /// convolution before it.
     pub values: &'a [f32],
-    /// What makes the input of the values.
+    /// The activation that is applied to the values, if any.
     pub activation: Option<Activation<'a>>,
 }
 
@@ -21,13 +38,26 @@ impl<'a> From<&'a [f32]> for Input<'a> {
     }
 }
 
-/// The gradient of what a convolution gave.
+/// The gradient of the output of a convolution, or of what its activation made of that.
+///
+/// ```
+/// use posterize_kernels::f32::training::{Conv2d, GradOutput};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
+///
+/// let conv = Conv2d::new(Isa::detect(), Conv2dGeometry::pointwise(1, 1));
+/// let mut scratch = vec![0.0; conv.scratch_len(1, 1, [1, 2])];
+/// let grad_output = GradOutput { values: &[1.0, 2.0], norm: None };
+/// let mut grad_input = [0.0; 2];
+/// let pool = Pool::new(1);
+/// conv.backward_input(&pool, 1, [1, 2], grad_output, &[3.0], &mut grad_input, &mut scratch);
+/// assert_eq!(grad_input, [3.0, 6.0]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GradOutput<'a> {
-    /// `[batch, oh, ow, out_channels]`: the gradient of the raw result or, with a norm, of what its
-    /// activation made of it.
+    /// Gradients, `[N, OH, OW, out_channels]`: of the output or, with a norm, of the activation's
+    /// result.
     pub values: &'a [f32],
-    /// The way back through the activation and the batch norm.
+    /// The parameters of the gradient of the activation and the batch normalization, if any.
     pub norm: Option<NormBackward<'a>>,
 }
 
@@ -37,22 +67,36 @@ impl<'a> From<&'a [f32]> for GradOutput<'a> {
     }
 }
 
-/// The gradient behind a batch norm: `a[c] * g + b[c] * y + c[c]` in channel `c`, where `g` is the
-/// gradient of the activation's result where it passes the activation, else 0.
+/// The parameters of the gradient of a batch normalization with its activation: `a[c] * g + b[c] *
+/// y + c[c]` in channel `c`, where `g` is the gradient of the activation's result where the
+/// activation passes it, and otherwise 0.
 ///
-/// With the batch's own mean and variance, `b` and `c` follow from the [`ChannelSums`]; with frozen
-/// statistics they are 0.
+/// For batch statistics, `b` and `c` are computed from the [`ChannelSums`]; for frozen statistics
+/// they are 0.
+///
+/// ```
+/// use posterize_kernels::f32::Clamp;
+/// use posterize_kernels::f32::training::{Activation, NormBackward, activate_backward};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let (scale, shift) = ([1.0], [0.0]);
+/// let relu = Activation { scale: &scale, shift: &shift, clamp: Clamp::RELU, fake_quant: None };
+/// let norm = NormBackward { y: &[-1.0, 2.0], activation: relu, a: &[2.0], b: &[0.5], c: &[1.0] };
+/// let mut grad_y = [0.0; 2];
+/// activate_backward(Isa::detect(), &Pool::new(1), norm, &[1.0, 1.0], &mut grad_y);
+/// assert_eq!(grad_y, [0.5 * -1.0 + 1.0, 2.0 + 0.5 * 2.0 + 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NormBackward<'a> {
-    /// What the convolution gave.
+    /// The output of the convolution, `[N, OH, OW, out_channels]`.
     pub y: &'a [f32],
-    /// What was made of it.
+    /// The activation of `y`.
     pub activation: Activation<'a>,
-    /// The factor of the gradient.
+    /// The factor of `g` for each channel.
     pub a: &'a [f32],
-    /// The factor of `y`.
+    /// The factor of `y` for each channel.
     pub b: &'a [f32],
-    /// The addend.
+    /// The addend for each channel.
     pub c: &'a [f32],
 }
 
@@ -62,26 +106,48 @@ impl NormBackward<'_> {
     }
 
     pub(super) fn check(&self, len: usize, channels: usize) {
-        assert_eq!(self.y.len(), len, "elements of y");
-        let lens = [self.activation.channels(), self.a.len(), self.b.len(), self.c.len()];
-        assert_eq!(lens, [channels; 4], "factors of the gradient");
+        check_len("norm.y", self.y.len(), &[len]);
+        let activation = self.activation.channels();
+        for (what, len) in [
+            ("norm.activation", activation),
+            ("norm.a", self.a.len()),
+            ("norm.b", self.b.len()),
+            ("norm.c", self.c.len()),
+        ] {
+            check_len(what, len, &[channels]);
+        }
     }
 }
 
-/// What [`Conv2d::backward`](super::Conv2d::backward) is to compute. Everything is overwritten.
+/// The gradients that [`Conv2d::backward`](super::Conv2d::backward) computes. What the slices and
+/// sums hold is overwritten.
+///
+/// ```
+/// use posterize_kernels::f32::training::{Conv2d, Gradients};
+/// use posterize_kernels::{Conv2dGeometry, Isa, Pool};
+///
+/// let conv = Conv2d::new(Isa::detect(), Conv2dGeometry::pointwise(2, 1));
+/// let (pool, size) = (Pool::new(1), [1, 2]);
+/// let mut scratch = vec![0.0; conv.scratch_len(1, 1, size)];
+/// let (x, dy) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.5]);
+/// let mut dw = [0.0; 2];
+/// let gradients = Gradients { weight: Some(&mut dw), ..Gradients::default() };
+/// conv.backward(&pool, 1, size, &x[..], &[], &dy[..], gradients, &mut scratch);
+/// assert_eq!(dw, [1.0 + 0.5 * 3.0, 2.0 + 0.5 * 4.0]);
+/// ```
 #[derive(Debug, Default)]
 pub struct Gradients<'a> {
-    /// The gradient of the input, `[batch, h, w, in_channels]`; where the input has an activation,
-    /// that of the activation's result.
+    /// The gradient of the input, `[N, H, W, in_channels]`; if the input has an activation, that of
+    /// the activation's result.
     pub input: Option<&'a mut [f32]>,
     /// The gradient of the weights, `[out_channels, in_channels / groups, kh, kw]`.
     pub weight: Option<&'a mut [f32]>,
-    /// The sums that the batch norm before the input's activation needs. Asks for `input`, and for
-    /// an activation.
+    /// The sums for the batch normalization before the input's activation. Needs `input`, and an
+    /// activation of the convolution's input.
     pub sums: Option<&'a mut ChannelSums>,
 }
 
-/// A convolution of a batch.
+/// The shape of a convolution of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape<'a> {
     pub(super) geometry: &'a Conv2dGeometry,
@@ -91,23 +157,23 @@ pub(super) struct Shape<'a> {
 }
 
 impl Shape<'_> {
-    /// Floats of an input picture.
-    pub(super) fn input_picture(&self) -> usize {
+    /// Number of floats of an input image.
+    pub(super) fn input_image(&self) -> usize {
         self.size[0] * self.size[1] * self.geometry.in_channels
     }
 
-    /// Floats of an output picture.
-    pub(super) fn output_picture(&self) -> usize {
+    /// Number of floats of an output image.
+    pub(super) fn output_image(&self) -> usize {
         self.out[0] * self.out[1] * self.geometry.out_channels
     }
 
-    /// Pixels of the output.
+    /// Number of pixels of the output.
     pub(super) fn output_pixels(&self) -> usize {
         self.batch * self.out[0] * self.out[1]
     }
 }
 
-/// What is read on the way back.
+/// The inputs of a backward pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backward<'a> {
     pub(super) input: Input<'a>,

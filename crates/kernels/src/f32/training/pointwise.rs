@@ -1,10 +1,11 @@
-//! Pointwise convolutions: matrix products over blocks of pixels that stay in the cache.
+//! Training of pointwise convolutions: matrix products over blocks of pixels that stay in the
+//! cache.
 
 use super::block;
 use super::chunks::Chunks;
 use super::operands::{Backward, Gradients, Input, Shape};
 use super::stats::{ChannelStats, ChannelSums};
-use super::stream::{is_far, stream};
+use super::stream::{should_stream, stream};
 use super::weight_sums::{Layout, Scratch, lines};
 use crate::f32::Clamp;
 use crate::f32::gemm::{Panels, Rows, multiply};
@@ -12,22 +13,22 @@ use crate::f32::outer::Matrix;
 use crate::f32::simd::Simd;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of a block's input and output.
+/// Approximate number of floats of the input and output of a block.
 const BLOCK_FLOATS: usize = 96 * 1024;
 
-/// Pixels of a block.
+/// Number of pixels of a block.
 fn block_pixels(shape: Shape<'_>) -> usize {
     let channels = shape.geometry.in_channels + shape.geometry.out_channels;
     (BLOCK_FLOATS / channels).clamp(96, 512)
 }
 
 fn backward_chunks(shape: Shape<'_>) -> Chunks {
-    let most = Layout::new(shape.geometry).most_chunks();
-    Chunks::at_most(shape.output_pixels(), block_pixels(shape), most)
+    let max = Layout::new(shape.geometry).max_chunks();
+    Chunks::with_max(shape.output_pixels(), block_pixels(shape), max)
 }
 
-/// Memory for the sums of the weights, and for each thread a block of the input, one of its
-/// gradient, and one of the output or its gradient.
+/// The scratch memory: the sums of the weights, and for each thread a block of the input, one of
+/// its gradient, and one of the output or its gradient.
 fn scratch(shape: Shape<'_>) -> Scratch {
     let block = block_pixels(shape);
     let (k, n) = (shape.geometry.in_channels, shape.geometry.out_channels);
@@ -56,12 +57,12 @@ pub(super) fn forward<S: Simd>(
     let chunks = Chunks::new(shape.output_pixels(), block_pixels(shape));
     let mut parts = vec![ChannelStats::new(n); if stats.is_some() { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
-    let far = is_far(output.len());
+    let streams = should_stream(output.len());
     let output = SharedMut::new(output);
     let block = block_pixels(shape);
     let (_, workers) = scratch(shape).split(memory);
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let (own_x, own_y) = unsafe { workers.part(worker) }.split_at_mut(2 * lines(block * k));
         for pixels in chunks.blocks(chunk) {
             let values = &input.values[pixels.start * k..pixels.end * k];
@@ -74,10 +75,10 @@ pub(super) fn forward<S: Simd>(
                 None => values,
             };
             let rows = Rows::contiguous(x.as_ptr(), k, k);
-            // SAFETY: the block's pixels are this task's own.
+            // SAFETY: chunks have different pixels, so no other task has these outputs.
             let out = unsafe { output.slice(pixels.start * n..pixels.end * n) };
-            let y = if far { &mut own_y[..out.len()] } else { &mut *out };
-            // SAFETY: `x` has as many rows as `y`.
+            let y = if streams { &mut own_y[..out.len()] } else { &mut *out };
+            // SAFETY: `x` has a row for each of the block's pixels, and `y` the outputs of each.
             unsafe {
                 multiply(
                     simd,
@@ -91,11 +92,11 @@ pub(super) fn forward<S: Simd>(
                 );
             }
             if !shared_parts.is_empty() {
-                // SAFETY: the chunk's own.
+                // SAFETY: each chunk has its own element, and one task.
                 let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
                 stats[0].add(simd, y);
             }
-            if far {
+            if streams {
                 stream(simd, &own_y[..out.len()], out);
             }
         }
@@ -127,15 +128,15 @@ pub(super) fn backward<S: Simd>(
     let wants_sums = gradients.sums.is_some();
     let mut parts = vec![ChannelSums::new(k); if wants_sums { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
-    let far = gradients.input.as_ref().is_some_and(|grad| is_far(grad.len()));
+    let streams = gradients.input.as_ref().is_some_and(|grad| should_stream(grad.len()));
     let grad_input = gradients.input.map(SharedMut::new);
     let block = block_pixels(shape);
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let own = unsafe { workers.part(worker) };
         let (own_x, own_grad) = own.split_at_mut(2 * lines(block * k));
         let (own_x, own_grad_x) = own_x.split_at_mut(lines(block * k));
-        // SAFETY: the chunk's own.
+        // SAFETY: each chunk has its own sums, and one task.
         let sums = unsafe { shared_weight.slice(chunk * layout.len()..(chunk + 1) * layout.len()) };
         if wants_weight {
             sums.fill(0.0);
@@ -163,10 +164,11 @@ pub(super) fn backward<S: Simd>(
             };
             if let (Some(panels), Some(grad_input)) = (&panels, &grad_input) {
                 let rows = Rows::contiguous(grad.as_ptr(), n, n);
-                // SAFETY: the block's pixels are this task's own.
+                // SAFETY: chunks have different pixels, so no other task has these inputs.
                 let to = unsafe { grad_input.slice(inputs.clone()) };
-                let grad_x = if far { &mut own_grad_x[..to.len()] } else { &mut *to };
-                // SAFETY: `grad` has as many rows as `grad_x`.
+                let grad_x = if streams { &mut own_grad_x[..to.len()] } else { &mut *to };
+                // SAFETY: `grad` has a row for each of the block's pixels, and `grad_x` the outputs
+                // of each.
                 unsafe {
                     multiply(
                         simd,
@@ -180,18 +182,18 @@ pub(super) fn backward<S: Simd>(
                     );
                 }
                 if let (true, Some(activation)) = (wants_sums, &input.activation) {
-                    // SAFETY: the chunk's own.
+                    // SAFETY: each chunk has its own element, and one task.
                     let sums = &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0];
                     sums.add(simd, activation, values, grad_x);
                 }
-                if far {
+                if streams {
                     stream(simd, &own_grad_x[..to.len()], to);
                 }
             }
             if wants_weight {
                 let x = Matrix { first: x.as_ptr(), stride: k, columns: k };
                 let grad = Matrix { first: grad.as_ptr(), stride: n, columns: n };
-                // SAFETY: both have the block's pixels.
+                // SAFETY: `x` and `grad` have a row for each of the block's pixels.
                 unsafe { layout.add(simd, 0, pixels.len(), x, grad, sums) };
             }
         }

@@ -1,4 +1,4 @@
-//! Poolings backward.
+//! Gradients of pooling.
 
 use std::ops::Range;
 
@@ -7,14 +7,17 @@ use crate::Isa;
 use crate::arch::with_simd;
 use crate::f32::simd::Simd;
 use crate::geometry::Pool2dGeometry;
-use crate::lengths::{Lengths, check_len};
+use crate::lengths::{Lengths, check_len, check_same_len};
 use crate::pool::{Pool, SharedMut};
 
-/// The gradient of [`adaptive_avg_pool2d`](crate::f32::adaptive_avg_pool2d)'s input: each output's
-/// gradient divided evenly over its window.
+/// Computes the gradient of the input of [`adaptive_avg_pool2d`](crate::f32::adaptive_avg_pool2d):
+/// each output's gradient is divided evenly between the pixels of its window.
+///
+/// `grad_output` is `[N, OH, OW, C]` with `[OH, OW]` = `output_size`, `grad_input` is `[N, H, W,
+/// C]` with N = `batch`, `[H, W]` = `size` and C = `channels`.
 ///
 /// # Panics
-/// When a size is zero, or a buffer has a wrong size.
+/// If a size is 0, or the length of a slice differs from its shape.
 pub fn adaptive_avg_pool2d_backward(
     isa: Isa,
     pool: &Pool,
@@ -26,16 +29,20 @@ pub fn adaptive_avg_pool2d_backward(
     grad_input: &mut [f32],
 ) {
     let out = output_size;
-    assert!(size[0] > 0 && size[1] > 0 && out[0] > 0 && out[1] > 0, "pooling without pixels");
-    check(batch, size, out, channels, grad_input, grad_output);
+    assert!(
+        !size.contains(&0) && !out.contains(&0),
+        "average pooling of {size:?} pixels to {out:?}; all sizes must be at least 1"
+    );
+    let names = ["grad_input", "grad_output"];
+    check(names, batch, size, out, channels, grad_input, grad_output);
     let window = |i: usize, axis: usize| -> Range<usize> {
         i * size[axis] / out[axis]..((i + 1) * size[axis]).div_ceil(out[axis])
     };
-    let picture = size[0] * size[1] * channels;
+    let image = size[0] * size[1] * channels;
     let grad_input = SharedMut::new(grad_input);
     pool.run(batch, &|n, _| {
-        // SAFETY: each task has a picture of its own.
-        let to = unsafe { grad_input.slice(n * picture..(n + 1) * picture) };
+        // SAFETY: each task has its own image.
+        let to = unsafe { grad_input.slice(n * image..(n + 1) * image) };
         to.fill(0.0);
         let mut share = vec![0.0; channels];
         for pixel in 0..out[0] * out[1] {
@@ -55,11 +62,15 @@ pub fn adaptive_avg_pool2d_backward(
     });
 }
 
-/// The gradient of [`max_pool2d`](crate::f32::max_pool2d)'s input: each output's gradient goes to
-/// the first of the greatest inputs under its window, as in PyTorch.
+/// Computes the gradient of the input of [`max_pool2d`](crate::f32::max_pool2d): each output's
+/// gradient is added to the first maximum of its window, as in PyTorch.
+///
+/// `input` and `grad_input` are `[N, H, W, C]` with N = `batch`, `[H, W]` = `size` and C =
+/// `channels`; `grad_output` is `[N, OH, OW, C]`.
 ///
 /// # Panics
-/// When the window does not fit into the padded input, or a buffer has a wrong size.
+/// If the window does not fit into the padded input, or the length of a slice differs from its
+/// shape.
 pub fn max_pool2d_backward(
     pool: &Pool,
     geometry: Pool2dGeometry,
@@ -72,16 +83,16 @@ pub fn max_pool2d_backward(
 ) {
     let Pool2dGeometry { kernel, stride, dilation, padding } = geometry;
     let out = Lengths::of_pool2d(&geometry, batch, size, channels).output_size();
-    check(batch, size, out, channels, input, grad_output);
-    assert_eq!(grad_input.len(), input.len(), "elements of the gradient of the input");
-    let picture = size[0] * size[1] * channels;
+    check(["the input", "grad_output"], batch, size, out, channels, input, grad_output);
+    check_same_len("grad_input", grad_input.len(), "the input", input.len());
+    let image = size[0] * size[1] * channels;
     let grad_input = SharedMut::new(grad_input);
     pool.run(batch, &|n, _| {
-        let from = &input[n * picture..(n + 1) * picture];
-        // SAFETY: each task has a picture of its own.
-        let to = unsafe { grad_input.slice(n * picture..(n + 1) * picture) };
+        let from = &input[n * image..(n + 1) * image];
+        // SAFETY: each task has its own image.
+        let to = unsafe { grad_input.slice(n * image..(n + 1) * image) };
         to.fill(0.0);
-        let mut greatest = vec![0.0_f32; channels];
+        let mut maximum = vec![0.0_f32; channels];
         let mut place = vec![0_u32; channels];
         let mut taps = Vec::new();
         for pixel in 0..out[0] * out[1] {
@@ -96,13 +107,13 @@ pub fn max_pool2d_backward(
                     }
                 }
             }
-            greatest.fill(f32::NEG_INFINITY);
+            maximum.fill(f32::NEG_INFINITY);
             place.fill(0);
             for (tap, &at) in taps.iter().enumerate() {
                 let from = &from[at..at + channels];
-                for ((greatest, place), &x) in greatest.iter_mut().zip(&mut place).zip(from) {
-                    let wins = x > *greatest || x.is_nan();
-                    *greatest = if wins { x } else { *greatest };
+                for ((maximum, place), &x) in maximum.iter_mut().zip(&mut place).zip(from) {
+                    let wins = x > *maximum || x.is_nan();
+                    *maximum = if wins { x } else { *maximum };
                     *place = if wins { tap as u32 } else { *place };
                 }
             }
@@ -118,6 +129,7 @@ pub fn max_pool2d_backward(
 }
 
 fn check(
+    [input_name, output_name]: [&str; 2],
     batch: usize,
     size: [usize; 2],
     out: [usize; 2],
@@ -125,7 +137,7 @@ fn check(
     input: &[f32],
     output: &[f32],
 ) {
-    assert!(channels > 0, "no channels");
-    check_len("the input", input.len(), &[batch, size[0], size[1], channels]);
-    check_len("the output", output.len(), &[batch, out[0], out[1], channels]);
+    assert!(channels > 0, "channels is 0; it must be at least 1");
+    check_len(input_name, input.len(), &[batch, size[0], size[1], channels]);
+    check_len(output_name, output.len(), &[batch, out[0], out[1], channels]);
 }

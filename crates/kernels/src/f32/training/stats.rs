@@ -1,7 +1,7 @@
-//! Sums over all pixels of each channel, which batch norm and observers want.
+//! Sums and ranges of each channel over all pixels, which batch normalization and observers need.
 //!
-//! A block of pixels is summed in f32 around the mean of its first few, and blocks are added in f64, so a
-//! variance is as exact where the mean is far from zero as elsewhere.
+//! A block of pixels is summed in f32 after subtracting the mean of its first few pixels, and
+//! blocks are added in f64. So the variance is as precise for a mean far from zero as for others.
 
 use super::activation::{Activation, Mapped};
 use super::chunks::{Chunks, STAT_PIXELS};
@@ -12,20 +12,31 @@ use crate::lengths::check_len;
 use crate::pool::{Pool, SharedMut};
 
 /// The sums and the range of each channel over all pixels of a batch.
+///
+/// ```
+/// use posterize_kernels::f32::training::{ChannelStats, channel_stats};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let mut stats = ChannelStats::default();
+/// let pixels = [1.0, 10.0, 3.0, 30.0]; // two pixels with two channels
+/// channel_stats(Isa::detect(), &Pool::new(1), 2, 2, &pixels, &mut stats);
+/// assert_eq!((&stats.sum[..], &stats.max[..]), (&[4.0, 40.0][..], &[3.0, 30.0][..]));
+/// assert_eq!(stats.mean_variance(0, 2), (2.0, 1.0));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelStats {
     /// The sum of each channel.
     pub sum: Vec<f64>,
-    /// The sum of the squares.
+    /// The sum of the squares of each channel.
     pub sum_sq: Vec<f64>,
-    /// The least value, infinity where there was none.
+    /// The minimum of each channel; infinity if there are no pixels.
     pub min: Vec<f32>,
-    /// The greatest value, minus infinity where there was none.
+    /// The maximum of each channel; minus infinity if there are no pixels.
     pub max: Vec<f32>,
 }
 
 impl ChannelStats {
-    /// Those of no pixels.
+    /// The statistics of no pixels.
     pub fn new(channels: usize) -> Self {
         Self {
             sum: vec![0.0; channels],
@@ -35,23 +46,24 @@ impl ChannelStats {
         }
     }
 
-    /// How many channels there are.
+    /// Number of channels.
     pub fn channels(&self) -> usize {
         self.sum.len()
     }
 
-    /// Forgets all pixels.
+    /// Resets to the statistics of no pixels.
     pub fn reset(&mut self, channels: usize) {
         *self = Self::new(channels);
     }
 
-    /// The mean and the biased variance of channel `c` over `pixels` pixels, as batch norm takes
-    /// them in training.
+    /// Returns the mean and the biased variance of channel `c` over `pixels` pixels, as
+    /// `torch.nn.BatchNorm2d` uses them in training.
     pub fn mean_variance(&self, c: usize, pixels: usize) -> (f64, f64) {
         let mean = self.sum[c] / pixels as f64;
         (mean, (self.sum_sq[c] / pixels as f64 - mean * mean).max(0.0))
     }
 
+    /// Adds the statistics of other pixels.
     fn merge(&mut self, other: &Self) {
         for (a, b) in self.sum.iter_mut().zip(&other.sum) {
             *a += b;
@@ -67,7 +79,7 @@ impl ChannelStats {
         }
     }
 
-    /// Adds whole pixels.
+    /// Adds the statistics of whole pixels.
     pub(super) fn add<S: Simd>(&mut self, simd: S, y: &[f32]) {
         let channels = self.channels();
         let pixels = y.len() / channels;
@@ -76,7 +88,7 @@ impl ChannelStats {
         }
     }
 
-    /// The stats of all chunks, added in their order.
+    /// Sets the statistics to those of all chunks, added in their order.
     pub(super) fn set_to_sum(&mut self, chunks: &[Self], channels: usize) {
         self.reset(channels);
         for chunk in chunks {
@@ -85,8 +97,24 @@ impl ChannelStats {
     }
 }
 
-/// The sums that the gradient of a batch norm needs, of each channel over all pixels of a batch:
-/// `g` is the gradient of the activation's result where it passes the activation.
+/// The sums over all pixels of a batch that the gradient of a batch normalization needs, for each
+/// channel.
+///
+/// `g` is the gradient of the activation's result where the activation passes it, and otherwise 0;
+/// `y` is the result of the convolution.
+///
+/// ```
+/// use posterize_kernels::f32::Clamp;
+/// use posterize_kernels::f32::training::{Activation, ChannelSums, activate_backward_sums};
+/// use posterize_kernels::{Isa, Pool};
+///
+/// let (scale, shift) = ([1.0], [0.0]);
+/// let relu = Activation { scale: &scale, shift: &shift, clamp: Clamp::RELU, fake_quant: None };
+/// let (y, grad) = ([-1.0, 2.0], [5.0, 3.0]);
+/// let mut sums = ChannelSums::default();
+/// activate_backward_sums(Isa::detect(), &Pool::new(1), relu, &y, &grad, &mut sums);
+/// assert_eq!(sums, ChannelSums { grad: vec![3.0], grad_y: vec![3.0 * 2.0] });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelSums {
     /// The sum of `g`.
@@ -96,12 +124,12 @@ pub struct ChannelSums {
 }
 
 impl ChannelSums {
-    /// Those of no pixels.
+    /// The sums of no pixels.
     pub fn new(channels: usize) -> Self {
         Self { grad: vec![0.0; channels], grad_y: vec![0.0; channels] }
     }
 
-    /// Adds whole pixels.
+    /// Adds the sums of whole pixels.
     pub(super) fn add<S: Simd>(
         &mut self,
         simd: S,
@@ -122,6 +150,7 @@ impl ChannelSums {
         }
     }
 
+    /// Sets the sums to those of all chunks, added in their order.
     pub(super) fn set_to_sum(&mut self, chunks: &[Self], channels: usize) {
         *self = Self::new(channels);
         for chunk in chunks {
@@ -135,10 +164,10 @@ impl ChannelSums {
     }
 }
 
-/// The stats of `y`, `[pixels, channels]`.
+/// Computes the sums and ranges of `y`, `[pixels, channels]`, for each channel.
 ///
 /// # Panics
-/// When `y` has another number of elements, or there are no channels.
+/// If `channels` is 0, or the length of `y` differs from its shape.
 pub fn channel_stats(
     isa: Isa,
     pool: &Pool,
@@ -147,13 +176,13 @@ pub fn channel_stats(
     y: &[f32],
     stats: &mut ChannelStats,
 ) {
-    assert!(channels > 0, "no channels");
-    check_len("the input", y.len(), &[pixels, channels]);
+    assert!(channels > 0, "channels is 0; it must be at least 1");
+    check_len("y", y.len(), &[pixels, channels]);
     let chunks = Chunks::new(pixels, STAT_PIXELS);
     let mut parts = vec![ChannelStats::new(channels); chunks.count()];
     let shared = SharedMut::new(&mut parts);
     pool.run(chunks.count(), &|chunk, _| {
-        // SAFETY: each chunk has stats of its own.
+        // SAFETY: each chunk has its own element, and one task.
         let stats = &mut unsafe { shared.slice(chunk..chunk + 1) }[0];
         for block in chunks.blocks(chunk) {
             let y = &y[block.start * channels..block.end * channels];
@@ -163,10 +192,10 @@ pub fn channel_stats(
     stats.set_to_sum(&parts, channels);
 }
 
-/// Pixels whose mean a block is summed around.
+/// Number of pixels whose mean is subtracted from the pixels of a block.
 const FEW: usize = 8;
-/// The floats of the widest vector.
-const MOST_LANES: usize = 16;
+/// Number of floats of the widest vector.
+const MAX_LANES: usize = 16;
 
 struct Stats<'a> {
     y: &'a [f32],
@@ -181,28 +210,29 @@ impl<S: Simd> Kernel<S> for Stats<'_> {
         let channels = stats.channels();
         let mut c = 0;
         while c + 2 * S::LANES <= channels {
-            // SAFETY: two vectors of channels are left.
+            // SAFETY: there are two more vectors of channels, and `y` has `pixels` pixels.
             unsafe { stats_vectors::<S, 2, false>(simd, y, pixels, c, stats) };
             c += 2 * S::LANES;
         }
         while c + S::LANES <= channels {
-            // SAFETY: a vector of channels is left.
+            // SAFETY: there is one more vector of channels, and `y` has `pixels` pixels.
             unsafe { stats_vectors::<S, 1, false>(simd, y, pixels, c, stats) };
             c += S::LANES;
         }
         if c < channels {
-            // SAFETY: less than a vector is left, so the lanes are masked.
+            // SAFETY: there is less than a vector of channels, which is masked.
             unsafe { stats_vectors::<S, 1, true>(simd, y, pixels, c, stats) };
         }
     }
 }
 
-/// The stats of `V` vectors of channels from `c` on.
+/// Adds the statistics of `V` vectors of channels from `c` on.
 ///
 /// # Safety
-/// The channels exist, or less than one vector of them with `MASKED`, and `y` has `pixels` pixels.
+/// These channels must exist, or with `MASKED` at least one of the only vector; `y` must have
+/// `pixels` pixels.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks over registers and memory")]
+#[expect(clippy::needless_range_loop, reason = "indices into both registers and memory")]
 unsafe fn stats_vectors<S: Simd, const V: usize, const MASKED: bool>(
     simd: S,
     y: &[f32],
@@ -215,10 +245,11 @@ unsafe fn stats_vectors<S: Simd, const V: usize, const MASKED: bool>(
     let zero = simd.splat(0.0);
     let (mut sum, mut sum_sq) = ([zero; V], [zero; V]);
     let mut shift = [zero; V];
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that these channels of `pixels` pixels exist; `load` is masked
+    // to existing channels.
     unsafe {
         let first = y.as_ptr().add(c);
-        // Around the mean of a few pixels the sums stay small.
+        // Differences from the mean of a few pixels have small sums, with small rounding errors.
         let few = pixels.min(FEW);
         let mut from = first;
         for _ in 0..few {
@@ -277,10 +308,10 @@ unsafe fn stats_vectors<S: Simd, const V: usize, const MASKED: bool>(
 }
 
 #[inline(always)]
-fn to_array<S: Simd>(simd: S, x: S::F) -> [f32; MOST_LANES] {
-    const { assert!(S::LANES <= MOST_LANES) };
-    let mut array = [0.0; MOST_LANES];
-    // SAFETY: the array is at least a vector long.
+fn to_array<S: Simd>(simd: S, x: S::F) -> [f32; MAX_LANES] {
+    const { assert!(S::LANES <= MAX_LANES) };
+    let mut array = [0.0; MAX_LANES];
+    // SAFETY: the array has at least as many elements as a vector.
     unsafe { simd.store(array.as_mut_ptr(), x) };
     array
 }
@@ -299,26 +330,26 @@ impl<S: Simd, const FQ: bool> Kernel<S> for Sums<'_, FQ> {
         let channels = self.activation.scale.len();
         let mut c = 0;
         while c + 2 * S::LANES <= channels {
-            // SAFETY: two vectors of channels are left.
+            // SAFETY: there are two more vectors of channels.
             unsafe { sums_vectors::<S, FQ, 2, false>(simd, &mut self, c) };
             c += 2 * S::LANES;
         }
         while c + S::LANES <= channels {
-            // SAFETY: a vector of channels is left.
+            // SAFETY: there is one more vector of channels.
             unsafe { sums_vectors::<S, FQ, 1, false>(simd, &mut self, c) };
             c += S::LANES;
         }
         if c < channels {
-            // SAFETY: less than a vector is left, so the lanes are masked.
+            // SAFETY: there is less than a vector of channels, which is masked.
             unsafe { sums_vectors::<S, FQ, 1, true>(simd, &mut self, c) };
         }
     }
 }
 
-/// The sums of `V` vectors of channels from `c` on.
+/// Adds the sums of `V` vectors of channels from `c` on.
 ///
 /// # Safety
-/// The channels exist, or less than one vector of them with `MASKED`.
+/// These channels must exist, or with `MASKED` at least one of the only vector.
 #[inline(always)]
 unsafe fn sums_vectors<S: Simd, const FQ: bool, const V: usize, const MASKED: bool>(
     simd: S,
@@ -331,7 +362,8 @@ unsafe fn sums_vectors<S: Simd, const FQ: bool, const V: usize, const MASKED: bo
     let zero = simd.splat(0.0);
     let (mut sum, mut sum_y) = ([zero; V], [zero; V]);
     let (mut scale, mut shift, mut middle) = ([zero; V], [zero; V], [zero; V]);
-    // SAFETY: the caller's promise; `y` and `grad` have `pixels` pixels.
+    // SAFETY: the caller guarantees that these channels exist; `y` and `grad` have `pixels` pixels;
+    // `load` is masked to existing channels.
     unsafe {
         let (mut y, mut grad) = (work.y.as_ptr().add(c), work.grad.as_ptr().add(c));
         for v in 0..V {
@@ -369,10 +401,12 @@ unsafe fn sums_vectors<S: Simd, const FQ: bool, const V: usize, const MASKED: bo
     }
 }
 
+/// Loads a vector, or with `MASKED` the lanes of the mask.
+///
 /// # Safety
-/// A vector can be read, or the mask's lanes of it with `MASKED`.
+/// The loaded lanes must be valid for reads.
 #[inline(always)]
 unsafe fn load<S: Simd, const MASKED: bool>(simd: S, from: *const f32, mask: S::M) -> S::F {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the lanes are valid.
     unsafe { if MASKED { simd.load_masked(from, mask) } else { simd.load(from) } }
 }

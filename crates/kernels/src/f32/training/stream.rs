@@ -1,18 +1,21 @@
-//! Results that are too large to stay in the cache until they are read again. They are computed in
-//! a block of scratch memory and then stored past the caches: an ordinary store would first read
-//! the line that it is about to overwrite, which is half of the traffic.
+//! Streaming stores, for results that are too large to stay in the cache until they are read again.
+//!
+//! They are computed in a block of scratch memory and then stored without filling the caches. An
+//! ordinary store would first read the cache line that it overwrites, which is half of the memory
+//! traffic.
 
 use crate::f32::simd::{Kernel, Simd};
 
-/// Results of so many floats no cache of a core holds. Tests stream small ones too.
-const FAR: usize = if cfg!(test) { 4096 } else { 1024 * 1024 };
+/// Minimum number of floats that no core's cache holds. In tests it is small, so that they stream
+/// too.
+const STREAM_FLOATS: usize = if cfg!(test) { 4096 } else { 1024 * 1024 };
 
 /// Whether a result of `len` floats should be streamed.
-pub(super) fn is_far(len: usize) -> bool {
-    len >= FAR
+pub(super) fn should_stream(len: usize) -> bool {
+    len >= STREAM_FLOATS
 }
 
-/// Copies past the caches.
+/// Copies without filling the caches.
 pub(super) fn stream<S: Simd>(simd: S, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len());
     simd.run(Stream { from, to });
@@ -27,12 +30,13 @@ impl<S: Simd> Kernel<S> for Stream<'_> {
     #[inline(always)]
     fn call(self, simd: S) {
         let len = self.to.len();
-        // Up to the first boundary, element by element.
+        // Elements before the first aligned address are copied one by one.
         let ahead = self.to.as_ptr().align_offset(S::LANES * size_of::<f32>()).min(len);
         self.to[..ahead].copy_from_slice(&self.from[..ahead]);
         let (from, to) = (self.from.as_ptr(), self.to.as_mut_ptr());
         let mut i = ahead;
-        // SAFETY: both have `len` floats, and `to + i` is on a boundary from `ahead` on.
+        // SAFETY: both slices have `len` floats, and from `ahead` on, `to` is aligned to vectors;
+        // the last vector is masked.
         unsafe {
             while i + S::LANES <= len {
                 simd.stream(to.add(i), simd.load(from.add(i)));

@@ -1,5 +1,5 @@
-//! Every kernel against its plain definition in f64, on every instruction set and number of
-//! threads.
+//! Tests each training kernel against its definition in f64, on every instruction set and for
+//! several numbers of threads.
 
 mod conv;
 mod passes;

@@ -1,4 +1,4 @@
-//! The gradient of the weights as the sum of what each chunk of a batch adds to it.
+//! Sums over the chunks of a batch to the gradient of the weights.
 
 use crate::f32::outer::{Matrix, accumulate};
 use crate::f32::simd::{Kernel, Simd};
@@ -7,20 +7,20 @@ use crate::geometry::Conv2dGeometry;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats that the sums of all chunks together should not exceed.
-const MOST_FLOATS: usize = 1024 * 1024;
-/// Chunks there are nevertheless, for threads to share.
-const LEAST_CHUNKS: usize = 6;
-/// Floats that are worth a task.
+/// Approximate maximum number of floats of the sums of all chunks together.
+const MAX_FLOATS: usize = 1024 * 1024;
+/// Minimum number of chunks even so, for threads to share.
+const MIN_CHUNKS: usize = 6;
+/// Floats of one task.
 const TASK: usize = 16 * 1024;
 
-/// How the sums of a chunk lie: for each group a matrix with a row for each tap and a column for
-/// each output channel, or the other way round, so that vectors run along the longer side.
+/// The layout of the sums of a chunk: for each group a matrix `[taps, outputs]` or `[outputs,
+/// taps]`, so that vectors are along the longer side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     groups: usize,
     outputs: usize,
-    /// Rows and columns of the window.
+    /// Number of positions of the window.
     area: usize,
     inputs: usize,
     taps_by_outputs: bool,
@@ -38,21 +38,21 @@ impl Layout {
         self.area * self.inputs
     }
 
-    /// Floats of the sums of a chunk.
+    /// Number of floats of the sums of a chunk.
     pub(super) fn len(self) -> usize {
         self.groups * self.outputs * self.taps()
     }
 
-    /// How many chunks there may be.
-    pub(super) fn most_chunks(self) -> usize {
-        (MOST_FLOATS / self.len()).max(LEAST_CHUNKS)
+    /// Maximum number of chunks.
+    pub(super) fn max_chunks(self) -> usize {
+        (MAX_FLOATS / self.len()).max(MIN_CHUNKS)
     }
 
-    /// Adds to the sums of a chunk what `rows` pixels add to those of a group. The taps of `x` are
-    /// ordered (row of the window, column, channel).
+    /// Adds the products of `rows` pixels of a group to the sums of a chunk. The taps of `x` are in
+    /// the order (row of the window, column, channel).
     ///
     /// # Safety
-    /// All rows can be read.
+    /// All rows of `x` and `grad` must be valid for reads.
     pub(super) unsafe fn add<S: Simd>(
         self,
         simd: S,
@@ -66,12 +66,13 @@ impl Layout {
         let len = self.outputs * self.taps();
         let sums = sums[group * len..(group + 1) * len].as_mut_ptr();
         let (a, b) = if self.taps_by_outputs { (x, grad) } else { (grad, x) };
-        // SAFETY: the caller's promise; the sums are `a.columns * b.columns` floats.
+        // SAFETY: the caller guarantees that the rows are valid; `sums` has `a.columns * b.columns`
+        // floats, which are mutably borrowed.
         unsafe { accumulate(simd, rows, a, b, sums) };
     }
 
-    /// Adds the sums of `chunks` chunks, in their order, into `weight`, `[out_channels, in_channels
-    /// / groups, kh, kw]`. The sums are used up.
+    /// Sets `weight`, `[out_channels, in_channels / groups, kh, kw]`, to the sum over `chunks`
+    /// chunks, added in their order. Overwrites `sums`.
     pub(super) fn finish<S: Simd>(
         self,
         simd: S,
@@ -87,7 +88,7 @@ impl Layout {
             let sums: &[f32] = sums;
             pool.run(tasks, &|task, _| {
                 let range = part(len, tasks, task);
-                // SAFETY: each task has a range of its own.
+                // SAFETY: different tasks have ranges that do not overlap.
                 let to = unsafe { weight.slice(range.clone()) };
                 to.copy_from_slice(&sums[range.clone()]);
                 for chunk in 1..chunks {
@@ -101,7 +102,7 @@ impl Layout {
         let shared = SharedMut::new(first);
         pool.run(tasks, &|task, _| {
             let range = part(len, tasks, task);
-            // SAFETY: each task has a range of its own.
+            // SAFETY: different tasks have ranges that do not overlap.
             let to = unsafe { shared.slice(range.clone()) };
             for chunk in 0..chunks - 1 {
                 let from = &others[chunk * len..][range.clone()];
@@ -111,7 +112,7 @@ impl Layout {
         self.arrange(pool, first, weight);
     }
 
-    /// Copies the sums into the order of the weights, some output channels at a time.
+    /// Copies the sums to the weights, in their order, some output channels at a time.
     fn arrange(self, pool: &Pool, sums: &[f32], weight: &mut [f32]) {
         const OUTPUTS: usize = 16;
         let (outputs, taps) = (self.outputs, self.taps());
@@ -122,7 +123,7 @@ impl Layout {
             let range = part(outputs, parts, part_index);
             let sums = &sums[group * outputs * taps..][..outputs * taps];
             let first = group * outputs + range.start;
-            // SAFETY: each task has output channels of its own.
+            // SAFETY: different tasks have different output channels.
             let to = unsafe { weight.slice(first * taps..(first + range.len()) * taps) };
             for input in 0..self.inputs {
                 for position in 0..self.area {
@@ -141,7 +142,7 @@ impl Layout {
     }
 }
 
-/// Adds one slice to another.
+/// Adds one slice to another of the same length.
 pub(super) struct AddTo<'a> {
     pub(super) from: &'a [f32],
     pub(super) to: &'a mut [f32],
@@ -154,7 +155,7 @@ impl<S: Simd> Kernel<S> for AddTo<'_> {
         assert_eq!(self.from.len(), len);
         let (from, to) = (self.from.as_ptr(), self.to.as_mut_ptr());
         let mut i = 0;
-        // SAFETY: both have `len` floats.
+        // SAFETY: both slices have `len` floats; the last vector is masked.
         unsafe {
             while i + S::LANES <= len {
                 simd.store(to.add(i), simd.add(simd.load(to.add(i)), simd.load(from.add(i))));
@@ -168,27 +169,29 @@ impl<S: Simd> Kernel<S> for AddTo<'_> {
     }
 }
 
-/// The scratch memory of a kernel: what is shared, and a part for each thread, all on cache lines.
+/// The scratch memory of a kernel: a shared part and a part for each thread, all aligned to cache
+/// lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scratch {
     pub(super) shared: usize,
     pub(super) per_thread: usize,
 }
 
-/// Floats of a cache line.
+/// Number of floats of a cache line.
 const LINE: usize = 16;
 
-/// `len`, such that what follows starts on a cache line.
+/// Rounds `len` up to whole cache lines.
 pub(super) fn lines(len: usize) -> usize {
     len.next_multiple_of(LINE)
 }
 
 impl Scratch {
+    /// Number of floats of the scratch memory, with room for alignment.
     pub(super) fn len(self, threads: usize) -> usize {
         LINE + lines(self.shared) + threads * lines(self.per_thread)
     }
 
-    /// The shared part and those of the threads.
+    /// Splits scratch memory into the shared part and those of the threads.
     pub(super) fn split(self, scratch: &mut [f32]) -> (&mut [f32], Workers<'_, f32>) {
         let skipped = scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let (shared, rest) = scratch[skipped..].split_at_mut(lines(self.shared));

@@ -140,7 +140,7 @@ impl Direct {
     fn copy(
         &self,
         strip: &Strip,
-        (picture, [h, w]): (&[u8], [usize; 2]),
+        (image, [h, w]): (&[u8], [usize; 2]),
         outputs: Range<usize>,
         to: &mut [u8],
     ) {
@@ -155,7 +155,7 @@ impl Direct {
             let y = (outputs.start * stride[0] + row).wrapping_sub(padding.top);
             if y < h {
                 to[..left].fill(self.input_zero_point);
-                to[left..][..inside].copy_from_slice(&picture[y * w * c..][..inside]);
+                to[left..][..inside].copy_from_slice(&image[y * w * c..][..inside]);
                 to[left + inside..].fill(self.input_zero_point);
             } else {
                 to.fill(self.input_zero_point);
@@ -197,8 +197,8 @@ impl Direct {
         while row < rows.end {
             let (n, y) = (row / oh, row % oh);
             let len = strip.outputs.min(oh - y).min(rows.end - row);
-            let picture = size[0] * size[1] * in_channels;
-            self.copy(strip, (&input[n * picture..][..picture], size), y..y + len, memory);
+            let image_len = size[0] * size[1] * in_channels;
+            self.copy(strip, (&input[n * image_len..][..image_len], size), y..y + len, memory);
             let positions = Positions {
                 start: memory.as_ptr(),
                 stride: stride[1] * in_channels,

@@ -1,4 +1,4 @@
-//! Convolutions and their gradients.
+//! Tests of convolutions and their gradients.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::f32::testing::{bits, conv2d, numbers, paddings, positions};
 use crate::f32::training::*;
 use crate::{Conv2dGeometry, Isa, Padding, Pool};
 
-/// A convolution's gradients by their definition, in f64: of the input and of the weights.
+/// The gradients of a convolution's input and weights by their definition, in f64.
 fn conv2d_backward(
     geometry: &Conv2dGeometry,
     weight: &[f32],
@@ -38,7 +38,7 @@ fn conv2d_backward(
     (grad_input, grad_weight)
 }
 
-/// Equal but for rounding: relative to the largest value, which sums of many terms are not far from.
+/// Checks that values are equal except for rounding, relative to the largest value.
 fn assert_near(what: &str, expected: &[f64], found: &[f32]) {
     assert_eq!(expected.len(), found.len());
     let largest = expected.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
@@ -52,7 +52,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Factors and addends of a channel's map.
+/// Random parameters of an activation and of the gradient of a batch normalization.
 struct Maps {
     scale: Vec<f32>,
     shift: Vec<f32>,
@@ -87,8 +87,9 @@ struct Found {
     sums: ChannelSums,
 }
 
-/// Runs a convolution forward and backward on every instruction set and 1 to 3 threads, with
-/// activations on both sides if `fused`: near the definition, and the same bits for all threads.
+/// Runs a convolution forward and backward on every instruction set with 1 to 3 threads, with
+/// activations on both sides if `fused`. Checks that results are close to the definition, and that
+/// they have the same bits for all numbers of threads.
 fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2], fused: bool, seed: u64) {
     let [oh, ow] = geometry.output_size(size).expect("the window fits");
     let (channels, out_channels) = (geometry.in_channels, geometry.out_channels);
@@ -146,7 +147,7 @@ fn check(geometry: Conv2dGeometry, batch: usize, size: [usize; 2], fused: bool, 
             };
             conv.backward(&pool, batch, size, read, &weight, grad_output, gradients, &mut scratch);
 
-            // Each by itself gives the same bits.
+            // Each result computed separately has the same bits.
             let mut alone = vec![f32::NAN; grad.len()];
             conv.forward(&pool, batch, size, &x[..], &weight, &mut alone, &mut scratch);
             assert_eq!(bits(&alone), bits(&y), "{isa}");
@@ -213,7 +214,7 @@ fn check_sums(isa: Isa, act: Activation<'_>, y: &[f32], grad: &[f32], sums: &Cha
     }
 }
 
-/// An input a little larger than the window needs.
+/// Returns the size of an input that is `extra` larger than the window needs.
 fn fitting(geometry: &Conv2dGeometry, extra: [usize; 2]) -> [usize; 2] {
     let padding = geometry.padding;
     let around = [padding.top + padding.bottom, padding.left + padding.right];
@@ -227,7 +228,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn pointwise(
+        fn pointwise_convolutions_are_close_to_the_definition(
         in_channels in 1_usize..70, out_channels in 2_usize..110, batch in 1_usize..4,
         size in [1_usize..16, 1_usize..16], fused: bool, seed in 0_u64..99,
     ) {
@@ -235,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn depthwise(
+        fn depthwise_convolutions_are_close_to_the_definition(
         channels in 1_usize..70,
         kernel in prop_oneof![Just([3, 3]), Just([5, 5]), [1_usize..6, 1_usize..6]],
         stride in prop_oneof![Just([1, 1]), Just([2, 2]), [1_usize..4, 1_usize..4]],
@@ -249,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn any_convolution(
+        fn all_convolutions_are_close_to_the_definition(
         groups in 1_usize..4, in_group in 1_usize..10, out_group in 1_usize..24,
         kernel in [1_usize..4, 1_usize..4], stride in [1_usize..4, 1_usize..4],
         dilation in [1_usize..3, 1_usize..3], padding in paddings(4),
@@ -263,9 +264,9 @@ proptest! {
     }
 }
 
-/// Layers of real networks: several blocks, panels and chunks.
+/// Covers layers of real networks: several blocks, panels and chunks.
 #[test]
-fn layers_of_real_networks() {
+fn layers_of_real_networks_are_close_to_the_definition() {
     let square = |kernel, stride, padding, in_channels, out_channels| Conv2dGeometry {
         kernel: [kernel; 2],
         stride: [stride; 2],
@@ -286,7 +287,7 @@ fn layers_of_real_networks() {
     for (i, (geometry, size)) in cases.into_iter().enumerate() {
         check(geometry, 5, size, i % 2 == 0, i as u64);
     }
-    // Pictures so small that several are gathered together, and one is left over.
+    // Images so small that several are processed together, with one left over.
     check(square(3, 1, 1, 64, 48), 9, [9, 9], true, 8);
     check(square(3, 2, 1, 24, 130), 13, [7, 8], true, 9);
 }

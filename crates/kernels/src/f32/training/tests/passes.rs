@@ -1,4 +1,4 @@
-//! Passes over whole tensors.
+//! Tests of passes over whole tensors.
 
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn activations(
+        fn activations_and_their_gradients_are_close_to_the_definition(
         channels in 1_usize..70, pixels in prop_oneof![0_usize..20, Just(1500)], clamp in clamps(),
         fake_quant in fake_quants(), threads in 1_usize..4, seed in 0_u64..99,
     ) {
@@ -62,7 +62,7 @@ proptest! {
             let (mut sum, mut sum_y) = (vec![0.0; channels], vec![0.0; channels]);
             for i in 0..y.len() {
                 let k = i % channels;
-                // Instruction sets differ in the rounding of the product.
+                // Instruction sets differ in whether the product is rounded.
                 let ways = [y[i].mul_add(scale[k], shift[k]), y[i] * scale[k] + shift[k]]
                     .map(|z| activated(clamp, fake_quant, z));
                 let near = |e: f32, f: f32| (e - f).abs() <= 1e-6;
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn variances_far_from_zero(
+        fn variances_are_precise_for_means_far_from_zero(
         channels in 1_usize..40, pixels in 2_usize..3000, far in -3000.0_f32..3000.0,
         seed in 0_u64..99,
     ) {
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn additions_and_rounding(
+        fn sums_and_fake_quantization_equal_the_definition(
         len in prop_oneof![0_usize..80, Just(70_000)], fake_quant in fake_quants(),
         threads in 1_usize..4, seed in 0_u64..99,
     ) {
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn maxima_backward(
+        fn max_pool2d_backward_is_close_to_the_definition(
         kernel in [1_usize..4, 1_usize..4], stride in [1_usize..4, 1_usize..4],
         dilation in [1_usize..3, 1_usize..3], padding in paddings(2),
         extra in [0_usize..9, 0_usize..9], channels in 1_usize..40, batch in 1_usize..3,
@@ -149,7 +149,7 @@ proptest! {
         let geometry = Pool2dGeometry { kernel, stride, dilation, padding };
         let size = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1 + extra[axis]);
         let [oh, ow] = geometry.output_size(size).expect("the window fits");
-        // Coarse, so that there are ties.
+        // Rounded to few values, so that there are ties.
         let input: Vec<f32> = numbers(batch * size[0] * size[1] * channels, seed)
             .iter()
             .map(|x| (x * 4.0).round())
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn means_backward(
+        fn adaptive_avg_pool2d_backward_is_close_to_the_definition(
         size in [1_usize..12, 1_usize..12], out in [1_usize..7, 1_usize..7],
         channels in 1_usize..40, batch in 1_usize..3, threads in 1_usize..4, seed in 0_u64..99,
     ) {
@@ -214,7 +214,7 @@ proptest! {
 
 #[test]
 fn gradients_stop_at_the_bounds() {
-    // As `hardtanh_backward` and `threshold_backward`, which pass what lies strictly inside.
+    // As for `hardtanh_backward` and `threshold_backward`, gradients pass strictly inside only.
     let y = [-1.0, 0.0, 1.0, 6.0, 7.0];
     for isa in Isa::supported() {
         for (clamp, expected) in

@@ -1,4 +1,4 @@
-//! The way back from gathered rows to the pixels they came from.
+//! Adds im2row rows back to the pixels that they were made from.
 
 use std::ops::Range;
 
@@ -6,8 +6,8 @@ use super::operands::Shape;
 use super::weight_sums::AddTo;
 use crate::f32::simd::Simd;
 
-/// Adds gathered rows, in the order (row of the window, column of the window, channel), to the
-/// pixels of some pictures that they were gathered from; what lies in the padding is dropped.
+/// Adds im2row rows, in the order (row of the window, column of the window, channel), to the pixels
+/// of some images under those windows. Values in the padding are dropped.
 pub(super) fn scatter<S: Simd>(
     simd: S,
     shape: Shape<'_>,
@@ -15,7 +15,7 @@ pub(super) fn scatter<S: Simd>(
     pixels: Range<usize>,
     row_stride: usize,
     rows: &[f32],
-    pictures: &mut [f32],
+    images: &mut [f32],
 ) {
     let geometry = shape.geometry;
     let [h, w] = shape.size;
@@ -24,7 +24,7 @@ pub(super) fn scatter<S: Simd>(
     for (pixel, row) in pixels.zip(rows.chunks_exact(row_stride)) {
         let [oh, ow] = shape.out;
         let (n, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
-        let picture = &mut pictures[n * shape.input_picture()..];
+        let image = &mut images[n * shape.input_image()..];
         let x0 = ox * geometry.stride[1];
         for (ky, taps) in
             (0..geometry.kernel[0]).zip(row.chunks_exact(geometry.kernel[1] * channels))
@@ -34,9 +34,9 @@ pub(super) fn scatter<S: Simd>(
             if y >= h {
                 continue;
             }
-            let line = &mut picture[y * w * geometry.in_channels..][..w * geometry.in_channels];
+            let line = &mut image[y * w * geometry.in_channels..][..w * geometry.in_channels];
             if merged {
-                // Neighbouring taps are neighbours in memory.
+                // The taps of a window row are contiguous in memory.
                 let from = geometry.padding.left.saturating_sub(x0).min(geometry.kernel[1]);
                 let to =
                     (w + geometry.padding.left).saturating_sub(x0).clamp(from, geometry.kernel[1]);

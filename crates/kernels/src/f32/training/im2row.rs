@@ -1,16 +1,18 @@
-//! Convolutions in general: the inputs of a block of output pixels are gathered into rows and
-//! multiplied by the weights, and on the way back the products are scattered again. A task has
-//! whole pictures, so that no two add to the same pixel.
+//! Training of convolutions as matrix products by im2row.
+//!
+//! The inputs under the windows of a block of output pixels are copied into rows and multiplied
+//! with the weights; in the backward pass, the products are added back to the pixels they belong
+//! to. A task has whole images, so that no two tasks add to the same pixel.
 
 use std::ops::Range;
 
 use super::block;
 use super::chunks::Chunks;
 use super::operands::{Backward, Gradients, Input, Shape};
+use super::scatter::scatter;
 use super::stats::{ChannelStats, ChannelSums};
-use super::stream::{is_far, stream};
+use super::stream::{should_stream, stream};
 use super::weight_sums::{Layout, Scratch, lines};
-use super::window::scatter;
 use crate::f32::Clamp;
 use crate::f32::gemm::{Panels, Rows, multiply};
 use crate::f32::im2row::gather;
@@ -19,49 +21,50 @@ use crate::f32::simd::Simd;
 use crate::f32::split::part;
 use crate::pool::{Pool, SharedMut};
 
-/// Floats of gathered rows and what is made of them.
+/// Approximate maximum number of floats of a block of im2row rows and their outputs.
 const BLOCK_FLOATS: usize = 128 * 1024;
-/// Pixels that meet the weights at once, even if they are more than that: where weights do not stay
-/// in the cache, fewer would wait for them.
-const LEAST_PIXELS: usize = 192;
-/// Tasks that a small batch is nevertheless cut into.
-const LEAST_TASKS: usize = 4;
+/// Minimum number of pixels of a block, even if it then has more floats: weights that do not stay
+/// in the cache would be read too often for fewer.
+const MIN_PIXELS: usize = 192;
+/// Minimum number of tasks into which a small batch is divided.
+const MIN_TASKS: usize = 4;
 
-/// From one gathered row to the next.
+/// Floats from one im2row row to the next.
 fn row_stride(shape: Shape<'_>) -> usize {
     let stride = lines(taps(shape));
-    // Rows a power of two apart would share too few cache sets.
+    // Rows at a distance of a power of two would share few cache sets.
     if stride.is_multiple_of(256) { stride + 16 } else { stride }
 }
 
-/// Weights of an output channel.
+/// Number of weights of an output channel.
 fn taps(shape: Shape<'_>) -> usize {
     shape.geometry.taps_per_output()
 }
 
-/// Pictures that are worked on together: several where one has fewer pixels than a block should.
-fn group_pictures(shape: Shape<'_>) -> usize {
-    (LEAST_PIXELS / (shape.out[0] * shape.out[1])).clamp(1, (shape.batch / LEAST_TASKS).max(1))
+/// Number of images that are processed together: several if one has too few pixels for a block.
+fn group_images(shape: Shape<'_>) -> usize {
+    (MIN_PIXELS / (shape.out[0] * shape.out[1])).clamp(1, (shape.batch / MIN_TASKS).max(1))
 }
 
-/// Output pixels of a block.
+/// Number of output pixels of a block.
 fn block_pixels(shape: Shape<'_>) -> usize {
-    let group = group_pictures(shape) * shape.out[0] * shape.out[1];
+    let group = group_images(shape) * shape.out[0] * shape.out[1];
     let fit = BLOCK_FLOATS / (row_stride(shape) + shape.geometry.out_channels);
-    fit.clamp(LEAST_PIXELS, 512).min(group)
+    fit.clamp(MIN_PIXELS, 512).min(group)
 }
 
 fn backward_chunks(shape: Shape<'_>) -> Chunks {
-    let most = Layout::new(shape.geometry).most_chunks();
-    Chunks::at_most(shape.batch, group_pictures(shape), most)
+    let max = Layout::new(shape.geometry).max_chunks();
+    Chunks::with_max(shape.batch, group_images(shape), max)
 }
 
-/// For each thread a group of pictures, a block of gathered rows and one of the gradient of the output.
+/// The scratch memory: for each thread a group of images, a block of im2row rows, and a block of
+/// the gradient of the output.
 fn scratch(shape: Shape<'_>) -> Scratch {
     let block = block_pixels(shape);
     Scratch {
         shared: backward_chunks(shape).count() * Layout::new(shape.geometry).len(),
-        per_thread: lines(group_pictures(shape) * shape.input_picture())
+        per_thread: lines(group_images(shape) * shape.input_image())
             + lines(block * row_stride(shape))
             + lines(block * shape.geometry.out_channels),
     }
@@ -71,32 +74,32 @@ pub(super) fn scratch_len(shape: Shape<'_>, threads: usize) -> usize {
     scratch(shape).len(threads)
 }
 
-/// A thread's memory.
+/// The scratch memory of a thread.
 struct Own<'a> {
-    pictures: &'a mut [f32],
+    images: &'a mut [f32],
     rows: &'a mut [f32],
     grad: &'a mut [f32],
 }
 
 impl<'a> Own<'a> {
     fn new(shape: Shape<'_>, memory: &'a mut [f32]) -> Self {
-        let pictures = lines(group_pictures(shape) * shape.input_picture());
-        let (pictures, rest) = memory.split_at_mut(pictures);
+        let images = lines(group_images(shape) * shape.input_image());
+        let (images, rest) = memory.split_at_mut(images);
         let (rows, grad) = rest.split_at_mut(lines(block_pixels(shape) * row_stride(shape)));
-        Self { pictures, rows, grad }
+        Self { images, rows, grad }
     }
 }
 
-/// Some pictures as the convolution reads them.
+/// Returns some images of the input after its activation.
 fn activated<'a, S: Simd>(
     simd: S,
     shape: Shape<'_>,
     input: &Input<'a>,
-    pictures: Range<usize>,
+    images: Range<usize>,
     own: &'a mut [f32],
 ) -> &'a [f32] {
-    let len = shape.input_picture();
-    let values = &input.values[pictures.start * len..pictures.end * len];
+    let len = shape.input_image();
+    let values = &input.values[images.start * len..images.end * len];
     match &input.activation {
         Some(activation) => {
             let x = &mut own[..values.len()];
@@ -107,14 +110,15 @@ fn activated<'a, S: Simd>(
     }
 }
 
-/// The blocks of some pictures, as ranges of their output pixels.
-fn blocks(shape: Shape<'_>, pictures: usize) -> impl Iterator<Item = Range<usize>> {
-    let pixels = pictures * shape.out[0] * shape.out[1];
+/// Returns the blocks of some images, as ranges of their output pixels.
+fn blocks(shape: Shape<'_>, images: usize) -> impl Iterator<Item = Range<usize>> {
+    let pixels = images * shape.out[0] * shape.out[1];
     let count = pixels.div_ceil(block_pixels(shape).max(1));
     (0..count).map(move |block| part(pixels, count, block))
 }
 
-/// Where tap `k` of output channel `n`, in the order of gathered rows, lies in the weights.
+/// Returns the index, in the weights, of tap `k` of output channel `n`, with taps in the order of
+/// im2row rows.
 fn weight_at(shape: Shape<'_>, group: usize, n: usize, k: usize) -> usize {
     let geometry = shape.geometry;
     let (area, inputs) =
@@ -141,24 +145,24 @@ pub(super) fn forward<S: Simd>(
             Panels::pack(simd, taps(shape), per_group, at, None)
         })
         .collect();
-    let chunks = Chunks::new(shape.batch, group_pictures(shape));
+    let chunks = Chunks::new(shape.batch, group_images(shape));
     let wants_stats = stats.is_some();
     let mut parts = vec![ChannelStats::new(channels); if wants_stats { chunks.count() } else { 0 }];
     let shared_parts = SharedMut::new(&mut parts);
-    let far = is_far(output.len());
+    let streams = should_stream(output.len());
     let output = SharedMut::new(output);
     let (_, workers) = scratch(shape).split(memory);
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let own = Own::new(shape, unsafe { workers.part(worker) });
-        for pictures in chunks.blocks(chunk) {
-            let x = activated(simd, shape, &input, pictures.clone(), own.pictures);
-            let first = pictures.start * shape.output_picture();
-            for pixels in blocks(shape, pictures.len()) {
+        for images in chunks.blocks(chunk) {
+            let x = activated(simd, shape, &input, images.clone(), own.images);
+            let first = images.start * shape.output_image();
+            for pixels in blocks(shape, images.len()) {
                 let range = first + pixels.start * channels..first + pixels.end * channels;
-                // SAFETY: the pictures of a chunk are its own.
+                // SAFETY: chunks have different images, so no other task has these outputs.
                 let out = unsafe { output.slice(range) };
-                let y = if far { &mut own.grad[..out.len()] } else { &mut *out };
+                let y = if streams { &mut own.grad[..out.len()] } else { &mut *out };
                 for (group, panels) in groups.iter().enumerate() {
                     gather(
                         shape.geometry,
@@ -171,8 +175,8 @@ pub(super) fn forward<S: Simd>(
                         own.rows,
                     );
                     let rows = Rows::contiguous(own.rows.as_ptr(), row_stride, panels.k());
-                    // SAFETY: `gather` has filled a row for each pixel, and `y` has a place for
-                    // each.
+                    // SAFETY: `gather` has filled a row for each pixel, and `y` has the outputs of
+                    // each pixel, which no other task accesses.
                     unsafe {
                         multiply(
                             simd,
@@ -187,11 +191,11 @@ pub(super) fn forward<S: Simd>(
                     }
                 }
                 if wants_stats {
-                    // SAFETY: the chunk's own.
+                    // SAFETY: each chunk has its own element, and one task.
                     let stats = unsafe { shared_parts.slice(chunk..chunk + 1) };
                     stats[0].add(simd, y);
                 }
-                if far {
+                if streams {
                     stream(simd, &own.grad[..out.len()], out);
                 }
             }
@@ -232,30 +236,30 @@ pub(super) fn backward<S: Simd>(
     let shared_parts = SharedMut::new(&mut parts);
     let grad_input = gradients.input.map(SharedMut::new);
     pool.run(chunks.count(), &|chunk, worker| {
-        // SAFETY: the worker's own memory, used by this task only.
+        // SAFETY: each worker runs one task at a time, and each has its own part.
         let own = Own::new(shape, unsafe { workers.part(worker) });
-        // SAFETY: the chunk's own.
+        // SAFETY: each chunk has its own sums, and one task.
         let sums = unsafe { shared_weight.slice(chunk * layout.len()..(chunk + 1) * layout.len()) };
         if wants_weight {
             sums.fill(0.0);
         }
-        for pictures in chunks.blocks(chunk) {
-            let len = shape.input_picture();
-            let inputs = pictures.start * len..pictures.end * len;
+        for images in chunks.blocks(chunk) {
+            let len = shape.input_image();
+            let inputs = images.start * len..images.end * len;
             let mut to = grad_input.as_ref().map(|grad_input| {
-                // SAFETY: the pictures of a chunk are its own.
+                // SAFETY: chunks have different images, so no other task has these inputs.
                 unsafe { grad_input.slice(inputs.clone()) }
             });
             if let Some(to) = &mut to {
                 to.fill(0.0);
             }
             let x = if wants_weight {
-                activated(simd, shape, &input, pictures.clone(), own.pictures)
+                activated(simd, shape, &input, images.clone(), own.images)
             } else {
                 &[]
             };
-            let first = pictures.start * shape.output_picture();
-            for pixels in blocks(shape, pictures.len()) {
+            let first = images.start * shape.output_image();
+            for pixels in blocks(shape, images.len()) {
                 let outputs = first + pixels.start * channels..first + pixels.end * channels;
                 let grad = match &grad_output.norm {
                     Some(norm) => {
@@ -271,7 +275,7 @@ pub(super) fn backward<S: Simd>(
                     if let Some(to) = &mut to {
                         let rows = Rows::contiguous(of_group, channels, per_group);
                         let panels = &groups[group];
-                        // SAFETY: `grad` and the gathered rows have a row for each pixel.
+                        // SAFETY: `grad` has a row for each pixel, and `own.rows` room for one.
                         unsafe {
                             multiply(
                                 simd,
@@ -303,13 +307,14 @@ pub(super) fn backward<S: Simd>(
                             columns: taps(shape),
                         };
                         let grad = Matrix { first: of_group, stride: channels, columns: per_group };
-                        // SAFETY: both have a row for each pixel.
+                        // SAFETY: `gather` has filled a row of `x` for each pixel, and `grad` has
+                        // one.
                         unsafe { layout.add(simd, group, pixels.len(), x, grad, sums) };
                     }
                 }
             }
             if let (true, Some(activation), Some(to)) = (wants_sums, &input.activation, &to) {
-                // SAFETY: the chunk's own.
+                // SAFETY: each chunk has its own element, and one task.
                 let sums = &mut unsafe { shared_parts.slice(chunk..chunk + 1) }[0];
                 let values = &input.values[inputs.clone()];
                 for pixels in Chunks::blocks_of(inputs.len() / geometry.in_channels) {
