@@ -119,14 +119,14 @@ fn threads_share_large_batches() {
 }
 
 #[test]
-#[should_panic(expected = "pixels for a network of one channel")]
+#[should_panic(expected = "RGB pixels for a network with one channel, which needs gray pixels")]
 fn one_channel_takes_no_colours() {
     let pixel = PixelView::dense([1, 1, 1], PixelOrder::Rgb, &[1, 2, 3]).unwrap();
     f32::PixelTable::gray(0.0, 1.0).run(&Pool::new(1), pixel, &mut [0.0]);
 }
 
 #[test]
-#[should_panic(expected = "pixels: values of the output")]
+#[should_panic(expected = "the output has 4 elements, but shape [1, 3] has 3")]
 fn an_output_of_another_length_is_refused() {
     let pixel = PixelView::dense([1, 1, 1], PixelOrder::Rgb, &[1, 2, 3]).unwrap();
     f32::PixelTable::new(MEAN, STD).run(&Pool::new(1), pixel, &mut [0.0; 4]);

@@ -1,16 +1,23 @@
-//! The order of a pixel's values.
+//! The order of a pixel's channels in memory.
 
 use std::fmt;
 
-/// The order of a pixel's values in memory, one byte each.
+/// The order of a pixel's channels in memory, with one byte for each.
+///
+/// ```
+/// use posterize_kernels::pixels::PixelOrder;
+///
+/// assert_eq!(PixelOrder::Bgra.bytes(), 4);
+/// assert_eq!(PixelOrder::Bgra.to_string(), "BGRA");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PixelOrder {
     /// Red, green, blue.
     Rgb,
-    /// Blue, green, red, as OpenCV has it.
+    /// Blue, green, red, as in OpenCV.
     Bgr,
-    /// Red, green, blue, alpha. Alpha is ignored: colours are used as they are, not blended.
+    /// Red, green, blue, alpha. Alpha is ignored: colours are used as they are, without blending.
     Rgba,
     /// Blue, green, red, alpha. Alpha is ignored.
     Bgra,
@@ -19,7 +26,7 @@ pub enum PixelOrder {
 }
 
 impl PixelOrder {
-    /// Bytes of a pixel.
+    /// Number of bytes of a pixel.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Rgb | Self::Bgr => 3,

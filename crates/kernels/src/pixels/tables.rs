@@ -2,13 +2,13 @@
 
 use super::order::PixelOrder;
 use super::view::PixelView;
-use crate::lengths::element_count;
+use crate::lengths::check_len;
 use crate::pool::{Pool, SharedMut, part};
 
-/// Pixels that are mapped at once; tasks take a multiple of them.
+/// Number of pixels that are mapped at once; the pixels of a task are a multiple of it.
 pub(crate) const BLOCK: usize = 8;
 
-/// Values that a task is worth handing over for.
+/// Values of one task.
 const TASK: usize = 16 * 1024;
 
 /// The lookup tables of a network's input, one for each channel.
@@ -22,8 +22,8 @@ pub(crate) enum Tables<T> {
 
 /// A type of table entries.
 pub(crate) trait Entry: Copy + Send + Sync {
-    /// Maps pixels of `BYTES` bytes each to three channels. `RED`, `GREEN` and `BLUE` are the places of
-    /// the colours in a pixel.
+    /// Maps pixels of `BYTES` bytes to three channels. `RED`, `GREEN` and `BLUE` are the indices of
+    /// the colours' bytes in a pixel.
     fn map<const BYTES: usize, const RED: usize, const GREEN: usize, const BLUE: usize>(
         tables: &[[Self; 256]; 3],
         pixels: &[u8],
@@ -31,7 +31,7 @@ pub(crate) trait Entry: Copy + Send + Sync {
     );
 }
 
-/// [`Entry::map`] pixel by pixel.
+/// Implements [`Entry::map`] pixel by pixel.
 pub(crate) fn map_each<
     T: Copy,
     const BYTES: usize,
@@ -62,6 +62,7 @@ impl<T: Entry> Tables<T> {
         }
     }
 
+    /// Number of channels of the network's input.
     fn channels(&self) -> usize {
         match self {
             Self::Rgb(_) => 3,
@@ -75,11 +76,13 @@ impl<T: Entry> Tables<T> {
     /// If the output has another length, or the tables are for one channel and the pixels have three.
     pub(crate) fn run(&self, pool: &Pool, pixels: PixelView<'_>, output: &mut [T]) {
         let (count, channels) = (pixels.pixels(), self.channels());
-        let expected = element_count("the output", &[count, channels]);
-        assert_eq!(output.len(), expected, "pixels: values of the output");
+        check_len("the output", output.len(), &[count, channels]);
         if let Self::Gray(_) = self {
             let order = pixels.order();
-            assert_eq!(order, PixelOrder::Gray, "pixels for a network of one channel");
+            assert!(
+                order == PixelOrder::Gray,
+                "{order} pixels for a network with one channel, which needs gray pixels"
+            );
         }
 
         let stretches = pixels.stretches();
@@ -101,6 +104,7 @@ impl<T: Entry> Tables<T> {
         });
     }
 
+    /// Maps pixels without gaps.
     fn map_stretch(&self, order: PixelOrder, from: &[u8], to: &mut [T]) {
         match self {
             Self::Rgb(tables) => match order {

@@ -7,16 +7,33 @@ use super::order::PixelOrder;
 use crate::lengths::checked_count;
 
 /// The distances between the rows and pictures of a [`PixelView`], in bytes.
+///
+/// ```
+/// use posterize_kernels::pixels::{PixelOrder, PixelStrides, PixelView};
+///
+/// // Rows of five pixels without gaps.
+/// let view = PixelView::dense([2, 4, 5], PixelOrder::Rgb, &[0; 2 * 4 * 5 * 3])?;
+/// assert_eq!(view.strides(), PixelStrides { row: 5 * 3, picture: 4 * 5 * 3 });
+/// # Ok::<(), posterize_kernels::pixels::PixelError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PixelStrides {
-    /// From the beginning of a row to that of the next one; at least the bytes of a row.
+    /// From the start of one row to the start of the next; at least the bytes of a row.
     pub row: usize,
-    /// From the beginning of a picture to that of the next one; at least the bytes from a picture's
-    /// first row to the end of its last.
+    /// From the start of one picture to the start of the next; at least the bytes from the first row
+    /// of a picture to the end of its last row.
     pub picture: usize,
 }
 
-/// The error of a shape, strides and a buffer that do not fit each other.
+/// An error for a shape, strides and a buffer that do not match.
+///
+/// ```
+/// use posterize_kernels::pixels::{PixelError, PixelOrder, PixelView};
+///
+/// let (shape, order) = ([1, 1, 2], PixelOrder::Gray);
+/// let error = PixelView::dense(shape, order, &[1, 2, 3]).unwrap_err();
+/// assert_eq!(error, PixelError::Length { shape, order, expected: 2, found: 3 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PixelError {
