@@ -24,7 +24,7 @@ mod state_dict;
 mod storage;
 mod zip_archive;
 
-pub use state_dict::{NonFinite, StateDict, StateTensor};
+pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
 
 pub use crate::error::StateDictMismatch;
 

@@ -112,12 +112,36 @@ impl StateDict {
 
 impl IntoIterator for StateDict {
     type Item = (String, StateTensor);
-    type IntoIter = indexmap::map::IntoIter<String, StateTensor>;
+    type IntoIter = IntoIter;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+    fn into_iter(self) -> IntoIter {
+        IntoIter(self.entries.into_iter())
     }
 }
+
+/// The entries of a [`StateDict`] in order, by value.
+#[derive(Debug)]
+pub struct IntoIter(indexmap::map::IntoIter<String, StateTensor>);
+
+impl Iterator for IntoIter {
+    type Item = (String, StateTensor);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for IntoIter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back()
+    }
+}
+
+impl ExactSizeIterator for IntoIter {}
 
 impl FromIterator<(String, StateTensor)> for StateDict {
     fn from_iter<I: IntoIterator<Item = (String, StateTensor)>>(entries: I) -> Self {
@@ -141,6 +165,10 @@ mod tests {
         assert_eq!(weights.get("a"), Some(&int(2)));
         assert_eq!(weights.remove("b"), Some(int(1)));
         assert_eq!(weights.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(weights.clone().into_iter().len(), 2);
+        let last = weights.clone().into_iter().next_back();
+        assert_eq!(last, Some(("c".to_owned(), int(1))));
+        assert!(weights.into_iter().eq([("a".to_owned(), int(2)), ("c".to_owned(), int(1))]));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::tensor::Tensor;
 /// Options outside their ranges; a layer that pictures of such a size do not fit, by its name.
 pub fn compile(model: impl Into<Model>, options: Options) -> Result<Engine> {
     options.validate()?;
-    let packed = PackedModel::new(model.into(), options.isa, options.normalize);
+    let packed = PackedModel::new(model.into(), options.isa.kernels(), options.normalize);
     let shared = Shared { packed, plans: Mutex::default() };
     let mut engine = Engine::new(Arc::new(shared), options, Pool::new(options.threads));
     if let Some([c, h, w]) = options.picture {

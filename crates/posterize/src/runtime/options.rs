@@ -1,8 +1,7 @@
 //! How an engine is built.
 
-use posterize_kernels::Isa;
-
 use super::input::Normalize;
+use super::isa::Isa;
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 
@@ -41,8 +40,7 @@ impl Options {
     /// # Errors
     /// `threads` is 0, or `POSTERIZE_ISA` names an instruction set that is unknown or absent.
     pub fn new(threads: usize) -> Result<Self> {
-        let isa =
-            Isa::from_env().map_err(|error| Error::Argument(format!("POSTERIZE_ISA: {error}")))?;
+        let isa = Isa::from_env()?;
         let options = Self { threads, isa, batch: 1, picture: None, normalize: None };
         options.validate()?;
         Ok(options)

@@ -168,7 +168,7 @@ impl Network {
             net,
             seed: 0,
             step: 0,
-            isa: options.isa,
+            isa: options.isa.kernels(),
             pool: Pool::new(options.threads),
             states: (0..layers).map(|_| State::default()).collect(),
             sums: vec![kernels::ChannelSums::default(); layers],
