@@ -1,9 +1,28 @@
 //! A view of pixels in the caller's memory.
 
 use posterize_kernels::pixels;
-pub use posterize_kernels::pixels::{PixelOrder, PixelStrides};
 
+use super::order::PixelOrder;
 use crate::error::{Error, Result};
+
+/// The distances between the rows and pictures of a [`PixelView`], in bytes.
+///
+/// ```
+/// use posterize::{PixelOrder, PixelStrides, PixelView};
+///
+/// // Rows of five pixels without gaps.
+/// let view = PixelView::new([2, 4, 5], PixelOrder::Rgb, &[0; 2 * 4 * 5 * 3])?;
+/// assert_eq!(view.strides(), PixelStrides { row: 5 * 3, picture: 4 * 5 * 3 });
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PixelStrides {
+    /// From the start of one row to the start of the next; at least the bytes of a row.
+    pub row: usize,
+    /// From the start of one picture to the start of the next; at least the bytes from the first row
+    /// of a picture to the end of its last row.
+    pub picture: usize,
+}
 
 /// A view of a batch of pictures of 8-bit pixels in the caller's memory, such as the frame of a camera
 /// or a window.
@@ -34,7 +53,10 @@ use crate::error::{Error, Result};
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PixelView<'a>(pixels::PixelView<'a>);
+pub struct PixelView<'a> {
+    view: pixels::PixelView<'a>,
+    order: PixelOrder,
+}
 
 impl<'a> PixelView<'a> {
     /// Makes a view of pixels of shape `[N, H, W]` without gaps.
@@ -42,7 +64,8 @@ impl<'a> PixelView<'a> {
     /// # Errors
     /// An axis is empty, or `data` has another number of bytes than the pixels.
     pub fn new(shape: [usize; 3], order: PixelOrder, data: &'a [u8]) -> Result<Self> {
-        pixels::PixelView::dense(shape, order, data).map(Self).map_err(refused)
+        let view = pixels::PixelView::dense(shape, order.kernels(), data).map_err(refused)?;
+        Ok(Self { view, order })
     }
 
     /// Makes a view of pixels of shape `[N, H, W]` whose rows begin `row_stride` bytes apart, with the
@@ -82,22 +105,27 @@ impl<'a> PixelView<'a> {
         strides: PixelStrides,
         data: &'a [u8],
     ) -> Result<Self> {
-        pixels::PixelView::strided(shape, order, strides, data).map(Self).map_err(refused)
+        let PixelStrides { row, picture } = strides;
+        let strides = pixels::PixelStrides { row, picture };
+        let view =
+            pixels::PixelView::strided(shape, order.kernels(), strides, data).map_err(refused)?;
+        Ok(Self { view, order })
     }
 
     /// `[N, H, W]`.
     pub fn shape(&self) -> [usize; 3] {
-        self.0.shape()
+        self.view.shape()
     }
 
     /// The order of a pixel's values.
     pub fn order(&self) -> PixelOrder {
-        self.0.order()
+        self.order
     }
 
     /// The distances between rows and pictures, in bytes.
     pub fn strides(&self) -> PixelStrides {
-        self.0.strides()
+        let pixels::PixelStrides { row, picture } = self.view.strides();
+        PixelStrides { row, picture }
     }
 
     /// The bytes of row `y` of a picture, without the padding after it.
@@ -105,12 +133,12 @@ impl<'a> PixelView<'a> {
     /// # Panics
     /// If there is no such picture or row.
     pub fn row(&self, picture: usize, y: usize) -> &'a [u8] {
-        self.0.row(picture, y)
+        self.view.row(picture, y)
     }
 
     /// As kernels take it.
     pub(crate) fn kernels(self) -> pixels::PixelView<'a> {
-        self.0
+        self.view
     }
 }
 
