@@ -6,11 +6,13 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Writes the file at `path` through `body`: to a temporary file in the same folder, flushed to
-/// disk, then renamed. Until then `path` is what it was before; when anything fails, it stays so
-/// and the temporary file is removed.
+/// Writes a file completely or not at all.
 ///
-/// A symbolic link is followed. A device or pipe (`/dev/stdout`) is written to as it is.
+/// `body` writes to a temporary file in the same folder. The temporary file is flushed to disk and
+/// then renamed to `path`. If anything fails before that, `path` is unchanged and the temporary
+/// file is removed.
+///
+/// A symbolic link is followed. A device or pipe (`/dev/stdout`) is written to directly.
 ///
 /// ```
 /// let folder = tempfile::tempdir().unwrap();
@@ -58,8 +60,8 @@ pub fn write<T>(
         })
         .map_err(Error::io(path, "write"))?;
     temporary.persist(&target).map_err(|failed| Error::io(path, "write")(failed.error))?;
-    // The renaming itself reaches the disk with the folder. Not every file system can do this,
-    // and the file is complete either way.
+    // The new name is on disk once the folder is flushed. Some file systems cannot flush a folder;
+    // the error is ignored because the file is complete either way.
     if cfg!(unix) {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
@@ -73,18 +75,18 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is removed when dropped, with the permissions of any new file.
+/// Creates a file that is removed when dropped, with the permissions that `File::create` gives.
 fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".posterize-").suffix(".part");
     #[cfg(unix)]
-    let everybody = {
+    let permissions = {
         use std::os::unix::fs::PermissionsExt;
-        // The umask takes its part of these.
+        // The umask is applied to these.
         std::fs::Permissions::from_mode(0o666)
     };
     #[cfg(unix)]
-    builder.permissions(everybody);
+    builder.permissions(permissions);
     builder.tempfile_in(folder)
 }
 
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_complete_and_alone() {
+    fn a_new_file_is_complete_and_no_temporary_file_remains() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         let length = write(&path, |file| {
@@ -172,12 +174,12 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        // A new file has what the umask leaves it, as one made by File::create.
+        // A new file has the same permissions as one made by File::create.
         write(folder.path().join("b"), |_| Ok(())).unwrap();
         fs::write(folder.path().join("c"), "").unwrap();
         let mode = |name| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode("b"), mode("c"));
-        // Nobody writes to a socket's name, so this fails; the socket remains.
+        // A socket cannot be opened as a file: writing fails, and the socket remains.
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(write(&socket, |file| file.write_all(b"x")).is_err());

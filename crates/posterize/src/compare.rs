@@ -1,4 +1,4 @@
-//! How far an int8 network's layers are from the float network's.
+//! Comparison of an int8 network with its float network, layer by layer.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,19 @@ use crate::quantization::QuantizedModel;
 use crate::runtime::{Options, compile};
 use crate::tensor::Tensor;
 
-/// The difference between a layer's outputs in two networks, over all pictures.
+/// The difference between a layer's outputs in the float and the int8 network, over all pictures.
+///
+/// ```
+/// use posterize::LayerError;
+///
+/// let layer = LayerError {
+///     name: "features.0.0".into(),
+///     kind: "ConvReLU6_2d".into(),
+///     signal: 1000.0,
+///     noise: 1.0,
+/// };
+/// assert!((layer.sqnr() - 30.0).abs() < 1e-9);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerError {
     /// The layer's name.
@@ -20,25 +32,49 @@ pub struct LayerError {
     pub kind: String,
     /// Sum of the squares of the float outputs.
     pub signal: f64,
-    /// Sum of the squares of the differences.
+    /// Sum of the squares of the differences between the float and the int8 outputs.
     pub noise: f64,
 }
 
 impl LayerError {
-    /// Signal to quantization noise in decibels, `10 · log10(signal / noise)`: 6 dB for each bit
-    /// that is right. Infinite where the outputs are equal.
+    /// Returns the signal-to-quantization-noise ratio in decibels, `10 · log10(signal / noise)`.
+    ///
+    /// Each bit of precision adds about 6 dB. The ratio is infinite if the outputs are equal.
     pub fn sqnr(&self) -> f64 {
         if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
     }
 }
 
-/// Runs every batch through both networks and compares the outputs of the layers that both have, in
-/// the order of the int8 network. The float one must be fused as the int8 one is. `seen` gets the
-/// number of pictures after each batch.
+/// Runs every batch through both networks and compares the outputs of the layers that both have.
+///
+/// Batches have the shape `[N, C, H, W]`. The float network must be the one that was quantized,
+/// fused in the same way. The results are in the order of the int8 network's layers. `seen` is
+/// called after each batch with the number of pictures so far.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Activation, Conv2d};
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// use posterize::runtime::Options;
+/// use posterize::{Architecture, Tensor, compare};
+///
+/// let net = Sequential::new().then(Conv2d::new(3, 8, 3)).then(Activation::ReLU);
+/// let float = Architecture::trace(&net)?.init(0).fuse()?;
+/// let values = (0..3 * 8 * 8).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
+/// let images = Tensor::new([1, 3, 8, 8], values)?;
+/// let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// observed.forward(&images)?;
+/// let int8 = observed.convert()?;
+///
+/// let layers = compare(&float, &int8, Options::new(1)?, [Ok(images)], &mut |_| ())?;
+/// assert_eq!((layers[0].name.as_str(), layers[0].kind.as_str()), ("0", "ConvReLU2d"));
+/// assert!(layers[0].sqnr() > 25.0);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 ///
 /// # Errors
-/// The networks have layers of one name and different operators, or no layer in common; the first
-/// batch that cannot be read or run; no picture at all.
+/// Returns an error if layers of the same name have different operators, if the networks have no
+/// layer in common, if a batch cannot be read or run, or if there is no picture.
 pub fn compare(
     float: &FloatModel,
     int8: &QuantizedModel,
@@ -46,7 +82,7 @@ pub fn compare(
     batches: impl IntoIterator<Item = Result<Tensor>>,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<LayerError>> {
-    // By the int8 network's nodes: the float network's, and the error so far.
+    // For each node of the int8 network: the node of the float network, and the error so far.
     let mut layers: BTreeMap<NodeId, (NodeId, LayerError)> = BTreeMap::new();
     for (id, node) in int8.graph().iter() {
         let Some(other) = float.graph().find(&node.name) else { continue };
@@ -55,8 +91,8 @@ pub fn compare(
             return Err(Error::layer(
                 &node.name,
                 format!(
-                    "it is {}({}) in the int8 network and {}({}) in the float one: not the same \
-                     network",
+                    "the int8 network has {}({}) here and the float network {}({}); compare with \
+                     the fused float network that the int8 one was made from",
                     node.op.kind(),
                     node.op.python(),
                     expected.op.kind(),
@@ -67,10 +103,12 @@ pub fn compare(
         let (name, kind) = (node.name.clone(), node.op.kind());
         layers.insert(id, (other, LayerError { name, kind, signal: 0.0, noise: 0.0 }));
     }
-    // The input is in both.
+    // One of them is the input, which all networks have.
     if layers.len() < 2 {
         return Err(Error::Argument(
-            "the int8 and the float network have no layer of the same name".into(),
+            "the int8 and the float network have no layer of the same name; compare with the fused \
+             float network that the int8 one was made from"
+                .into(),
         ));
     }
     let mut float_engine = compile(float, options)?;
@@ -95,9 +133,11 @@ pub fn compare(
         seen(pictures);
     }
     if pictures == 0 {
-        return Err(Error::Argument("there was no picture to compare on".into()));
+        return Err(Error::Argument(
+            "found no picture to compare on; expected at least one".into(),
+        ));
     }
-    // What both are given says nothing.
+    // Both networks get the same input, so it has no error.
     let layers = layers.into_values().map(|(_, layer)| layer);
     Ok(layers.filter(|layer| layer.kind != "Input").collect())
 }
@@ -111,7 +151,7 @@ mod tests {
     use crate::quantization::{QConfig, QConfigMapping};
 
     #[test]
-    fn errors_are_those_of_the_outputs() {
+    fn signal_and_noise_are_summed_over_all_batches() {
         let net = |activation| {
             let net = Sequential::new().then(Conv2d::new(3, 4, 3)).then(activation);
             Architecture::trace(&net.then(Conv2d::new(4, 2, 1))).unwrap().init(2).fuse().unwrap()
@@ -138,7 +178,7 @@ mod tests {
         assert!(layers.iter().all(|layer| (25.0..60.0).contains(&layer.sqnr())), "{layers:?}");
 
         let error = run(&net(Activation::ReLU6)).unwrap_err().to_string();
-        assert!(error.starts_with("0: it is ConvReLU2d(3, 4, "), "{error}");
-        assert!(error.ends_with("in the float one: not the same network"), "{error}");
+        assert!(error.starts_with("0: the int8 network has ConvReLU2d(3, 4, "), "{error}");
+        assert!(error.contains("here and the float network ConvReLU6_2d(3, 4, "), "{error}");
     }
 }

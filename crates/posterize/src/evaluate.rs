@@ -1,4 +1,4 @@
-//! Accuracy of a model over labelled pictures.
+//! Accuracy of a model on labelled pictures.
 
 use std::time::Instant;
 
@@ -10,38 +10,52 @@ use crate::metrics;
 use crate::runtime::{Engine, Input};
 use crate::tensor::Tensor;
 
-/// What an evaluation found so far, or in the end.
+/// The accuracy, loss and speed of a model over the pictures of an evaluation.
+///
+/// ```
+/// use posterize::Evaluation;
+///
+/// let result = Evaluation {
+///     images: 200,
+///     correct1: 150,
+///     correct5: 190,
+///     loss_sum: 180.0,
+///     model_seconds: 0.5,
+/// };
+/// assert_eq!((result.top1(), result.top5()), (75.0, 95.0));
+/// assert_eq!((result.loss(), result.ms_per_image()), (0.9, 2.5));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Pictures seen.
+    /// Number of pictures.
     pub images: usize,
-    /// Pictures whose label has the largest logit.
+    /// Number of pictures whose label has the largest logit.
     pub correct1: usize,
-    /// Pictures whose label is among the five largest logits.
+    /// Number of pictures whose label is among the five largest logits.
     pub correct5: usize,
-    /// Sum of the pictures' cross-entropies.
+    /// Sum of the cross-entropies of all pictures.
     pub loss_sum: f64,
-    /// Time spent in the model alone, in seconds.
+    /// Time spent in the model, without loading and preprocessing, in seconds.
     pub model_seconds: f64,
 }
 
 impl Evaluation {
-    /// Top-1 accuracy in percent; 0 before the first picture.
+    /// Returns the top-1 accuracy in percent; 0 before the first picture.
     pub fn top1(&self) -> f64 {
         self.percent(self.correct1)
     }
 
-    /// Top-5 accuracy in percent; 0 before the first picture.
+    /// Returns the top-5 accuracy in percent; 0 before the first picture.
     pub fn top5(&self) -> f64 {
         self.percent(self.correct5)
     }
 
-    /// Mean cross-entropy; 0 before the first picture.
+    /// Returns the mean cross-entropy; 0 before the first picture.
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.images.max(1) as f64
     }
 
-    /// Milliseconds in the model for each picture; 0 before the first.
+    /// Returns the mean time in the model per picture, in milliseconds; 0 before the first picture.
     pub fn ms_per_image(&self) -> f64 {
         1e3 * self.model_seconds / self.images.max(1) as f64
     }
@@ -51,9 +65,11 @@ impl Evaluation {
     }
 }
 
-/// Runs every batch through `engine` and counts right answers. `seen` gets the figures so far, the
-/// batch and its logits `[N, classes]` after each batch. [`Loader::pixels`] and [`Loader::tensors`]
-/// give the same figures, pixels sooner.
+/// Runs every batch through `engine` and measures the accuracy.
+///
+/// `seen` is called after each batch with the results so far, the batch and its logits `[N,
+/// num_classes]`. Batches of [`Loader::pixels`] and of [`Loader::tensors`] give the same accuracy;
+/// pixels are faster.
 ///
 /// [`Loader::pixels`]: crate::data::Loader::pixels
 /// [`Loader::tensors`]: crate::data::Loader::tensors
@@ -73,8 +89,8 @@ impl Evaluation {
 /// ```
 ///
 /// # Errors
-/// The first batch that cannot be read or run, a label that is no class of the model, or no
-/// pictures at all.
+/// Returns an error if a batch cannot be read or run, if a label is not a class of the model, or if
+/// there is no picture.
 pub fn evaluate<T: BatchImages>(
     engine: &mut Engine,
     batches: impl IntoIterator<Item = Result<Batch<T>>>,
@@ -98,7 +114,9 @@ where
         seen(&sum, &batch, &logits);
     }
     if sum.images == 0 {
-        return Err(Error::Argument("there was no picture to evaluate on".into()));
+        return Err(Error::Argument(
+            "found no picture to evaluate on; expected at least one".into(),
+        ));
     }
     Ok(sum)
 }

@@ -1,7 +1,7 @@
 //! posterize turns a trained float image classifier into a small, fast int8
 //! one, and proves that it is still as accurate.
 //!
-//! Data flows one way: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
+//! A module uses only those before it: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
 //! [`models`] → [`quantization`] → [`runtime`] → [`training`] → [`mod@format`].
 //!
 //! # Cargo features
@@ -43,7 +43,7 @@ pub use quantization::QuantizedModel;
 pub use runtime::{Engine, compile};
 pub use tensor::{MemoryFormat, Tensor, TensorView};
 
-/// The README's example compiles.
+/// Compiles the example in the README as a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

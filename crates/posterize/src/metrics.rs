@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use crate::error::{Error, Result};
 use crate::tensor::{MemoryFormat, Tensor};
 
-/// A running average, weighted by how many samples each value stands for; the tutorials'
-/// `AverageMeter`.
+/// A running average, weighted by the number of samples of each value; `AverageMeter` in PyTorch's
+/// examples.
 ///
 /// ```
 /// use posterize::metrics::AverageMeter;
@@ -23,52 +23,54 @@ pub struct AverageMeter {
 }
 
 impl AverageMeter {
-    /// Adds a value that is the mean over `n` samples.
+    /// Adds a value that is a mean over `n` samples.
     pub fn update(&mut self, val: f64, n: usize) {
         self.val = val;
         self.sum += val * n as f64;
         self.count += n;
     }
 
-    /// The last value.
+    /// Returns the last value.
     pub fn val(&self) -> f64 {
         self.val
     }
 
-    /// The sum over all samples.
+    /// Returns the sum over all samples.
     pub fn sum(&self) -> f64 {
         self.sum
     }
 
-    /// How many samples there were.
+    /// Returns the number of samples.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The mean over all samples; 0 where there was none.
+    /// Returns the mean over all samples; 0 if there are none.
     pub fn avg(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
     }
 
-    /// Forgets everything.
+    /// Resets everything to zero.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
 impl std::fmt::Display for AverageMeter {
-    /// The last value and the average: `1.0000 (1.7500)`; `{:.2}` sets the decimals.
+    /// Writes the last value and the average: `1.0000 (1.7500)`. `{:.2}` sets the number of
+    /// decimals.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let decimals = f.precision().unwrap_or(4);
         write!(f, "{:.decimals$} ({:.decimals$})", self.val, self.avg())
     }
 }
 
-/// For each `k`, the percentage of samples whose label is among the `k` highest logits; the
-/// tutorials' `accuracy(output, target, topk)`.
+/// Computes the top-k accuracy in percent for each `k`; `accuracy(output, target, topk)` in
+/// PyTorch's examples.
 ///
-/// `logits` is `[N, C]`. Of equal logits the lower class counts as the higher one. NaN counts as
-/// higher than every number, as in `torch.topk`.
+/// A sample is correct if its label is among the `k` classes with the highest logits. `logits` has
+/// the shape `[N, C]`. Of equal logits the class with the lower number ranks first. NaN ranks above
+/// every number, as in `torch.topk`.
 ///
 /// ```
 /// use posterize::{Tensor, metrics::accuracy};
@@ -78,8 +80,8 @@ impl std::fmt::Display for AverageMeter {
 /// ```
 ///
 /// # Errors
-/// `logits` is not `[N, C]`, there is another number of labels than `N`, a label is not below `C`,
-/// or `N` is zero; a `k` is zero or greater than `C`.
+/// Returns an error if `logits` is not of shape `[N, C]`, if the number of labels is not `N`, if
+/// `N` is zero, if a label is not below `C`, or if a `k` is not in `1..=C`.
 pub fn accuracy<const K: usize>(
     logits: &Tensor,
     labels: &[usize],
@@ -89,8 +91,9 @@ pub fn accuracy<const K: usize>(
     Ok(correct.map(|hits| 100.0 * hits as f64 / labels.len() as f64))
 }
 
-/// For each `k`, how many samples have their label among the `k` highest logits; [`accuracy`]
-/// before the division.
+/// Counts the samples whose label is among the `k` highest logits, for each `k`.
+///
+/// [`accuracy`] gives the same as a percentage.
 ///
 /// # Errors
 /// As [`accuracy`].
@@ -102,7 +105,7 @@ pub fn correct<const K: usize>(
     let classes = check(logits, labels)?;
     if let Some(k) = topk.iter().find(|k| !(1..=classes).contains(*k)) {
         return Err(Error::Argument(format!(
-            "top-{k} of {classes} classes: expected 1 to {classes}"
+            "k is {k} for a top-k accuracy over {classes} classes; expected 1 to {classes}"
         )));
     }
     let mut hits = [0; K];
@@ -115,8 +118,15 @@ pub fn correct<const K: usize>(
     Ok(hits)
 }
 
-/// The `k` classes with the highest logits of one sample, highest first, with their logits;
-/// `torch.topk` over one row of `[N, C]`. All of them where there are fewer than `k`.
+/// Returns the `k` classes with the highest logits of one sample and these logits, highest first.
+///
+/// This is `torch.topk` for one row of `[N, C]`. If there are fewer than `k` classes, all are
+/// returned.
+///
+/// ```
+/// use posterize::metrics::topk;
+/// assert_eq!(topk(&[0.1, 0.7, 0.2], 2), [(1, 0.7), (2, 0.2)]);
+/// ```
 pub fn topk(row: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut order: Vec<usize> = (0..row.len()).collect();
     order.sort_unstable_by(|&a, &b| key(row[b]).total_cmp(&key(row[a])).then(a.cmp(&b)));
@@ -124,10 +134,10 @@ pub fn topk(row: &[f32], k: usize) -> Vec<(usize, f32)> {
     order.into_iter().map(|class| (class, row[class])).collect()
 }
 
-/// How many classes come before `label`.
+/// Returns the number of classes that rank above `label`.
 fn rank(row: &[f32], label: usize) -> usize {
-    let mine = key(row[label]);
-    let before = |class: usize, value: f32| match key(value).total_cmp(&mine) {
+    let own = key(row[label]);
+    let before = |class: usize, value: f32| match key(value).total_cmp(&own) {
         Ordering::Greater => true,
         Ordering::Equal => class < label,
         Ordering::Less => false,
@@ -135,12 +145,13 @@ fn rank(row: &[f32], label: usize) -> usize {
     row.iter().enumerate().filter(|&(class, &value)| before(class, value)).count()
 }
 
-/// One zero and one NaN, so that the total order is the numbers' own with NaN on top.
+/// Maps -0 to 0 and every NaN to the same positive one, so that `total_cmp` orders by value, NaN
+/// last.
 fn key(value: f32) -> f32 {
     if value.is_nan() { f32::NAN } else { value + 0.0 }
 }
 
-/// The probabilities that a row of logits stands for: `exp(x) / Σ exp(x)`, PyTorch's `softmax`.
+/// Computes the probabilities of a row of logits, `exp(x) / Σ exp(x)`; PyTorch's `softmax`.
 ///
 /// ```
 /// let probabilities = posterize::metrics::softmax(&[0.0, f32::ln(3.0)]);
@@ -153,11 +164,13 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-/// The logarithm of softmax over a row of logits. The highest is subtracted before the exponential,
-/// so that no finite logits overflow; the sum is in f64.
+/// The logarithm of the softmax of a row of logits, `x - max - ln Σ exp(x - max)`.
+///
+/// The maximum is subtracted before the exponential so that finite logits cannot overflow. The sum
+/// is in f64.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogSoftmax {
-    highest: f64,
+    max: f64,
     log_sum: f64,
     temperature: f64,
 }
@@ -167,23 +180,31 @@ impl LogSoftmax {
         Self::softened(row, 1.0)
     }
 
-    /// That of `row / temperature`.
+    /// Computes the logarithm of `softmax(row / temperature)`.
     pub(crate) fn softened(row: &[f32], temperature: f64) -> Self {
-        let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let power = |value: f32| ((f64::from(value) - highest) / temperature).exp();
+        let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let power = |value: f32| ((f64::from(value) - max) / temperature).exp();
         let sum: f64 = row.iter().map(|&value| power(value)).sum();
-        Self { highest, log_sum: sum.ln(), temperature }
+        Self { max, log_sum: sum.ln(), temperature }
     }
 
-    /// `ln(softmax(row / temperature)[c])` for `value = row[c]`.
+    /// Returns `ln(softmax(row / temperature)[c])` for `value = row[c]`.
     pub(crate) fn at(self, value: f32) -> f64 {
-        (f64::from(value) - self.highest) / self.temperature - self.log_sum
+        (f64::from(value) - self.max) / self.temperature - self.log_sum
     }
 }
 
-/// The mean over samples of `-log(softmax(logits)[label])`; PyTorch's `CrossEntropyLoss`.
+/// Computes the mean over all samples of `-ln(softmax(logits)[label])`; PyTorch's
+/// `CrossEntropyLoss`.
 ///
-/// `logits` is `[N, C]`; no finite ones overflow.
+/// `logits` has the shape `[N, C]`. Finite logits do not overflow.
+///
+/// ```
+/// use posterize::{Tensor, metrics::cross_entropy};
+/// let logits = Tensor::new([1, 2], vec![0.0, f32::ln(3.0)])?;
+/// assert!((cross_entropy(&logits, &[1])? - (4.0_f64 / 3.0).ln()).abs() < 1e-6);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`accuracy`].
@@ -197,11 +218,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &[usize]) -> Result<f64> {
 }
 
 fn rows(logits: &Tensor, classes: usize) -> impl Iterator<Item = &[f32]> {
-    debug_assert_eq!(logits.format(), MemoryFormat::Contiguous, "two dimensions are contiguous");
+    debug_assert_eq!(logits.format(), MemoryFormat::Contiguous, "logits have two dimensions");
     logits.data().chunks_exact(classes)
 }
 
-/// Checks `[N, C]` against the labels and returns `C`.
+/// Checks that logits `[N, C]` fit the labels and returns `C`.
 fn check(logits: &Tensor, labels: &[usize]) -> Result<usize> {
     let &[n, classes] = logits.shape() else {
         return Err(Error::shape("logits", format!("expected [N, C], found {:?}", logits.shape())));
@@ -209,13 +230,17 @@ fn check(logits: &Tensor, labels: &[usize]) -> Result<usize> {
     if n != labels.len() || n == 0 || classes == 0 {
         return Err(Error::shape(
             "logits",
-            format!("[N, C] = [{n}, {classes}] does not fit {} labels", labels.len()),
+            format!(
+                "expected [N, C] with one row for each of the {} labels, found [{n}, {classes}]",
+                labels.len()
+            ),
         ));
     }
     if let Some(label) = labels.iter().find(|label| **label >= classes) {
         return Err(Error::Argument(format!(
-            "the label {label} is no class of a model with {classes}; do the classes of the data \
-             and of the model differ?"
+            "found label {label}, but the model has {classes} classes (labels 0 to {}); use a \
+             model and a data set with the same classes",
+            classes - 1
         )));
     }
     Ok(classes)
@@ -230,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rank_of_a_label_and_topk_agree() {
+    fn rank_and_topk_have_the_same_order() {
         let row = [0.5, f32::NAN, 2.0, 0.5, f32::NEG_INFINITY, -0.0, 0.0, f32::INFINITY];
         let order: Vec<usize> = topk(&row, 8).iter().map(|(class, _)| *class).collect();
         assert_eq!(order, [1, 7, 2, 0, 3, 5, 6, 4]);
@@ -242,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn accuracies_are_percentages_over_the_batch() {
+    fn accuracy_is_the_percentage_of_correct_samples() {
         let logits = tensor(&[&[3.0, 2.0, 1.0], &[1.0, 3.0, 2.0], &[1.0, 2.0, 3.0]]);
         let [top1, top2, top3] = accuracy(&logits, &[0, 2, 0], [1, 2, 3]).unwrap();
         assert!((top1 - 100.0 / 3.0).abs() < 1e-12);
@@ -257,7 +282,7 @@ mod tests {
         let logits = tensor(&[&[1.0, 2.0, 0.5], &[-1.0, 0.0, 3.0]]);
         let loss = cross_entropy(&logits, &[1, 0]).unwrap();
         assert!((loss - CROSS_ENTROPY).abs() < 1e-12, "{loss}");
-        // Exponentials of these overflow f32, and f64 too.
+        // The exponentials of these logits overflow both f32 and f64.
         let large = tensor(&[&[1e4, 0.0], &[0.0, 1e4], &[-1e30, 1e30]]);
         assert_eq!(cross_entropy(&large, &[0, 1, 1]).unwrap(), 0.0);
         assert_eq!(cross_entropy(&tensor(&[&[0.0; 1000]]), &[3]).unwrap(), 1000f64.ln());
@@ -267,7 +292,7 @@ mod tests {
     const CROSS_ENTROPY: f64 = 2.265_126_343_932_687;
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn labels_and_k_out_of_range_are_errors() {
         let logits = tensor(&[&[1.0, 2.0]]);
         for (labels, k) in [(&[0, 1][..], 1), (&[], 1), (&[2], 1), (&[0], 3), (&[0], 0)] {
             assert!(accuracy(&logits, labels, [k]).is_err(), "{labels:?} {k}");
@@ -275,7 +300,10 @@ mod tests {
         let flat = Tensor::new([2], vec![1.0, 2.0]).unwrap();
         assert!(cross_entropy(&flat, &[0]).is_err());
         let message = accuracy(&logits, &[7], [1]).unwrap_err().to_string();
-        assert!(message.contains("label 7") && message.contains("with 2"), "{message}");
+        assert!(
+            message.contains("label 7, but the model has 2 classes (labels 0 to 1)"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A graph with its weights: [`Architecture`] without them, [`FloatModel`] with them.
+//! Networks: an [`Architecture`] has no weights, a [`FloatModel`] has float weights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,36 @@ use crate::nn::{Module, trace};
 use crate::ops::{Initializer, Role};
 use crate::tensor::Tensor;
 
-/// Weights and running estimates by node and role.
+/// The parameters and buffers of a network, by node and role.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Linear, Role};
+/// use posterize::{Architecture, FloatModel, Tensor};
+///
+/// let model = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?.init(0);
+/// let linear = model.graph().find("0").unwrap();
+/// let mut parameters = model.parameters().clone();
+/// parameters.insert((linear, Role::Bias), Tensor::new([2], vec![1.0, -1.0])?.into());
+/// let model = FloatModel::new(model.graph().clone(), parameters)?;
+/// assert_eq!(model.parameter_named("0.bias").unwrap().data(), [1.0, -1.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub type Parameters = BTreeMap<ParameterKey, Arc<Tensor>>;
 
 /// A network without weights.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Activation, Conv2d};
+///
+/// let net = Sequential::new().then(Conv2d::new(3, 8, 3)).then(Activation::ReLU);
+/// let architecture = Architecture::trace(&net)?;
+/// assert_eq!(architecture.graph().infer(&[1, 3, 32, 32])?.last().unwrap().shape, [1, 8, 30, 30]);
+/// assert_eq!(architecture.init(0).parameter_count(), 8 * 3 * 3 * 3 + 8);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     graph: Graph,
@@ -28,31 +54,33 @@ impl From<Graph> for Architecture {
 }
 
 impl Architecture {
-    /// Traces a module.
+    /// Records the graph of a module by running its `forward` once.
     ///
     /// # Errors
-    /// A layer with hyper-parameters that it cannot have; a layer with weights that is called twice.
+    /// Returns an error if a layer's hyper-parameters are out of range, or if a layer with weights
+    /// is called more than once.
     pub fn trace(module: &dyn Module) -> Result<Self> {
         Ok(Self { graph: trace(module)? })
     }
 
-    /// The graph.
+    /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The module tree of the whole network, or below a dotted path.
+    /// Returns the module at a dotted path and all modules below it; an empty path is the whole
+    /// network.
     ///
     /// # Errors
-    /// There is no such module.
+    /// Returns an error if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(&self.graph, path, &|_, node| float_leaf(node))
     }
 
-    /// Fills the network with the weights of a checkpoint, strictly.
+    /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does.
     ///
     /// # Errors
-    /// [`Error::StateDict`] lists every missing, unexpected and mis-shaped key at once.
+    /// Returns [`Error::StateDict`], which lists every missing, unexpected and mis-shaped key.
     pub fn load(&self, state: &StateDict) -> Result<FloatModel> {
         let expected = self.graph.parameters();
         let shapes =
@@ -65,15 +93,17 @@ impl Architecture {
         FloatModel::new(self.graph.clone(), parameters)
     }
 
-    /// Fills the network with fresh weights, as the published definitions initialise them: the same
-    /// for the same seed on every platform.
+    /// Initializes the weights at random, as torchvision does. The same seed gives the same weights
+    /// on every platform.
     ///
-    /// Convolutions: N(0, 2 / fan_out) (He et al. 2015, `kaiming_normal_(mode="fan_out")`), linear
-    /// layers N(0, 0.01), biases 0, batch norms the identity.
+    /// Weights of convolutions are drawn from a normal distribution of mean 0 and variance 2 /
+    /// fan_out (He et al. 2015, <https://arxiv.org/abs/1502.01852>;
+    /// `kaiming_normal_(mode="fan_out")`), those of linear layers with standard deviation 0.01.
+    /// Biases are 0. A batch norm's weight is 1, its running mean 0 and its running variance 1.
     pub fn init(&self, seed: u64) -> FloatModel {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |count: usize, std: f32| -> Vec<f32> {
-            // Box and Muller's transform; a uniform of 0 has no logarithm, so it is drawn from (0, 1].
+            // Box–Muller transform. The uniform number is in (0, 1], because 0 has no logarithm.
             let mut draw = || {
                 let radius = (-2.0 * (1.0 - random.random::<f32>()).ln()).sqrt();
                 radius * (std::f32::consts::TAU * random.random::<f32>()).cos()
@@ -96,7 +126,19 @@ impl Architecture {
     }
 }
 
-/// A float network with its weights, in eval mode.
+/// A float network with its weights, in evaluation mode.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::Conv2d;
+/// use posterize::{Architecture, Tensor};
+///
+/// let net = Sequential::new().then(Conv2d::new(3, 8, 3));
+/// let model = Architecture::trace(&net)?.init(0);
+/// assert_eq!(model.parameter_named("0.weight").unwrap().shape(), [8, 3, 3, 3]);
+/// assert_eq!(model.forward(&Tensor::zeros([1, 3, 32, 32]))?.shape(), [1, 8, 30, 30]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct FloatModel {
     graph: Graph,
@@ -104,16 +146,16 @@ pub struct FloatModel {
 }
 
 impl FloatModel {
-    /// A network from a graph and its weights.
+    /// Creates a network from a graph and its parameters.
     ///
     /// # Errors
-    /// A weight is missing or has another shape, or is of no layer.
+    /// Returns an error if a parameter is missing, has the wrong shape, or belongs to no layer.
     pub fn new(graph: Graph, parameters: Parameters) -> Result<Self> {
         let mut expected = 0;
         for found in graph.parameters() {
             let tensor = parameters
                 .get(&found.key)
-                .ok_or_else(|| Error::layer(&found.name, "the model has no such parameter"))?;
+                .ok_or_else(|| Error::layer(&found.name, "the parameter is missing; add it"))?;
             if tensor.shape() != found.parameter.shape {
                 return Err(Error::shape(
                     found.name,
@@ -125,42 +167,48 @@ impl FloatModel {
         if parameters.len() != expected {
             return Err(Error::layer(
                 "graph",
-                format!("it has {expected} parameters, found {}", parameters.len()),
+                format!(
+                    "expected {expected} parameters, found {}; remove those that belong to no \
+                     layer",
+                    parameters.len()
+                ),
             ));
         }
         Ok(Self { graph, parameters })
     }
 
-    /// The graph.
+    /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// All weights and running estimates.
+    /// Returns all parameters and buffers.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// The weight, bias or running estimate of a node; `None` where it has none.
+    /// Returns the parameter or buffer of a node with that role; `None` if it has none.
     pub fn parameter(&self, node: NodeId, role: Role) -> Option<&Tensor> {
         self.parameters.get(&(node, role)).map(Arc::as_ref)
     }
 
-    /// The parameter of that name in a state dict (`features.0.0.weight`); `None` where there is none.
+    /// Returns the parameter or buffer with that name in the state dict (`features.0.0.weight`);
+    /// `None` if there is none.
     pub fn parameter_named(&self, name: &str) -> Option<&Tensor> {
         let found = self.graph.parameters().into_iter().find(|found| found.name == name)?;
         self.parameters.get(&found.key).map(Arc::as_ref)
     }
 
-    /// The module tree of the whole network, or below a dotted path.
+    /// Returns the module at a dotted path and all modules below it; an empty path is the whole
+    /// network.
     ///
     /// # Errors
-    /// There is no such module.
+    /// Returns an error if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(&self.graph, path, &|_, node| float_leaf(node))
     }
 
-    /// The weights under PyTorch's names, to save.
+    /// Returns all parameters and buffers under PyTorch's names.
     pub fn state_dict(&self) -> StateDict {
         let mut state = StateDict::new();
         for found in self.graph.parameters() {
@@ -171,7 +219,8 @@ impl FloatModel {
         state
     }
 
-    /// How many values are trained: weights and biases, without running estimates.
+    /// Returns the number of trainable values: those of weights and biases, not of running
+    /// statistics.
     pub fn parameter_count(&self) -> usize {
         self.graph
             .parameters()

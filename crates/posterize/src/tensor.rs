@@ -1,23 +1,34 @@
-//! Dense f32 tensors: shapes as PyTorch writes them, channels last in memory where they are pictures.
+//! Dense f32 tensors with PyTorch's shapes and memory formats.
 
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 
-/// How a tensor's values lie in memory; PyTorch's `torch.memory_format`.
+/// The order of a tensor's values in memory; PyTorch's `torch.memory_format`.
+///
+/// ```
+/// use posterize::{MemoryFormat, Tensor};
+///
+/// // Two channels of one row of two pixels.
+/// let x = Tensor::new([1, 2, 1, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// assert_eq!(x.format(), MemoryFormat::Contiguous);
+/// assert_eq!(x.to_format(MemoryFormat::ChannelsLast).data(), [1.0, 3.0, 2.0, 4.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MemoryFormat {
-    /// Row-major in the order of the shape.
+    /// Row-major order of the shape; PyTorch's `torch.contiguous_format`.
     #[default]
     Contiguous,
-    /// A shape `[N, C, H, W]` stored as N, H, W, C. Only for four dimensions.
+    /// The order N, H, W, C for a tensor of shape `[N, C, H, W]`; PyTorch's `torch.channels_last`.
+    /// Only for tensors of four dimensions.
     ChannelsLast,
 }
 
 /// A dense f32 tensor.
 ///
-/// The shape is always written as PyTorch writes it (`[N, C, H, W]`); the [`MemoryFormat`] says how
-/// the values lie in memory.
+/// The shape is written as in PyTorch (`[N, C, H, W]`) for either memory format. The
+/// [`MemoryFormat`] is the order of the values in memory.
 ///
 /// ```
 /// use posterize::{MemoryFormat, Tensor};
@@ -35,18 +46,18 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A contiguous tensor of `shape` over `data`.
+    /// Creates a contiguous tensor.
     ///
     /// # Errors
-    /// `data` has another number of values than `shape`.
+    /// Returns an error if `data` does not have as many values as `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
         Self::with_format(shape.into(), MemoryFormat::Contiguous, data)
     }
 
-    /// A tensor of shape `[n, c, h, w]` over values that lie as N, H, W, C.
+    /// Creates a tensor of shape `[N, C, H, W]` from values in the order N, H, W, C.
     ///
     /// # Errors
-    /// `data` has another number of values than the shape.
+    /// Returns an error if `data` does not have as many values as the shape.
     pub fn channels_last(shape: [usize; 4], data: Vec<f32>) -> Result<Self> {
         Self::with_format(shape.to_vec(), MemoryFormat::ChannelsLast, data)
     }
@@ -56,54 +67,54 @@ impl Tensor {
         Ok(Self { shape, format, data })
     }
 
-    /// A contiguous tensor of zeros.
+    /// Creates a contiguous tensor of zeros.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
         let data = vec![0.0; shape.iter().product()];
         Self { shape, format: MemoryFormat::Contiguous, data }
     }
 
-    /// The shape, as PyTorch writes it.
+    /// Returns the shape, as PyTorch writes it.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The shape as `[N, C, H, W]`.
+    /// Returns the shape `[N, C, H, W]`.
     ///
     /// # Errors
-    /// The tensor does not have four dimensions.
+    /// Returns an error if the tensor does not have four dimensions.
     pub fn shape4(&self) -> Result<[usize; 4]> {
         self.shape.as_slice().try_into().map_err(|_| {
             Error::shape("tensor", format!("expected [N, C, H, W], found {:?}", self.shape))
         })
     }
 
-    /// How the values lie in memory.
+    /// Returns the memory format.
     pub fn format(&self) -> MemoryFormat {
         self.format
     }
 
-    /// The values as they lie in memory.
+    /// Returns the values in the order of the memory format.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// The values as they lie in memory, to change.
+    /// Returns the values in the order of the memory format, mutably.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// The values as they lie in memory, without the shape.
+    /// Returns the values in the order of the memory format, and drops the shape.
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
 
-    /// A view of its values.
+    /// Returns a view of the tensor.
     pub fn view(&self) -> TensorView<'_> {
         TensorView { shape: &self.shape, format: self.format, data: &self.data }
     }
 
-    /// The tensor itself where it is channels last, else a copy that is.
+    /// Returns the tensor itself if it is channels last, otherwise a copy that is.
     pub(crate) fn channels_last_or_copy(&self) -> Cow<'_, Self> {
         match self.format {
             MemoryFormat::ChannelsLast => Cow::Borrowed(self),
@@ -111,8 +122,8 @@ impl Tensor {
         }
     }
 
-    /// The same tensor with its values in another order in memory. A tensor without four dimensions
-    /// is contiguous in either.
+    /// Returns the tensor in another memory format. A tensor that does not have four dimensions
+    /// stays contiguous.
     #[must_use]
     pub fn to_format(&self, format: MemoryFormat) -> Self {
         let &[n, c, h, w] = self.shape.as_slice() else { return self.clone() };
@@ -137,16 +148,16 @@ impl Tensor {
         Self { shape: self.shape.clone(), format, data }
     }
 
-    /// The same values under another shape, contiguous.
+    /// Returns a contiguous tensor with the same values and another shape; PyTorch's `reshape`.
     ///
     /// # Errors
-    /// The shapes hold different numbers of values.
+    /// Returns an error if the shapes have different numbers of values.
     pub fn reshape(&self, shape: impl Into<Vec<usize>>) -> Result<Self> {
         Self::new(shape, self.to_format(MemoryFormat::Contiguous).data)
     }
 }
 
-/// A view of a dense f32 tensor in somebody else's memory.
+/// A view of a dense f32 tensor whose values are in a borrowed slice.
 ///
 /// ```
 /// use posterize::TensorView;
@@ -165,48 +176,49 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
-    /// A contiguous view of `shape` over `data`.
+    /// Creates a contiguous view.
     ///
     /// # Errors
-    /// `data` has another number of values than `shape`.
+    /// Returns an error if `data` does not have as many values as `shape`.
     pub fn new(shape: &'a [usize], data: &'a [f32]) -> Result<Self> {
         check_len(shape, data)?;
         Ok(Self { shape, format: MemoryFormat::Contiguous, data })
     }
 
-    /// A view of shape `[n, c, h, w]` over values that lie as N, H, W, C.
+    /// Creates a view of shape `[N, C, H, W]` of values in the order N, H, W, C.
     ///
     /// # Errors
-    /// `data` has another number of values than the shape.
+    /// Returns an error if `data` does not have as many values as the shape.
     pub fn channels_last(shape: &'a [usize; 4], data: &'a [f32]) -> Result<Self> {
         check_len(shape, data)?;
         Ok(Self { shape, format: MemoryFormat::ChannelsLast, data })
     }
 
-    /// The shape, as PyTorch writes it.
+    /// Returns the shape, as PyTorch writes it.
     pub fn shape(&self) -> &'a [usize] {
         self.shape
     }
 
-    /// How the values lie in memory.
+    /// Returns the memory format.
     pub fn format(&self) -> MemoryFormat {
         self.format
     }
 
-    /// The values as they lie in memory.
+    /// Returns the values in the order of the memory format.
     pub fn data(&self) -> &'a [f32] {
         self.data
     }
 }
 
-/// Checks that there are as many values as a shape has.
+/// Checks that `data` has as many values as `shape`.
 fn check_len(shape: &[usize], data: &[f32]) -> Result<()> {
     let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
     if expected == Some(data.len()) {
         return Ok(());
     }
-    let problem = format!("shape {shape:?} does not hold {} values", data.len());
-    Err(Error::shape("tensor", problem))
+    let expected = expected.map_or_else(|| "more than fit in memory".into(), |n| format!("{n}"));
+    let found = data.len();
+    Err(Error::shape("tensor", format!("shape {shape:?} has {expected} values, found {found}")))
 }
 
 #[cfg(test)]
@@ -214,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_last_and_back_is_the_identity() {
+    fn converting_to_channels_last_and_back_changes_nothing() {
         let x = Tensor::new([2, 3, 4, 5], (0..120u8).map(f32::from).collect()).unwrap();
         let y = x.to_format(MemoryFormat::ChannelsLast);
         assert_eq!(y.data()[1], x.data()[20]);

@@ -57,7 +57,8 @@ fn a_path_shows_a_part() {
 
     let error = fails(&mut inspect(&["mobilenet_v2", "features.1.conv.7"]));
     assert!(
-        error.contains("features.1.conv.7: no such module: features.1.conv has 0, 1, 2"),
+        error
+            .contains("features.1.conv.7: no such module; features.1.conv has the modules 0, 1, 2"),
         "{error}"
     );
 }

@@ -1,7 +1,7 @@
-//! The one error type of the library.
+//! The error type of the library.
 //!
-//! Every message names the file, layer or tensor concerned, what was expected
-//! and what was found; where the reader can do something about it, it says what.
+//! Every message names the file, layer or tensor, what was expected and what was found, and if
+//! something can be done about it, what.
 
 mod state_dict_mismatch;
 
@@ -9,13 +9,26 @@ use std::path::{Path, PathBuf};
 
 pub use state_dict_mismatch::StateDictMismatch;
 
-/// A result with the library's [`Error`].
+/// A [`Result`](std::result::Result) with the library's [`Error`].
+///
+/// ```
+/// use posterize::{Error, Result};
+///
+/// fn batches(pictures: usize, batch_size: usize) -> Result<usize> {
+///     if batch_size == 0 {
+///         return Err(Error::Argument("batch_size is 0; expected at least 1".into()));
+///     }
+///     Ok(pictures.div_ceil(batch_size))
+/// }
+/// assert_eq!(batches(100, 32)?, 4);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong in the library.
+/// The error of every function of the library that can fail.
 ///
-/// [`Error::kind`] sorts errors for programs, [`Error::layer_name`] and [`Error::path`] say what an
-/// error is about, and its text is for people.
+/// Its text is a message for people. [`Error::kind`] is the kind of error for programs;
+/// [`Error::layer_name`] and [`Error::path`] are the layer and the file that it is about.
 ///
 /// ```
 /// use posterize::ops::Conv2d;
@@ -39,12 +52,12 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb phrase: `read`, `create the folder`.
+        /// The operation that failed, as a verb phrase: `read`, `create the folder`.
         action: &'static str,
-        /// The system's reason.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A checkpoint file that cannot be understood or is not trusted.
+    /// A checkpoint file is damaged, of an unknown format, or would run code.
     #[error("{path}: {problem}", path = path.display())]
     Checkpoint {
         /// The file.
@@ -52,18 +65,18 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// A state dict that does not fit the model. Lists every difference at once.
+    /// A state dict does not fit the model. Lists every difference.
     #[error("{0}")]
     StateDict(StateDictMismatch),
-    /// A tensor or layer with a shape it cannot have.
+    /// A tensor or layer has a shape that it cannot have.
     #[error("{layer}: {problem}")]
     Shape {
-        /// The layer's dotted module path, or what the tensor is for.
+        /// The layer's dotted module path, or the use of the tensor (`logits`, `batch`).
         layer: String,
         /// What was expected, and what was found.
         problem: String,
     },
-    /// A layer that cannot be built, found, fused or converted.
+    /// A layer cannot be built, found, fused or converted.
     #[error("{layer}: {problem}")]
     Layer {
         /// The layer's dotted module path.
@@ -71,7 +84,7 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// An operator that cannot be computed, quantized or trained as it is asked for.
+    /// An operator cannot be computed, quantized or trained with these settings.
     #[error("{layer}: {operator}: {problem}")]
     #[non_exhaustive]
     Unsupported {
@@ -82,7 +95,7 @@ pub enum Error {
         /// Why, and what to do.
         problem: String,
     },
-    /// Observers that saw no data, so that there are no scales to convert with.
+    /// Observers saw no data, so their scales cannot be computed.
     #[error(
         "{} of {total} observers saw no data ({remedy}): {}",
         observers.len(), observers.join(", ")
@@ -91,12 +104,12 @@ pub enum Error {
     NotCalibrated {
         /// The layers whose output, or with `.weight` whose weight, was not observed.
         observers: Vec<String>,
-        /// How many observers there are.
+        /// The number of all observers.
         total: usize,
         /// What to do.
         remedy: &'static str,
     },
-    /// A picture that cannot be decoded.
+    /// A picture cannot be decoded.
     #[error("{path}: {problem}", path = path.display())]
     Image {
         /// The picture.
@@ -104,7 +117,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A folder of pictures that is no data set.
+    /// A folder of pictures is not a data set.
     #[error("{path}: {problem}", path = path.display())]
     Dataset {
         /// The folder, or the file of class names.
@@ -112,7 +125,7 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// A saved model that is damaged, of a newer version, or not one of ours.
+    /// A saved model is damaged, of a newer version, or was not saved by posterize.
     #[error("{path}: {problem}", path = path.display())]
     Format {
         /// The file.
@@ -120,29 +133,30 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// An argument outside its range.
+    /// An argument is out of range.
     #[error("{0}")]
     Argument(String),
 }
 
 impl Error {
-    /// An [`Error::Io`]; for `map_err(Error::io(path, "read"))`.
+    /// Returns a function that makes an [`Error::Io`], for use as `map_err(Error::io(path,
+    /// "read"))`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, action, source }
     }
 
-    /// An [`Error::Shape`] of `layer`.
+    /// Creates an [`Error::Shape`].
     pub fn shape(layer: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Shape { layer: layer.into(), problem: problem.into() }
     }
 
-    /// An [`Error::Layer`] of `layer`.
+    /// Creates an [`Error::Layer`].
     pub fn layer(layer: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Layer { layer: layer.into(), problem: problem.into() }
     }
 
-    /// An [`Error::Unsupported`] of `layer`.
+    /// Creates an [`Error::Unsupported`].
     pub fn unsupported(
         layer: impl Into<String>,
         operator: impl Into<String>,
@@ -155,7 +169,7 @@ impl Error {
         }
     }
 
-    /// What kind of error it is.
+    /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } => ErrorKind::Io,
@@ -171,7 +185,8 @@ impl Error {
         }
     }
 
-    /// The layer or tensor that it is about: its dotted module path.
+    /// Returns the dotted module path of the layer that the error is about, or the name of the
+    /// tensor.
     pub fn layer_name(&self) -> Option<&str> {
         match self {
             Self::Shape { layer, .. }
@@ -188,7 +203,7 @@ impl Error {
         }
     }
 
-    /// The file or folder that it is about.
+    /// Returns the file or folder that the error is about.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. }
@@ -206,7 +221,18 @@ impl Error {
     }
 }
 
-/// What kind of error an [`Error`] is.
+/// The kind of an [`Error`].
+///
+/// ```
+/// use posterize::models::{self, Config};
+/// use posterize::{ErrorKind, StateDict};
+///
+/// let error = models::by_name("vgg16", &Config::default()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+///
+/// let error = StateDict::open("no_such_file.pth").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Io);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -220,14 +246,14 @@ pub enum ErrorKind {
     ShapeMismatch,
     /// A layer cannot be built, found, fused or converted.
     InvalidLayer,
-    /// An operator cannot be computed, quantized or trained as it is asked for.
+    /// An operator cannot be computed, quantized or trained with these settings.
     UnsupportedOperator,
     /// Observers saw no data.
     NotCalibrated,
     /// A picture cannot be decoded.
     Image,
-    /// A folder of pictures is no data set.
+    /// A folder of pictures is not a data set.
     Dataset,
-    /// An argument is outside its range.
+    /// An argument is out of range.
     InvalidArgument,
 }

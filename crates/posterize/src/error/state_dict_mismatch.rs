@@ -1,25 +1,37 @@
-//! What differs between a state dict and the model it should fill.
+//! The differences between a state dict and a model.
 
 use std::fmt;
 
-/// All differences between a state dict and the model it should fill, as
-/// PyTorch's `load_state_dict(strict=True)` lists them.
+/// All differences between a state dict and the model that it is loaded into, as in PyTorch's
+/// `load_state_dict(strict=True)`.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::Linear;
+/// use posterize::{Architecture, Error, StateDict};
+///
+/// let model = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?;
+/// let Err(Error::StateDict(mismatch)) = model.load(&StateDict::new()) else { panic!() };
+/// assert_eq!(mismatch.missing, ["0.weight", "0.bias"]);
+/// assert!(mismatch.unexpected.is_empty());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateDictMismatch {
     /// The model's name: `MobileNetV2`.
     pub model: String,
-    /// Keys that the model needs and the state dict lacks.
+    /// Keys of the model that are not in the state dict.
     pub missing: Vec<String>,
-    /// Keys that the state dict has and the model does not know.
+    /// Keys of the state dict that are not in the model.
     pub unexpected: Vec<String>,
-    /// Key, the shape that the model needs, the shape found.
+    /// Keys with different shapes: the key, the model's shape, the state dict's shape.
     pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Keys of integers where the model needs floating-point values.
+    /// Keys with integers in the state dict where the model has floating-point values.
     pub integers: Vec<String>,
 }
 
 impl StateDictMismatch {
-    /// Whether there is no difference.
+    /// Returns whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty()
             && self.unexpected.is_empty()
@@ -27,7 +39,7 @@ impl StateDictMismatch {
             && self.integers.is_empty()
     }
 
-    /// What the differences look like, if they look like something.
+    /// Returns the probable cause of the differences, if there is one.
     fn hint(&self) -> Option<&'static str> {
         let same_names = self.missing.is_empty() && self.unexpected.is_empty();
         match self.mis_shaped.as_slice() {
@@ -36,14 +48,14 @@ impl StateDictMismatch {
             }
             [] => None,
             [..] if !same_names => Some("Is it the checkpoint of another architecture or version?"),
-            // A classifier's weight and bias.
+            // The weight and bias of the classifier.
             [_] | [_, _] => Some("Is it a checkpoint for another number of classes?"),
             _ => Some("Is it a checkpoint of another width?"),
         }
     }
 }
 
-/// Names of one module on one line: `features.0.1.weight, .bias, .running_mean`.
+/// Joins the names of each module to one line: `features.0.1.weight, .bias, .running_mean`.
 fn by_module<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! Graphs built node by node.
+//! Building graphs node by node.
 
 use super::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::error::Result;
@@ -28,7 +28,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty graph of a network called `kind`.
+    /// Creates an empty graph of a network with the class name `kind`.
     pub fn new(kind: impl Into<String>) -> Self {
         let root = ModuleEntry { path: String::new(), kind: kind.into() };
         Self { nodes: Vec::new(), outputs: Vec::new(), modules: vec![root] }
@@ -44,22 +44,24 @@ impl Builder {
         })
     }
 
-    /// Adds an operator call. Its name must be the only one of its kind in the graph; a dotted one
-    /// places it in the tree that is printed.
+    /// Adds a call of an operator and returns its node.
+    ///
+    /// The name must be unique in the graph. The parts of a dotted name are modules in the printed
+    /// tree.
     pub fn add(&mut self, name: impl Into<String>, op: impl Into<Op>, inputs: &[NodeId]) -> NodeId {
         let inputs = inputs.to_vec();
         self.push(Node { name: name.into(), op: op.into(), inputs, is_module: true })
     }
 
-    /// Returns the value of `node` under a name.
+    /// Adds an output of the network: the value of `node`, under a name.
     pub fn output(&mut self, name: impl Into<String>, node: NodeId) {
         self.outputs.push(Output::new(name, node));
     }
 
-    /// The graph.
+    /// Returns the graph.
     ///
     /// # Errors
-    /// As [`Graph::new`].
+    /// Returns the same errors as [`Graph::new`].
     pub fn build(self) -> Result<Graph> {
         Graph::new(self.nodes, self.outputs, self.modules)
     }

@@ -1,34 +1,50 @@
-//! Shape inference: what every node puts out for inputs of given shapes, and at what cost.
+//! Shape inference: the output shape and the cost of every node for given input shapes.
 
 use super::{Graph, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::Op;
 
-/// A node's output and cost for one input shape.
+/// The output shape and the cost of a node for given input shapes.
+///
+/// ```
+/// use posterize::nn::trace;
+/// use posterize::ops::Conv2d;
+///
+/// let graph = trace(&Conv2d::new(3, 8, 3).stride(2))?;
+/// let layers = graph.infer(&[1, 3, 33, 33])?;
+/// assert_eq!(layers[1].shape, [1, 8, 16, 16]);
+/// assert_eq!(layers[1].multiply_adds, (8 * 16 * 16) * (3 * 3 * 3));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerShape {
-    /// The output, with the batch as its first axis: `[N, C, H, W]`, `[N, C]`.
+    /// The shape of the output; its first axis is the batch: `[N, C, H, W]`, `[N, C]`.
     pub shape: Vec<usize>,
-    /// Multiply-adds of convolutions and linear layers for the whole batch; 0 for the rest.
+    /// The number of multiply-adds for the whole batch; 0 for nodes that are not convolutions or
+    /// linear layers.
     pub multiply_adds: u64,
 }
 
 impl Graph {
-    /// What every node puts out for an input of shape `[N, C, H, W]`, in the order of the nodes.
+    /// Infers the output shape and cost of every node for an input of shape `[N, C, H, W]`, in the
+    /// order of the nodes.
     ///
     /// # Errors
-    /// A layer that such an input does not fit, by its name; a network of several inputs.
+    /// Returns an error that names the layer if the input does not fit it, or if the network has
+    /// several inputs.
     pub fn infer(&self, input: &[usize]) -> Result<Vec<LayerShape>> {
         self.infer_all(&[input])
     }
 
-    /// What every node puts out for inputs of these shapes, in the order of the nodes. The first axis
-    /// of each is the batch.
+    /// Infers the output shape and cost of every node for several inputs, in the order of the
+    /// nodes.
+    ///
+    /// `inputs` has the shape of each of the network's inputs. The first axis of each is the batch.
     ///
     /// # Errors
-    /// A layer that such inputs do not fit, by its name; another number of inputs than the network
-    /// has, or batches that differ.
+    /// Returns an error that names the layer if the inputs do not fit it, if the network has
+    /// another number of inputs, or if the batch sizes differ.
     pub fn infer_all(&self, inputs: &[&[usize]]) -> Result<Vec<LayerShape>> {
         self.check_inputs(inputs)?;
         let mut layers: Vec<LayerShape> = Vec::with_capacity(self.nodes.len());
@@ -42,10 +58,13 @@ impl Graph {
                     .infer(&inputs)
                     .map_err(|problem| Error::shape(node.name.clone(), problem))?
             };
-            // Every later product of sizes then fits.
+            // With this bound no later product of sizes overflows.
             let values = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
             if values.is_none_or(|values| values > isize::MAX as usize / 8) {
-                return Err(Error::shape(node.name.clone(), format!("{shape:?} is too large")));
+                return Err(Error::shape(
+                    node.name.clone(),
+                    format!("its output of shape {shape:?} is too large for the memory"),
+                ));
             }
             let multiply_adds = node.op.multiply_adds(&shape);
             layers.push(LayerShape { shape, multiply_adds });
@@ -68,12 +87,18 @@ impl Graph {
         }
         for (&name, &shape) in names.iter().zip(inputs) {
             if shape.is_empty() || shape.contains(&0) {
-                return Err(Error::shape(name, format!("{shape:?} has an empty axis")));
+                return Err(Error::shape(
+                    name,
+                    format!("expected a shape without zeros, found {shape:?}"),
+                ));
             }
             if shape[0] != inputs[0][0] {
                 return Err(Error::shape(
                     name,
-                    format!("a batch of {}, beside one of {}", shape[0], inputs[0][0]),
+                    format!(
+                        "expected a batch of {} as for the first input, found {}",
+                        inputs[0][0], shape[0]
+                    ),
                 ));
             }
         }

@@ -1,8 +1,9 @@
-//! The graph that everything works on: operators in execution order.
+//! Graphs: a network's operators in execution order.
 //!
 //! A [`Graph`] is recorded by tracing a [`Module`](crate::nn::Module), or built node by node with a
-//! [`Builder`]. Passes turn a graph into another graph; executors run it. It holds no weights: those
-//! belong to a node and a role in it ([`ParameterKey`]). Names are for people and for state dicts.
+//! [`Builder`]. Passes turn a graph into another graph; the runtime executes it. A graph has no
+//! weights: those are stored by node and role ([`ParameterKey`]). Names are for printing and for
+//! state dicts.
 
 mod builder;
 mod infer;
@@ -21,22 +22,61 @@ use std::collections::HashSet;
 use crate::error::{Error, Result};
 use crate::ops::{Op, Parameter, Role};
 
-/// Which parameter of which node.
+/// The key of a parameter or buffer: its node and its role there.
+///
+/// ```
+/// use posterize::graph::ParameterKey;
+/// use posterize::nn::{Sequential, trace};
+/// use posterize::ops::{Linear, Role};
+///
+/// let graph = trace(&Sequential::new().then(Linear::new(4, 2)))?;
+/// let key: ParameterKey = (graph.find("0").unwrap(), Role::Weight);
+/// assert_eq!(graph.parameter_name(key), "0.weight");
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub type ParameterKey = (NodeId, Role);
 
-/// A parameter or buffer of a graph.
+/// A parameter or buffer of a graph, with its name in a state dict.
+///
+/// ```
+/// use posterize::nn::{Sequential, trace};
+/// use posterize::ops::Conv2d;
+///
+/// let graph = trace(&Sequential::new().then(Conv2d::new(3, 8, 5)))?;
+/// let found = &graph.parameters()[0];
+/// assert_eq!(found.name, "0.weight");
+/// assert_eq!(found.parameter.shape, [8, 3, 5, 5]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NamedParameter {
-    /// The node that it belongs to, and its role there.
+    /// Its node, and its role there.
     pub key: ParameterKey,
     /// Its name in a state dict: `features.0.0.weight`.
     pub name: String,
-    /// Its shape and how a new network fills it.
+    /// Its shape and its initialization.
     pub parameter: Parameter,
 }
 
-/// Operators in execution order; the inputs come first.
+/// A network's nodes in execution order; the inputs come first.
+///
+/// ```
+/// use posterize::graph::Builder;
+/// use posterize::ops::{Activation, Conv2d};
+///
+/// let mut builder = Builder::new("Net");
+/// let x = builder.input("input");
+/// let y = builder.add("conv", Conv2d::new(3, 8, 3), &[x]);
+/// let y = builder.add("relu", Activation::ReLU, &[y]);
+/// builder.output("output", y);
+/// let graph = builder.build()?;
+///
+/// assert_eq!(graph.kind(), "Net");
+/// assert_eq!(graph.node(graph.output()).name, "relu");
+/// assert_eq!(graph.infer(&[1, 3, 32, 32])?[1].shape, [1, 8, 30, 30]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
@@ -44,10 +84,10 @@ pub struct Graph {
     modules: Vec<ModuleEntry>,
 }
 
-/// The largest number of nodes or modules; some passes take time that grows with the square.
+/// The largest number of nodes, modules or outputs; the time of some passes grows with the square.
 const MAX_NODES: usize = 1 << 14;
 
-/// Checks that a name can be printed, and split at its dots in bounded time.
+/// Checks that a name has no control characters and a bounded length.
 fn check_name(name: &str) -> Result<()> {
     const MAX_BYTES: usize = 256;
     if name.len() > MAX_BYTES {
@@ -55,21 +95,25 @@ fn check_name(name: &str) -> Result<()> {
         let length = name.len();
         return Err(Error::layer(
             format!("{start}…"),
-            format!("a name of {length} bytes; at most {MAX_BYTES} are allowed"),
+            format!("the name has {length} bytes; expected at most {MAX_BYTES}"),
         ));
     }
     if name.chars().any(char::is_control) {
-        return Err(Error::layer(format!("{name:?}"), "a name with control characters"));
+        return Err(Error::layer(
+            format!("{name:?}"),
+            "the name has control characters; remove them",
+        ));
     }
     Ok(())
 }
 
 impl Graph {
-    /// A graph from its parts.
+    /// Creates a graph from its parts.
     ///
     /// # Errors
-    /// The nodes are not in execution order, names repeat, an operator has the wrong number of
-    /// inputs, a hyper-parameter is out of range, or an output is no node. A file may hold anything.
+    /// Returns an error if the nodes are not in execution order, if a name is used twice, if an
+    /// operator has the wrong number of inputs, if a hyper-parameter is out of range, if there is
+    /// no input or output, or if an output is not a node.
     pub fn new(nodes: Vec<Node>, outputs: Vec<Output>, modules: Vec<ModuleEntry>) -> Result<Self> {
         let graph = Self { nodes, outputs, modules };
         graph.validate()?;
@@ -83,8 +127,8 @@ impl Graph {
             return Err(Error::layer(
                 "graph",
                 format!(
-                    "{nodes} nodes, {modules} modules and {outputs} outputs are more than the limit \
-                     of {MAX_NODES}"
+                    "found {nodes} nodes, {modules} modules and {outputs} outputs; expected at \
+                     most {MAX_NODES} of each"
                 ),
             ));
         }
@@ -96,7 +140,7 @@ impl Graph {
         for (index, node) in self.nodes.iter().enumerate() {
             check_name(&node.name)?;
             if !names.insert(node.name.as_str()) {
-                return Err(Error::layer(&node.name, "two nodes have this name"));
+                return Err(Error::layer(&node.name, "two nodes have this name; rename one"));
             }
             self.validate_node(index, node)
                 .map_err(|problem| Error::layer(node.name.clone(), problem))?;
@@ -131,69 +175,76 @@ impl Graph {
         for Output { name, node } in &self.outputs {
             check_name(name)?;
             if !names.insert(name.as_str()) {
-                return Err(Error::layer(name, "two outputs have this name"));
+                return Err(Error::layer(name, "two outputs have this name; rename one"));
             }
             if node.0 >= self.nodes.len() {
-                return Err(Error::layer("graph", format!("its output {} is no node", node.0)));
+                return Err(Error::layer(
+                    "graph",
+                    format!(
+                        "its output `{name}` is node {}, but there are {} nodes",
+                        node.0,
+                        self.nodes.len()
+                    ),
+                ));
             }
         }
         Ok(())
     }
 
-    /// The nodes in execution order.
+    /// Returns the nodes in execution order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The nodes with their ids, in execution order.
+    /// Returns the nodes with their ids, in execution order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
     }
 
-    /// The node of that id.
+    /// Returns the node with that id.
     ///
     /// # Panics
-    /// The id is of another graph.
+    /// Panics if there is no such node, because the id is from another graph.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
-    /// The node of that name.
+    /// Returns the id of the node with that name.
     pub fn find(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().position(|node| node.name == name).map(NodeId)
     }
 
-    /// The inputs, each a node whose name is the input's.
+    /// Returns the nodes that are the network's inputs. A node's name is the name of the input.
     pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.iter().take_while(|(_, node)| matches!(node.op, Op::Input(_)))
     }
 
-    /// The values that the network returns.
+    /// Returns the network's outputs.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
     }
 
-    /// The node whose value the network returns first; of most networks, the only one.
+    /// Returns the node of the first output. Most networks have only one.
     pub fn output(&self) -> NodeId {
         self.outputs[0].node
     }
 
-    /// Whether the network returns the value of a node.
+    /// Returns whether a node's value is an output of the network.
     pub fn is_output(&self, id: NodeId) -> bool {
         self.outputs.iter().any(|output| output.node == id)
     }
 
-    /// The modules in the order in which they were first called; the root comes first.
+    /// Returns the modules in the order of their first calls; the root comes first.
     pub fn modules(&self) -> &[ModuleEntry] {
         &self.modules
     }
 
-    /// The root's class name: `MobileNetV2`.
+    /// Returns the class name of the network: `MobileNetV2`.
     pub fn kind(&self) -> &str {
         self.modules.first().map_or("Graph", |root| &root.kind)
     }
 
-    /// For every node, the nodes that take its output.
+    /// Returns for every node the nodes that have its output as an input.
     pub fn consumers(&self) -> Vec<Vec<NodeId>> {
         let mut consumers = vec![Vec::new(); self.nodes.len()];
         for (id, node) in self.iter() {
@@ -204,8 +255,10 @@ impl Graph {
         consumers
     }
 
-    /// Every parameter and buffer, in PyTorch's order: that of the modules, then that of nodes which
-    /// belong to no module.
+    /// Returns all parameters and buffers in PyTorch's order.
+    ///
+    /// Those of modules come first, in the order of the modules, then those of nodes that belong to
+    /// no module.
     pub fn parameters(&self) -> Vec<NamedParameter> {
         let by_name: std::collections::HashMap<&str, NodeId> =
             self.iter().map(|(id, node)| (node.name.as_str(), id)).collect();
@@ -221,7 +274,7 @@ impl Graph {
         all
     }
 
-    /// The parameters and buffers of one node, in PyTorch's order.
+    /// Returns the parameters and buffers of a node, in PyTorch's order.
     pub fn parameters_of(&self, id: NodeId) -> impl Iterator<Item = NamedParameter> + use<> {
         let node = &self.nodes[id.0];
         let name = node.name.clone();
@@ -232,10 +285,10 @@ impl Graph {
         })
     }
 
-    /// The name of a parameter in a state dict: `features.0.0.weight`.
+    /// Returns the name of a parameter in a state dict: `features.0.0.weight`.
     ///
     /// # Panics
-    /// The key is of another graph.
+    /// Panics if there is no such node, because the key is from another graph.
     pub fn parameter_name(&self, (id, role): ParameterKey) -> String {
         format!("{}.{role}", self.node(id).name)
     }

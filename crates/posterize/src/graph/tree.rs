@@ -1,4 +1,4 @@
-//! The module tree, printed as PyTorch prints it.
+//! The module tree of a network, printed as in PyTorch.
 
 use std::fmt;
 
@@ -6,12 +6,29 @@ use super::{Graph, Node};
 use crate::error::{Error, Result};
 use crate::ops::Leaf;
 
-/// How a node of a float graph prints. `None` for function calls, which PyTorch does not show.
+/// Returns how a node of a float graph is printed; `None` for function calls, which PyTorch does
+/// not print.
 pub fn float_leaf(node: &Node) -> Option<Leaf> {
     node.is_module.then(|| node.op.leaf())
 }
 
-/// A module and all below it; `Display` prints it as PyTorch does.
+/// A module and all modules below it. It is displayed as in PyTorch.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Activation, Linear};
+///
+/// let net = Sequential::new().then(Linear::new(4, 2)).then(Activation::ReLU);
+/// let tree = Architecture::trace(&net)?.module("")?;
+/// let expected = "\
+/// Sequential(
+///   (0): Linear(in_features=4, out_features=2, bias=True)
+///   (1): ReLU(inplace=True)
+/// )";
+/// assert_eq!(tree.to_string(), expected);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ModuleTree {
     name: String,
@@ -21,11 +38,13 @@ pub struct ModuleTree {
 }
 
 impl ModuleTree {
-    /// The tree of `graph` below `path` (empty for all of it). `leaf` says how a node prints, and
-    /// which do not.
+    /// Returns the module of `graph` at `path` and all modules below it; an empty path is the whole
+    /// network.
+    ///
+    /// `leaf` returns how a node is printed, or `None` if it is not printed.
     ///
     /// # Errors
-    /// There is no module of that path; the error lists the names there are beside it.
+    /// Returns an error that lists the existing names if there is no module at that path.
     pub fn new(
         graph: &Graph,
         path: &str,
@@ -67,7 +86,7 @@ impl ModuleTree {
         at
     }
 
-    /// Layers that no node has any more (fused away) do not print.
+    /// Removes modules without a node, such as layers that were fused into others.
     fn prune(&mut self) {
         self.children.retain_mut(|child| {
             child.prune();
@@ -86,11 +105,11 @@ impl ModuleTree {
                     self.children.iter().map(|child| child.name.as_str()).collect();
                 let within = if walked.is_empty() { "the model" } else { &walked };
                 let choice = if names.is_empty() {
-                    "is a layer without parts".to_owned()
+                    "is a layer, which has no modules below it".to_owned()
                 } else {
-                    format!("has {}", names.join(", "))
+                    format!("has the modules {}", names.join(", "))
                 };
-                return Err(Error::layer(path, format!("no such module: {within} {choice}")));
+                return Err(Error::layer(path, format!("no such module; {within} {choice}")));
             };
             walked = if walked.is_empty() { name.to_owned() } else { format!("{walked}.{name}") };
             self = self.children.swap_remove(place);
@@ -142,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tree_prints_as_pytorch_prints_it() {
+    fn the_module_tree_prints_as_in_pytorch() {
         let net = Net {
             features: Sequential::new().then(
                 Sequential::of_kind("ConvBNReLU")
@@ -176,7 +195,7 @@ Net(
             "Linear(in_features=8, out_features=10, bias=True)"
         );
         let error = model.module("features.3").unwrap_err().to_string();
-        assert_eq!(error, "features.3: no such module: features has 0");
+        assert_eq!(error, "features.3: no such module; features has the modules 0");
         let shapes = model.graph().infer(&[2, 3, 32, 32]).unwrap();
         assert_eq!(shapes.last().unwrap().shape, [2, 10]);
         let error = model.graph().infer(&[2, 4, 32, 32]).unwrap_err().to_string();

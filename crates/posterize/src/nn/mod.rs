@@ -1,7 +1,7 @@
-//! Modules, and the tracing that turns a struct with a `forward` into a graph.
+//! Modules, and tracing, which turns a module into a graph.
 //!
-//! An architecture is written as PyTorch writes a module: a struct of layers and a `forward` that
-//! calls them by name. [`trace`] runs `forward` once over symbolic values and records the
+//! An architecture is written like a module in PyTorch: a struct of layers with a `forward` that
+//! calls them by name. [`trace`] runs `forward` once with symbolic values and records the
 //! [`Graph`](crate::graph::Graph).
 //!
 //! ```
@@ -30,7 +30,7 @@
 //! # Ok::<(), posterize::Error>(())
 //! ```
 //!
-//! A module may take and give several values: the type parameters of [`Module`] say which.
+//! A module may have several inputs and outputs: they are the type parameters of [`Module`].
 //!
 //! ```
 //! use posterize::nn::{Module, Tracer, Value, trace_with};

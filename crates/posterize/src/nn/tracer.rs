@@ -1,18 +1,43 @@
-//! Tracing: a `forward` that runs once over symbolic values records a graph.
+//! Tracing: records a graph by running a module's `forward` once with symbolic values.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::ops::{Activation, Add, Cat, Flatten, Input, Layer, Mean, Mul, Op};
 
-/// A layer, or a struct of layers: `torch.nn.Module`.
+/// A layer or a struct of layers; `torch.nn.Module`.
 ///
-/// `I` is what its `forward` takes and `O` what it gives: one [`Value`] unless said otherwise,
-/// `[Value; 2]`, a tuple, a struct of values.
+/// `I` is the type of the input of `forward` and `O` that of its output. Both are one [`Value`] by
+/// default and may be `[Value; 2]`, a tuple or a struct of values.
+///
+/// ```
+/// use posterize::nn::{Module, Tracer, Value, trace};
+/// use posterize::ops::Linear;
+///
+/// struct Net {
+///     fc1: Linear,
+///     fc2: Linear,
+/// }
+///
+/// impl Module for Net {
+///     fn kind(&self) -> &str {
+///         "Net"
+///     }
+///     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+///         let x = cx.call("fc1", &self.fc1, x);
+///         cx.call("fc2", &self.fc2, x)
+///     }
+/// }
+///
+/// let graph = trace(&Net { fc1: Linear::new(16, 8), fc2: Linear::new(8, 4) })?;
+/// let names: Vec<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
+/// assert_eq!(names, ["input", "fc1", "fc2"]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub trait Module<I = Value, O = Value> {
-    /// The class name that the module tree shows.
+    /// Returns the class name that the module tree shows.
     fn kind(&self) -> &str;
 
-    /// What the module computes from `x`. Runs once, over symbolic values.
+    /// Calls the module's layers on `x`. Runs once, with symbolic values.
     fn forward(&self, cx: &mut Tracer, x: I) -> O;
 }
 
@@ -29,11 +54,36 @@ where
     }
 }
 
-/// The output of a call while a graph is being recorded.
+/// The symbolic output of a layer or function while a graph is recorded.
+///
+/// ```
+/// use posterize::nn::{Value, trace_with};
+///
+/// let graph = trace_with("Net", &["x", "y"], |cx, inputs| {
+///     let sum: Value = cx.add(inputs[0], inputs[1]);
+///     vec![("sum", sum)]
+/// })?;
+/// assert_eq!(graph.infer_all(&[&[1, 8], &[1, 8]])?.last().unwrap().shape, [1, 8]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value(NodeId);
 
-/// Records a graph.
+/// Records the layers and functions that a module's `forward` calls.
+///
+/// ```
+/// use posterize::nn::trace_with;
+/// use posterize::ops::{Activation, Conv2d};
+///
+/// let graph = trace_with("Net", &["input"], |cx, inputs| {
+///     let x = cx.call("conv", &Conv2d::new(3, 8, 3), inputs[0]);
+///     let x = cx.activation(Activation::ReLU, x);
+///     vec![("output", cx.flatten(x))]
+/// })?;
+/// let names: Vec<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
+/// assert_eq!(names, ["input", "conv", "relu", "flatten"]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tracer {
     nodes: Vec<Node>,
@@ -43,24 +93,27 @@ pub struct Tracer {
     repeated: Option<String>,
 }
 
-/// Runs `module`'s `forward` once over a symbolic input and returns what it recorded: a graph with
-/// the input `input` and the output `output`.
+/// Records the graph of a module with one input and one output.
+///
+/// The module's `forward` runs once with a symbolic value. The graph's input is called `input` and
+/// its output `output`.
 ///
 /// # Errors
-/// A layer with hyper-parameters that it cannot have, by its name; a layer with weights that is
-/// called more than once.
+/// Returns an error that names the layer if its hyper-parameters are out of range, or if it has
+/// weights and is called more than once.
 pub fn trace(module: &dyn Module) -> Result<Graph> {
     trace_with(module.kind(), &["input"], |cx, inputs| {
         vec![("output", module.forward(cx, inputs[0]))]
     })
 }
 
-/// Runs `forward` once over a symbolic value for each of the `inputs` and returns what it recorded:
-/// the graph of a network of class `kind`, whose outputs are the values that `forward` returns under
-/// their names.
+/// Records the graph of a network with any number of inputs and outputs.
+///
+/// `forward` runs once with a symbolic value for each name in `inputs` and returns the network's
+/// outputs with their names. `kind` is the class name of the network.
 ///
 /// # Errors
-/// As [`trace`].
+/// Returns the same errors as [`trace`].
 pub fn trace_with<'a>(
     kind: &str,
     inputs: &[&str],
@@ -78,14 +131,18 @@ pub fn trace_with<'a>(
     let mut cx = Tracer { nodes, modules: vec![root], path: String::new(), repeated: None };
     let outputs = forward(&mut cx, &values);
     if let Some(layer) = cx.repeated {
-        return Err(Error::layer(layer, "a layer with weights may be called only once"));
+        return Err(Error::layer(
+            layer,
+            "the layer has weights and is called again; a layer with weights may be called only \
+             once",
+        ));
     }
     let outputs = outputs.into_iter().map(|(name, value)| Output::new(name, value.0)).collect();
     Graph::new(cx.nodes, outputs, cx.modules)
 }
 
 impl Tracer {
-    /// Calls a part of the current module under its attribute name, as `self.name(x)`.
+    /// Calls a child module by its attribute name; `self.name(x)` in PyTorch.
     pub fn call<I, O>(&mut self, name: &str, module: &(impl Module<I, O> + ?Sized), x: I) -> O {
         self.declare(name, module);
         let path = self.join(name);
@@ -95,9 +152,10 @@ impl Tracer {
         y
     }
 
-    /// Gives a part of the current module its place in the printed tree and in the state dict before
-    /// it is called. Parts come in the order of their first call otherwise; PyTorch has them in the
-    /// order in which the constructor makes them.
+    /// Adds a child module to the module tree and the state dict before it is called.
+    ///
+    /// Without it, children are in the order of their first calls. In PyTorch they are in the order
+    /// in which the constructor assigns them; use this where the two differ.
     pub fn declare<I, O>(&mut self, name: &str, module: &(impl Module<I, O> + ?Sized)) {
         self.declare_kind(name, module.kind());
     }
@@ -109,9 +167,11 @@ impl Tracer {
         }
     }
 
-    /// Calls an operator through a `torch.ao.nn.quantized.FloatFunctional` under its attribute name,
-    /// as `self.name.add(x, y)`. Here every function call has an observer of its own already; use it
-    /// where the printed tree should show the name.
+    /// Calls an operator as a `torch.ao.nn.quantized.FloatFunctional` with an attribute name;
+    /// `self.name.add(x, y)` in PyTorch.
+    ///
+    /// Unlike in PyTorch, quantization does not need it, because every function call is observed.
+    /// Use it if the module tree should show the name.
     pub fn functional(&mut self, name: &str, op: impl Into<Op>, inputs: &[Value]) -> Value {
         self.declare_kind(name, "FloatFunctional");
         let outer = self.path.clone();
@@ -121,32 +181,32 @@ impl Tracer {
         y
     }
 
-    /// `x + y`, broadcast.
+    /// Computes `x + y` with broadcasting.
     pub fn add(&mut self, x: Value, y: Value) -> Value {
         self.function("add", Add::new(), &[x, y])
     }
 
-    /// `x * y`, broadcast.
+    /// Computes `x * y` with broadcasting.
     pub fn mul(&mut self, x: Value, y: Value) -> Value {
         self.function("mul", Mul, &[x, y])
     }
 
-    /// `torch.cat(values, 1)`.
+    /// Concatenates values along the channels; `torch.cat(values, 1)`.
     pub fn cat(&mut self, values: &[Value]) -> Value {
         self.function("cat", Cat::new(1), values)
     }
 
-    /// `x.mean([2, 3])`.
+    /// Averages over height and width; `x.mean([2, 3])`.
     pub fn mean(&mut self, x: Value) -> Value {
         self.function("mean", Mean, &[x])
     }
 
-    /// `torch.flatten(x, 1)`.
+    /// Flattens all axes but the batch; `torch.flatten(x, 1)`.
     pub fn flatten(&mut self, x: Value) -> Value {
         self.function("flatten", Flatten, &[x])
     }
 
-    /// An activation called as a function: `F.relu(x)`.
+    /// Applies an activation as a function; `torch.nn.functional.relu(x)`.
     pub fn activation(&mut self, activation: Activation, x: Value) -> Value {
         let name = match activation {
             Activation::ReLU => "relu",
@@ -155,17 +215,17 @@ impl Tracer {
         self.function(name, activation, &[x])
     }
 
-    /// Calls any operator as a function inside a module's `forward`: `torch.nn.functional`.
+    /// Calls an operator as a function, like those of `torch.nn.functional`.
     pub fn function(&mut self, name: &str, op: impl Into<Op>, inputs: &[Value]) -> Value {
         self.record(&self.join(name), op.into(), inputs, false)
     }
 
-    /// Records the operator of a layer under the layer's own path.
+    /// Records the call of a layer's operator with the path of the current module as its name.
     pub(super) fn layer(&mut self, op: Op, inputs: &[Value]) -> Value {
         self.record(&self.path.clone(), op, inputs, true)
     }
 
-    /// A module may be called more than once (`self.relu`): later calls get a number.
+    /// Records a call. Further calls of the same module (`self.relu`) get a number after the name.
     fn record(&mut self, name: &str, op: Op, inputs: &[Value], is_module: bool) -> Value {
         let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
         let repeated = taken(name);
