@@ -240,7 +240,7 @@ fn without_weights_it_says_where_there_are_some() {
     );
     let error = misused(&mut evaluate("mobilenet_v3"));
     assert!(
-        error.contains("there is no model `mobilenet_v3`; the models are mobilenet_v2, "),
+        error.contains("found no model `mobilenet_v3`; the models are mobilenet_v2, "),
         "{error}"
     );
     let error = fails(&mut evaluate("efficientnet_lite0"));

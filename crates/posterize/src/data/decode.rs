@@ -1,4 +1,4 @@
-//! From a file's bytes to red, green and blue, as Pillow's `Image.open(…).convert("RGB")` does it.
+//! Decodes picture files to RGB, as Pillow's `Image.open(…).convert("RGB")` does.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -13,34 +13,35 @@ use libjpeg_turbo_rs::{Decoder as JpegDecoder, JpegError, PixelFormat};
 use super::Picture;
 use crate::error::{Error, Result};
 
-/// The most pixels that a picture may have: the size from which Pillow refuses one as a
-/// decompression bomb (`2 * Image.MAX_IMAGE_PIXELS`).
+/// The largest number of pixels of a picture: `2 * Image.MAX_IMAGE_PIXELS`, above which Pillow
+/// refuses a picture as a decompression bomb.
 pub const MAX_PIXELS: u64 = 2 * (1024 * 1024 * 1024 / 4 / 3);
 
-/// The longest file that is read: no picture within [`MAX_PIXELS`] needs more.
+/// The largest file that is read, in bytes. A picture of [`MAX_PIXELS`] pixels is smaller.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What a JPEG's Huffman-coded scans may number; more is a file made to waste time.
+/// The largest number of scans in a JPEG. It bounds the time for files that are made to be slow.
 const MAX_JPEG_SCANS: usize = 500;
 
 impl Picture {
-    /// Reads and decodes a file. The format is told by the content, not by the name.
+    /// Reads and decodes a file.
     ///
-    /// JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP are understood. Alpha
-    /// is dropped and the EXIF orientation ignored, as Pillow's `convert("RGB")` does.
+    /// The formats are JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP. The
+    /// format is recognized by the content, not by the file name. As in Pillow's `convert("RGB")`,
+    /// alpha is dropped and the EXIF orientation is ignored.
     ///
     /// # Errors
-    /// The file cannot be read, is none of these formats, is truncated or corrupt, or has more than
-    /// [`MAX_PIXELS`] pixels.
+    /// Returns an error if the file cannot be read, has another format, is truncated or corrupt, or
+    /// has more than [`MAX_PIXELS`] pixels.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         decode(path, &read(path)?)
     }
 
-    /// Decodes a file's content, as [`Picture::open`] does; `name` stands in error messages.
+    /// Decodes a file in memory, as [`Picture::open`] does. `name` is the file's name in errors.
     ///
     /// # Errors
-    /// As [`Picture::open`].
+    /// Returns the same errors as [`Picture::open`].
     pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         decode(name.as_ref(), bytes)
     }
@@ -52,24 +53,22 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let metadata = file.metadata().map_err(failed())?;
     let problem = |problem: String| Error::Image { path: path.to_path_buf(), problem };
     if metadata.is_dir() {
-        return Err(problem("a folder, where a picture was expected".into()));
+        return Err(problem("expected a picture, found a folder".into()));
     }
     let mut bytes = Vec::with_capacity(metadata.len().min(MAX_FILE_BYTES) as usize + 1);
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed())?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(problem(format!(
-            "longer than {MAX_FILE_BYTES} bytes, the limit for a picture"
+            "expected a picture of at most {MAX_FILE_BYTES} bytes, found a larger file"
         )));
     }
     Ok(bytes)
 }
 
 fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
-    // A decoder that panics has met a file it cannot decode; that is no reason to end the program.
+    // A decoder may panic on a corrupt file; only that file is an error.
     catch_unwind(|| decode_format(bytes))
-        .unwrap_or_else(
-            |_| Err("the decoder failed on it; the file is probably corrupt".to_owned()),
-        )
+        .unwrap_or_else(|_| Err("the decoder failed; the file is probably corrupt".to_owned()))
         .map_err(|problem| Error::Image { path: name.to_path_buf(), problem })
 }
 
@@ -100,20 +99,20 @@ fn unknown(bytes: &[u8]) -> String {
         }
         _ => {
             let start: String = bytes.iter().take(8).map(|&b| char::from(b)).collect();
-            format!("not a picture: it begins with {start:?}; {EXPECTED}")
+            format!("{EXPECTED}, found a file that begins with {start:?}")
         }
     }
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), String> {
     if width == 0 || height == 0 {
-        return Err(format!("a picture of {width} x {height} pixels"));
+        return Err(format!("expected a picture with pixels, found {width} x {height}"));
     }
     match width.checked_mul(height) {
         Some(pixels) if pixels <= MAX_PIXELS => Ok(()),
         _ => Err(format!(
-            "{width} x {height} pixels are more than the limit of {MAX_PIXELS}; \
-             shrink the picture if it is meant to be this large"
+            "expected at most {MAX_PIXELS} pixels, found {width} x {height}; make the picture \
+             smaller"
         )),
     }
 }
@@ -122,9 +121,11 @@ fn picture(width: usize, height: usize, data: Vec<u8>) -> Result<Picture, String
     Picture::new(width, height, data).map_err(|error| error.to_string())
 }
 
-/// libjpeg-turbo's arithmetic (the slow integer IDCT, triangle-filtered chroma) to the bit, in Rust.
+/// Decodes a JPEG to the same pixels as libjpeg-turbo with its default settings (the accurate
+/// integer IDCT, smooth chroma upsampling).
 fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
-    const TRUNCATED: &str = "truncated or corrupt JPEG: it ends before the picture is complete";
+    const TRUNCATED: &str =
+        "truncated or corrupt JPEG: the file ends before the picture is complete";
     let described = |error: JpegError| match error {
         JpegError::UnexpectedEof => TRUNCATED.to_owned(),
         other => format!("corrupt JPEG: {other}"),
@@ -140,7 +141,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     check_size(width as u64, height as u64)?;
     if header.precision != 8 {
         return Err(format!(
-            "a JPEG of {} bits per sample; only 8 are supported",
+            "a JPEG of {} bits per sample is not supported; expected 8 bits",
             header.precision
         ));
     }
@@ -149,7 +150,11 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
         1 => PixelFormat::Grayscale,
         3 => PixelFormat::Rgb,
         4 => PixelFormat::Cmyk,
-        _ => return Err(format!("a JPEG of {components} components; 1, 3 or 4 are expected")),
+        _ => {
+            return Err(format!(
+                "a JPEG of {components} components is not supported; expected 1, 3 or 4"
+            ));
+        }
     };
     check_sampling(&header.components)?;
     decoder.set_output_format(format);
@@ -165,8 +170,9 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     picture(width, height, data)
 }
 
-/// Accepts the arrangements that real files have: the first component in full, each other one in
-/// full, halved or quartered along either axis. The decoder is not to be trusted with others.
+/// Checks the sampling factors: the first component must have full resolution, the others full,
+/// half or a quarter along each axis. Other factors do not occur in practice, and the decoder is
+/// not tested with them.
 fn check_sampling(components: &[ComponentInfo]) -> Result<(), String> {
     let usual = |axis: fn(&ComponentInfo) -> u8| {
         let full = components.first().map_or(1, axis);
@@ -179,10 +185,13 @@ fn check_sampling(components: &[ComponentInfo]) -> Result<(), String> {
         .iter()
         .map(|c| format!("{}x{}", c.horizontal_sampling, c.vertical_sampling))
         .collect();
-    Err(format!("a JPEG with the sampling factors {} is not supported", found.join(", ")))
+    Err(format!(
+        "a JPEG with the sampling factors {} is not supported; convert the picture",
+        found.join(", ")
+    ))
 }
 
-/// Whether the last scan is followed by the marker that ends a JPEG. Pillow too refuses a file
+/// Returns whether the end-of-image marker follows the last scan. Pillow also refuses a file
 /// without it.
 fn has_end(jpeg: &[u8]) -> bool {
     const START_OF_SCAN: &[u8] = &[0xFF, 0xDA];
@@ -195,17 +204,19 @@ fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {
     grey.into_iter().flat_map(|value| [value; 3]).collect()
 }
 
-/// Pillow's conversion: each colour is the light that black leaves, less the ink's share of it.
-/// Samples are the absence of ink, as Adobe stores them; Pillow takes all files to be so.
+/// Converts CMYK to RGB as Pillow does: `K - (255 - C) · K / 255` for red, and so on.
+///
+/// The samples are inverted (255 is no ink), as Adobe writes them. Pillow assumes this for all
+/// files.
 fn cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(samples.len() / 4 * 3);
-    for &[c, m, y, light] in samples.as_chunks().0 {
-        rgb.extend([c, m, y].map(|absence| light - multiply(255 - absence, light)));
+    for &[c, m, y, k] in samples.as_chunks().0 {
+        rgb.extend([c, m, y].map(|inverted| k - multiply(255 - inverted, k)));
     }
     rgb
 }
 
-/// `a * b / 255`, rounded.
+/// Computes `a * b / 255`, rounded to nearest.
 fn multiply(a: u8, b: u8) -> u8 {
     let product = u32::from(a) * u32::from(b) + 128;
     (((product >> 8) + product) >> 8) as u8
@@ -223,7 +234,7 @@ fn described(error: ImageError) -> String {
 }
 
 fn png(bytes: &[u8]) -> Result<Picture, String> {
-    // The limit of the crate would speak of bytes; the header is enough to speak of pixels.
+    // The decoder's own limit is in bytes. Reading the size here gives an error in pixels.
     if let Some(&[w0, w1, w2, w3, h0, h1, h2, h3]) = bytes.get(16..).and_then(|b| b.first_chunk()) {
         let side = |bytes| u64::from(u32::from_be_bytes(bytes));
         check_size(side([w0, w1, w2, w3]), side([h0, h1, h2, h3]))?;
@@ -233,7 +244,7 @@ fn png(bytes: &[u8]) -> Result<Picture, String> {
     PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(described).and_then(rgb)
 }
 
-/// Any picture of the `image` crate as red, green and blue.
+/// Decodes a picture of the `image` crate to RGB.
 fn rgb(decoder: impl ImageDecoder) -> Result<Picture, String> {
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
@@ -243,18 +254,19 @@ fn rgb(decoder: impl ImageDecoder) -> Result<Picture, String> {
     let wide = |data: &[u8]| -> Vec<u16> {
         data.as_chunks().0.iter().map(|&bytes| u16::from_ne_bytes(bytes)).collect()
     };
-    let upper = |data: &[u8]| -> Vec<u8> { wide(data).iter().map(|v| (v >> 8) as u8).collect() };
+    let high_bytes =
+        |data: &[u8]| -> Vec<u8> { wide(data).iter().map(|v| (v >> 8) as u8).collect() };
     let rgb = match color {
         ColorType::L8 => grey_to_rgb(data),
         ColorType::La8 => grey_to_rgb(every_first(&data)),
         ColorType::Rgb8 => data,
         ColorType::Rgba8 => without_alpha(&data),
-        // Pillow keeps 16-bit grey as it is and then clamps, where it halves all other depths.
+        // Pillow clamps 16-bit grey to 255, but takes the high byte of other 16-bit pixels.
         ColorType::L16 => grey_to_rgb(wide(&data).iter().map(|&v| v.min(255) as u8).collect()),
-        ColorType::La16 => grey_to_rgb(every_first(&upper(&data))),
-        ColorType::Rgb16 => upper(&data),
-        ColorType::Rgba16 => without_alpha(&upper(&data)),
-        other => return Err(format!("pixels of {other:?} are not supported")),
+        ColorType::La16 => grey_to_rgb(every_first(&high_bytes(&data))),
+        ColorType::Rgb16 => high_bytes(&data),
+        ColorType::Rgba16 => without_alpha(&high_bytes(&data)),
+        other => return Err(format!("pixels of {other:?} are not supported; convert the picture")),
     };
     picture(width as usize, height as usize, rgb)
 }

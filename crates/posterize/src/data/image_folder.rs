@@ -1,4 +1,4 @@
-//! A folder of class folders, as torchvision's `ImageFolder` reads it.
+//! Data sets of one folder per class, as in torchvision's `ImageFolder`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -7,38 +7,75 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// The endings of the files that are samples, in any case; torchvision's `IMG_EXTENSIONS`.
+/// The file name extensions of samples, in upper or lower case; torchvision's `IMG_EXTENSIONS`.
 pub const EXTENSIONS: [&str; 9] =
     [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
 
-/// A class: its folder, and its readable name.
+/// A class of a data set.
+///
+/// ```
+/// use posterize::data::{Class, ImageFolder};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// let folder = root.path().join("n01440764");
+/// std::fs::create_dir(&folder).unwrap();
+/// std::fs::write(folder.join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
+/// let list = root.path().join("classes.txt");
+/// std::fs::write(&list, "n01440764 tench\n").unwrap();
+///
+/// let folder = ImageFolder::open(root.path(), Some(&list))?;
+/// assert_eq!(folder.classes(), [Class { folder: "n01440764".into(), name: "tench".into() }]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Class {
     /// The folder's name: `n01440764`.
     pub folder: String,
-    /// What the file of classes calls it: `tench`; the folder's name where there is no such file.
+    /// The class name in the file of classes: `tench`. It is the folder's name if there is no such
+    /// file.
     pub name: String,
 }
 
-/// A picture and the number of its class.
+/// A picture file and its label.
+///
+/// ```
+/// use posterize::data::ImageFolder;
+///
+/// let root = tempfile::tempdir().unwrap();
+/// for class in ["ant", "bee"] {
+///     std::fs::create_dir(root.path().join(class)).unwrap();
+///     std::fs::write(root.path().join(class).join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
+/// }
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let sample = &folder.samples()[1];
+/// assert_eq!((sample.path.as_path(), sample.label), (root.path().join("bee/0.ppm").as_path(), 1));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The file.
     pub path: PathBuf,
-    /// The class number.
+    /// The index of its class in [`ImageFolder::classes`].
     pub label: usize,
 }
 
-/// Labelled pictures in one folder per class; torchvision's `ImageFolder`.
+/// A data set of labelled pictures in one folder per class; torchvision's `ImageFolder`.
 ///
-/// Class numbers follow the sorted folder names, or a file of classes. Samples are sorted by class
-/// folder, then by folder and file name within it, as torchvision sorts them; "the first 300" are
-/// the first 300 in this order. Cloning is cheap.
+/// Labels are the positions of the sorted folder names, or those of the lines in a file of classes.
+/// Samples are in torchvision's order: sorted by class folder, then by folder and file name within
+/// it. Cloning is cheap.
 ///
-/// ```no_run
+/// ```
 /// use posterize::data::ImageFolder;
-/// let folder = ImageFolder::open("imagenet/train", Some("imagenet/classes.txt".as_ref()))?;
-/// println!("{} pictures of {} classes", folder.len(), folder.classes().len());
+///
+/// let root = tempfile::tempdir().unwrap();
+/// for class in ["ant", "bee"] {
+///     std::fs::create_dir(root.path().join(class)).unwrap();
+///     std::fs::write(root.path().join(class).join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
+/// }
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// assert_eq!(folder.len(), 2);
+/// assert_eq!(folder.classes()[1].name, "bee");
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -51,14 +88,14 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the pictures below `root`.
     ///
-    /// `classes` is a text file with a line for each class, in the order of their numbers: the
-    /// name of its folder, then, after white space, its readable name. With it a class may have
-    /// no folder; without it the folders are the classes.
+    /// `classes` is a text file with one line per class, in the order of the labels: the name of
+    /// the class folder, white space, and the class name. With this file, a class may have no
+    /// folder. Without it, the folders are the classes.
     ///
     /// # Errors
-    /// `root` or a folder below it cannot be read, or is no folder; there is no class folder, or one
-    /// without pictures; the file of classes cannot be read, is empty, names a folder twice, or
-    /// lacks a folder that is there.
+    /// Returns an error if `root` or a folder below it cannot be read or is not a folder, if there
+    /// is no class folder, or if a class folder has no pictures. Returns an error if the file of
+    /// classes cannot be read, is empty, names a folder twice, or does not name one of the folders.
     pub fn open(root: impl AsRef<Path>, classes: Option<&Path>) -> Result<Self> {
         let root = root.as_ref();
         let folders = class_folders(root)?;
@@ -72,19 +109,22 @@ impl ImageFolder {
         Self::list(root, &folders, classes, "line of the file of classes begins with")
     }
 
-    /// Lists the pictures below `root`, whose folders are among `classes`, in the order of their
-    /// numbers; a saved model knows its own.
+    /// Lists the pictures below `root` with given classes, such as those of a saved model.
+    ///
+    /// Labels are the positions in `classes`. A class may have no folder.
     ///
     /// # Errors
-    /// As [`ImageFolder::open`]; a folder is that of none of the classes.
+    /// Returns the same errors as [`ImageFolder::open`], and an error if a folder belongs to none
+    /// of the classes.
     pub fn with_classes(root: impl AsRef<Path>, classes: &[Class]) -> Result<Self> {
         let root = root.as_ref();
         let folders = class_folders(root)?;
         Self::list(root, &folders, classes.to_vec(), "class of the model has the folder")
     }
 
-    /// `lacking` completes "no … FOLDER" where a folder has no class.
-    fn list(root: &Path, folders: &[String], classes: Vec<Class>, lacking: &str) -> Result<Self> {
+    /// Lists the pictures of the folders. `missing` completes the error "no … FOLDER" for a folder
+    /// without a class.
+    fn list(root: &Path, folders: &[String], classes: Vec<Class>, missing: &str) -> Result<Self> {
         if folders.is_empty() {
             return Err(dataset(
                 root,
@@ -99,7 +139,7 @@ impl ImageFolder {
         if !unknown.is_empty() {
             return Err(dataset(
                 root,
-                format!("no {lacking} {}; add one, or remove the folder", some_of(&unknown)),
+                format!("no {missing} {}; add one, or remove the folder", some_of(&unknown)),
             ));
         }
 
@@ -118,7 +158,7 @@ impl ImageFolder {
             return Err(dataset(
                 root,
                 format!(
-                    "found no picture for the class {}; expected files that end in {}",
+                    "found no picture for the class {}; expected files with the extensions {}",
                     some_of(&empty),
                     EXTENSIONS.join(", ")
                 ),
@@ -127,27 +167,28 @@ impl ImageFolder {
         Ok(Self { root: root.to_path_buf(), classes: classes.into(), samples: samples.into() })
     }
 
-    /// The folder that was opened.
+    /// Returns the folder that was opened.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The classes in the order of their numbers.
+    /// Returns the classes in the order of the labels.
     pub fn classes(&self) -> &[Class] {
         &self.classes
     }
 
-    /// The pictures in order.
+    /// Returns the samples in order.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
 
-    /// How many pictures there are.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Whether there is no picture; never so for a folder that was opened.
+    /// Returns whether there are no samples. This is always `false`, because a folder without
+    /// pictures is an error.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
@@ -161,7 +202,7 @@ fn dataset(path: &Path, problem: impl Into<String>) -> Error {
     Error::Dataset { path: path.to_path_buf(), problem: problem.into() }
 }
 
-/// The first few of many names.
+/// Joins the first few names, and counts the others.
 fn some_of(names: &[&str]) -> String {
     const SHOWN: usize = 5;
     let shown = names[..names.len().min(SHOWN)].join(", ");
@@ -171,11 +212,14 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
-/// The sorted names of the folders in `root`.
+/// Returns the sorted names of the folders in `root`.
 fn class_folders(root: &Path) -> Result<Vec<String>> {
     let metadata = fs::metadata(root).map_err(Error::io(root, "read the folder"))?;
     if !metadata.is_dir() {
-        return Err(dataset(root, "not a folder; expected one with a folder for each class"));
+        return Err(dataset(
+            root,
+            "expected a folder with one folder for each class, found a file",
+        ));
     }
     let mut folders = Vec::new();
     for entry in entries(root)? {
@@ -183,7 +227,10 @@ fn class_folders(root: &Path) -> Result<Vec<String>> {
             let name = entry.path.file_name().unwrap_or_default();
             let name = name.to_str().ok_or_else(|| {
                 let name = name.display();
-                dataset(root, format!("the class folder {name} is not named in UTF-8; rename it"))
+                dataset(
+                    root,
+                    format!("the name of the class folder {name} is not UTF-8; rename it"),
+                )
             })?;
             folders.push(name.to_owned());
         }
@@ -198,7 +245,7 @@ struct Entry {
     is_link: bool,
 }
 
-/// What a folder holds: folders, regular files, and links to either.
+/// Returns the folders and regular files in a folder, and the links to such.
 fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let failed = || Error::io(folder, "read the folder");
     let mut found = Vec::new();
@@ -207,7 +254,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
         let path = entry.path();
         let kind = entry.file_type().map_err(failed())?;
         let (is_dir, is_file) = if kind.is_symlink() {
-            // A dangling link, or one in a circle, leads nowhere.
+            // A link that is broken or part of a loop is left out.
             fs::metadata(&path).map_or((false, false), |m| (m.is_dir(), m.is_file()))
         } else {
             (kind.is_dir(), kind.is_file())
@@ -219,40 +266,41 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// All pictures below `folder`, links followed: sorted by folder, then by file name.
+/// Returns all pictures below `folder`, sorted by folder, then by file name. Links are followed.
 fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut by_folder = BTreeMap::new();
-    let mut above = vec![real(folder)?];
-    walk(folder, &mut above, &mut by_folder)?;
+    let mut parents = vec![canonical(folder)?];
+    walk(folder, &mut parents, &mut by_folder)?;
     Ok(by_folder.into_values().flatten().collect())
 }
 
-fn real(folder: &Path) -> Result<PathBuf> {
+fn canonical(folder: &Path) -> Result<PathBuf> {
     fs::canonicalize(folder).map_err(Error::io(folder, "read the folder"))
 }
 
-/// `above` holds the real paths of `folder` and of the folders it was reached through.
+/// Adds the pictures of `folder` and the folders below it to `by_folder`. `parents` has the
+/// canonical paths of `folder` and of the folders above it.
 fn walk(
     folder: &Path,
-    above: &mut Vec<PathBuf>,
+    parents: &mut Vec<PathBuf>,
     by_folder: &mut BTreeMap<Vec<u8>, Vec<PathBuf>>,
 ) -> Result<()> {
     let mut pictures = Vec::new();
     for entry in entries(folder)? {
         if entry.is_dir {
-            let real = real(&entry.path)?;
-            // A link to a folder above would lead round for ever.
-            if !(entry.is_link && above.contains(&real)) {
-                above.push(real);
-                walk(&entry.path, above, by_folder)?;
-                above.pop();
+            let path = canonical(&entry.path)?;
+            // A link to a parent folder would be followed without end.
+            if !(entry.is_link && parents.contains(&path)) {
+                parents.push(path);
+                walk(&entry.path, parents, by_folder)?;
+                parents.pop();
             }
         } else if is_picture(&entry.path) {
             pictures.push(entry.path);
         }
     }
     pictures.sort_unstable_by(|a, b| bytes_of(a).cmp(bytes_of(b)));
-    // The whole path as text orders folders: torchvision sorts `a-b` before `a/b`.
+    // torchvision sorts folders by the whole path as text, so `a-b` comes before `a/b`.
     by_folder.insert(bytes_of(folder).to_vec(), pictures);
     Ok(())
 }
@@ -270,7 +318,7 @@ fn read_classes(file: &Path) -> Result<Vec<Class>> {
     let bytes = fs::read(file).map_err(Error::io(file, "read"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n');
-        dataset(file, format!("line {} is not UTF-8 text", line.count()))
+        dataset(file, format!("line {} is not UTF-8; save the file as UTF-8 text", line.count()))
     })?;
     let mut classes = Vec::new();
     let mut lines: HashMap<&str, usize> = HashMap::new();
@@ -284,8 +332,8 @@ fn read_classes(file: &Path) -> Result<Vec<Class>> {
             return Err(dataset(
                 file,
                 format!(
-                    "lines {before} and {} both begin with {folder}; every class needs a folder of \
-                     its own",
+                    "lines {before} and {} both begin with {folder}; every class must have a \
+                     different folder",
                     number + 1
                 ),
             ));
@@ -293,7 +341,7 @@ fn read_classes(file: &Path) -> Result<Vec<Class>> {
         classes.push(Class { folder: folder.to_owned(), name: name.trim().to_owned() });
     }
     if classes.is_empty() {
-        return Err(dataset(file, "names no class; expected a line for each: FOLDER NAME"));
+        return Err(dataset(file, "found no class; expected one line for each class: FOLDER NAME"));
     }
     Ok(classes)
 }

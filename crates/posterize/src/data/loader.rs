@@ -1,4 +1,4 @@
-//! Pictures decoded on several threads, handed out in order as batches.
+//! Loading of batches on several threads.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -6,21 +6,38 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::preprocessing::Normalize;
+use super::preprocessing::PixelTables;
 use super::{ImageFolder, Picture, Sample, Sampler, SequentialSampler, Transform};
 use crate::error::{Error, Result};
 use crate::pixels::{PixelOrder, PixelView};
 use crate::tensor::Tensor;
 
-/// Draws batches from an [`ImageFolder`]; PyTorch's `DataLoader`.
+/// Loads batches of pictures from an [`ImageFolder`]; `torch.utils.data.DataLoader`.
 ///
-/// Worker threads decode and transform; batches come in the sampler's order and with the same
-/// content for any number of threads. At most about two batches of cropped pictures, and one
-/// decoded picture a thread, are in memory at a time.
+/// Worker threads decode and transform the pictures. The batches and their order are the same for
+/// any number of threads. At most about two batches of cropped pictures, and one decoded picture
+/// per thread, are in memory at a time.
 ///
-/// A picture that cannot be read or decoded is left out, the batch filled up with the next one, and
-/// the picture listed in [`Batches::skipped`]; with [`strict`](Loader::strict) it ends the
-/// iteration with an error.
+/// A picture that cannot be read or decoded is skipped: the batch is filled with the next one, and
+/// [`Batches::skipped`] lists it. With [`strict`](Loader::strict), it is an error that ends the
+/// iteration.
+///
+/// ```
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// std::fs::create_dir(root.path().join("grey")).unwrap();
+/// for name in ["a.ppm", "b.ppm", "c.ppm"] {
+///     std::fs::write(root.path().join("grey").join(name), b"P6 1 1 255 ddd").unwrap();
+/// }
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let loader = Loader::new(&folder, preprocessing).batch_size(2).threads(1);
+/// let batches: Vec<_> = loader.tensors().collect::<Result<_, _>>()?;
+/// assert_eq!(batches[0].images.shape(), [2, 3, 8, 8]);
+/// assert_eq!(batches[1].indices, [2]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Loader {
     samples: Arc<[Sample]>,
@@ -36,7 +53,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Draws every picture of `folder` in order, one a batch, on as many threads as there are CPUs.
+    /// Creates a loader of all pictures of `folder` in order, with a batch size of 1, on as many
+    /// threads as there are CPUs.
     pub fn new(folder: &ImageFolder, transform: impl Into<Transform>) -> Self {
         Self {
             samples: folder.shared_samples(),
@@ -52,93 +70,97 @@ impl Loader {
         }
     }
 
-    /// The order of the samples; [`SequentialSampler`] without it.
+    /// Sets the order of the samples. The default is [`SequentialSampler`].
     #[must_use]
     pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.sampler = Arc::new(sampler);
         self
     }
 
-    /// How many pictures a batch has; the last one may have fewer. At least 1.
+    /// Sets the number of pictures in a batch; 0 is taken as 1. The last batch may have fewer.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size.max(1);
         self
     }
 
-    /// How many threads decode; 0 for as many as there are CPUs.
+    /// Sets the number of worker threads; 0 for as many as there are CPUs.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Draws only the first `limit` samples of the sampler's order (`None` or a great number: all).
+    /// Loads only the first `limit` samples of the sampler's order; `None` for all.
     #[must_use]
     pub fn limit(mut self, limit: impl Into<Option<usize>>) -> Self {
         self.limit = limit.into();
         self
     }
 
-    /// Leaves out the first `place` samples of the order: goes on where [`Batches::place`] was.
+    /// Skips the first `place` samples of the sampler's order, to continue where [`Batches::place`]
+    /// was.
     #[must_use]
     pub fn start(mut self, place: usize) -> Self {
         self.start = place;
         self
     }
 
-    /// Which epoch this is: random orders and augmentations differ between epochs.
+    /// Sets the epoch. Random orders and augmentations are different in each epoch.
     #[must_use]
     pub fn epoch(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
         self
     }
 
-    /// Whether a picture that cannot be read or decoded is an error.
+    /// Sets whether a picture that cannot be read or decoded is an error. The default is `false`.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Whether a last batch with fewer pictures than the others is left out.
+    /// Sets whether the last batch is dropped if it has fewer pictures than the others. The default
+    /// is `false`.
     #[must_use]
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
         self
     }
 
-    /// The pictures that it draws from.
+    /// Returns the samples of the data set, in its order.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
 
-    /// What they go through.
+    /// Returns the transform that is applied to the pictures.
     pub fn transform(&self) -> &Transform {
         &self.transform
     }
 
-    /// How many samples an epoch draws.
+    /// Returns the number of samples in an epoch.
     pub fn len(&self) -> usize {
         self.end().saturating_sub(self.start)
     }
 
-    /// The place of the order where the epoch ends.
+    /// Returns the position in the sampler's order where the epoch ends.
     fn end(&self) -> usize {
         self.limit.map_or(self.samples.len(), |limit| limit.min(self.samples.len()))
     }
 
-    /// Whether an epoch draws no sample.
+    /// Returns whether there are no samples in an epoch.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The epoch as normalised tensors.
+    /// Returns an iterator over the epoch's batches as normalized tensors of shape `[N, 3, crop,
+    /// crop]`, channels last.
     pub fn tensors(&self) -> Batches<Tensor> {
         Batches::start(self)
     }
 
-    /// The epoch as 8-bit pixels, which an int8 model takes.
+    /// Returns an iterator over the epoch's batches as 8-bit pixels, which the engine normalizes
+    /// itself.
     pub fn pixels(&self) -> Batches<PixelBatch> {
         Batches::start(self)
     }
@@ -166,36 +188,50 @@ impl std::fmt::Debug for Loader {
     }
 }
 
-/// Pictures of one size as 8-bit pixels.
+/// A batch of pictures as 8-bit RGB pixels.
+///
+/// ```
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// std::fs::create_dir(root.path().join("grey")).unwrap();
+/// std::fs::write(root.path().join("grey/a.ppm"), b"P6 1 1 255 ddd").unwrap();
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let batch = Loader::new(&folder, preprocessing).pixels().next().unwrap()?;
+/// assert_eq!(batch.images.shape(), [1, 8, 8]);
+/// assert_eq!(batch.images.data(), vec![b'd'; 8 * 8 * 3]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PixelBatch {
-    /// `[N, H, W]`.
+    /// The shape `[N, H, W]`.
     shape: [usize; 3],
-    /// Red, green and blue of each pixel.
+    /// The red, green and blue values, `[N, H, W, 3]`.
     data: Vec<u8>,
 }
 
 impl PixelBatch {
-    /// Pictures of shape `[N, H, W]`; `data` holds red, green and blue of each pixel.
+    /// Creates a batch of pictures of shape `[N, H, W]` from RGB values of shape `[N, H, W, 3]`.
     ///
     /// # Errors
-    /// An axis is empty, or `data` is not `N * H * W * 3` bytes long.
+    /// Returns an error if an axis is zero, or if `data` does not have `N * H * W * 3` bytes.
     pub fn new(shape: [usize; 3], data: Vec<u8>) -> Result<Self> {
         PixelView::new(shape, PixelOrder::Rgb, &data)?;
         Ok(Self { shape, data })
     }
 
-    /// `[N, H, W]`.
+    /// Returns the shape `[N, H, W]`.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
 
-    /// Red, green and blue of each pixel: `[N, H, W, 3]`.
+    /// Returns the RGB values, of shape `[N, H, W, 3]`.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// The pixels without their shape.
+    /// Returns the RGB values and drops the shape.
     pub fn into_data(self) -> Vec<u8> {
         self.data
     }
@@ -208,49 +244,95 @@ impl<'a> From<&'a PixelBatch> for PixelView<'a> {
     }
 }
 
-/// Some samples, drawn together.
+/// A batch of pictures with their labels.
+///
+/// ```
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// for class in ["ant", "bee"] {
+///     std::fs::create_dir(root.path().join(class)).unwrap();
+///     std::fs::write(root.path().join(class).join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
+/// }
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let batch = Loader::new(&folder, preprocessing).batch_size(2).tensors().next().unwrap()?;
+/// assert_eq!(batch.images.shape(), [2, 3, 8, 8]);
+/// assert_eq!(batch.labels, [0, 1]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch<T> {
     /// The pictures: a [`Tensor`] of shape `[N, 3, H, W]`, channels last, or a [`PixelBatch`].
     pub images: T,
-    /// The class numbers.
+    /// The label of each picture.
     pub labels: Vec<usize>,
-    /// The numbers of the samples in [`ImageFolder::samples`].
+    /// The index of each picture in [`ImageFolder::samples`].
     pub indices: Vec<usize>,
 }
 
-/// A picture that was left out.
+/// A picture that was skipped because it cannot be read or decoded.
+///
+/// ```
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// std::fs::create_dir(root.path().join("grey")).unwrap();
+/// std::fs::write(root.path().join("grey/a.ppm"), b"P6 1 1 255 ddd").unwrap();
+/// std::fs::write(root.path().join("grey/b.png"), b"text").unwrap();
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let mut batches = Loader::new(&folder, Preprocessing::imagenet()).tensors();
+/// assert_eq!(batches.by_ref().count(), 1);
+/// let skipped = &batches.skipped()[0];
+/// assert_eq!(skipped.index, 1);
+/// assert!(skipped.error.to_string().contains("b.png: expected JPEG, PNG, BMP, PNM or WebP"));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Skipped {
-    /// The number of the sample in [`ImageFolder::samples`].
+    /// Its index in [`ImageFolder::samples`].
     pub index: usize,
     /// The file.
     pub path: PathBuf,
-    /// Why; the message names the file.
+    /// The reason. The message names the file.
     pub error: Error,
 }
 
-/// What a batch's pictures can be: [`Tensor`] or [`PixelBatch`].
+/// The type of a batch's pictures: [`Tensor`] or [`PixelBatch`]. It cannot be implemented for other
+/// types.
+///
+/// ```
+/// use posterize::Tensor;
+/// use posterize::data::{Batch, BatchImages};
+///
+/// fn labels<T: BatchImages>(batches: &[Batch<T>]) -> Vec<usize> {
+///     batches.iter().flat_map(|batch| batch.labels.clone()).collect()
+/// }
+/// let images = Tensor::zeros([2, 3, 8, 8]);
+/// let batch = Batch { images, labels: vec![7, 3], indices: vec![0, 1] };
+/// assert_eq!(labels(&[batch]), [7, 3]);
+/// ```
 pub trait BatchImages: sealed::Images {}
 
 impl BatchImages for Tensor {}
 impl BatchImages for PixelBatch {}
 
 mod sealed {
-    use super::{Normalize, Picture, PixelBatch, Tensor};
+    use super::{Picture, PixelBatch, PixelTables, Tensor};
+    use crate::data::preprocessing::extend_normalized;
 
     pub trait Images: Sized {
         type Value: Send + 'static;
-        fn prepare(crop: Picture, normalize: &Normalize) -> Vec<Self::Value>;
+        fn prepare(crop: Picture, tables: &PixelTables) -> Vec<Self::Value>;
         fn stack(size: usize, count: usize, values: Vec<Self::Value>) -> Self;
     }
 
     impl Images for Tensor {
         type Value = f32;
 
-        fn prepare(crop: Picture, normalize: &Normalize) -> Vec<f32> {
+        fn prepare(crop: Picture, tables: &PixelTables) -> Vec<f32> {
             let mut values = Vec::with_capacity(crop.data().len());
-            normalize.extend(&mut values, crop.data());
+            extend_normalized(&mut values, crop.data(), tables);
             values
         }
 
@@ -262,7 +344,7 @@ mod sealed {
     impl Images for PixelBatch {
         type Value = u8;
 
-        fn prepare(crop: Picture, _: &Normalize) -> Vec<u8> {
+        fn prepare(crop: Picture, _: &PixelTables) -> Vec<u8> {
             crop.into_data()
         }
 
@@ -272,7 +354,24 @@ mod sealed {
     }
 }
 
-/// The batches of one epoch. Dropping it stops the worker threads.
+/// An iterator over the batches of one epoch. Dropping it stops the worker threads.
+///
+/// ```
+/// use posterize::data::{ImageFolder, Loader, Preprocessing};
+///
+/// let root = tempfile::tempdir().unwrap();
+/// std::fs::create_dir(root.path().join("grey")).unwrap();
+/// for name in ["a.ppm", "b.ppm", "c.ppm"] {
+///     std::fs::write(root.path().join("grey").join(name), b"P6 1 1 255 ddd").unwrap();
+/// }
+/// let folder = ImageFolder::open(root.path(), None)?;
+/// let loader = Loader::new(&folder, Preprocessing::imagenet()).batch_size(2).threads(1);
+/// let mut batches = loader.pixels();
+/// assert_eq!(batches.next().unwrap()?.labels, [0, 0]);
+/// assert_eq!(batches.place(), 2);
+/// assert!(batches.skipped().is_empty());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub struct Batches<T: BatchImages> {
     shared: Arc<Shared<T::Value>>,
     workers: Vec<JoinHandle<()>>,
@@ -280,45 +379,48 @@ pub struct Batches<T: BatchImages> {
     batch_size: usize,
     strict: bool,
     drop_last: bool,
-    /// The place of the order that the workers began with.
+    /// The position in the sampler's order of the first sample.
     start: usize,
-    /// How many places have been taken since.
+    /// The number of samples taken from the workers.
     taken: usize,
-    /// Set when the settings are unusable or no thread could be started: the first batch.
+    /// The error that is returned instead of the first batch: the settings are not valid, or no
+    /// thread could be started.
     failed: Option<Error>,
     skipped: Vec<Skipped>,
     finished: bool,
 }
 
-/// What the workers and the consumer share.
+/// The state that the workers and the consumer share.
 struct Shared<V> {
     samples: Arc<[Sample]>,
     order: Vec<usize>,
     transform: Transform,
-    normalize: Normalize,
+    tables: Box<PixelTables>,
     epoch: u64,
-    /// How far workers may run ahead of the consumer.
+    /// How many samples the workers may be ahead of the consumer.
     window: usize,
     state: Mutex<State<V>>,
-    /// A result was stored.
+    /// Notified when a result is stored.
     stored: Condvar,
-    /// A result was taken, or all should stop.
+    /// Notified when a result is taken, or when the workers should stop.
     freed: Condvar,
 }
 
 struct State<V> {
-    /// The place of the order that `results` begins with.
+    /// The position in `order` of the first of the `results`.
     first: usize,
-    /// The next place that a worker takes.
+    /// The next position that a worker takes.
     next: usize,
-    /// A panic is handed on, or the consumer would wait for ever.
+    /// The prepared pictures. A worker's panic is stored too, because the consumer would otherwise
+    /// wait without end.
     results: VecDeque<Option<std::thread::Result<Result<Vec<V>>>>>,
     stop: bool,
 }
 
 impl<V> Shared<V> {
     fn lock(&self) -> MutexGuard<'_, State<V>> {
-        // Nothing panics while it holds the lock; if something did, the state is still whole.
+        // No code that may panic runs while the lock is held, so the state is valid even if
+        // poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -344,7 +446,7 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let picture = Picture::open(&sample.path)?;
             let crop = shared.transform.apply(&picture, shared.epoch, index);
-            Ok(T::prepare(crop, &shared.normalize))
+            Ok(T::prepare(crop, &shared.tables))
         }));
         let mut state = shared.lock();
         let at = place - state.first;
@@ -367,7 +469,8 @@ impl<T: BatchImages + 'static> Batches<T> {
         let threads = threads.min(order.len());
         let outside = order.iter().find(|index| **index >= loader.samples.len()).map(|index| {
             Error::Argument(format!(
-                "the sampler drew sample {index} of {}, counted from 0",
+                "the sampler returned index {index}; expected indices below {}, the number of \
+                 samples",
                 loader.samples.len()
             ))
         });
@@ -375,7 +478,7 @@ impl<T: BatchImages + 'static> Batches<T> {
             samples: Arc::clone(&loader.samples),
             order,
             transform: loader.transform.clone(),
-            normalize: loader.transform.normalize(),
+            tables: loader.transform.pixel_tables(),
             epoch: loader.epoch,
             window: 2 * loader.batch_size + threads,
             state: Mutex::new(State { first: 0, next: 0, results: VecDeque::new(), stop: false }),
@@ -418,22 +521,23 @@ impl<T: BatchImages + 'static> Batches<T> {
 }
 
 impl<T: BatchImages> Batches<T> {
-    /// The pictures left out so far because they could not be read or decoded.
+    /// Returns the pictures skipped so far because they could not be read or decoded.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// The place of the order behind the last batch: what [`Loader::start`] goes on from.
+    /// Returns the position in the sampler's order after the last batch, from which
+    /// [`Loader::start`] continues.
     pub fn place(&self) -> usize {
         self.start + self.taken
     }
 
-    /// The pictures left out, at the end.
+    /// Returns the skipped pictures and stops the worker threads.
     pub fn into_skipped(mut self) -> Vec<Skipped> {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The next picture in order, waited for.
+    /// Waits for the next picture in order and returns its index and values.
     fn take(&mut self) -> Option<(usize, Result<Vec<T::Value>>)> {
         let index = *self.shared.order.get(self.taken)?;
         self.taken += 1;
@@ -487,7 +591,7 @@ impl<T: BatchImages> Batches<T> {
         self.shared.lock().stop = true;
         self.shared.freed.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker that panics has handed the panic on.
+            // A panic of a worker is in `results` and is resumed by `take`.
             let _ = worker.join();
         }
     }
@@ -524,7 +628,7 @@ mod tests {
     use crate::data::Preprocessing;
 
     #[test]
-    fn workers_run_no_further_ahead_than_the_window() {
+    fn workers_are_at_most_the_window_ahead_of_the_consumer() {
         let root = tempfile::tempdir().unwrap();
         let class = root.path().join("class");
         std::fs::create_dir(&class).unwrap();

@@ -1,9 +1,9 @@
-//! Pictures on disk: image folders, transforms, and the parallel loader.
+//! Data sets of pictures: image folders, decoding, transforms and a parallel loader.
 //!
-//! Everything here gives the numbers that torchvision gives over Pillow: the same classes and
-//! samples in the same order ([`ImageFolder`]), the same pixels ([`Picture::open`]), the same
-//! resized and cropped pictures ([`Preprocessing`], [`Augmentation`], [`RandomCrop`]), the same normalised tensors.
-//! The [`Loader`] does it on several threads with the same result for any number of them.
+//! The results are those of torchvision with Pillow, bit for bit: classes and samples and their
+//! order ([`ImageFolder`]), decoded pixels ([`Picture::open`]), resized and cropped pictures
+//! ([`Preprocessing`], [`Augmentation`], [`RandomCrop`]) and normalized tensors. The [`Loader`]
+//! gives the same results with any number of threads.
 //!
 //! ```no_run
 //! use posterize::data::{ImageFolder, Loader, Preprocessing};
@@ -41,10 +41,10 @@ pub use transforms::{Augmentation, Transform};
 
 use crate::error::Result;
 
-/// Reads one picture and crops it for evaluation: [`Picture::open`], then [`Preprocessing::apply`].
+/// Reads a picture, resizes and crops it: [`Picture::open`], then [`Preprocessing::apply`].
 ///
 /// # Errors
-/// The file cannot be read or decoded.
+/// Returns an error if the file cannot be read or decoded.
 pub fn load_picture(path: impl AsRef<Path>, preprocessing: &Preprocessing) -> Result<Picture> {
     Ok(preprocessing.apply(&Picture::open(path)?))
 }

@@ -1,11 +1,22 @@
-//! A decoded picture.
+//! Decoded pictures.
 
 use posterize_kernels::resample::RgbView;
 
 use crate::error::{Error, Result};
 use crate::pixels::{PixelOrder, PixelView};
 
-/// A picture of 8-bit red, green and blue, as Pillow's `Image.open(…).convert("RGB")` gives it.
+/// A decoded picture of 8-bit RGB pixels, as returned by Pillow's `Image.open(…).convert("RGB")`.
+///
+/// ```
+/// use posterize::data::Picture;
+///
+/// // A PPM file of one red and one blue pixel.
+/// let file = b"P6 2 1 255 \xff\x00\x00\x00\x00\xff";
+/// let picture = Picture::decode("two.ppm", file)?;
+/// assert_eq!((picture.width(), picture.height()), (2, 1));
+/// assert_eq!(picture.data(), [255, 0, 0, 0, 0, 255]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
@@ -14,49 +25,54 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture of `height` rows of `width` pixels; `data` holds red, green and blue of each.
+    /// Creates a picture from RGB values of shape `[H, W, 3]`.
     ///
     /// # Errors
-    /// A side is zero, or `data` is not `height * width * 3` bytes long.
+    /// Returns an error if `width` or `height` is zero, or if `data` does not have `height * width
+    /// * 3` bytes.
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
         let expected = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
         if data.is_empty() || expected != Some(data.len()) {
             return Err(Error::shape(
                 "picture",
-                format!("{height} x {width} pixels of 3 bytes are not {} bytes", data.len()),
+                format!(
+                    "expected {width} x {height} pixels of 3 bytes each, found {} bytes",
+                    data.len()
+                ),
             ));
         }
         Ok(Self { width, height, data })
     }
 
-    /// Pixels in a row.
+    /// Returns the width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// Returns the height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Red, green and blue of each pixel, row by row: `[H, W, 3]`.
+    /// Returns the RGB values, of shape `[H, W, 3]`.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// The pixels without their size.
+    /// Returns the RGB values and drops the size.
     pub fn into_data(self) -> Vec<u8> {
         self.data
     }
 
-    /// Swaps left and right.
-    pub(super) fn mirror(&mut self) {
+    /// Flips the picture horizontally.
+    pub(super) fn flip(&mut self) {
         for row in self.data.chunks_exact_mut(self.width * 3) {
             row.as_chunks_mut::<3>().0.reverse();
         }
     }
 
-    /// The part of `height` by `width` pixels whose upper left corner is at row `top`, column `left`.
+    /// Returns the part of `height` by `width` pixels whose upper left corner is at row `top`,
+    /// column `left`.
     pub(super) fn part(&self, top: usize, left: usize, height: usize, width: usize) -> RgbView<'_> {
         let stride = self.width * 3;
         RgbView::new(&self.data[top * stride + left * 3..], width, height, stride)

@@ -1,4 +1,4 @@
-//! What an evaluated picture goes through before the network sees it.
+//! The preprocessing of pictures for evaluation.
 
 use posterize_kernels::f32::pixel_values;
 use posterize_kernels::isa::Isa;
@@ -9,8 +9,10 @@ use super::Picture;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Evaluation preprocessing: torchvision's `Resize(resize)`, `CenterCrop(crop)`, `ToTensor()`,
-/// `Normalize(mean, std)` over Pillow. A saved model carries it.
+/// The preprocessing for evaluation; torchvision's `Resize(resize)`, `CenterCrop(crop)`,
+/// `ToTensor()` and `Normalize(mean, std)` of a Pillow image.
+///
+/// A saved model includes its preprocessing.
 ///
 /// ```
 /// use posterize::data::{Picture, Preprocessing};
@@ -25,13 +27,13 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// The shorter side after resizing, in pixels.
+    /// The length of the shorter side after resizing, in pixels.
     pub resize: usize,
-    /// The sides of the centre crop, in pixels.
+    /// The width and height of the center crop, in pixels.
     pub crop: usize,
-    /// What is subtracted from red, green and blue (in 0..1).
+    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// What red, green and blue are divided by after that.
+    /// The standard deviation of red, green and blue, by which the difference is divided.
     pub std: [f32; 3],
 }
 
@@ -42,22 +44,23 @@ impl Default for Preprocessing {
 }
 
 impl Preprocessing {
-    /// Resize 256, centre crop 224, ImageNet's mean and standard deviation.
+    /// Returns torchvision's preprocessing for ImageNet: resize to 256, crop 224, ImageNet's mean
+    /// and standard deviation.
     pub fn imagenet() -> Self {
         Self { resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
     }
 
-    /// Checks that the sizes and the standard deviations can be worked with.
+    /// Checks that all fields are in range.
     ///
     /// # Errors
-    /// A size is zero or over 16,384; a mean is not finite, or a standard deviation not a positive
-    /// finite number.
+    /// Returns an error if `resize` or `crop` is not in `1..=16384`, if a mean is not finite, or if
+    /// a standard deviation is not finite and positive.
     pub fn validate(&self) -> Result<()> {
-        const LARGEST: usize = 1 << 14;
+        const MAX_SIZE: usize = 1 << 14;
         for (what, size) in [("resize", self.resize), ("crop", self.crop)] {
-            if !(1..=LARGEST).contains(&size) {
+            if !(1..=MAX_SIZE).contains(&size) {
                 return Err(Error::Argument(format!(
-                    "preprocessing: {what} is {size}; expected 1 to {LARGEST} pixels"
+                    "preprocessing: {what} is {size}; expected 1 to {MAX_SIZE} pixels"
                 )));
             }
         }
@@ -65,60 +68,64 @@ impl Preprocessing {
             && self.std.iter().all(|s| s.is_finite() && *s > 0.0);
         if !usable {
             return Err(Error::Argument(format!(
-                "preprocessing: mean {:?}, std {:?}; expected finite numbers, std above zero",
+                "preprocessing: mean is {:?} and std is {:?}; expected finite numbers, std above 0",
                 self.mean, self.std
             )));
         }
         Ok(())
     }
 
-    /// Resizes and crops: the result has `crop` by `crop` pixels. Only what the crop needs is
-    /// resized; each of its pixels has the value that resizing the whole picture gives.
+    /// Resizes a picture and returns the center crop of `crop` by `crop` pixels.
+    ///
+    /// Only the pixels of the crop are computed. They have the same values as if the whole picture
+    /// was resized.
     ///
     /// # Panics
-    /// The sizes are zero; see [`Preprocessing::validate`].
+    /// Panics if `resize` or `crop` is zero; see [`Preprocessing::validate`].
     pub fn apply(&self, picture: &Picture) -> Picture {
         let size = resized(self.resize, [picture.height(), picture.width()]);
         let [down, across] = size.map(|side| Window::center(side, self.crop));
         resize_and_crop(picture, size, &down, &across, self.crop)
     }
 
-    /// Crops as a normalised batch of shape `[N, 3, H, W]`, channels last in memory.
+    /// Converts pictures to a normalized batch of shape `[N, 3, H, W]`, channels last.
     ///
     /// # Errors
-    /// There is no picture, or they have several sizes.
+    /// Returns an error if there is no picture, or if they have different sizes.
     pub fn tensor(&self, crops: &[Picture]) -> Result<Tensor> {
-        let first = crops.first().ok_or_else(|| Error::shape("batch", "there is no picture"))?;
+        let first = crops
+            .first()
+            .ok_or_else(|| Error::shape("batch", "found no picture; expected at least one"))?;
         let (width, height) = (first.width(), first.height());
         if let Some(other) = crops.iter().find(|p| (p.width(), p.height()) != (width, height)) {
             return Err(Error::shape(
                 "batch",
                 format!(
-                    "one picture has {height} x {width} pixels, another {} x {}",
-                    other.height(),
-                    other.width()
+                    "expected pictures of one size, found {width} x {height} and {} x {} pixels",
+                    other.width(),
+                    other.height()
                 ),
             ));
         }
-        let normalize = Normalize::new(self.mean, self.std);
+        let tables = pixel_tables(self.mean, self.std);
         let mut data = Vec::with_capacity(crops.len() * first.data().len());
         for crop in crops {
-            normalize.extend(&mut data, crop.data());
+            extend_normalized(&mut data, crop.data(), &tables);
         }
         Tensor::channels_last([crops.len(), 3, height, width], data)
     }
 }
 
-/// torchvision's `Resize(size)`: the shorter side becomes `size`, the longer keeps the ratio,
-/// rounded down. `[H, W]` to `[H, W]`.
+/// Returns the size `[H, W]` after torchvision's `Resize(size)`: the shorter side is `size`, the
+/// longer one keeps the aspect ratio and is rounded down.
 pub(super) fn resized(size: usize, [height, width]: [usize; 2]) -> [usize; 2] {
     let (short, long) = (height.min(width), height.max(width));
     let long = (size as u128 * long as u128 / short as u128) as usize;
     if height <= width { [size, long] } else { [long, size] }
 }
 
-/// Resizes a picture to `[H, W]` and keeps the `crop` by `crop` pixels that the windows say, zeros
-/// around them. Only what is kept is resized.
+/// Resizes a picture to `[H, W]` and returns the crop of `crop` by `crop` pixels that the two
+/// windows select, padded with zeros. Only the selected pixels are computed.
 pub(super) fn resize_and_crop(
     picture: &Picture,
     [resized_height, resized_width]: [usize; 2],
@@ -140,15 +147,17 @@ pub(super) fn resize_and_crop(
     Picture::new(crop, crop, data).expect("the crop has its size")
 }
 
-/// One axis of a crop: which positions are kept, and how many zeros go before them.
+/// A crop along one axis.
 pub(super) struct Window {
+    /// The positions of the resized picture that are kept.
     kept: std::ops::Range<usize>,
+    /// The number of zeros before them.
     before: usize,
 }
 
 impl Window {
-    /// torchvision's `CenterCrop`: pads with zeros where `size` is smaller than `crop`, and rounds
-    /// half a pixel to even.
+    /// Returns the window of torchvision's `CenterCrop`. The first position is rounded half to
+    /// even. If `size` is smaller than `crop`, the crop is padded with zeros.
     fn center(size: usize, crop: usize) -> Self {
         if size < crop {
             return Self { kept: 0..size, before: (crop - size) / 2 };
@@ -157,7 +166,8 @@ impl Window {
         Self { kept: first..first + crop, before: 0 }
     }
 
-    /// The `crop` positions from `first` on, counted with `padding` zeros on both sides of `size`.
+    /// Returns the window of `crop` positions from `first` on, where `size` positions are padded
+    /// with `padding` zeros on both sides.
     pub(super) fn padded(size: usize, padding: usize, first: usize, crop: usize) -> Self {
         let inside = |position: usize| position.saturating_sub(padding).min(size);
         Self {
@@ -177,22 +187,23 @@ fn pad(part: &[u8], across: &Window, down: &Window, crop: usize) -> Vec<u8> {
     data
 }
 
-/// torchvision's `ToTensor` and `Normalize`: one table of 256 values for each channel.
-pub struct Normalize(Box<[[f32; 256]; 3]>);
+/// The normalized value of each pixel value, for each channel.
+pub(super) type PixelTables = [[f32; 256]; 3];
 
-impl Normalize {
-    pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
-        let table = |channel: usize| pixel_values(mean[channel], std[channel]);
-        Self(Box::new([table(0), table(1), table(2)]))
-    }
+/// Computes the tables of torchvision's `ToTensor` and `Normalize`.
+pub(super) fn pixel_tables(mean: [f32; 3], std: [f32; 3]) -> Box<PixelTables> {
+    let table = |channel: usize| pixel_values(mean[channel], std[channel]);
+    Box::new([table(0), table(1), table(2)])
+}
 
-    /// Appends the normalised values of `pixels` (`[…, 3]`).
-    pub(super) fn extend(&self, values: &mut Vec<f32>, pixels: &[u8]) {
-        let [red, green, blue] = &*self.0;
-        values.extend(pixels.as_chunks().0.iter().flat_map(|&[r, g, b]| {
+/// Appends the normalized values of `pixels` (`[…, 3]`).
+pub(super) fn extend_normalized(values: &mut Vec<f32>, pixels: &[u8], tables: &PixelTables) {
+    let [red, green, blue] = tables;
+    values.extend(
+        pixels.as_chunks().0.iter().flat_map(|&[r, g, b]| {
             [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
-        }));
-    }
+        }),
+    );
 }
 
 #[cfg(test)]
@@ -200,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_follow_torchvision() {
+    fn resized_sizes_equal_torchvisions() {
         assert_eq!(resized(256, [375, 500]), [256, 341]);
         assert_eq!(resized(256, [500, 333]), [384, 256]);
         assert_eq!(resized(256, [256, 256]), [256, 256]);
@@ -208,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_centre_rounds_half_a_pixel_to_even_as_python_does() {
+    fn the_center_crop_rounds_half_to_even_as_torchvision_does() {
         let first = |size| Window::center(size, 224).kept.start;
         assert_eq!([first(341), first(343), first(256), first(224)], [58, 60, 16, 0]);
         let narrow = Window::center(5, 8);
@@ -216,14 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sliver_resized_to_millions_of_pixels_costs_only_its_crop() {
-        let sliver = Picture::new(60_000, 1, vec![9; 180_000]).unwrap();
-        let crop = Preprocessing::imagenet().apply(&sliver);
+    fn a_picture_of_one_row_is_resized_only_within_its_crop() {
+        // The whole resized picture would have 256 x 15,360,000 pixels.
+        let row = Picture::new(60_000, 1, vec![9; 180_000]).unwrap();
+        let crop = Preprocessing::imagenet().apply(&row);
         assert!(crop.data().iter().all(|&v| v == 9));
     }
 
     #[test]
-    fn impossible_settings_are_refused() {
+    fn settings_out_of_range_are_errors() {
         let good = Preprocessing::imagenet();
         assert!(good.validate().is_ok());
         assert!(Preprocessing { crop: 0, ..good.clone() }.validate().is_err());

@@ -1,12 +1,12 @@
-//! Random numbers that are the same on every machine and for every number of threads.
+//! Random numbers that are the same on every machine and for any number of threads.
 //!
-//! Each use has a stream of its own, named by the seed, the epoch and the sample, so that no
-//! result depends on the order in which threads come to draw.
+//! Each purpose, seed, epoch and sample has its own stream, so the results do not depend on the
+//! order in which threads draw.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream is for; two purposes never share one.
+/// The purpose of a stream. Different purposes have different streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     Order,
@@ -25,19 +25,20 @@ impl Random {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// A whole number in `0..end`, each as likely as the others. `end` is not zero.
+    /// Draws an integer in `0..end` with uniform probability. `end` must not be zero.
     pub(super) fn below(&mut self, end: u64) -> u64 {
-        // The last incomplete multiple of `end` is drawn again, which keeps the odds even.
-        let fair = u64::MAX - u64::MAX % end;
+        // Values above the largest multiple of `end` are drawn again, because `%` would make small
+        // results more likely.
+        let limit = u64::MAX - u64::MAX % end;
         loop {
             let value = self.0.next_u64();
-            if value < fair {
+            if value < limit {
                 return value % end;
             }
         }
     }
 
-    /// A number in `low..high`.
+    /// Draws a number in `low..high` with uniform probability.
     pub(super) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         low + (high - low) * unit

@@ -1,79 +1,80 @@
-//! The mild augmentation of small, centred pictures: shifted and mirrored, never zoomed.
+//! Training augmentation of small pictures by random crops and flips.
 
 use super::preprocessing::{Window, resize_and_crop, resized};
 use super::random::{Purpose, Random};
 use super::{Picture, Preprocessing};
 use crate::error::{Error, Result};
 
-/// Training augmentation of small pictures: torchvision's `Resize(resize)`,
-/// `RandomCrop(crop, padding)`, `RandomHorizontalFlip(flip)`, `ToTensor()`,
-/// `Normalize(mean, std)`. The padding is black.
+/// A training augmentation for small pictures; torchvision's `Resize(resize)`, `RandomCrop(crop,
+/// padding)`, `RandomHorizontalFlip(flip)`, `ToTensor()` and `Normalize(mean, std)`.
 ///
-/// What happens to a picture depends on the seed, the epoch and the sample's number alone.
+/// The random choices depend only on the seed, the epoch and the index of the sample.
 ///
 /// ```
 /// use posterize::data::{Picture, Preprocessing, RandomCrop};
-/// let evaluated = Preprocessing { resize: 32, crop: 32, mean: [0.5; 3], std: [0.5; 3] };
-/// let shifted = RandomCrop::new(&evaluated, 4, 0);
+/// let preprocessing = Preprocessing { resize: 32, crop: 32, mean: [0.5; 3], std: [0.5; 3] };
+/// let augmentation = RandomCrop::new(&preprocessing, 4, 0);
 /// let white = Picture::new(32, 32, vec![255; 32 * 32 * 3])?;
-/// let crop = shifted.apply(&white, 0, 0);
+/// let crop = augmentation.apply(&white, 0, 0);
 /// assert_eq!((crop.width(), crop.height()), (32, 32));
 /// assert!(crop.data().iter().filter(|&&value| value == 0).count() <= (4 * 32 + 4 * 28) * 3);
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomCrop {
-    /// The shorter side after resizing, in pixels.
+    /// The length of the shorter side after resizing, in pixels.
     pub resize: usize,
-    /// Black pixels added on all four sides after resizing.
+    /// The number of black pixels added on all four sides after resizing.
     pub padding: usize,
-    /// The sides of the result, in pixels.
+    /// The width and height of the result, in pixels.
     pub crop: usize,
-    /// How likely the result is mirrored, 0 to 1.
+    /// The probability of a horizontal flip, 0 to 1.
     pub flip: f64,
-    /// What is subtracted from red, green and blue (in 0..1).
+    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// What red, green and blue are divided by after that.
+    /// The standard deviation of red, green and blue, by which the difference is divided.
     pub std: [f32; 3],
-    /// Determines every random choice.
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
 impl RandomCrop {
-    /// Sizes, mean and standard deviation that `preprocessing` evaluates with, mirrored half of the
-    /// time.
+    /// Creates an augmentation with the sizes, mean and standard deviation of `preprocessing` and a
+    /// flip probability of 0.5.
     pub fn new(preprocessing: &Preprocessing, padding: usize, seed: u64) -> Self {
         let Preprocessing { resize, crop, mean, std } = *preprocessing;
         Self { resize, padding, crop, flip: 0.5, mean, std, seed }
     }
 
-    /// Checks the sizes and ranges.
+    /// Checks that all fields are in range.
     ///
     /// # Errors
-    /// As [`Preprocessing::validate`]; the padded picture is smaller than the crop; `flip` is no
-    /// probability.
+    /// Returns the same errors as [`Preprocessing::validate`], and an error if the padding is
+    /// larger than the crop, if the padded picture is smaller than the crop, or if `flip` is not in
+    /// 0 to 1.
     pub fn validate(&self) -> Result<()> {
         let Self { resize, padding, crop, flip, mean, std, .. } = *self;
         Preprocessing { resize, crop, mean, std }.validate()?;
         if padding > crop || resize + 2 * padding < crop {
             return Err(Error::Argument(format!(
-                "augmentation: crops of {crop} pixels from pictures of {resize} with {padding} more \
-                 on each side; expected a padding no wider than the crop, and padded pictures no \
-                 smaller than it"
+                "augmentation: crop is {crop}, resize {resize} and padding {padding} pixels; \
+                 expected a padding of at most the crop, and resize + 2 · padding of at least the \
+                 crop"
             )));
         }
         if !(0.0..=1.0).contains(&flip) {
             return Err(Error::Argument(format!(
-                "augmentation: flip {flip}; expected a probability"
+                "augmentation: flip is {flip}; expected a probability between 0 and 1"
             )));
         }
         Ok(())
     }
 
-    /// Resizes, pads, crops and perhaps mirrors sample number `sample` of epoch `epoch`.
+    /// Resizes, pads, crops and flips a picture, which is the sample with index `sample`, in an
+    /// epoch.
     ///
     /// # Panics
-    /// The settings are not valid; see [`RandomCrop::validate`].
+    /// Panics if the settings are not valid; see [`RandomCrop::validate`].
     pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
         let mut random = Random::new(Purpose::Augmentation, self.seed, epoch, sample as u64);
         let size = resized(self.resize, [picture.height(), picture.width()]);
@@ -85,7 +86,7 @@ impl RandomCrop {
         let flipped = random.uniform(0.0, 1.0) < self.flip;
         let mut crop = resize_and_crop(picture, size, &down, &across, self.crop);
         if flipped {
-            crop.mirror();
+            crop.flip();
         }
         crop
     }
@@ -95,7 +96,7 @@ impl RandomCrop {
 mod tests {
     use super::*;
 
-    /// Every pixel another, none black.
+    /// Returns a picture whose pixels are all different and not black.
     fn ramp(side: usize) -> Picture {
         let data = (0..side * side).flat_map(|i| [i as u8 + 1, (i >> 8) as u8 + 1, 9]);
         Picture::new(side, side, data.collect()).unwrap()
@@ -106,7 +107,7 @@ mod tests {
         RandomCrop { flip, ..RandomCrop::new(&preprocessing, 2, 3) }
     }
 
-    /// Where the crop's upper left pixel is in the padded picture, found by trying all places.
+    /// Returns the row and column of the crop in the padded picture, found by trying all of them.
     fn place(crop: &Picture, picture: &Picture, padding: usize) -> Option<(usize, usize)> {
         let (side, size) = (picture.width(), crop.width());
         let pixel = |y: usize, x: usize| {
@@ -137,26 +138,26 @@ mod tests {
     }
 
     #[test]
-    fn it_is_mirrored_as_a_whole_and_the_same_every_time() {
+    fn flips_have_the_probability_that_was_set_and_depend_on_the_epoch() {
         let picture = ramp(14);
         for sample in 0..20 {
             let straight = shifts(0.0).apply(&picture, 0, sample);
-            let mut mirrored = shifts(1.0).apply(&picture, 0, sample);
-            assert_ne!(mirrored, straight);
-            mirrored.mirror();
-            assert_eq!(mirrored, straight);
+            let mut flipped = shifts(1.0).apply(&picture, 0, sample);
+            assert_ne!(flipped, straight);
+            flipped.flip();
+            assert_eq!(flipped, straight);
         }
         let half = shifts(0.5);
         let differ = (0..400).filter(|&sample| {
             half.apply(&picture, 0, sample) != shifts(0.0).apply(&picture, 0, sample)
         });
-        // A standard deviation is 10.
+        // The expected number is 200 with a standard deviation of 10.
         assert!((150..250).contains(&differ.count()));
         assert_ne!(half.apply(&picture, 0, 0), half.apply(&picture, 1, 0), "another epoch");
     }
 
     #[test]
-    fn without_padding_the_whole_picture_is_what_evaluation_sees() {
+    fn without_padding_and_flips_it_equals_the_preprocessing() {
         let preprocessing = Preprocessing { resize: 20, crop: 20, ..Preprocessing::imagenet() };
         let still = RandomCrop { flip: 0.0, ..RandomCrop::new(&preprocessing, 0, 0) };
         let picture = ramp(14);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_settings_are_refused() {
+    fn settings_out_of_range_are_errors() {
         let good = shifts(0.5);
         assert!(good.validate().is_ok());
         for bad in [

@@ -1,14 +1,33 @@
-//! In which order samples are drawn.
+//! Samplers: the order in which samples are loaded.
 
 use super::random::{Purpose, Random};
 
-/// An order over the samples of a data set; PyTorch's `torch.utils.data.Sampler`.
+/// The order in which the samples of a data set are loaded; `torch.utils.data.Sampler`.
+///
+/// ```
+/// use posterize::data::Sampler;
+///
+/// /// Every second sample.
+/// struct EverySecond;
+///
+/// impl Sampler for EverySecond {
+///     fn indices(&self, len: usize, _epoch: u64) -> Vec<usize> {
+///         (0..len).step_by(2).collect()
+///     }
+/// }
+/// assert_eq!(EverySecond.indices(5, 0), [0, 2, 4]);
+/// ```
 pub trait Sampler: Send + Sync {
-    /// The samples of one epoch, as numbers in `0..len`.
+    /// Returns the indices of the samples of an epoch, each in `0..len`.
     fn indices(&self, len: usize, epoch: u64) -> Vec<usize>;
 }
 
-/// One after the other; PyTorch's `SequentialSampler`.
+/// Returns all samples in their order; `torch.utils.data.SequentialSampler`.
+///
+/// ```
+/// use posterize::data::{Sampler, SequentialSampler};
+/// assert_eq!(SequentialSampler.indices(3, 0), [0, 1, 2]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SequentialSampler;
 
@@ -18,11 +37,11 @@ impl Sampler for SequentialSampler {
     }
 }
 
-/// Every sample once, in an order that the seed and the epoch determine; PyTorch's `RandomSampler`
-/// without replacement.
+/// Returns all samples in a random order; `torch.utils.data.RandomSampler` without replacement.
 ///
-/// The order is a Fisher-Yates shuffle over ChaCha8, the same on every machine (and not PyTorch's,
-/// whose generator is another).
+/// The order depends only on the seed and the epoch and is the same on every machine. It is a
+/// Fisher–Yates shuffle with the ChaCha8 generator, so it differs from PyTorch's order for the same
+/// seed.
 ///
 /// ```
 /// use posterize::data::{RandomSampler, Sampler};
@@ -32,7 +51,7 @@ impl Sampler for SequentialSampler {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RandomSampler {
-    /// Determines the order.
+    /// The seed of the order.
     pub seed: u64,
 }
 
@@ -52,21 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_random_order_is_a_permutation_and_a_fixed_one() {
+    fn a_random_order_is_a_permutation_and_the_same_in_every_version() {
         let order = RandomSampler { seed: 7 }.indices(10, 0);
-        assert_eq!(order, PINNED);
+        assert_eq!(order, EXPECTED);
         let mut sorted = RandomSampler { seed: 7 }.indices(1000, 3);
         sorted.sort_unstable();
         assert_eq!(sorted, SequentialSampler.indices(1000, 3));
         assert!(RandomSampler { seed: 7 }.indices(0, 0).is_empty());
     }
 
-    /// Pinned so that a change of the generator or of the shuffle is noticed: runs of other
-    /// versions and machines are reproduced by it.
-    const PINNED: [usize; 10] = [9, 7, 3, 8, 5, 4, 1, 0, 2, 6];
+    /// The order must not change, because training runs are reproduced by their seed.
+    const EXPECTED: [usize; 10] = [9, 7, 3, 8, 5, 4, 1, 0, 2, 6];
 
     #[test]
-    fn every_place_is_as_likely_as_the_others() {
+    fn random_orders_are_uniformly_distributed() {
         let mut counts = [[0u32; 4]; 4];
         for seed in 0..4000 {
             let order = RandomSampler { seed }.indices(4, 0);
@@ -74,7 +92,7 @@ mod tests {
                 counts[place][sample] += 1;
             }
         }
-        // 1000 each, with a standard deviation of 27.
+        // The expected counts are 1000 with a standard deviation of 27.
         assert!(counts.iter().flatten().all(|n| (850..1150).contains(n)), "{counts:?}");
     }
 }

@@ -1,38 +1,52 @@
-//! Transforms from a picture to the pixels that a network is given.
+//! Transforms of pictures for training and evaluation.
 
 use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
 
-use super::preprocessing::Normalize;
+use super::preprocessing::{PixelTables, pixel_tables};
 use super::random::{Purpose, Random};
 use super::{Picture, Preprocessing, RandomCrop};
 use crate::error::{Error, Result};
 
-/// Training augmentation: torchvision's `RandomResizedCrop(crop, scale, ratio)`,
-/// `RandomHorizontalFlip(flip)`, `ToTensor()`, `Normalize(mean, std)`.
+/// A training augmentation; torchvision's `RandomResizedCrop(crop, scale, ratio)`,
+/// `RandomHorizontalFlip(flip)`, `ToTensor()` and `Normalize(mean, std)`.
 ///
-/// What happens to a picture depends on the seed, the epoch and the sample's number alone.
+/// The random choices depend only on the seed, the epoch and the index of the sample.
+///
+/// ```
+/// use posterize::data::{Augmentation, Picture, Preprocessing};
+///
+/// let augmentation = Augmentation::new(&Preprocessing::imagenet(), 0);
+/// let ramp = (0..100 * 80 * 3).map(|i| (i / 3 % 100) as u8).collect();
+/// let picture = Picture::new(100, 80, ramp)?;
+/// let crop = augmentation.apply(&picture, 0, 7);
+/// assert_eq!((crop.width(), crop.height()), (224, 224));
+/// assert_eq!(crop, augmentation.apply(&picture, 0, 7));
+/// assert_ne!(crop, augmentation.apply(&picture, 1, 7));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Augmentation {
-    /// The sides of the result, in pixels.
+    /// The width and height of the result, in pixels.
     pub crop: usize,
-    /// The least and the greatest part of the picture's area that is kept.
+    /// The minimum and maximum area of the crop before resizing, as a fraction of the picture's
+    /// area.
     pub scale: [f64; 2],
-    /// The least and the greatest ratio of width to height of what is kept.
+    /// The minimum and maximum aspect ratio (width / height) of the crop before resizing.
     pub ratio: [f64; 2],
-    /// How likely the result is mirrored, 0 to 1.
+    /// The probability of a horizontal flip, 0 to 1.
     pub flip: f64,
-    /// What is subtracted from red, green and blue (in 0..1).
+    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// What red, green and blue are divided by after that.
+    /// The standard deviation of red, green and blue, by which the difference is divided.
     pub std: [f32; 3],
-    /// Determines every random choice.
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
 impl Augmentation {
-    /// torchvision's defaults (scale 0.08 to 1, ratio 3/4 to 4/3, flip one half), with the crop,
-    /// mean and standard deviation that `preprocessing` evaluates with.
+    /// Creates an augmentation with the crop, mean and standard deviation of `preprocessing` and
+    /// torchvision's defaults: scale 0.08 to 1, ratio 3/4 to 4/3, flip 0.5.
     pub fn new(preprocessing: &Preprocessing, seed: u64) -> Self {
         Self {
             crop: preprocessing.crop,
@@ -45,29 +59,29 @@ impl Augmentation {
         }
     }
 
-    /// Checks the sizes and ranges.
+    /// Checks that all fields are in range.
     ///
     /// # Errors
-    /// As [`Preprocessing::validate`]; a range is empty, reversed or not above zero; `flip` is no
-    /// probability.
+    /// Returns the same errors as [`Preprocessing::validate`], and an error if `scale` or `ratio`
+    /// is not an ascending range above 0, or if `flip` is not in 0 to 1.
     pub fn validate(&self) -> Result<()> {
         let Self { crop, mean, std, .. } = *self;
         Preprocessing { resize: crop, crop, mean, std }.validate()?;
         let range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
         if !range(self.scale) || !range(self.ratio) || !(0.0..=1.0).contains(&self.flip) {
             return Err(Error::Argument(format!(
-                "augmentation: scale {:?}, ratio {:?}, flip {}; expected rising ranges above zero \
-                 and a probability",
+                "augmentation: scale is {:?}, ratio {:?} and flip {}; expected ascending ranges \
+                 above 0 and a probability between 0 and 1",
                 self.scale, self.ratio, self.flip
             )));
         }
         Ok(())
     }
 
-    /// Crops, resizes and perhaps mirrors sample number `sample` of epoch `epoch`.
+    /// Crops, resizes and flips a picture, which is the sample with index `sample`, in an epoch.
     ///
     /// # Panics
-    /// The settings are not valid; see [`Augmentation::validate`].
+    /// Panics if the settings are not valid; see [`Augmentation::validate`].
     pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
         let mut random = Random::new(Purpose::Augmentation, self.seed, epoch, sample as u64);
         let area = self.area(&mut random, picture.width(), picture.height());
@@ -83,13 +97,13 @@ impl Augmentation {
         resize_rgb(Isa::detect(), part, &columns, &rows, &mut data);
         let mut crop = Picture::new(self.crop, self.crop, data).expect("the crop has its size");
         if flipped {
-            crop.mirror();
+            crop.flip();
         }
         crop
     }
 
-    /// torchvision's `RandomResizedCrop.get_params`: ten tries, then the largest centred part whose
-    /// ratio is allowed.
+    /// Chooses a crop as torchvision's `RandomResizedCrop.get_params` does: ten random tries, then
+    /// the largest center crop with an allowed ratio.
     fn area(&self, random: &mut Random, width: usize, height: usize) -> Area {
         let [narrow, wide] = self.ratio;
         for _ in 0..10 {
@@ -105,7 +119,7 @@ impl Augmentation {
             }
         }
         let aspect = width as f64 / height as f64;
-        let rounded = |side: f64, most: usize| (side.round_ties_even() as usize).clamp(1, most);
+        let rounded = |side: f64, max: usize| (side.round_ties_even() as usize).clamp(1, max);
         let (w, h) = if aspect < narrow {
             (width, rounded(width as f64 / narrow, height))
         } else if aspect > wide {
@@ -125,14 +139,24 @@ struct Area {
     width: usize,
 }
 
-/// From a decoded picture to the pixels and values that a network is given.
+/// A transform from a decoded picture to a network's input.
+///
+/// ```
+/// use posterize::data::{Picture, Preprocessing, Transform};
+///
+/// let transform = Transform::from(Preprocessing::imagenet());
+/// let picture = Picture::new(100, 80, vec![0; 100 * 80 * 3])?;
+/// let crop = transform.apply(&picture, 0, 0);
+/// assert_eq!((crop.width(), crop.height()), (224, 224));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transform {
-    /// The same for every epoch.
+    /// The preprocessing for evaluation, without random choices.
     Evaluate(Preprocessing),
-    /// Random parts, zoomed.
+    /// Random resized crops and flips.
     Augment(Augmentation),
-    /// Random shifts.
+    /// Random crops of the padded picture, and flips.
     RandomCrop(RandomCrop),
 }
 
@@ -161,7 +185,7 @@ impl From<RandomCrop> for Transform {
 }
 
 impl Transform {
-    /// The sides of the result, in pixels.
+    /// Returns the width and height of the result, in pixels.
     pub fn crop(&self) -> usize {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.crop,
@@ -170,10 +194,11 @@ impl Transform {
         }
     }
 
-    /// Checks the settings.
+    /// Checks that all settings are in range.
     ///
     /// # Errors
-    /// See [`Preprocessing::validate`], [`Augmentation::validate`] and [`RandomCrop::validate`].
+    /// Returns the errors of [`Preprocessing::validate`], [`Augmentation::validate`] or
+    /// [`RandomCrop::validate`].
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.validate(),
@@ -182,7 +207,11 @@ impl Transform {
         }
     }
 
-    /// Sample number `sample` of epoch `epoch` as `crop` by `crop` pixels.
+    /// Transforms a picture, which is the sample with index `sample`, in an epoch, to `crop` by
+    /// `crop` pixels.
+    ///
+    /// # Panics
+    /// Panics if the settings are not valid; see [`Transform::validate`].
     pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.apply(picture),
@@ -191,11 +220,12 @@ impl Transform {
         }
     }
 
-    pub(super) fn normalize(&self) -> Normalize {
+    /// Returns the normalized value of each pixel value, for each channel.
+    pub(super) fn pixel_tables(&self) -> Box<PixelTables> {
         match self {
-            Self::Evaluate(p) => Normalize::new(p.mean, p.std),
-            Self::Augment(a) => Normalize::new(a.mean, a.std),
-            Self::RandomCrop(c) => Normalize::new(c.mean, c.std),
+            Self::Evaluate(p) => pixel_tables(p.mean, p.std),
+            Self::Augment(a) => pixel_tables(a.mean, a.std),
+            Self::RandomCrop(c) => pixel_tables(c.mean, c.std),
         }
     }
 }
@@ -218,7 +248,7 @@ mod tests {
         let bytes = std::fs::read(testdata.join("expected.safetensors")).unwrap();
         let expected = SafeTensors::deserialize(&bytes).unwrap();
         let picture = Picture::open(testdata.join("pictures/large.jpg")).unwrap();
-        // The part that generate.py takes.
+        // The same area as in testdata/preprocess/generate.py.
         let area = Area { top: 41, left: 13, height: 250, width: 199 };
         for (name, flipped) in [("large.jpg@part", false), ("large.jpg@flipped", true)] {
             let found = augmentation(0).resized_crop(&picture, area, flipped);
@@ -227,26 +257,26 @@ mod tests {
     }
 
     #[test]
-    fn areas_keep_within_the_picture_the_scale_and_the_ratio() {
+    fn areas_are_within_the_picture_the_scale_and_the_ratio() {
         let (width, height) = (640, 480);
         let augmentation = augmentation(0);
-        let (mut least, mut most) = (f64::MAX, 0.0_f64);
+        let (mut min, mut max) = (f64::MAX, 0.0_f64);
         for sample in 0..2000 {
             let mut random = Random::new(Purpose::Augmentation, 5, 0, sample);
             let area = augmentation.area(&mut random, width, height);
             assert!(area.left + area.width <= width && area.top + area.height <= height);
             let (w, h) = (area.width as f64, area.height as f64);
             let share = w * h / (width * height) as f64;
-            // Sides are whole pixels.
+            // The tolerances are for rounding to whole pixels.
             assert!((0.079..=1.001).contains(&share), "{area:?}");
             assert!((0.745..1.342).contains(&(w / h)), "{area:?}");
-            (least, most) = (least.min(share), most.max(share));
+            (min, max) = (min.min(share), max.max(share));
         }
-        assert!(least < 0.09 && most > 0.95, "the whole range is used: {least} to {most}");
+        assert!(min < 0.09 && max > 0.95, "expected the whole range, found {min} to {max}");
     }
 
     #[test]
-    fn a_picture_too_narrow_for_any_area_gives_its_centre() {
+    fn a_picture_too_narrow_for_the_ratio_gives_a_center_crop() {
         let area = |width, height| {
             let mut random = Random::new(Purpose::Augmentation, 5, 0, 0);
             augmentation(0).area(&mut random, width, height)
@@ -257,10 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_pictures_are_mirrored() {
+    fn flips_have_the_probability_that_was_set() {
         let ramp: Vec<u8> = (0..64 * 64).flat_map(|i| [(i % 64 * 4) as u8; 3]).collect();
         let picture = Picture::new(64, 64, ramp).unwrap();
-        let mirrored = |flip: f64| {
+        let flipped = |flip: f64| {
             let augmentation = Augmentation { flip, ..augmentation(1) };
             let falls = |sample| {
                 let crop = augmentation.apply(&picture, 0, sample);
@@ -268,8 +298,8 @@ mod tests {
             };
             (0..1000).filter(|&sample| falls(sample)).count()
         };
-        assert_eq!((mirrored(0.0), mirrored(1.0)), (0, 1000));
-        // A standard deviation is 16.
-        assert!((420..580).contains(&mirrored(0.5)));
+        assert_eq!((flipped(0.0), flipped(1.0)), (0, 1000));
+        // The expected number is 500 with a standard deviation of 16.
+        assert!((420..580).contains(&flipped(0.5)));
     }
 }

@@ -1,4 +1,4 @@
-//! The networks, ready to be filled with weights.
+//! Functions that build the architectures, named as in torchvision.
 
 use super::config::Config;
 use super::efficientnet_lite::EfficientNetLite;
@@ -7,42 +7,42 @@ use super::resnet::ResNet;
 use crate::error::Result;
 use crate::model::Architecture;
 
-/// `torchvision.models.mobilenet_v2`.
+/// Builds a MobileNetV2; `torchvision.models.mobilenet_v2`.
 ///
 /// # Errors
-/// A [`Config`] out of range, with the knob's name.
+/// Returns an error that names the field of `config` that is out of range.
 pub fn mobilenet_v2(config: &Config) -> Result<Architecture> {
     Architecture::trace(&MobileNetV2::new(config)?)
 }
 
-/// MobileNetV2 with torchvision's names and TensorFlow's SAME padding.
+/// Builds a MobileNetV2 with torchvision's names and TensorFlow's SAME padding.
 ///
 /// # Errors
-/// A [`Config`] out of range, with the knob's name.
+/// Returns an error that names the field of `config` that is out of range.
 pub fn tf_mobilenet_v2(config: &Config) -> Result<Architecture> {
     Architecture::trace(&MobileNetV2::tensorflow(config)?)
 }
 
-/// EfficientNet-Lite `variant`, 0 to 4.
+/// Builds an EfficientNet-Lite; `variant` is 0 to 4.
 ///
 /// # Errors
-/// There is no such variant, or a [`Config`] out of range.
+/// Returns an error if there is no such variant, or if a field of `config` is out of range.
 pub fn efficientnet_lite(variant: usize, config: &Config) -> Result<Architecture> {
     Architecture::trace(&EfficientNetLite::new(variant, config)?)
 }
 
-/// `torchvision.models.resnet18`.
+/// Builds a ResNet-18; `torchvision.models.resnet18`.
 ///
 /// # Errors
-/// A [`Config`] out of range, with the knob's name.
+/// Returns an error that names the field of `config` that is out of range.
 pub fn resnet18(config: &Config) -> Result<Architecture> {
     Architecture::trace(&ResNet::resnet18(config)?)
 }
 
-/// `torchvision.models.resnet50`.
+/// Builds a ResNet-50; `torchvision.models.resnet50`.
 ///
 /// # Errors
-/// A [`Config`] out of range, with the knob's name.
+/// Returns an error that names the field of `config` that is out of range.
 pub fn resnet50(config: &Config) -> Result<Architecture> {
     Architecture::trace(&ResNet::resnet50(config)?)
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knobs_out_of_range_are_errors_that_name_them() {
+    fn fields_out_of_range_are_errors_that_name_them() {
         let default = Config::default;
         let cases = [
             (Config { num_classes: 0, ..default() }, "num_classes is 0"),
@@ -79,7 +79,10 @@ mod tests {
             assert!(error.contains("mobilenet_v2: ") && error.contains(expected), "{error}");
         }
         let error = resnet18(&Config { width_mult: 0.5, ..default() }).unwrap_err().to_string();
-        assert_eq!(error, "resnet18 has no width_mult: only mobilenet_v2 and tf_mobilenet_v2 have");
+        assert_eq!(
+            error,
+            "resnet18 has no width_mult; leave the default, or use mobilenet_v2 or tf_mobilenet_v2"
+        );
         let error = efficientnet_lite(5, &default()).unwrap_err().to_string();
         assert!(error.contains("0 to 4"), "{error}");
     }

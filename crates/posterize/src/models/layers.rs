@@ -1,16 +1,19 @@
-//! Layers that several architectures share.
+//! Layers that several architectures use.
 
 use crate::nn::Sequential;
 use crate::ops::{Activation, BatchNorm, Conv2d};
 
-/// The multiple of `divisor` nearest to `value`, at least `divisor`, and one more where that would
-/// take away over 10 %: torchvision's `_make_divisible`.
+/// Rounds `value` to the nearest multiple of `divisor`, at least `divisor`; torchvision's
+/// `_make_divisible`.
+///
+/// If rounding down removes more than 10 %, the next larger multiple is returned.
 pub(super) fn make_divisible(value: f64, divisor: usize) -> usize {
     let rounded = ((value + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
     if (rounded as f64) < 0.9 * value { rounded + divisor } else { rounded }
 }
 
-/// Convolution without bias, batch norm, activation: `0`, `1` and `2` of a `ConvBNReLU`.
+/// Returns a `ConvBNReLU`: a convolution without bias (`0`), a batch norm (`1`) and an activation
+/// (`2`).
 pub(super) fn conv_bn_relu(conv: Conv2d, activation: Activation) -> Sequential {
     let norm = BatchNorm::two_d(conv.out_channels);
     Sequential::of_kind("ConvBNReLU").then(conv.bias(false)).then(norm).then(activation)
@@ -21,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_round_to_the_nearest_multiple_but_lose_at_most_a_tenth() {
+    fn make_divisible_equals_torchvisions() {
         // Values of torchvision's _make_divisible.
         let cases = [
             (32.0 * 0.35, 8, 16), // 11.2 is nearer to 8, which is 29 % less

@@ -1,4 +1,4 @@
-//! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), as torchvision has it.
+//! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), as in torchvision.
 
 use super::config::Config;
 use super::layers::{conv_bn_relu, make_divisible};
@@ -17,10 +17,20 @@ const SETTING: [[usize; 4]; 7] = [
     [6, 320, 1, 1],
 ];
 
-/// No layer may have more channels: far beyond any real network, and it keeps sizes within bounds.
+/// The largest number of channels of a layer. It bounds all sizes; real networks have far fewer.
 const MAX_CHANNELS: usize = 1 << 20;
 
-/// `torchvision.models.MobileNetV2`: the modules `features.0` to `features.18` and `classifier.1`.
+/// MobileNetV2; `torchvision.models.MobileNetV2`. Its modules are `features.0` to `features.18` and
+/// `classifier.1`.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::models::{Config, MobileNetV2};
+///
+/// let model = Architecture::trace(&MobileNetV2::new(&Config::default())?)?;
+/// assert_eq!(model.graph().infer(&[1, 3, 224, 224])?.last().unwrap().shape, [1, 1000]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MobileNetV2 {
     features: Sequential,
@@ -28,18 +38,18 @@ pub struct MobileNetV2 {
 }
 
 impl MobileNetV2 {
-    /// As torchvision has it: every 3x3 convolution padded by one pixel on all sides.
+    /// Creates the network with torchvision's padding: one pixel on all sides of 3x3 convolutions.
     ///
     /// # Errors
-    /// A [`Config`] out of range, with the knob's name.
+    /// Returns an error that names the field of `config` that is out of range.
     pub fn new(config: &Config) -> Result<Self> {
         Self::build("mobilenet_v2", Padding::all(1), config)
     }
 
-    /// As TensorFlow has it: SAME padding.
+    /// Creates the network with TensorFlow's SAME padding.
     ///
     /// # Errors
-    /// A [`Config`] out of range, with the knob's name.
+    /// Returns an error that names the field of `config` that is out of range.
     pub fn tensorflow(config: &Config) -> Result<Self> {
         Self::build("tf_mobilenet_v2", Padding::Same, config)
     }
@@ -78,11 +88,14 @@ fn validate(model: &str, setting: &[[usize; 4]], config: &Config) -> Result<()> 
     let Config { width_mult, round_nearest, .. } = *config;
     let too_wide = |channels: f64| channels * width_mult > MAX_CHANNELS as f64;
     if !(width_mult > 0.0 && width_mult.is_finite()) || too_wide(1280.0) {
-        return error(format!("width_mult is {width_mult}; a usual one lies between 0.1 and 2"));
+        return error(format!(
+            "width_mult is {width_mult}; it must be above 0 and is usually between 0.1 and 2"
+        ));
     }
     if round_nearest == 0 || round_nearest > MAX_CHANNELS {
         return error(format!(
-            "round_nearest is {round_nearest}; channels are usually multiples of 8"
+            "round_nearest is {round_nearest}; it must be between 1 and {MAX_CHANNELS} and is \
+             usually 8"
         ));
     }
     if setting.is_empty() {
@@ -94,7 +107,10 @@ fn validate(model: &str, setting: &[[usize; 4]], config: &Config) -> Result<()> 
         let problem = if expansion == 0 || expansion > 1024 {
             format!("t (expansion) is {expansion}; it must be between 1 and 1024")
         } else if channels == 0 || too_wide(channels as f64) {
-            format!("c (channels) is {channels}; it must be at least 1, and sensible")
+            format!(
+                "c (channels) is {channels}; it must be at least 1, and at most {MAX_CHANNELS} \
+                 after scaling by width_mult"
+            )
         } else if blocks == 0 || blocks > 1024 {
             format!("n (blocks) is {blocks}; it must be between 1 and 1024")
         } else if !(1..=2).contains(&stride) {
@@ -128,7 +144,8 @@ struct Shape {
     stride: usize,
 }
 
-/// Expand (unless the expansion is 1), depthwise, project; and add where the shapes agree.
+/// Three convolutions: expanding (unless the expansion is 1), depthwise and projecting. The input
+/// is added if it has the shape of the output.
 struct InvertedResidual {
     conv: Sequential,
     adds: bool,

@@ -1,4 +1,4 @@
-//! Architectures with the names and shapes of their published checkpoints.
+//! Architectures with the parameter names and shapes of their published checkpoints.
 //!
 //! ```
 //! use posterize::models::{self, Config};

@@ -1,6 +1,7 @@
-//! The architectures by name, and how their published checkpoints want their pictures.
+//! The architectures by name, with the preprocessing and augmentation of their published
+//! checkpoints.
 //!
-//! What posterize itself publishes is `fashion_mobilenet_v2`; the others are their authors'.
+//! `fashion_mobilenet_v2` is published by posterize, the others by their authors.
 
 use super::architectures;
 use super::config::Config;
@@ -13,27 +14,28 @@ use crate::model::Architecture;
 struct Entry {
     name: &'static str,
     build: fn(&Config) -> Result<Architecture>,
-    /// What was chosen for the checkpoint.
+    /// The settings of the checkpoint.
     config: fn() -> Config,
     preprocessing: fn() -> Preprocessing,
-    /// What its pictures go through in training.
+    /// The augmentation in training, from the preprocessing and a seed.
     augmentation: fn(&Preprocessing, u64) -> Transform,
 }
 
-/// An ImageNet classifier.
+/// Returns the entry of an ImageNet classifier.
 const fn imagenet(
     name: &'static str,
     build: fn(&Config) -> Result<Architecture>,
     preprocessing: fn() -> Preprocessing,
 ) -> Entry {
-    Entry { name, build, config: Config::default, preprocessing, augmentation: zoomed }
+    Entry { name, build, config: Config::default, preprocessing, augmentation: random_resized_crop }
 }
 
-fn zoomed(preprocessing: &Preprocessing, seed: u64) -> Transform {
+fn random_resized_crop(preprocessing: &Preprocessing, seed: u64) -> Transform {
     Augmentation::new(preprocessing, seed).into()
 }
 
-/// EfficientNet-Lite resizes to 32 pixels more than it crops.
+/// Returns the preprocessing of an EfficientNet-Lite, which resizes to 32 pixels more than the
+/// crop.
 fn lite(variant: usize) -> Preprocessing {
     let crop = efficientnet_lite::VARIANTS[variant].size;
     Preprocessing { resize: crop + 32, crop, mean: [0.5; 3], std: [0.5; 3] }
@@ -78,7 +80,7 @@ const MODELS: [Entry; 10] = [
     imagenet("resnet50", architectures::resnet50, Preprocessing::imagenet),
 ];
 
-/// The names that [`by_name`] knows.
+/// Returns the names of all architectures.
 pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
     MODELS.iter().map(|entry| entry.name)
 }
@@ -86,48 +88,51 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
 fn find(name: &str) -> Result<&'static Entry> {
     MODELS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<&str> = names().collect();
-        Error::Argument(format!("there is no model `{name}`; the models are {}", known.join(", ")))
+        Error::Argument(format!("found no model `{name}`; the models are {}", known.join(", ")))
     })
 }
 
-/// The architecture of that name.
+/// Builds the architecture with that name.
 ///
 /// # Errors
-/// There is none of that name (the error lists those there are), or a [`Config`] out of range.
+/// Returns an error that lists all names if there is none with that name, or an error that names
+/// the field of `config` that is out of range.
 pub fn by_name(name: &str, config: &Config) -> Result<Architecture> {
     find(name).and_then(|entry| (entry.build)(config))
 }
 
-/// What was chosen about the architecture for the published checkpoint of that name:
-/// [`Config::default`] for all that were trained on ImageNet.
+/// Returns the settings of the architecture for the published checkpoint with that name.
+///
+/// They are [`Config::default`] for all checkpoints that were trained on ImageNet.
 ///
 /// ```
 /// use posterize::models;
 /// let config = models::config("fashion_mobilenet_v2")?;
 /// assert_eq!(config.num_classes, 10);
 /// let model = models::by_name("fashion_mobilenet_v2", &config)?;
-/// # assert_eq!(model.graph().kind(), "MobileNetV2");
+/// assert_eq!(model.graph().kind(), "MobileNetV2");
 /// # Ok::<(), posterize::Error>(())
 /// ```
 ///
 /// # Errors
-/// There is none of that name.
+/// Returns an error that lists all names if there is none with that name.
 pub fn config(name: &str) -> Result<Config> {
     find(name).map(|entry| (entry.config)())
 }
 
-/// How the published checkpoint of that name wants its pictures.
+/// Returns the preprocessing for the published checkpoint with that name.
 ///
 /// # Errors
-/// There is none of that name.
+/// Returns an error that lists all names if there is none with that name.
 pub fn preprocessing(name: &str) -> Result<Preprocessing> {
     find(name).map(|entry| (entry.preprocessing)())
 }
 
-/// What the pictures of that network go through in training; `seed` determines the random choices.
+/// Returns the training augmentation for the network with that name. `seed` determines all random
+/// choices.
 ///
 /// # Errors
-/// There is none of that name.
+/// Returns an error that lists all names if there is none with that name.
 pub fn augmentation(name: &str, seed: u64) -> Result<Transform> {
     find(name).map(|entry| (entry.augmentation)(&(entry.preprocessing)(), seed))
 }
@@ -137,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_builds_for_its_own_input() {
+    fn every_model_fits_its_preprocessing_and_augmentation() {
         for name in names() {
             let crop = preprocessing(name).unwrap().crop;
             assert_eq!(augmentation(name, 0).unwrap().crop(), crop, "{name}");
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_the_known_ones() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let error = by_name("mobilenet_v3", &Config::default()).unwrap_err().to_string();
         assert!(
             error.contains("`mobilenet_v3`") && error.contains("efficientnet_lite4, resnet18"),

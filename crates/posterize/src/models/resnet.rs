@@ -1,5 +1,6 @@
-//! ResNet (He et al. 2015, <https://arxiv.org/abs/1512.03385>), as torchvision has it: the stride of
-//! a bottleneck is in its 3x3 convolution.
+//! ResNet (He et al. 2015, <https://arxiv.org/abs/1512.03385>), as in torchvision.
+//!
+//! Unlike in the paper, the stride of a bottleneck is in its 3x3 convolution.
 
 use super::config::Config;
 use crate::error::{Error, Result};
@@ -8,16 +9,27 @@ use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Linear, MaxPo
 
 const STEM: usize = 64;
 
-/// What a stage is made of.
+/// The kind of block that all stages have.
 #[derive(Clone, Copy)]
 enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3 and 1x1, the last with four times the channels.
+    /// A 1x1, a 3x3 and a 1x1 convolution, the last with four times the channels.
     Bottleneck,
 }
 
-/// `torchvision.models.ResNet`: `conv1`, `layer1.N` to `layer4.N`, `fc`.
+/// ResNet; `torchvision.models.ResNet`. Its modules are `conv1`, `bn1`, `layer1.N` to `layer4.N`
+/// and `fc`.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::models::{Config, ResNet};
+///
+/// let model = Architecture::trace(&ResNet::resnet18(&Config::default())?)?;
+/// let expected = "Linear(in_features=512, out_features=1000, bias=True)";
+/// assert_eq!(model.module("fc")?.to_string(), expected);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ResNet {
     layers: [Sequential; 4],
@@ -26,18 +38,18 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// ResNet-18: two basic blocks in each stage.
+    /// Creates a ResNet-18: two basic blocks in each of the four stages.
     ///
     /// # Errors
-    /// A [`Config`] out of range, with the knob's name.
+    /// Returns an error that names the field of `config` that is out of range.
     pub fn resnet18(config: &Config) -> Result<Self> {
         Self::build("resnet18", BlockKind::Basic, [2, 2, 2, 2], config)
     }
 
-    /// ResNet-50: 3, 4, 6 and 3 bottlenecks.
+    /// Creates a ResNet-50: 3, 4, 6 and 3 bottlenecks in the four stages.
     ///
     /// # Errors
-    /// A [`Config`] out of range, with the knob's name.
+    /// Returns an error that names the field of `config` that is out of range.
     pub fn resnet50(config: &Config) -> Result<Self> {
         Self::build("resnet50", BlockKind::Bottleneck, [3, 4, 6, 3], config)
     }
@@ -45,7 +57,7 @@ impl ResNet {
     fn build(model: &str, kind: BlockKind, blocks: [usize; 4], config: &Config) -> Result<Self> {
         config.validate_fixed(model)?;
         if config.dropout.is_some() {
-            return Err(Error::Argument(format!("{model} has no dropout")));
+            return Err(Error::Argument(format!("{model} has no dropout; leave it at `None`")));
         }
         let activation = config.activation.unwrap_or(Activation::ReLU);
         let mut inputs = STEM;
@@ -85,8 +97,8 @@ impl Module for ResNet {
     }
 }
 
-/// `BasicBlock` and `Bottleneck`: convolutions with batch norms, an activation after all but the
-/// last, the input added, and the activation again.
+/// `BasicBlock` or `Bottleneck`: convolutions with batch norms, with an activation after all but
+/// the last. The input is added, and the activation is applied to the sum.
 struct Block {
     kind: &'static str,
     convs: Vec<Conv2d>,
@@ -136,7 +148,8 @@ impl Module for Block {
     }
 
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
-        // A bottleneck makes its one activation, which it calls three times, after its layers.
+        // Declared in the order of torchvision's constructors: a `Bottleneck` creates `relu` after
+        // its convolutions, a `BasicBlock` after the first one.
         for (index, conv) in self.convs.iter().enumerate() {
             cx.declare(&format!("conv{}", index + 1), conv);
             cx.declare(&format!("bn{}", index + 1), &BatchNorm::two_d(conv.out_channels));
