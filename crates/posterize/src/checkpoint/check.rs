@@ -1,4 +1,4 @@
-//! Whether a state dict fits a model.
+//! Checking that a state dict fits a model.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,11 @@ use super::state_dict::{StateDict, StateTensor};
 use crate::error::{Error, Result, StateDictMismatch};
 
 impl StateDict {
-    /// Whether the entries are exactly those that a model needs, name and shape, as
-    /// `load_state_dict(strict=True)` demands. `num_batches_tracked` may be there or not: files
-    /// older than PyTorch 0.4.1 lack it, and no inference needs it.
+    /// Checks that the names and shapes of the entries are exactly those of a model, as PyTorch's
+    /// `load_state_dict(strict=True)` does.
+    ///
+    /// `num_batches_tracked` is optional: files of PyTorch before 0.4.1 do not have it, and it is
+    /// not needed for inference.
     ///
     /// ```
     /// use posterize::StateDict;
@@ -17,7 +19,7 @@ impl StateDict {
     /// ```
     ///
     /// # Errors
-    /// [`Error::StateDict`] with every difference.
+    /// Returns [`Error::StateDict`], which lists every difference.
     pub fn check<'a>(
         &self,
         model: &str,
@@ -57,7 +59,7 @@ impl StateDict {
     }
 }
 
-/// Batch norm's count of training steps.
+/// Returns whether the entry is a batch norm's counter of training steps.
 fn is_counter(name: &str) -> bool {
     name == "num_batches_tracked" || name.ends_with(".num_batches_tracked")
 }
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_fits_with_and_without_batch_counters() {
+    fn num_batches_tracked_is_optional() {
         let mut weights: StateDict =
             EXPECTED.iter().map(|&(name, shape)| (name.to_owned(), float(shape))).collect();
         weights.check("Net", EXPECTED).unwrap();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_has_a_line_for_each_module() {
+    fn differences_in_one_module_are_on_one_line() {
         let weights = of(&[
             ("features.0.0.weight", float(&[8, 3, 3, 3])),
             ("features.0.1.weight", float(&[8])),

@@ -1,37 +1,38 @@
-//! Bytes of a storage and a strided view of it, made into a dense tensor.
+//! Decoding a strided view of a storage to a dense tensor.
 
 use super::Parsed;
 use super::element::Element;
 use super::state_dict::StateTensor;
 use crate::tensor::Tensor;
 
-/// PyTorch's own limit.
+/// The largest number of dimensions of a tensor, as in PyTorch.
 const MAX_DIMENSIONS: usize = 64;
 
-/// A view of a storage: PyTorch's size, stride and storage_offset, in elements.
+/// A strided view of a storage: PyTorch's `size()`, `stride()` and `storage_offset()`, in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     shape: Vec<usize>,
     strides: Vec<usize>,
     offset: usize,
-    /// Product of the shape.
+    /// The number of elements: the product of the shape.
     count: usize,
-    /// Elements that the storage must hold at least.
+    /// The minimum number of elements in the storage.
     extent: usize,
 }
 
 impl Layout {
-    /// A view; an error if its arithmetic overflows or it is malformed.
+    /// Creates a view. Returns an error if it has too many dimensions or if its sizes overflow.
     pub(super) fn new(shape: Vec<usize>, strides: Vec<usize>, offset: usize) -> Parsed<Self> {
         if shape.len() != strides.len() || shape.len() > MAX_DIMENSIONS {
             return Err(format!(
-                "a tensor has {} sizes and {} strides (at most {MAX_DIMENSIONS} of each)",
+                "a tensor has {} sizes and {} strides; expected as many of each, at most \
+                 {MAX_DIMENSIONS}",
                 shape.len(),
                 strides.len()
             ));
         }
         let too_large = || format!("a tensor of shape {shape:?} is too large");
-        // An empty tensor may have any other sizes, as in PyTorch.
+        // As in PyTorch, the other sizes of an empty tensor are not limited.
         let count = if shape.contains(&0) {
             0
         } else {
@@ -55,7 +56,7 @@ impl Layout {
         Ok(Self { shape, strides, offset, count, extent })
     }
 
-    /// A row-major view from the storage's beginning.
+    /// Creates a row-major view from the start of the storage.
     pub(super) fn contiguous(shape: &[usize]) -> Parsed<Self> {
         let mut strides = vec![0; shape.len()];
         let mut stride = 1usize;
@@ -68,19 +69,19 @@ impl Layout {
         Self::new(shape.to_vec(), strides, 0)
     }
 
-    /// How many sizes the shape has.
+    /// Returns the number of dimensions.
     pub(super) fn dimensions(&self) -> usize {
         self.shape.len()
     }
 
-    /// The same view of a storage that begins `elements` earlier.
+    /// Returns the view with an offset that is larger by `elements`.
     pub(super) fn shifted(&self, elements: usize) -> Parsed<Self> {
         let offset = self.offset.checked_add(elements).ok_or("a storage offset overflows")?;
         Self::new(self.shape.clone(), self.strides.clone(), offset)
     }
 
-    /// Bytes of the dense tensor that [`decode`] makes, which may be many times what the storage
-    /// holds (strides of zero).
+    /// Returns the size in bytes of the dense tensor that [`decode`] returns. With strides of zero
+    /// it may be much larger than the storage.
     pub(super) fn decoded_bytes(&self, element: Element) -> usize {
         let size = match element {
             Element::F16 | Element::Bf16 | Element::F32 | Element::F64 => size_of::<f32>(),
@@ -89,7 +90,8 @@ impl Layout {
         self.count.saturating_mul(size)
     }
 
-    /// Axes of more than one element, neighbours that are one run merged: (size, stride).
+    /// Returns the size and stride of each axis of more than one element. Neighbouring axes that
+    /// are contiguous are merged.
     fn merged_axes(&self) -> Vec<(usize, usize)> {
         let mut axes: Vec<(usize, usize)> = Vec::with_capacity(self.shape.len());
         for (&size, &stride) in self.shape.iter().zip(&self.strides) {
@@ -106,7 +108,8 @@ impl Layout {
         axes
     }
 
-    /// The view's values in row-major order. The storage holds at least `extent` values.
+    /// Returns the values of the view in row-major order. The storage must have at least `extent`
+    /// values.
     fn gather<const N: usize, T>(
         &self,
         storage: &[[u8; N]],
@@ -144,13 +147,13 @@ impl Layout {
     }
 }
 
-/// The dense tensor that `layout` describes over `storage`, little-endian values of `element`.
+/// Decodes a view of a storage of little-endian values to a dense tensor.
 pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parsed<StateTensor> {
     let available = storage.len() / element.size();
     if layout.extent > available {
         return Err(format!(
-            "its shape {:?} and strides {:?} from element {} reach element {}, but its storage \
-             holds {available}",
+            "its shape {:?} and strides {:?} from element {} need {} elements, but its storage has \
+             {available}: the file is damaged",
             layout.shape, layout.strides, layout.offset, layout.extent
         ));
     }
@@ -192,7 +195,8 @@ pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parse
             .gather(storage.as_chunks().0, u64::from_le_bytes)
             .into_iter()
             .map(|value| {
-                i64::try_from(value).map_err(|_| format!("the value {value} is too large"))
+                i64::try_from(value)
+                    .map_err(|_| format!("expected values of at most {}, found {value}", i64::MAX))
             })
             .collect::<Parsed<_>>()
             .and_then(integers),
@@ -200,8 +204,8 @@ pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parse
             integers(layout.gather(storage.as_chunks().0, |[b]: [u8; 1]| (b != 0).into()))
         }
         Element::Unsupported(name, _) => Err(format!(
-            "its values are of type {name}; weights are read from float16, bfloat16, float32, \
-             float64, integers and bool"
+            "values of type {name} are not supported; expected float16, bfloat16, float32, \
+             float64, integers or bool"
         )),
     }
 }
@@ -211,8 +215,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition: every index, one after the other.
-    fn gather_plainly(layout: &Layout, storage: &[[u8; 1]]) -> Vec<u8> {
+    /// The reference: computes the position of each element from its index.
+    fn gather_reference(layout: &Layout, storage: &[[u8; 1]]) -> Vec<u8> {
         (0..layout.count)
             .map(|flat| {
                 let mut rest = flat;
@@ -228,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_view_is_gathered_as_defined(
+        fn gather_equals_its_reference(
             axes in prop::collection::vec((0usize..5, 0usize..7), 0..5),
             offset in 0usize..4,
         ) {
@@ -237,17 +241,17 @@ mod tests {
             let storage: Vec<[u8; 1]> = (0..layout.extent).map(|i| [(i * 7 % 251) as u8]).collect();
             prop_assert_eq!(
                 layout.gather(&storage, |[b]| b),
-                gather_plainly(&layout, &storage)
+                gather_reference(&layout, &storage)
             );
         }
     }
 
     #[test]
-    fn a_view_that_leaves_its_storage_is_an_error() {
+    fn a_view_larger_than_its_storage_is_an_error() {
         let layout = Layout::new(vec![2, 3], vec![3, 1], 1).unwrap();
         assert!(decode(&[0; 28], Element::F32, &layout).is_ok());
         let error = decode(&[0; 27], Element::F32, &layout).unwrap_err();
-        assert!(error.contains("reach element 7, but its storage holds 6"), "{error}");
+        assert!(error.contains("need 7 elements, but its storage has 6"), "{error}");
     }
 
     #[test]

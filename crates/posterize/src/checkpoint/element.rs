@@ -16,12 +16,12 @@ pub(super) enum Element {
     U32,
     U64,
     Bool,
-    /// Values that no classifier's weights are made of: PyTorch's name, bytes each.
+    /// A type that is not supported for weights: PyTorch's name and the size in bytes.
     Unsupported(&'static str, usize),
 }
 
 impl Element {
-    /// Bytes of one value.
+    /// Returns the size of a value in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 | Self::Bool => 1,
@@ -32,7 +32,8 @@ impl Element {
         }
     }
 
-    /// The element type of a storage class: `FloatStorage`. An untyped storage counts bytes.
+    /// Returns the element type of a storage class (`FloatStorage`). That of an untyped storage is
+    /// a byte.
     pub(super) fn of_storage_class(name: &str) -> Option<Self> {
         Some(match name {
             "HalfStorage" => Self::F16,
@@ -56,7 +57,7 @@ impl Element {
         })
     }
 
-    /// The element type that `torch.NAME` is: `float32`.
+    /// Returns the element type of a `torch.dtype` (`float32`).
     pub(super) fn of_dtype(name: &str) -> Option<Self> {
         Some(match name {
             "float16" | "half" => Self::F16,

@@ -1,6 +1,8 @@
-//! The format of PyTorch before 1.6 (`_use_new_zipfile_serialization=False`): pickles of a magic
-//! number, the protocol version, facts about the machine, the object, and the storages' keys in
-//! order; then for each key the number of its elements and their bytes.
+//! The checkpoint format of PyTorch before 1.6 (`_use_new_zipfile_serialization=False`).
+//!
+//! A file has five pickles: a magic number, the protocol version, properties of the machine, the
+//! object, and the keys of the storages. The storages follow in the order of the keys, each as its
+//! number of elements and their bytes.
 
 use std::collections::HashMap;
 
@@ -11,31 +13,30 @@ use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
 use super::{Parsed, printable};
 
-/// 0x1950a86a20f9469cfc6c as a pickle's LONG1.
+/// The magic number 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Reads a state_dict out of a file that begins with a pickle.
+/// Reads the state dict of a file in this format.
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let mut at = 0;
     let magic = next_pickle(file, &mut at, "the file's first pickle")?;
     if !matches!(magic.root, Value::Long(bytes) if bytes == MAGIC) {
         return Err(format!(
-            "a Python pickle of {}, but not a checkpoint: torch.save did not write it. Save the \
-             weights with torch.save(model.state_dict(), \"weights.pth\")",
+            "a Python pickle of {} that was not written by torch.save; save the weights with \
+             torch.save(model.state_dict(), \"weights.pth\")",
             magic.describe(magic.root)
         ));
     }
     let protocol = next_pickle(file, &mut at, "the protocol version")?;
     if !matches!(protocol.root, Value::Int(PROTOCOL)) {
         return Err(format!(
-            "its protocol version is not {PROTOCOL}, the only one that PyTorch has used: the file \
-             is damaged"
+            "its protocol version is not {PROTOCOL}, the only one of PyTorch: the file is damaged"
         ));
     }
-    let system = next_pickle(file, &mut at, "the facts about the machine")?;
-    let little_endian = system.dict(system.root).and_then(|facts| {
-        facts.iter().find_map(|(key, value)| match (key, value) {
+    let system = next_pickle(file, &mut at, "the properties of the machine")?;
+    let little_endian = system.dict(system.root).and_then(|properties| {
+        properties.iter().find_map(|(key, value)| match (key, value) {
             (Value::Str("little_endian"), Value::Bool(value)) => Some(*value),
             _ => None,
         })
@@ -43,9 +44,14 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     match little_endian {
         Some(true) => {}
         Some(false) => {
-            return Err("it was written on a big-endian machine; save it again on another".into());
+            return Err(
+                "it was written on a big-endian machine; save it again on a little-endian one"
+                    .into(),
+            );
         }
-        None => return Err("the facts about the machine are missing: the file is damaged".into()),
+        None => {
+            return Err("the byte order of the machine is missing: the file is damaged".into());
+        }
     }
     let object = next_pickle(file, &mut at, "the pickled object")?;
     let entries = select::state_dict_of(&object)?;
@@ -75,7 +81,7 @@ impl Storages for LegacyStorages<'_> {
     }
 }
 
-/// The storages after the list of their keys, which ends at byte `at`.
+/// Finds the storages, which begin at byte `at`.
 fn find_storages<'a>(
     file: &'a [u8],
     mut at: usize,
@@ -85,12 +91,12 @@ fn find_storages<'a>(
     let declared: HashMap<&str, (Element, usize)> =
         object.storages().map(|storage| (storage.key, (storage.element, storage.count))).collect();
     let Some(Object::List(list)) = keys.object(keys.root) else {
-        return Err("the list of storages is no list: the file is damaged".into());
+        return Err("the list of storages is not a list: the file is damaged".into());
     };
     let mut storages = HashMap::new();
     for &key in list {
         let Value::Str(key) = key else {
-            return Err("a storage's key is no string: the file is damaged".into());
+            return Err("the key of a storage is not a string: the file is damaged".into());
         };
         let shown = printable(key.as_bytes());
         let &(element, count) = declared
@@ -110,7 +116,7 @@ fn find_storages<'a>(
                  the file is damaged"
             ));
         }
-        // The pickle's reader has checked that this does not overflow.
+        // This cannot overflow: the pickle's reader has checked it.
         let length = count * element.size();
         let bytes = rest[size_of::<i64>()..].get(..length).ok_or_else(|| {
             format!(

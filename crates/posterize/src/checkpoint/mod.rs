@@ -1,16 +1,14 @@
-//! Checkpoints (PyTorch zip, PyTorch legacy, safetensors) read into a [`StateDict`].
+//! Reading checkpoints (PyTorch zip, PyTorch legacy, safetensors) to a [`StateDict`].
 //!
-//! A `.pth` file is a Python pickle: a program for a stack machine that may import and call
-//! anything. This module interprets that program itself, with a list of the few callables that
-//! describe tensors (`pickle`), and runs none of them: each becomes inert data. The crates
-//! that read such files were looked at first. `pytorch-reader` reads the legacy format and is
-//! careful with memory, but it turns calls it does not know into opaque values instead of
-//! refusing them, accepts whole pickled models, and loses the order of the entries; and trust in
-//! a file is this module's own affair. The zip directory is read here too (`zip_archive`), so
-//! that every allocation is bounded by what the file holds.
+//! A `.pth` file contains a Python pickle, which is a program for a stack machine that may import
+//! and call anything. This module interprets the program with a list of the few callables that
+//! describe tensors (`pickle`). None of them is run; a call only gives data. Any other callable is
+//! an error. The zip directory is also read here (`zip_archive`), so that every allocation is
+//! bounded by the file's size. Existing crates were not used because they accept unknown calls or
+//! do not bound their memory.
 //!
-//! Everything works on the bytes of the file, read once: nothing is mapped, so a file that
-//! changes meanwhile can do no harm.
+//! A file is read to memory once and is not mapped, so changes to it while it is read cannot do
+//! harm.
 
 mod check;
 mod decode;
@@ -28,16 +26,21 @@ pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
 
 pub use crate::error::StateDictMismatch;
 
-/// What a reader gives; the message becomes [`crate::Error::Checkpoint`] with the file's name.
+/// The result of a reader. With the file's name, the message becomes [`crate::Error::Checkpoint`].
 type Parsed<T> = Result<T, String>;
 
-/// Text of a file as it may stand in a message: escaped, and not longer than a line.
+/// Returns text of a file for use in a message: control characters are escaped, and long text is
+/// cut.
 fn printable(text: &[u8]) -> String {
-    const LONGEST: usize = 120;
-    let shown: String = String::from_utf8_lossy(&text[..text.len().min(4 * LONGEST)])
+    const MAX_CHARS: usize = 120;
+    let shown: String = String::from_utf8_lossy(&text[..text.len().min(4 * MAX_CHARS)])
         .chars()
-        .take(LONGEST)
+        .take(MAX_CHARS)
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect();
-    if text.len() > shown.len() && shown.chars().count() >= LONGEST { shown + "…" } else { shown }
+    if text.len() > shown.len() && shown.chars().count() >= MAX_CHARS {
+        shown + "…"
+    } else {
+        shown
+    }
 }

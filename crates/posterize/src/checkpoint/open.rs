@@ -1,4 +1,4 @@
-//! A file read, its format recognised by its content.
+//! Reading and writing checkpoint files. The format is recognized by the content.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -8,10 +8,10 @@ use super::state_dict::StateDict;
 use super::{Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
 
-/// Bytes at the beginning of a file that tell its format.
+/// The number of bytes at the start of a file from which its format is recognized.
 const SIGNATURE: usize = 512;
 
-/// The formats that are read.
+/// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Zip,
@@ -20,12 +20,13 @@ enum Format {
 }
 
 impl StateDict {
-    /// Reads the checkpoint at `path`: a PyTorch file (zip or legacy) or safetensors, told apart by
-    /// content.
+    /// Reads a checkpoint file of PyTorch (zip or legacy) or safetensors. The format is recognized
+    /// by the content.
     ///
-    /// The weights may lie in a dictionary that training scripts write, under `state_dict`,
-    /// `model`, `model_state_dict` and similar keys; prefixes of wrapping modules (`module.`,
-    /// `_orig_mod.`) are removed. f16, bf16 and f64 values become f32, integers and bools i64.
+    /// The weights may be in a dictionary under `state_dict`, `model`, `model_state_dict` or a
+    /// similar key, as training scripts write them. Prefixes of wrapper modules (`module.`,
+    /// `_orig_mod.`) are removed from the names. Values of f16, bf16 and f64 are converted to f32,
+    /// integers and bools to i64.
     ///
     /// ```no_run
     /// let weights = posterize::StateDict::open("mobilenet_v2.pth")?;
@@ -36,21 +37,24 @@ impl StateDict {
     /// ```
     ///
     /// # Errors
-    /// The file cannot be read, is damaged or truncated, is none of these formats, holds no
-    /// weights, or is a pickle that would run code; the last names the callable, and nothing of
-    /// it is run.
+    /// Returns an error if the file cannot be read, is damaged or truncated, has another format, or
+    /// has no weights. Returns an error that names the callable if the file is a pickle that would
+    /// run code; the code is not run.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut file = File::open(path).map_err(Error::io(path, "open"))?;
         let metadata = file.metadata().map_err(Error::io(path, "read"))?;
         if metadata.is_dir() {
-            return Err(checkpoint_error(path, "a folder, where a checkpoint file is expected"));
+            return Err(checkpoint_error(path, "expected a checkpoint file, found a folder"));
         }
         // A device may have no end.
         if !metadata.is_file() {
-            return Err(checkpoint_error(path, "not a regular file"));
+            return Err(checkpoint_error(
+                path,
+                "expected a checkpoint file, found a device or pipe, which is not a regular file",
+            ));
         }
-        // Whatever is no checkpoint is not read to its end.
+        // A file of another format, which may be very large, is not read completely.
         let mut start = Vec::new();
         (&mut file)
             .take(SIGNATURE as u64)
@@ -63,10 +67,11 @@ impl StateDict {
         Self::from_bytes(path, &bytes)
     }
 
-    /// The same for a file in memory. `path` is what errors call it.
+    /// Reads a checkpoint file in memory, as [`StateDict::open`] does. `path` is the file's name in
+    /// errors.
     ///
     /// # Errors
-    /// As [`StateDict::open`].
+    /// Returns the same errors as [`StateDict::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         let read = |format| match format {
             Format::Zip => zip_archive::read(bytes),
@@ -78,12 +83,26 @@ impl StateDict {
             .map_err(|problem| checkpoint_error(path.as_ref(), problem))
     }
 
-    /// Writes a safetensors file: first under a temporary name in the same folder, then renamed,
-    /// so that `path` is either as before or complete. [`StateDict::open`] gives back an equal
-    /// state_dict in the same order.
+    /// Writes a safetensors file completely or not at all (see
+    /// [`atomic_file`](crate::atomic_file)).
+    ///
+    /// [`StateDict::open`] returns an equal state dict in the same order.
+    ///
+    /// ```
+    /// use posterize::checkpoint::StateTensor;
+    /// use posterize::{StateDict, Tensor};
+    ///
+    /// let mut weights = StateDict::new();
+    /// weights.insert("fc.bias", StateTensor::Float(Tensor::new([2], vec![0.5, -0.5])?));
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("weights.safetensors");
+    /// weights.save_safetensors(&path)?;
+    /// assert_eq!(StateDict::open(&path)?, weights);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// The file cannot be written; nothing is left behind then.
+    /// Returns an error if the file cannot be written.
     pub fn save_safetensors(&self, path: impl AsRef<Path>) -> Result<()> {
         safetensors::write(self, path.as_ref())
     }
@@ -93,32 +112,32 @@ fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: problem.into() }
 }
 
-/// The format of a file that begins with `start`.
+/// Recognizes the format of a file by its first bytes.
 fn recognise(start: &[u8]) -> Parsed<Format> {
     const KNOWN: &str = "expected a PyTorch checkpoint (.pth, .pt) or safetensors";
     let begins = |signature: &[u8]| start.starts_with(signature);
     let found = match start {
         [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => return Ok(Format::Zip),
-        // The length of a JSON header, then the header.
+        // The length of the JSON header, and its first byte.
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => return Ok(Format::Safetensors),
-        // A pickle of protocol 2 to 5, or of the older ones, which begin with a name, a mark or a
-        // container.
+        // A pickle: the PROTO instruction of protocols 2 to 5, or GLOBAL, MARK or an empty
+        // container of protocols 0 and 1.
         [0x80 | b'c' | b'(' | b'}' | b']' | b')', ..] => return Ok(Format::Pickle),
         _ if begins(b"version https://git-lfs") => {
-            return Err(format!("{KNOWN}, found a pointer of Git LFS: run `git lfs pull`"));
+            return Err(format!("{KNOWN}, found a Git LFS pointer; run `git lfs pull`"));
         }
-        _ if begins(b"<") => "a web page or XML; perhaps a download that failed",
+        _ if begins(b"<") => "a web page or XML; the download may have failed",
         _ if begins(b"\x89HDF\r\n\x1a\n") => "HDF5 (Keras)",
         _ if begins(b"\x1f\x8b") => "gzip; unpack it first",
         _ if start.get(257..262) == Some(b"ustar") => {
             return Err(format!(
-                "{KNOWN}, found a tar archive, as PyTorch before 0.1.10 wrote: load it in PyTorch \
-                 and save it again"
+                "{KNOWN}, found a tar archive, the format of PyTorch before 0.1.10; load it in \
+                 PyTorch and save it again"
             ));
         }
-        [_, ..] if start.len() < 9 => "a file of a few bytes; perhaps truncated",
-        _ => "something else",
+        [_, ..] if start.len() < 9 => "a file of a few bytes; it may be truncated",
+        _ => "another format",
     };
     Err(format!("{KNOWN}, found {found}"))
 }

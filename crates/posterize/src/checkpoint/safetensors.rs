@@ -1,7 +1,7 @@
-//! safetensors, read and written.
+//! Reading and writing safetensors files.
 //!
-//! The crate of that name checks the header. What it does not give is the order in which the
-//! header lists the tensors, which is the state_dict's order in the files written here.
+//! The `safetensors` crate checks the header. It does not keep the order of the tensors in the
+//! header, which is the order of the state dict, so the names are also read here.
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
@@ -21,13 +21,13 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::tensor::MemoryFormat;
 
-/// Bytes of the header's length at the beginning of the file.
+/// The size in bytes of the header's length at the start of the file.
 pub(crate) const LENGTH: usize = 8;
 
-/// The header's key that names no tensor.
+/// The key in the header that is not a tensor.
 pub(crate) const METADATA: &str = "__metadata__";
 
-/// Reads a safetensors file.
+/// Reads the state dict of a safetensors file.
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let tensors = SafeTensors::deserialize(file)
@@ -43,8 +43,13 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
         let in_this = |problem: String| in_tensor(&name, &problem);
         let view = tensors.tensor(&in_file).map_err(|error| in_this(error.to_string()))?;
         let layout = Layout::contiguous(view.shape()).map_err(in_this)?;
-        let element = element_of(view.dtype())
-            .ok_or_else(|| in_this(format!("its values are of type {}", view.dtype())))?;
+        let element = element_of(view.dtype()).ok_or_else(|| {
+            in_this(format!(
+                "values of type {} are not supported; expected F16, BF16, F32, F64, integers or \
+                     BOOL",
+                view.dtype()
+            ))
+        })?;
         budget.spend(layout.decoded_bytes(element)).map_err(in_this)?;
         let tensor = decode(view.data(), element, &layout).map_err(in_this)?;
         state_dict.insert(name, tensor);
@@ -71,22 +76,24 @@ fn element_of(dtype: Dtype) -> Option<Element> {
     })
 }
 
-/// The reason why a file is no safetensors file.
+/// Returns the message for an error in a safetensors header.
 pub(crate) fn explain(error: &SafeTensorError, header_length: u64, file_length: usize) -> String {
     match error {
         SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => format!(
-            "its safetensors header takes {header_length} bytes and the file ends at byte \
-             {file_length}: it is truncated or damaged"
+            "its safetensors header has {header_length} bytes, but the file ends at byte \
+             {file_length}: it is truncated or damaged; copy or download it again"
         ),
         SafeTensorError::MetadataIncompleteBuffer => format!(
-            "its safetensors header describes more or fewer bytes than the {file_length} of the \
-             file: it is truncated or damaged; copy or download it again"
+            "its safetensors header does not describe a file of {file_length} bytes: it is \
+             truncated or damaged; copy or download it again"
         ),
-        other => format!("its safetensors header is damaged: {other}"),
+        other => {
+            format!("its safetensors header is damaged: {other}; copy or download the file again")
+        }
     }
 }
 
-/// The names of a header, in order.
+/// The names of the tensors in a header, in order.
 struct Names(Vec<String>);
 
 impl<'de> serde::Deserialize<'de> for Names {
@@ -116,17 +123,17 @@ impl<'de> serde::Deserialize<'de> for Names {
     }
 }
 
-/// A tensor as the header lists it.
+/// The entry of a tensor in a header.
 pub(crate) struct Place<'a> {
     pub(crate) name: &'a str,
     pub(crate) dtype: Dtype,
     pub(crate) shape: &'a [usize],
-    /// Where its values lie, counted from the header's end.
+    /// The position of its values, counted from the end of the header.
     pub(crate) bytes: Range<usize>,
 }
 
-/// What a file begins with: the header's length and the header, with spaces that bring the data to
-/// a multiple of eight bytes.
+/// Returns the start of a file: the length of the header and the header, padded with spaces so that
+/// the data begins at a multiple of eight bytes.
 pub(crate) fn header<'a>(
     metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
     places: &[Place<'_>],
@@ -151,13 +158,15 @@ pub(crate) fn header<'a>(
     bytes
 }
 
-/// Writes `state_dict` to `path`. The header keeps its order; the 8-byte integers come first in
-/// the data, so that every value lies on a multiple of its size.
+/// Writes a state dict to a file.
+///
+/// The header is in the order of the state dict. In the data the integers, which have 8 bytes, come
+/// first, so that every value is aligned to its size.
 pub(super) fn write(state_dict: &StateDict, path: &Path) -> Result<()> {
     if state_dict.get(METADATA).is_some() {
         return Err(Error::Argument(format!(
-            "a tensor called {METADATA} cannot be saved as safetensors, which keep that name for \
-             themselves"
+            "cannot save a tensor called {METADATA}, because safetensors reserves this name; \
+             rename it"
         )));
     }
     let is_integer = |tensor: &StateTensor| matches!(tensor, StateTensor::Int(..));

@@ -1,11 +1,11 @@
-//! Which dictionary of a checkpoint holds the weights, and the names without wrappers' prefixes.
+//! Finding the state dict in a checkpoint, and removing prefixes of wrapper modules from its names.
 
 use super::Parsed;
 use super::pickle::{Pickle, Value};
 use super::printable;
 
-/// Keys under which training scripts keep the weights, most telling first. An averaged copy is
-/// taken only where there is no other.
+/// Keys under which training scripts save the state dict, in order of preference. Averaged weights
+/// (EMA) are used only if there are no others.
 const WRAPPERS: &[&str] = &[
     "state_dict",
     "model_state_dict",
@@ -26,20 +26,21 @@ const WRAPPERS: &[&str] = &[
     "ema",
 ];
 
-/// Wrappers in wrappers that are followed: `{"ema": {"module": {"state_dict": …}}}`.
+/// The largest depth of nested wrappers: `{"ema": {"module": {"state_dict": …}}}` has depth 3.
 const MAX_DEPTH: usize = 4;
 
-/// Prefixes of modules that wrap a whole model: DataParallel and AveragedModel, torch.compile.
+/// Prefixes of modules that wrap a whole model: `module.` of DataParallel and AveragedModel,
+/// `_orig_mod.` of torch.compile.
 const PREFIXES: &[&str] = &["module.", "_orig_mod."];
 
-/// The entries of the state_dict in a pickled checkpoint, in order, each name once.
+/// Returns the entries of the state dict in a pickled checkpoint, in order.
 pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(String, Value<'a>)>> {
     let dict = find(pickle, pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
     let mut entries = Vec::with_capacity(dict.len());
     for &(key, value) in dict {
         let Value::Str(name) = key else {
             return Err(format!(
-                "a state_dict's keys are strings, and this one has {} among them",
+                "expected a state_dict whose keys are strings, found a key that is {}",
                 pickle.describe(key)
             ));
         };
@@ -49,9 +50,9 @@ pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(String, Valu
     Ok(entries)
 }
 
-/// Removes what DataParallel, AveragedModel and torch.compile put before every name.
+/// Removes the prefixes of wrapper modules if all names have them.
 pub(super) fn strip_prefixes<T>(entries: &mut Vec<(String, T)>) {
-    // AveragedModel's own counter.
+    // The counter of AveragedModel has no prefix.
     let is_counter = |name: &str| name == "n_averaged";
     while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
         let mut names = entries.iter().map(|(name, _)| name).filter(|name| !is_counter(name));
@@ -65,7 +66,7 @@ pub(super) fn strip_prefixes<T>(entries: &mut Vec<(String, T)>) {
     }
 }
 
-/// The dictionary of tensors in `value`.
+/// Returns the dictionary of tensors in `value`, looking through at most `depth` wrappers.
 fn find<'p, 'a>(
     pickle: &'p Pickle<'a>,
     value: Value<'a>,
@@ -84,11 +85,11 @@ fn find<'p, 'a>(
     dict.iter().any(|&(_, value)| pickle.tensor(value).is_some()).then_some(dict)
 }
 
-/// Why there is no state_dict in the pickle.
+/// Returns the message for a pickle without a state dict.
 fn explain(pickle: &Pickle<'_>) -> String {
     let advice = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
     match pickle.dict(pickle.root) {
-        Some([]) => format!("an empty dictionary, no weights. {advice}"),
+        Some([]) => format!("expected a state_dict, found an empty dictionary. {advice}"),
         Some(entries) => {
             const SHOWN: usize = 10;
             let mut keys: Vec<String> = entries
@@ -105,8 +106,8 @@ fn explain(pickle: &Pickle<'_>) -> String {
                 keys.push(format!("and {} more", entries.len() - SHOWN));
             }
             format!(
-                "a dictionary without weights: it has no tensors, nor has a dictionary under one \
-                 of the keys {}. It holds {}. {advice}",
+                "a dictionary without weights: expected tensors in it, or in a dictionary under \
+                 one of the keys {}, found {}. {advice}",
                 WRAPPERS.join(", "),
                 keys.join(", ")
             )
@@ -129,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_that_all_names_have_are_removed() {
+    fn a_prefix_of_all_names_is_removed() {
         assert_eq!(stripped(&["module.a.weight", "module.b"]), ["a.weight", "b"]);
         assert_eq!(stripped(&["_orig_mod.module.a", "_orig_mod.module.b"]), ["a", "b"]);
         assert_eq!(stripped(&["n_averaged", "module.a"]), ["a"]);
     }
 
     #[test]
-    fn prefixes_that_some_names_have_remain() {
+    fn a_prefix_of_some_names_is_kept() {
         assert_eq!(stripped(&["module.a", "b"]), ["module.a", "b"]);
         assert_eq!(stripped(&["n_averaged", "a"]), ["n_averaged", "a"]);
         assert_eq!(stripped(&["n_averaged"]), ["n_averaged"]);

@@ -4,17 +4,27 @@ use indexmap::IndexMap;
 
 use crate::tensor::Tensor;
 
-/// One entry of a [`StateDict`].
+/// A tensor of a [`StateDict`].
+///
+/// ```
+/// use posterize::Tensor;
+/// use posterize::checkpoint::StateTensor;
+///
+/// let weight = StateTensor::Float(Tensor::zeros([8, 3, 3, 3]));
+/// let counter = StateTensor::Int(vec![], vec![1200]);
+/// assert_eq!(weight.shape(), [8, 3, 3, 3]);
+/// assert!(counter.shape().is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateTensor {
-    /// Floating-point values (f16, bf16 and f64 files are converted to f32).
+    /// Floating-point values. Those of f16, bf16 and f64 are converted to f32.
     Float(Tensor),
-    /// Integers, such as `num_batches_tracked`: shape and values.
+    /// Integers, such as `num_batches_tracked`: the shape and the values.
     Int(Vec<usize>, Vec<i64>),
 }
 
 impl StateTensor {
-    /// The shape.
+    /// Returns the shape.
     pub fn shape(&self) -> &[usize] {
         match self {
             Self::Float(tensor) => tensor.shape(),
@@ -23,20 +33,32 @@ impl StateTensor {
     }
 }
 
-/// A tensor with values that are no finite numbers.
+/// A tensor with NaN or infinite values.
+///
+/// ```
+/// use posterize::checkpoint::{NonFinite, StateTensor};
+/// use posterize::{StateDict, Tensor};
+///
+/// let mut weights = StateDict::new();
+/// let bias = Tensor::new([3], vec![1.0, f32::NAN, f32::INFINITY])?;
+/// weights.insert("fc.bias", StateTensor::Float(bias));
+/// let expected = NonFinite { name: "fc.bias".into(), nan: 1, infinite: 1 };
+/// assert_eq!(weights.non_finite(), [expected]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFinite {
     /// The tensor's name.
     pub name: String,
-    /// How many of its values are NaN.
+    /// The number of NaN values.
     pub nan: usize,
-    /// How many of its values are infinite.
+    /// The number of infinite values.
     pub infinite: usize,
 }
 
-/// Named tensors in file order, as PyTorch's `state_dict()`.
+/// Named tensors in file order, as returned by PyTorch's `state_dict()`.
 ///
-/// Equality disregards the order, as that of Python's dictionaries does.
+/// As for Python's dictionaries, the order does not matter for equality.
 ///
 /// ```
 /// use posterize::StateDict;
@@ -51,27 +73,27 @@ pub struct StateDict {
 }
 
 impl StateDict {
-    /// An empty one.
+    /// Creates an empty state dict.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an entry at the end, or replaces the one of that name where it stands.
+    /// Adds an entry at the end, or replaces the entry with that name.
     pub fn insert(&mut self, name: impl Into<String>, tensor: StateTensor) {
         self.entries.insert(name.into(), tensor);
     }
 
-    /// Takes an entry out; the order of the others remains.
+    /// Removes and returns an entry. The order of the others does not change.
     pub fn remove(&mut self, name: &str) -> Option<StateTensor> {
         self.entries.shift_remove(name)
     }
 
-    /// The entry of that name.
+    /// Returns the entry with that name.
     pub fn get(&self, name: &str) -> Option<&StateTensor> {
         self.entries.get(name)
     }
 
-    /// The floating-point entry of that name.
+    /// Returns the entry with that name if it is floating-point.
     pub fn float(&self, name: &str) -> Option<&Tensor> {
         match self.get(name)? {
             StateTensor::Float(tensor) => Some(tensor),
@@ -79,22 +101,22 @@ impl StateDict {
         }
     }
 
-    /// The entries in order.
+    /// Returns the entries in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &StateTensor)> {
         self.entries.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The tensors with NaN or infinite values, to warn about.
+    /// Returns the tensors with NaN or infinite values.
     pub fn non_finite(&self) -> Vec<NonFinite> {
         self.iter()
             .filter_map(|(name, tensor)| {
@@ -172,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_finite_are_counted_by_name() {
+    fn nan_and_infinite_values_are_counted() {
         let tensor = |data: Vec<f32>| StateTensor::Float(Tensor::new([data.len()], data).unwrap());
         let weights: StateDict = [
             ("good".to_owned(), tensor(vec![1.0, f32::MAX])),

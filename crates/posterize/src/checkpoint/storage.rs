@@ -1,4 +1,4 @@
-//! Where the values of a pickle's tensors lie, and the tensors made of them.
+//! Reading the tensors of a pickle from the storages of its file.
 
 use super::Parsed;
 use super::decode::decode;
@@ -6,15 +6,17 @@ use super::pickle::{Pickle, Value};
 use super::state_dict::{StateDict, StateTensor};
 use crate::tensor::Tensor;
 
-/// The storages of one file.
+/// The storages of a file.
 pub(super) trait Storages {
-    /// The bytes of the storage `key`.
+    /// Returns the bytes of the storage with that key.
     fn bytes(&mut self, key: &str) -> Parsed<&[u8]>;
 }
 
-/// How many bytes may be made out of a file. Half floats double, bytes grow eightfold, tied
-/// weights are written once and read twice, and trained weights hardly compress; what grows more
-/// than this is a bomb.
+/// The memory that reading a file may take: 32 times its size and 64 MiB.
+///
+/// Decoding f16 takes twice the file's size, decoding bytes eight times, and tied weights are
+/// decoded more than once. Trained weights hardly compress. A file that needs more is a
+/// decompression bomb.
 pub(super) struct Budget {
     left: usize,
     limit: usize,
@@ -33,14 +35,15 @@ impl Budget {
                 Ok(())
             }
             None => Err(format!(
-                "the file would unfold to more than {} MiB, far more than weights of its size do",
+                "reading the file would take more than {} MiB, which is too much for its size: it \
+                 is damaged or malicious",
                 self.limit >> 20
             )),
         }
     }
 }
 
-/// Every entry as a dense tensor.
+/// Reads all entries as dense tensors.
 pub(super) fn read_tensors(
     pickle: &Pickle<'_>,
     entries: &[(String, Value<'_>)],
@@ -56,7 +59,7 @@ pub(super) fn read_tensors(
     Ok(state_dict)
 }
 
-/// A problem with the tensor `name`.
+/// Returns the message for a problem with a tensor.
 pub(super) fn in_tensor(name: &str, problem: &str) -> String {
     format!("tensor `{}`: {problem}", super::printable(name.as_bytes()))
 }
@@ -76,7 +79,8 @@ fn read_tensor(
         let declared = view.storage.count.checked_mul(view.storage.element.size());
         if declared.is_none_or(|declared| declared > bytes.len()) {
             return Err(format!(
-                "its storage {} should hold {} values of {} bytes and is {} bytes long",
+                "expected a storage {} of {} values of {} bytes each, found {} bytes: the file is \
+                 damaged",
                 super::printable(view.storage.key.as_bytes()),
                 view.storage.count,
                 view.storage.element.size(),
@@ -85,7 +89,7 @@ fn read_tensor(
         }
         return decode(&bytes[..declared.unwrap_or(0)], view.element, &layout);
     }
-    // Some programs keep a counter beside the weights as a plain number.
+    // Some training scripts save counters as plain numbers among the weights.
     match value {
         Value::Bool(value) => Ok(StateTensor::Int(vec![], vec![value.into()])),
         Value::Int(value) => Ok(StateTensor::Int(vec![], vec![value])),

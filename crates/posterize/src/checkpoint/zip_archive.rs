@@ -1,8 +1,9 @@
-//! The zip archives of PyTorch since 1.6: `NAME/data.pkl`, `NAME/byteorder`, `NAME/data/KEY`.
+//! The checkpoint format of PyTorch since 1.6: a zip archive with the entries `NAME/data.pkl`,
+//! `NAME/byteorder` and `NAME/data/KEY`.
 //!
-//! Only what such files hold is read: entries that are stored or deflated, not encrypted, in one
-//! file, with or without zip64 (APPNOTE 4.3 to 4.5). Sizes are believed only as far as the file
-//! reaches.
+//! Only what such files contain is supported: entries that are stored or deflated, without
+//! encryption, in one file, with or without zip64 (APPNOTE 4.3 to 4.5). All sizes in the archive
+//! are checked against the size of the file.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,32 +15,34 @@ use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
 use super::{Parsed, printable};
 
-/// A pickle longer than this describes more than weights.
+/// The largest pickle, in bytes. That of a state dict is far smaller.
 const MAX_PICKLE: usize = 64 << 20;
 
 const TRUNCATED: &str = "the file is truncated or damaged; copy or download it again";
 
-/// Reads a state_dict out of a zip archive.
+/// Reads the state dict of a file in this format.
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let archive = Archive::open(file)?;
     let root = archive.root()?;
     let mut budget = Budget::of_file(file.len());
     if archive.entries.contains_key(format!("{root}constants.pkl").as_bytes()) {
-        return Err("a TorchScript archive (torch.jit.save), which holds a program. Save the \
-                    weights alone: torch.save(model.state_dict(), \"weights.pth\")"
+        return Err("a TorchScript archive (torch.jit.save), which contains code. Save only the \
+                    weights: torch.save(model.state_dict(), \"weights.pth\")"
             .into());
     }
     let byteorder = format!("{root}byteorder");
     if archive.entries.contains_key(byteorder.as_bytes())
         && archive.bytes(&byteorder, 16, &mut budget)?.as_ref() != b"little"
     {
-        return Err("it was written on a big-endian machine; save it again on another".into());
+        return Err(
+            "it was written on a big-endian machine; save it again on a little-endian one".into()
+        );
     }
     let name = format!("{root}data.pkl");
     let bytes = archive.bytes(&name, MAX_PICKLE, &mut budget)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
     let entries = select::state_dict_of(&pickle)?;
-    // Inflated storages and finished tensors each have a budget.
+    // Decompressed storages and decoded tensors each have a budget.
     let mut tensor_budget = Budget::of_file(file.len());
     let mut storages = ZipStorages { archive, root, budget, read: HashMap::new() };
     read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)
@@ -49,7 +52,7 @@ struct ZipStorages<'a> {
     archive: Archive<'a>,
     root: String,
     budget: Budget,
-    /// Those whose checksum was found right: tied weights share one.
+    /// The storages read so far. Tied weights share a storage.
     read: HashMap<String, Cow<'a, [u8]>>,
 }
 
@@ -64,7 +67,7 @@ impl Storages for ZipStorages<'_> {
     }
 }
 
-/// A zip archive's directory.
+/// A zip archive and its directory.
 struct Archive<'a> {
     file: &'a [u8],
     entries: HashMap<&'a [u8], Entry>,
@@ -100,7 +103,7 @@ impl<'a> Archive<'a> {
         Ok(Self { file, entries })
     }
 
-    /// The folder that holds `data.pkl`, with its slash.
+    /// Returns the folder of `data.pkl`, with a slash at its end.
     fn root(&self) -> Parsed<String> {
         let mut roots = self.entries.keys().filter_map(|name| {
             let root = name.strip_suffix(b"data.pkl")?;
@@ -111,14 +114,19 @@ impl<'a> Archive<'a> {
             (Some(root), None) => {
                 String::from_utf8(root.to_vec()).map_err(|error| error.to_string())
             }
-            (Some(_), Some(_)) => Err("a zip archive with several checkpoints (data.pkl)".into()),
-            (None, _) => Err("a zip archive, but not a checkpoint of PyTorch: it has no entry \
+            (Some(_), Some(_)) => {
+                Err("a zip archive with several checkpoints (data.pkl); expected \
+                                       one"
+                .into())
+            }
+            (None, _) => Err("a zip archive that is not a checkpoint of PyTorch: it has no entry \
                               NAME/data.pkl. If the checkpoint is inside of it, unpack it"
                 .into()),
         }
     }
 
-    /// The bytes of an entry, checked against its checksum; at most `limit` of them.
+    /// Returns the bytes of an entry. Returns an error if the checksum is wrong or if there are
+    /// more than `limit`.
     fn bytes(&self, name: &str, limit: usize, budget: &mut Budget) -> Parsed<Cow<'a, [u8]>> {
         let entry = *self
             .entries
@@ -126,34 +134,49 @@ impl<'a> Archive<'a> {
             .ok_or_else(|| format!("its zip archive has no entry {}", shown(name)))?;
         let size =
             usize::try_from(entry.size).ok().filter(|&size| size <= limit).ok_or_else(|| {
-                format!("zip entry {} claims {} bytes, too many", shown(name), entry.size)
+                format!(
+                    "zip entry {} has a size of {} bytes; expected at most {limit}",
+                    shown(name),
+                    entry.size
+                )
             })?;
         let packed = packed_bytes(self.file, entry).ok_or_else(|| {
-            format!("zip entry {} lies outside of the file: {TRUNCATED}", shown(name))
+            format!("zip entry {} is outside of the file: {TRUNCATED}", shown(name))
         })?;
         let bytes = match entry.method {
             _ if entry.flags & 1 != 0 => {
-                return Err(format!("zip entry {} is encrypted", shown(name)));
+                return Err(format!(
+                    "zip entry {} is encrypted, which is not supported; decrypt the file",
+                    shown(name)
+                ));
             }
             0 if packed.len() == size => Cow::Borrowed(packed),
             8 => {
                 budget.spend(size)?;
                 Cow::Owned(inflate(packed, size).ok_or_else(|| {
-                    format!("zip entry {} does not inflate to {size} bytes", shown(name))
+                    format!(
+                        "zip entry {} does not decompress to {size} bytes: {TRUNCATED}",
+                        shown(name)
+                    )
                 })?)
             }
             0 => {
-                return Err(format!("zip entry {} has two sizes: {TRUNCATED}", shown(name)));
+                return Err(format!(
+                    "zip entry {} is stored and has two different sizes, {} and {size} bytes: \
+                     {TRUNCATED}",
+                    shown(name),
+                    packed.len()
+                ));
             }
             method => {
                 return Err(format!(
-                    "zip entry {} is compressed by method {method}; PyTorch stores (0), and \
-                     deflate (8) is read too",
+                    "zip entry {} has compression method {method}; expected 0 (stored) or 8 \
+                     (deflate)",
                     shown(name)
                 ));
             }
         };
-        // torch.save writes 0 where it was told not to compute checksums.
+        // torch.save can be configured to write 0 instead of a checksum.
         if entry.checksum != 0 && crc32fast::hash(&bytes) != entry.checksum {
             return Err(format!("the checksum of zip entry {} is wrong: {TRUNCATED}", shown(name)));
         }
@@ -165,7 +188,8 @@ fn shown(name: &str) -> String {
     printable(name.as_bytes())
 }
 
-/// Exactly `size` bytes, or nothing. Memory grows with what is really there.
+/// Decompresses to exactly `size` bytes; `None` if that fails. The memory grows with the data and
+/// is not reserved by `size`, which may be wrong.
 fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size.min(packed.len().saturating_mul(4)));
     flate2::read::DeflateDecoder::new(packed)
@@ -176,7 +200,7 @@ fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Little-endian numbers at places of a record.
+/// A zip record, which has little-endian numbers at fixed positions.
 #[derive(Clone, Copy)]
 struct Record<'a>(&'a [u8]);
 
@@ -198,11 +222,11 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Where the central directory begins, and how many entries it has.
+/// Returns the position of the central directory and its number of entries.
 fn find_directory(file: &[u8]) -> Parsed<(usize, u64)> {
     const END: usize = 22;
     let missing = || format!("the directory at the end of the zip archive is missing: {TRUNCATED}");
-    // The end record is last, but for a comment whose length it states.
+    // The end record is last, except for a comment, whose length it has.
     let last = file.len().checked_sub(END).ok_or_else(missing)?;
     let end = (last.saturating_sub(u16::MAX.into())..=last)
         .rev()
@@ -213,7 +237,7 @@ fn find_directory(file: &[u8]) -> Parsed<(usize, u64)> {
         .ok_or_else(missing)?;
     let directory = || -> Option<(u64, u64, u64)> {
         let record = Record(file.get(end..)?);
-        // A zip64 locator right before it says where the record with the full numbers is.
+        // With zip64, a locator before it has the position of a record with 64-bit numbers.
         if let Some(locator) = end.checked_sub(20).map(|at| Record(&file[at..]))
             && locator.u32(0) == Some(0x0706_4b50)
         {
@@ -227,18 +251,18 @@ fn find_directory(file: &[u8]) -> Parsed<(usize, u64)> {
     };
     let (count, size, start) = directory().ok_or_else(missing)?;
     let fits = start.checked_add(size).is_some_and(|stop| stop <= end as u64);
-    // An entry takes 46 bytes at least.
+    // An entry has at least 46 bytes.
     if !fits || count > size / 46 {
         return Err(format!(
-            "the zip archive claims a directory of {count} entries and {size} bytes at {start}, \
-             which the file of {} bytes does not hold: {TRUNCATED}",
+            "the zip archive has a directory of {count} entries and {size} bytes at {start}, \
+             which does not fit in the file of {} bytes: {TRUNCATED}",
             file.len()
         ));
     }
     Ok((start as usize, count))
 }
 
-/// An entry of the central directory: its name, what it says, its length.
+/// Reads an entry of the central directory. Returns its name, its fields and its length.
 fn directory_entry(header: Record<'_>) -> Option<(&[u8], Entry, usize)> {
     let name_length = usize::from(header.u16(28)?);
     let extra_length = usize::from(header.u16(30)?);
@@ -253,7 +277,7 @@ fn directory_entry(header: Record<'_>) -> Option<(&[u8], Entry, usize)> {
     };
     let name = header.bytes(46, name_length)?;
     let mut extra = header.bytes(46 + name_length, extra_length)?;
-    // The zip64 field holds, in this order, those numbers that did not fit into 32 bits.
+    // The zip64 field has those numbers that do not fit in 32 bits, in this order.
     while let (Some(id), Some(length)) = (Record(extra).u16(0), Record(extra).u16(2)) {
         let field = Record(extra).bytes(4, length.into())?;
         if id == 1 {
@@ -272,7 +296,7 @@ fn directory_entry(header: Record<'_>) -> Option<(&[u8], Entry, usize)> {
     Some((name, entry, length))
 }
 
-/// The bytes of an entry as they lie in the file.
+/// Returns the bytes of an entry as stored in the file.
 fn packed_bytes(file: &[u8], entry: Entry) -> Option<&[u8]> {
     let header = Record(file.get(usize::try_from(entry.header).ok()?..)?);
     if header.u32(0)? != 0x0403_4b50 {

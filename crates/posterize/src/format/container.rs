@@ -1,4 +1,4 @@
-//! Tensors and metadata in a safetensors file, under a digest.
+//! Safetensors files of tensors and metadata, with a digest.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use crate::checkpoint::safetensors::{LENGTH, Place, explain, header};
 /// A kind of file.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// The value of the metadata's `format`.
+    /// The value of `format` in the metadata.
     pub format: &'static str,
-    /// The version that is written, and the newest that is read.
+    /// The format version that is written, which is the newest that is read.
     pub version: u32,
     /// The name of such a file in messages: "a model saved by posterize".
     pub what: &'static str,
-    /// What to do with a safetensors file of another kind.
+    /// The advice in the error for a safetensors file of another kind.
     pub advice: &'static str,
     /// The largest file that is read, in bytes.
     pub max_bytes: u64,
@@ -28,7 +28,7 @@ pub(super) struct Kind {
 const DIGEST: &str = "digest";
 const VERSION: &str = "format_version";
 
-/// A tensor's values as they lie in the file, little-endian.
+/// A tensor with its values as stored in the file, little-endian.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RawTensor<'a> {
     pub dtype: Dtype,
@@ -44,8 +44,8 @@ pub(super) struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Returns the bytes of the file. Values of four bytes come before those of one, so that each lies
-    /// on a multiple of its size.
+    /// Returns the bytes of the file. Values of four bytes come before those of one byte, so that
+    /// each is aligned to its size.
     pub(super) fn encode(mut self, kind: &Kind) -> Vec<u8> {
         let mut set = |key: &str, value: String| {
             self.metadata.entry(key.into()).or_insert(value);
@@ -80,13 +80,14 @@ impl<'a> Container<'a> {
     /// Returns the content of a file of that kind.
     ///
     /// # Errors
-    /// The header is damaged, the version is not known or the digest is wrong, as a sentence.
+    /// Returns a message if the header is damaged, the version is not supported or the digest is
+    /// wrong.
     pub(super) fn decode(kind: &Kind, file: &'a [u8]) -> Result<Self, String> {
         check_start(kind, &file[..file.len().min(9)])?;
         let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if header_length > MAX_HEADER_BYTES {
             return Err(format!(
-                "its header claims {header_length} bytes; at most {MAX_HEADER_BYTES} are allowed"
+                "its header has {header_length} bytes; expected at most {MAX_HEADER_BYTES}"
             ));
         }
         let described = |error| explain(&error, header_length, file.len());
@@ -101,12 +102,13 @@ impl<'a> Container<'a> {
         let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
         let mut container = Self { metadata, tensors };
         container.check_version(kind)?;
-        let found = container.metadata.remove(DIGEST).ok_or("it has no digest")?;
+        let found =
+            container.metadata.remove(DIGEST).ok_or("its metadata has no digest; save it again")?;
         let expected = container.digest();
         if found != expected {
             return Err(format!(
-                "its content was altered or damaged: its digest is {expected}, and it says \
-                 {found:.71}; copy it again, or write it again"
+                "its content was altered or damaged: expected the digest {expected}, found \
+                 {found:.71}; copy it again, or save it again"
             ));
         }
         Ok(container)
@@ -115,7 +117,7 @@ impl<'a> Container<'a> {
     /// Returns the format version.
     ///
     /// # Errors
-    /// The metadata has none that is a number from 1 on, as a sentence.
+    /// Returns a message if the metadata has no version, or one that is not a number from 1 on.
     pub(super) fn version(&self) -> Result<u32, String> {
         let text = self.metadata.get(VERSION).map_or("", String::as_str);
         match text.parse() {
@@ -127,15 +129,15 @@ impl<'a> Container<'a> {
     fn check_version(&self, kind: &Kind) -> Result<(), String> {
         if self.metadata.get("format").map(String::as_str) != Some(kind.format) {
             return Err(format!(
-                "a safetensors file, but not {}: its metadata lacks `format: {}`; {}",
+                "a safetensors file, but not {}: its metadata has no `format: {}`; {}",
                 kind.what, kind.format, kind.advice
             ));
         }
         let version = self.version()?;
         if version > kind.version {
             return Err(format!(
-                "it is of format version {version}, and this posterize ({}) reads up to {}: use a \
-                 newer posterize",
+                "it has format version {version}, and this posterize ({}) reads versions up to \
+                 {}; use a newer posterize",
                 env!("CARGO_PKG_VERSION"),
                 kind.version
             ));
@@ -143,9 +145,11 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// SHA-256 over the metadata and the tensors in the order of their names: the numbers of both,
-    /// then each key and value; each name, type, shape and bytes. Every number is 8 bytes,
-    /// little-endian; every text and the bytes come after their length.
+    /// Returns the SHA-256 of the metadata and the tensors, both sorted by name.
+    ///
+    /// It covers the number of metadata entries and of tensors, the key and value of each entry,
+    /// and the name, type, shape and bytes of each tensor. Numbers have 8 bytes, little-endian.
+    /// Strings, shapes and bytes are preceded by their length.
     fn digest(&self) -> String {
         let mut hash = Sha256::new();
         let number = |hash: &mut Sha256, value: usize| hash.update((value as u64).to_le_bytes());
@@ -173,21 +177,21 @@ impl<'a> Container<'a> {
     }
 }
 
-/// Checks that a file that begins with `start` (its first 9 bytes) may be a safetensors file.
+/// Checks by its first 9 bytes that a file may be a safetensors file.
 ///
 /// # Errors
-/// What it is instead, as a sentence.
+/// Returns a message about what the file is instead.
 pub(super) fn check_start(kind: &Kind, start: &[u8]) -> Result<(), String> {
     let what = kind.what;
     match start {
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(()),
         [] => Err(format!("expected {what}, found an empty file")),
         [b'P', b'K', 3, 4, ..] | [0x80, ..] => Err(format!(
-            "expected {what}, found a PyTorch checkpoint, which holds float weights and no network"
+            "expected {what}, found a PyTorch checkpoint, which has float weights and no network"
         )),
         _ if start.len() < 9 => {
             Err(format!("expected {what}, found a file of {} bytes", start.len()))
         }
-        _ => Err(format!("expected {what}, which is a safetensors file; this is none")),
+        _ => Err(format!("expected {what}, found a file that is not a safetensors file")),
     }
 }

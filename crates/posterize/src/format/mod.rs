@@ -1,9 +1,8 @@
-//! Saved files: an int8 model, and the checkpoint of a training run.
+//! Saved models and checkpoints of training runs.
 //!
 //! [`SavedModel`] is an int8 network with the preprocessing of its pictures and the names of its
-//! classes, in one safetensors file that describes itself. `docs/format.md` specifies the file. Like
-//! checkpoints it is read once and nothing of it is mapped, so a file that changes meanwhile can do
-//! no harm; the weights are packed for the machine's kernels anyway.
+//! classes, in one safetensors file. `docs/format.md` specifies the file. A file is read to memory
+//! once and is not mapped, so changes to it while it is read cannot do harm.
 
 mod container;
 mod file;

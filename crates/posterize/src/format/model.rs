@@ -1,4 +1,4 @@
-//! The file of a saved model: a [`SavedModel`] as tensors and metadata, and back.
+//! Writing and reading the file of a [`SavedModel`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,8 +24,7 @@ use crate::quantization::{
 };
 use crate::tensor::MemoryFormat;
 
-/// The format version of saved models that is written, and the newest that is read. All from 1 on
-/// are read.
+/// The format version of saved models that is written. All versions from 1 to this one are read.
 pub const FORMAT_VERSION: u32 = 2;
 
 pub(super) const MODEL: Kind = Kind {
@@ -41,48 +40,52 @@ const GRAPH: &str = "graph.json.zlib";
 /// The tensor that holds the classes, as compressed JSON.
 const CLASSES: &str = "classes.json.zlib";
 
-/// The scales of an int8 weight, beside the weight and the bias.
+/// The last part of the name of the tensor with the scales of an int8 weight.
 const WEIGHT_SCALE: &str = "weight_scale";
 
 impl SavedModel {
-    /// Returns the file's content. The same model gives the same bytes.
+    /// Returns the content of the file. The same model always gives the same bytes.
     ///
     /// # Errors
-    /// What is wrong with the parts, as for [`SavedModel::save`].
+    /// Returns the same errors as [`SavedModel::save`], except those of the file system.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()
             .map_err(|problem| Error::Argument(format!("cannot save the model: {problem}")))?;
         to_container(self).map(|container| container.encode(&MODEL))
     }
 
-    /// Writes the file: first under a temporary name in the same folder, then renamed, so that
-    /// `path` is either as before or complete. Returns its size in bytes.
+    /// Writes the file completely or not at all (see [`atomic_file`](crate::atomic_file)). Returns
+    /// its size in bytes.
     ///
     /// # Errors
-    /// The network does not fit the preprocessing's pictures, or has another number of outputs than
-    /// classes; two classes share a folder; the file cannot be written.
+    /// Returns an error if the network cannot run on pictures of the preprocessing's size, if its
+    /// number of outputs is not the number of classes, if two classes have the same folder, or if
+    /// the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
         let bytes = self.to_bytes()?;
         atomic_file::write(path, |file| file.write_all(&bytes))?;
         Ok(bytes.len() as u64)
     }
 
-    /// Reads a file that [`SavedModel::save`] wrote, of this or an earlier format version.
+    /// Reads a file that was written by [`SavedModel::save`] in this or an earlier format version.
+    ///
+    /// The file is not trusted: everything in it is checked, and the memory is bounded by the
+    /// file's size.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read. [`Error::Format`] where it is no saved model, was
-    /// altered or cut short, is of a newer format, or describes what no network can be; nothing of
-    /// it is trusted, and no memory is taken beyond what the file holds.
+    /// Returns [`Error::Io`] if the file cannot be read, and [`Error::Format`] if it is not a saved
+    /// model, was altered or truncated, has a newer format version, or describes a network that is
+    /// not valid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read(&MODEL, path)?;
         Self::from_bytes(path, &bytes)
     }
 
-    /// Reads a file in memory. `path` is its name in errors.
+    /// Reads a file in memory, as [`SavedModel::open`] does. `path` is its name in errors.
     ///
     /// # Errors
-    /// As [`SavedModel::open`].
+    /// Returns the same errors as [`SavedModel::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         Container::decode(&MODEL, bytes)
             .and_then(|container| from_container(&container))
@@ -92,32 +95,33 @@ impl SavedModel {
 }
 
 impl QuantizedModel {
-    /// Writes the network to one file, as [`SavedModel::save`] does, without preprocessing and
+    /// Writes the network to a file, as [`SavedModel::save`] does, without preprocessing and
     /// classes. Returns its size in bytes.
     ///
     /// # Errors
-    /// As [`SavedModel::save`].
+    /// Returns the same errors as [`SavedModel::save`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
         SavedModel::new(self.clone()).save(path)
     }
 
-    /// Reads the network of a file that [`QuantizedModel::save`] or [`SavedModel::save`] wrote.
+    /// Reads the network of a file that was written by [`QuantizedModel::save`] or
+    /// [`SavedModel::save`].
     ///
     /// # Errors
-    /// As [`SavedModel::open`].
+    /// Returns the same errors as [`SavedModel::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         SavedModel::open(path).map(|saved| saved.model)
     }
 }
 
-/// Reads the graph's JSON of a saved model of a format version. For fuzzing, where no digest covers
-/// the bytes.
+/// Reads the JSON of a graph in a format version. This is for fuzzing, which needs a reader that
+/// does not check the digest.
 #[doc(hidden)]
 pub fn graph_from_json(version: u32, json: &[u8]) -> std::result::Result<Graph, String> {
-    let sentence = |error: serde_json::Error| error.to_string();
+    let message = |error: serde_json::Error| error.to_string();
     let (graph, _) = match version {
-        1 => serde_json::from_slice::<v1::SavedGraph>(json).map_err(sentence)?.into_graph()?,
-        _ => serde_json::from_slice::<v2::SavedGraph<'_>>(json).map_err(sentence)?.into_graph()?,
+        1 => serde_json::from_slice::<v1::SavedGraph>(json).map_err(message)?.into_graph()?,
+        _ => serde_json::from_slice::<v2::SavedGraph<'_>>(json).map_err(message)?.into_graph()?,
     };
     Ok(graph)
 }
@@ -161,7 +165,7 @@ fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
     Ok(Container { metadata, tensors })
 }
 
-/// The model of a container. That its parts fit together is left to [`SavedModel::check`].
+/// Reads the model of a container. [`SavedModel::check`] checks that its parts fit together.
 fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     let metadata = |key: &str| container.metadata.get(key).map(String::as_str);
     let mut reader = Reader::new(container);
@@ -186,10 +190,10 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
         }
     }
     if let Some(name) = reader.unused() {
-        return Err(format!("the tensor {name:?} belongs to no layer of its graph"));
+        return Err(format!("its tensor {name:?} belongs to no layer of its graph"));
     }
     let in_metadata = |key: &str, error: serde_json::Error| format!("its {key}: {error}");
-    let mapping = metadata("qconfig").ok_or("its metadata lacks `qconfig`")?;
+    let mapping = metadata("qconfig").ok_or("its metadata has no `qconfig`")?;
     let mapping: QConfigMapping =
         serde_json::from_str(mapping).map_err(|error| in_metadata("qconfig", error))?;
     for qconfig in mapping.qconfigs() {
@@ -205,10 +209,10 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     Ok(SavedModel { name, model, preprocessing, classes })
 }
 
-/// The int8 weights of a convolution or linear layer.
+/// Reads the int8 weights of a convolution or linear layer.
 fn layer(reader: &mut Reader<'_>, node: &Node) -> Result<QuantizedLayer, String> {
     let Some(weight) = node.op.parameters().into_iter().next() else {
-        return Err(format!("{}: it has no weight", node.name));
+        return Err(format!("{}: an operator without weights is quantized as one with", node.name));
     };
     let (shape, outputs) = (weight.shape.clone(), weight.shape[0]);
     let part = |part: &str| format!("{}.{part}", node.name);

@@ -1,4 +1,4 @@
-//! The parts of files: values, JSON and compressed JSON.
+//! Reading and writing values, JSON and compressed JSON.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 /// Returns a value as JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
-        .map_err(|error| Error::Argument(format!("cannot write it as JSON: {error}")))
+        .map_err(|error| Error::Argument(format!("cannot write JSON: {error}")))
 }
 
 /// Returns a value as JSON, compressed with zlib.
@@ -27,7 +27,7 @@ pub(super) fn compressed<'a>(value: &impl Serialize) -> Result<RawTensor<'a>> {
     let bytes = encoder
         .write_all(json(value)?.as_bytes())
         .and_then(|()| encoder.finish())
-        .map_err(|error| Error::Argument(format!("cannot compress: {error}")))?;
+        .map_err(|error| Error::Argument(format!("cannot compress JSON: {error}")))?;
     Ok(RawTensor { dtype: Dtype::U8, shape: vec![bytes.len()], bytes: Cow::Owned(bytes) })
 }
 
@@ -36,7 +36,7 @@ pub(super) fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Takes tensors out of a container, and keeps account of which were used.
+/// Reads tensors of a container, and keeps track of which were used.
 pub(super) struct Reader<'a> {
     pub(super) container: &'a Container<'a>,
     used: HashSet<String>,
@@ -47,12 +47,12 @@ impl<'a> Reader<'a> {
         Self { container, used: HashSet::new() }
     }
 
-    /// Returns the name of a tensor that was not used.
+    /// Returns the name of the first tensor that was not used.
     pub(super) fn unused(&self) -> Option<&'a str> {
         self.container.tensors.keys().map(String::as_str).find(|name| !self.used.contains(*name))
     }
 
-    /// Returns the bytes of a tensor, which must have that type and shape.
+    /// Returns the bytes of a tensor. Returns an error if it does not have that type and shape.
     pub(super) fn take(
         &mut self,
         name: &str,
@@ -60,11 +60,11 @@ impl<'a> Reader<'a> {
         shape: &[usize],
     ) -> Result<&'a [u8], String> {
         let tensor = self.container.tensors.get(name).ok_or_else(|| {
-            format!("it has no tensor `{name}`; its graph needs one, {dtype} of shape {shape:?}")
+            format!("it has no tensor `{name}`; expected one, {dtype} of shape {shape:?}")
         })?;
         if tensor.dtype != dtype || tensor.shape != shape {
             return Err(format!(
-                "tensor `{name}` must be {dtype} of shape {shape:?}, found {} of shape {:.60}",
+                "tensor `{name}`: expected {dtype} of shape {shape:?}, found {} of shape {:.60}",
                 tensor.dtype,
                 format!("{:?}", tensor.shape)
             ));
@@ -73,27 +73,27 @@ impl<'a> Reader<'a> {
         Ok(&tensor.bytes)
     }
 
-    /// Returns the values of a tensor of floats, which must be finite.
+    /// Returns the values of a float tensor. Returns an error if one is not finite.
     pub(super) fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let bytes = self.take(name, Dtype::F32, shape)?;
         let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(format!(
-                "tensor `{name}`: value {place} is {}; it must be finite",
-                values[place]
+            Some(index) => Err(format!(
+                "tensor `{name}`: value {index} is {}; it must be finite",
+                values[index]
             )),
             None => Ok(values),
         }
     }
 
-    /// Returns a tensor of floats, which must be finite.
+    /// Returns a float tensor. Returns an error if one of its values is not finite.
     pub(super) fn parameter(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, String> {
         let values = self.floats(name, shape)?;
         Tensor::new(shape, values).map_err(|error| error.to_string())
     }
 
-    /// Returns the value of a tensor of compressed JSON, which may be `max_bytes` long after
-    /// decompression; `None` where there is no such tensor.
+    /// Returns the value of a tensor of compressed JSON; `None` if there is no such tensor. Returns
+    /// an error if the JSON has more than `max_bytes` bytes.
     pub(super) fn json<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -107,12 +107,13 @@ impl<'a> Reader<'a> {
             .read_to_end(&mut json)
             .map_err(|error| format!("tensor `{name}` cannot be decompressed: {error}"))?;
         if json.len() as u64 > max_bytes {
-            return Err(format!("tensor `{name}` unfolds to more than {max_bytes} bytes"));
+            return Err(format!("tensor `{name}` decompresses to more than {max_bytes} bytes"));
         }
         serde_json::from_slice(&json).map(Some).map_err(|error| format!("tensor `{name}`: {error}"))
     }
 
-    /// As [`Reader::json`], of a tensor that must be there.
+    /// Returns the value of a tensor of compressed JSON, as [`Reader::json`] does. Returns an error
+    /// if there is no such tensor.
     pub(super) fn required_json<T: DeserializeOwned>(
         &mut self,
         name: &str,

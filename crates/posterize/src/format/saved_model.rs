@@ -1,4 +1,4 @@
-//! A saved model: an int8 network with what it takes to use it.
+//! Saved models: an int8 network with its preprocessing and classes.
 
 use std::collections::HashSet;
 
@@ -33,18 +33,18 @@ use crate::quantization::QuantizedModel;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SavedModel {
-    /// What the network is called: `tf_mobilenet_v2`. At most 256 bytes, without control characters.
+    /// The name of the network (`tf_mobilenet_v2`), at most 256 bytes, without control characters.
     pub name: String,
     /// The network.
     pub model: QuantizedModel,
-    /// The preprocessing of its pictures; `None` where it is not known.
+    /// The preprocessing of its pictures; `None` if it is not known.
     pub preprocessing: Option<Preprocessing>,
-    /// Its classes in the order of the values of its first output; empty where they are not known.
+    /// The classes in the order of the values of the first output; empty if they are not known.
     pub classes: Vec<Class>,
 }
 
 impl SavedModel {
-    /// Returns `model` under its graph's name, without preprocessing and classes.
+    /// Creates a saved model with the name of the graph's class, without preprocessing and classes.
     pub fn new(model: QuantizedModel) -> Self {
         Self {
             name: model.graph().kind().to_owned(),
@@ -54,29 +54,29 @@ impl SavedModel {
         }
     }
 
-    /// Returns the same under another name.
+    /// Sets the name.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Returns the same with the preprocessing of its pictures, or with none.
+    /// Sets the preprocessing.
     #[must_use]
     pub fn with_preprocessing(mut self, preprocessing: impl Into<Option<Preprocessing>>) -> Self {
         self.preprocessing = preprocessing.into();
         self
     }
 
-    /// Returns the same with the classes of its outputs. Classes need the preprocessing.
+    /// Sets the classes. A model with classes must also have a preprocessing.
     #[must_use]
     pub fn with_classes(mut self, classes: impl Into<Vec<Class>>) -> Self {
         self.classes = classes.into();
         self
     }
 
-    /// Returns how many values the network's first output has for a picture; `None` where the
-    /// preprocessing is not known, which gives the size of pictures.
+    /// Returns the number of values in the first output for one picture; `None` if the size of
+    /// pictures is not known, because there is no preprocessing.
     pub fn outputs(&self) -> Option<usize> {
         let size = self.preprocessing.as_ref()?.crop;
         let graph = self.model.graph();
@@ -84,14 +84,14 @@ impl SavedModel {
         Some(shapes[graph.output().0].shape.iter().product())
     }
 
-    /// Checks that the parts can be used together.
+    /// Checks that the parts fit together.
     ///
     /// # Errors
-    /// What does not fit, as a sentence.
+    /// Returns a message about the first part that does not fit.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.name.len() > MAX_NAME_BYTES || self.name.chars().any(char::is_control) {
             return Err(format!(
-                "its name is longer than {MAX_NAME_BYTES} bytes or holds control characters"
+                "its name has more than {MAX_NAME_BYTES} bytes or control characters"
             ));
         }
         self.check_classes()?;
@@ -99,7 +99,7 @@ impl SavedModel {
             return if self.classes.is_empty() {
                 Ok(())
             } else {
-                Err("it has classes but no preprocessing, so its outputs cannot be counted".into())
+                Err("it has classes but no preprocessing; a model with classes needs one".into())
             };
         };
         preprocessing.validate().map_err(|error| error.to_string())?;
@@ -110,7 +110,7 @@ impl SavedModel {
             let values: usize = layer.shape.iter().product();
             if values > MAX_OUTPUT_VALUES {
                 return Err(format!(
-                    "{}: an output of {:?} has more than the limit of {MAX_OUTPUT_VALUES} values",
+                    "{}: its output of shape {:?} has more than {MAX_OUTPUT_VALUES} values",
                     node.name, layer.shape
                 ));
             }
@@ -118,7 +118,9 @@ impl SavedModel {
         let output = &shapes[graph.output().0].shape;
         if !self.classes.is_empty() && *output != [1, self.classes.len()] {
             return Err(format!(
-                "it names {} classes, but the network's output for a picture is {output:?}",
+                "it has {} classes, but the network's output for one picture has the shape \
+                 {output:?}; expected [1, {}]",
+                self.classes.len(),
                 self.classes.len()
             ));
         }
@@ -130,7 +132,8 @@ impl SavedModel {
         for Class { folder, name } in &self.classes {
             if folder.is_empty() || !folders.insert(folder.as_str()) {
                 return Err(format!(
-                    "two of its classes have the folder {folder:?}, or one has none"
+                    "two of its classes have the folder {folder:?}, or one has no folder; each \
+                     class needs a different one"
                 ));
             }
             if folder.chars().chain(name.chars()).any(char::is_control) {

@@ -1,8 +1,11 @@
-//! The file of a training run: a [`Checkpoint`] as a safetensors file, and back.
+//! Writing and reading the file of a training run's [`Checkpoint`].
 //!
-//! Tensors: `network.NAME`, `best.NAME` and `momentum.NAME` in f32, `losses` and `grad_norms`; and compressed JSON:
-//! `network.values.json.zlib` and `best.values.json.zlib`, the state of the fake quantization among it,
-//! and `run.json.zlib`, everything else.
+//! It is a safetensors file with these tensors:
+//! - `network.NAME`, `best.NAME` and `momentum.NAME`: the values of a network's tensors, in f32;
+//! - `losses` and `grad_norms`: one value per step, in f32;
+//! - `network.values.json.zlib` and `best.values.json.zlib`: all other values of a network, such as
+//!   the state of its fake quantization, as compressed JSON;
+//! - `run.json.zlib`: everything else, as compressed JSON.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,17 +29,17 @@ const TRAINING: Kind = Kind {
     format: "posterize training",
     version: 1,
     what: "a training run saved by posterize",
-    advice: "a model is no training run: give it as the model to train",
+    advice: "give a model as the model to train",
     max_bytes: MAX_TRAINING_BYTES,
 };
 
 const RUN: &str = "run.json.zlib";
 const LOSSES: &str = "losses";
 const GRAD_NORMS: &str = "grad_norms";
-/// The tensor of a network's other values, behind `network.` or `best.`.
+/// The name of the tensor with a network's other values, after `network.` or `best.`.
 const VALUES: &str = "values.json.zlib";
 
-/// The tensor [`RUN`].
+/// The JSON of the tensor [`RUN`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Run<'a> {
@@ -46,10 +49,10 @@ struct Run<'a> {
 }
 
 impl Checkpoint {
-    /// Returns the file's content.
+    /// Returns the content of the file.
     ///
     /// # Errors
-    /// Two tensors would have one name.
+    /// Returns an error if a value cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut tensors = BTreeMap::new();
         let run = Run {
@@ -76,31 +79,32 @@ impl Checkpoint {
         Ok(Container { metadata: BTreeMap::new(), tensors }.encode(&TRAINING))
     }
 
-    /// Writes the file: first under a temporary name in the same folder, then renamed, so that a
-    /// process that is killed meanwhile leaves the file of before. Returns its size in bytes.
+    /// Writes the file completely or not at all (see [`atomic_file`](crate::atomic_file)), so an
+    /// earlier checkpoint survives if the process is killed. Returns its size in bytes.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
         let bytes = self.to_bytes()?;
         atomic_file::write(path, |file| file.write_all(&bytes))?;
         Ok(bytes.len() as u64)
     }
 
-    /// Reads a file that [`Checkpoint::save`] wrote.
+    /// Reads a file that was written by [`Checkpoint::save`].
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where it cannot be read, [`Error::Format`](crate::Error::Format)
-    /// where it is none of these files, was altered or cut short, or is of a newer format.
+    /// Returns [`Error::Io`](crate::Error::Io) if the file cannot be read, and
+    /// [`Error::Format`](crate::Error::Format) if it is not a checkpoint of a training run, was
+    /// altered or truncated, or has a newer format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::from_bytes(path, &read(&TRAINING, path)?)
     }
 
-    /// Reads a file in memory. `path` is its name in errors.
+    /// Reads a file in memory, as [`Checkpoint::open`] does. `path` is its name in errors.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
+    /// Returns the same errors as [`Checkpoint::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
         Container::decode(&TRAINING, bytes)
             .and_then(|container| from_container(&container))
@@ -127,19 +131,19 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
         }
     }
     if let Some(name) = reader.unused() {
-        return Err(format!("the tensor {name:?} is no part of a training run"));
+        return Err(format!("its tensor {name:?} is not part of a training run"));
     }
     Ok(Checkpoint {
         position,
         history: History { epochs: epochs.into_owned(), losses, grad_norms },
-        network: network.ok_or("it has no network")?,
+        network: network.ok_or_else(|| format!("it has no tensor `network.{VALUES}`"))?,
         momentum,
         best,
         settings: settings.into_owned(),
     })
 }
 
-/// The network behind a prefix; `None` where there is none.
+/// Reads the network with that prefix; `None` if there is none.
 fn state(reader: &mut Reader<'_>, prefix: &str) -> Result<Option<NetworkState>, String> {
     let values = reader.json::<NetworkValues>(&format!("{prefix}.{VALUES}"), MAX_TRAINING_JSON)?;
     let Some(values) = values else { return Ok(None) };

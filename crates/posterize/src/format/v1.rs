@@ -1,7 +1,7 @@
-//! The graph of a saved model as JSON, format version 1, which is only read.
+//! Reading the JSON of a graph in format version 1.
 //!
-//! What version 1 looks like never changes, so this file shares no definition with today's
-//! operators: a change of theirs leaves it as it is.
+//! Version 1 is fixed. It has its own definitions of the operators, so that changes to those in
+//! [`ops`](crate::ops) do not affect it.
 
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use crate::graph::{self, Graph, NodeId};
 use crate::ops::{self, Op};
 use crate::quantization::QParams;
 
-/// A graph, and for every node the scale and zero point of its value where that is int8.
+/// A graph, and the scale and zero point of every node whose output is int8.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedGraph {
@@ -52,7 +52,7 @@ enum Operator {
     Activation(Activation),
     Add(Option<Activation>),
     Mul,
-    /// Along the channels.
+    /// A concatenation along the channels.
     Cat,
     MaxPool2d(MaxPool2d),
     AdaptiveAvgPool2d(AdaptiveAvgPool2d),
@@ -130,19 +130,23 @@ struct ZeroPad2d {
 }
 
 impl SavedGraph {
-    /// The graph, and for every node the scale and zero point of its value where that is int8.
+    /// Returns the graph, and the scale and zero point of every node whose output is int8.
     ///
     /// # Errors
-    /// The parts make no graph, as a sentence.
+    /// Returns a message if the parts are not a valid graph.
     pub(super) fn into_graph(self) -> Result<(Graph, Vec<Option<QParams>>), String> {
         let Parts { nodes, output, modules } = self.graph;
         if self.qparams.len() != nodes.len() {
-            return Err(format!("its {} nodes have {} scales", nodes.len(), self.qparams.len()));
+            return Err(format!(
+                "its graph has {} nodes and {} qparams; expected as many of each",
+                nodes.len(),
+                self.qparams.len()
+            ));
         }
         for (index, node) in nodes.iter().enumerate() {
             if matches!(node.op, Operator::Input) != (index == 0) {
                 return Err(format!(
-                    "{}: the input must be the first node, and only that",
+                    "{}: expected the input as the first node, and no other inputs",
                     node.name
                 ));
             }

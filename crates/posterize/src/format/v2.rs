@@ -1,4 +1,4 @@
-//! The graph of a saved model as JSON, format version 2.
+//! Writing and reading the JSON of a graph in format version 2.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::ops::Op;
 use crate::quantization::{QParams, QuantizedModel};
 
-/// A graph with the scale and zero point of every value that is int8.
+/// A graph with the scale and zero point of every node whose output is int8.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedGraph<'a> {
@@ -30,7 +30,7 @@ struct SavedNode<'a> {
     attributes: Box<RawValue>,
     inputs: Cow<'a, [NodeId]>,
     is_module: bool,
-    /// Of the node's value; `null` where it is float.
+    /// The quantization of the node's output; `null` if it is float.
     quantization: Option<Quantization<'a>>,
 }
 
@@ -39,7 +39,7 @@ struct SavedNode<'a> {
 struct Quantization<'a> {
     scale: f32,
     zero_point: i32,
-    /// The type in which the value came: [`DTYPE`].
+    /// The type of the quantized values: [`DTYPE`].
     dtype: Cow<'a, str>,
 }
 
@@ -47,10 +47,10 @@ struct Quantization<'a> {
 const DTYPE: &str = "u8";
 
 impl<'a> SavedGraph<'a> {
-    /// The graph of a model, to be written.
+    /// Creates the JSON's value for a model.
     ///
     /// # Errors
-    /// An operator's attributes cannot be written as JSON.
+    /// Returns an error if an operator's attributes cannot be written as JSON.
     pub(super) fn new(model: &'a QuantizedModel) -> Result<Self> {
         let graph = model.graph();
         let nodes = graph
@@ -78,11 +78,11 @@ impl<'a> SavedGraph<'a> {
         Ok(Self { nodes, outputs, modules: Cow::Borrowed(graph.modules()) })
     }
 
-    /// The graph, and for every node the scale and zero point of its value where that is int8.
+    /// Returns the graph, and the scale and zero point of every node whose output is int8.
     ///
     /// # Errors
-    /// An operator that is not known or has attributes that it cannot have, a type that is not
-    /// known, or nodes that make no graph, as a sentence.
+    /// Returns a message if an operator or a type is not known, if an operator's attributes are not
+    /// valid, or if the nodes are not a valid graph.
     pub(super) fn into_graph(self) -> Result<(Graph, Vec<Option<QParams>>), String> {
         let mut nodes = Vec::with_capacity(self.nodes.len());
         let mut qparams = Vec::with_capacity(self.nodes.len());
@@ -106,8 +106,8 @@ impl Quantization<'_> {
     fn check(self) -> Result<QParams, String> {
         if self.dtype != DTYPE {
             return Err(format!(
-                "its values are of type {:?}, and this posterize reads {DTYPE:?}; a newer one may \
-                 read it",
+                "its values are of type {:?}, and this posterize reads {DTYPE:?}; use a newer \
+                 posterize",
                 self.dtype
             ));
         }

@@ -1,11 +1,11 @@
-//! What a call of each callable describes. None is run: a call gives inert data.
+//! Interpreting calls. No callable is run: a call only gives data.
 
 use super::callable::Callable;
 use super::value::{Object, Storage, TensorView, Value};
 use crate::checkpoint::Parsed;
 use crate::checkpoint::decode::Layout;
 
-/// What a call of `callable` with `arguments` gives. `objects` is the arena.
+/// Returns the result of a call. `objects` is the arena.
 pub(super) fn call<'a>(
     callable: Callable,
     arguments: &[Value<'a>],
@@ -19,7 +19,7 @@ pub(super) fn call<'a>(
         _ => None,
     };
     let new = |object| Ok(Outcome::New(object));
-    let malformed = || format!("a call of {} has arguments that it cannot have", callable.name());
+    let malformed = || format!("a call of {} has unexpected arguments", callable.name());
     match (callable, arguments) {
         (Callable::Dict(_), []) => new(Object::Dict(Vec::new())),
         (Callable::Dict(_), &[items]) => {
@@ -28,7 +28,7 @@ pub(super) fn call<'a>(
             {
                 return new(Object::Dict(entries.clone()));
             }
-            // Python 2 pickled an OrderedDict as the list of its pairs.
+            // Python 2 pickles an OrderedDict as a list of pairs.
             let pairs = sequence(items).ok_or_else(malformed)?;
             let entries = pairs.iter().map(|&pair| match sequence(pair) {
                 Some(&[key, value]) => Ok((key, value)),
@@ -39,9 +39,9 @@ pub(super) fn call<'a>(
         (Callable::Size, &[items]) => {
             new(Object::Tuple(sequence(items).ok_or_else(malformed)?.to_vec()))
         }
-        (Callable::Set, _) => new(Object::Inert("set")),
-        (Callable::Device, _) => new(Object::Inert("device")),
-        (Callable::Encode, _) => new(Object::Inert("bytes object")),
+        (Callable::Set, _) => new(Object::Other("set")),
+        (Callable::Device, _) => new(Object::Other("device")),
+        (Callable::Encode, _) => new(Object::Other("bytes object")),
         (Callable::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
             let storage = storage_of(storage, objects).ok_or_else(malformed)?;
             let layout = layout(offset, sequence(shape), sequence(strides))?;
@@ -69,7 +69,7 @@ pub(super) fn call<'a>(
     }
 }
 
-/// What a call gives: a new object, or one of its arguments.
+/// The result of a call: a new object, or one of its arguments.
 pub(super) enum Outcome<'a> {
     New(Object<'a>),
     Argument(Value<'a>),
@@ -97,7 +97,8 @@ fn layout(
     let numbers = |values: Option<&[Value<'_>]>| -> Option<Vec<usize>> {
         values?.iter().map(number).collect()
     };
-    let malformed = || "a tensor's shape, strides or offset are not whole numbers of zero or more";
+    let malformed =
+        || "expected the shape, strides and offset of a tensor to be integers from 0 on";
     Layout::new(
         numbers(shape).ok_or_else(malformed)?,
         numbers(strides).ok_or_else(malformed)?,

@@ -1,13 +1,12 @@
-//! The callables that a checkpoint may name.
+//! The callables that are allowed in a checkpoint.
 //!
-//! They are those of `torch.save` for dense tensors, and of the containers that training scripts
-//! keep beside them. None is run (see [`super::call`]). Any other name is refused, as
-//! `torch.load(weights_only=True)` does.
+//! They are those that `torch.save` writes for dense tensors and for containers. None is run (see
+//! [`super::call`]). As in `torch.load(weights_only=True)`, any other callable is an error.
 
 use crate::checkpoint::element::Element;
 use crate::checkpoint::printable;
 
-/// A callable or class on the list.
+/// An allowed callable or class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::checkpoint) enum Callable {
     /// `collections.OrderedDict`, `collections.Counter`: dictionaries.
@@ -18,11 +17,11 @@ pub(in crate::checkpoint) enum Callable {
     Set,
     /// `torch.device`.
     Device,
-    /// `_codecs.encode`: how protocol 2 writes bytes.
+    /// `_codecs.encode`: bytes in protocol 2.
     Encode,
     /// `torch._utils._rebuild_tensor` of PyTorch before 0.4, `_rebuild_tensor_v2`.
     RebuildTensor,
-    /// `torch._utils._rebuild_tensor_v3`: the element type is named apart from the storage.
+    /// `torch._utils._rebuild_tensor_v3`: the element type is an argument.
     RebuildTensorV3,
     /// `torch._utils._rebuild_parameter` and `_rebuild_parameter_with_state`.
     RebuildParameter,
@@ -37,7 +36,7 @@ pub(in crate::checkpoint) enum Callable {
 }
 
 impl Callable {
-    /// The callable of that name, if it is on the list.
+    /// Returns the callable with that name, if it is allowed.
     pub(super) fn find(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict") => Self::Dict("OrderedDict"),
@@ -62,7 +61,7 @@ impl Callable {
         })
     }
 
-    /// Its name, for messages.
+    /// Returns the name for messages.
     pub(in crate::checkpoint) fn name(self) -> &'static str {
         match self {
             Self::Dict(name) => name,
@@ -81,35 +80,35 @@ impl Callable {
     }
 }
 
-/// Why `module.name` is refused. `rest` is the pickle after it.
+/// Returns the message for a callable that is not allowed. `rest` is the pickle after its name.
 pub(super) fn refusal(module: &[u8], name: &[u8], rest: &[u8]) -> String {
     let callable = format!("{}.{}", printable(module), printable(name));
     let holds = |needle: &[u8]| rest.windows(needle.len()).any(|window| window == needle);
     if module == b"torch._utils" && name.starts_with(b"_rebuild_") {
         return format!(
-            "refused, because it calls `{callable}`: only dense tensors are read, no quantized, \
-             sparse, nested or meta ones. Save the float model's weights: \
+            "refused, because it calls `{callable}`: only dense tensors are supported, not \
+             quantized, sparse, nested or meta tensors. Save the weights of the float model: \
              torch.save(model.state_dict(), \"weights.pth\")"
         );
     }
     if (module, name) == (b"torch.storage", b"_load_from_bytes") {
         return format!(
-            "refused, because it calls `{callable}`: it was written by pickle.dump, which hides \
-             each tensor in a pickle of its own. Write it with torch.save"
+            "refused, because it calls `{callable}`: it was written by pickle.dump, where each \
+             tensor is a nested pickle. Save it with torch.save"
         );
     }
     if module.starts_with(b"torch.nn.modules.") || (holds(b"_parameters") && holds(b"_modules")) {
         return format!(
-            "refused, because it holds a whole pickled model (its class is `{callable}`), as \
-             torch.save(model) writes it, and reading that runs the code of the model's classes. \
-             Save the weights alone, in Python where those classes can be imported: \
+            "refused, because it contains a whole pickled model (its class is `{callable}`), as \
+             torch.save(model) writes it, and loading it runs the code of the model's classes. \
+             Save only the weights, in a Python environment that has these classes: \
              torch.save(model.state_dict(), \"weights.pth\")"
         );
     }
     format!(
-        "refused, because it would run code: it calls `{callable}`, and a checkpoint may hold \
-         tensors, dictionaries, lists, strings and numbers only. If you trust the file, load it \
-         in PyTorch and save its weights alone: torch.save(model.state_dict(), \"weights.pth\"), \
+        "refused, because it would run code: it calls `{callable}`, and a checkpoint may contain \
+         only tensors, dictionaries, lists, strings and numbers. If you trust the file, load it \
+         in PyTorch and save only its weights: torch.save(model.state_dict(), \"weights.pth\"), \
          or save them as safetensors"
     )
 }

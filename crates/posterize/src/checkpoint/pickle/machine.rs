@@ -1,6 +1,6 @@
-//! The pickle machine: a stack, its marks, a memo, and one instruction after the other.
+//! The stack machine that executes a pickle's instructions, with marks and a memo.
 //!
-//! Instructions and their meaning: CPython's `Lib/pickletools.py`.
+//! The instructions are documented in CPython's `Lib/pickletools.py`.
 
 use std::collections::HashMap;
 
@@ -9,11 +9,12 @@ use super::callable::{self, Callable};
 use super::value::{Handle, Object, Pickle, Storage, Value};
 use crate::checkpoint::{Parsed, printable};
 
-/// Values a pickle may make. A checkpoint of a thousand tensors makes some twenty thousand.
+/// The largest number of values in a pickle. A checkpoint of a thousand tensors has about twenty
+/// thousand.
 const MAX_VALUES: usize = 2_000_000;
 
-/// Reads the pickle at the beginning of `bytes`; more may follow it. Messages call it `name`
-/// and count from `base`.
+/// Reads the pickle at the start of `bytes`, which may be longer. `name` is the pickle's name and
+/// `base` its position in the file, for messages.
 pub(in crate::checkpoint) fn read<'a>(
     bytes: &'a [u8],
     name: &str,
@@ -44,16 +45,16 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack where marks stand.
+    /// The stack heights of the marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     objects: Vec<Object<'a>>,
-    /// How many values were made.
+    /// The number of values so far.
     values: usize,
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; the result after the last.
+    /// Executes one instruction. Returns the result after the last one.
     fn step(&mut self) -> Parsed<Option<Value<'a>>> {
         let [code] = self.array()?;
         match code {
@@ -61,7 +62,7 @@ impl<'a> Machine<'a> {
             0x80 => {
                 let [protocol] = self.array()?;
                 if protocol > 5 {
-                    return Err(format!("a pickle of protocol {protocol}; 0 to 5 are known"));
+                    return Err(format!("a pickle of protocol {protocol}; expected 0 to 5"));
                 }
             }
             0x95 => {
@@ -162,7 +163,7 @@ impl<'a> Machine<'a> {
                 let value = parse_text(line, "a float")?;
                 self.push(Value::Float(value))?;
             }
-            // Strings. Python 2's may be any bytes.
+            // Strings. Those of Python 2 may be any bytes.
             b'S' => {
                 let line = self.line()?;
                 let quoted = line.len() >= 2 && matches!(line[0], b'\'' | b'"');
@@ -206,7 +207,7 @@ impl<'a> Machine<'a> {
             b')' => self.push_object(Object::Tuple(Vec::new()))?,
             b']' => self.push_object(Object::List(Vec::new()))?,
             b'}' => self.push_object(Object::Dict(Vec::new()))?,
-            0x8f => self.push_object(Object::Inert("set"))?,
+            0x8f => self.push_object(Object::Other("set"))?,
             b't' => {
                 let items = self.pop_to_mark()?;
                 self.push_object(Object::Tuple(items))?;
@@ -227,7 +228,7 @@ impl<'a> Machine<'a> {
             }
             0x91 => {
                 self.pop_to_mark()?;
-                self.push_object(Object::Inert("set"))?;
+                self.push_object(Object::Other("set"))?;
             }
             0x90 => {
                 self.pop_to_mark()?;
@@ -263,7 +264,7 @@ impl<'a> Machine<'a> {
                     (Value::Str(module), Value::Str(name)) => {
                         self.push_callable(module.as_bytes(), name.as_bytes())?;
                     }
-                    _ => return Err("a callable whose name is no string".into()),
+                    _ => return Err("a callable whose name is not a string".into()),
                 }
             }
             b'i' => {
@@ -275,7 +276,7 @@ impl<'a> Machine<'a> {
             }
             b'o' => {
                 let mut arguments = self.pop_to_mark()?.into_iter();
-                let callable = arguments.next().ok_or("a call of nothing")?;
+                let callable = arguments.next().ok_or("a call without a callable")?;
                 self.call_value(callable, arguments.as_slice())?;
             }
             b'R' | 0x81 => {
@@ -292,14 +293,14 @@ impl<'a> Machine<'a> {
                 self.call_value(callable, &arguments)?;
             }
             b'b' => {
-                // Attributes: `_metadata` of a state_dict, those of a tensor. None matters.
+                // Attributes, such as `_metadata` of a state dict, are not needed.
                 let _state = self.pop()?;
                 let target = self.top()?;
                 if !matches!(
                     self.object(target),
-                    Some(Object::Dict(_) | Object::Tensor(_) | Object::Inert(_))
+                    Some(Object::Dict(_) | Object::Tensor(_) | Object::Other(_))
                 ) {
-                    return Err("attributes are set on something that has none".into());
+                    return Err("attributes are set on an object that has none".into());
                 }
             }
             b'Q' => {
@@ -307,15 +308,17 @@ impl<'a> Machine<'a> {
                 let storage = self.storage(id)?;
                 self.push_object(Object::Storage(storage))?;
             }
-            b'P' => return Err("a persistent id as text, which torch.save does not write".into()),
+            b'P' => return Err("a persistent id as text, which torch.save never writes".into()),
             0x82..=0x84 => {
-                return Err("refused: it would call a function of Python's extension registry, \
-                            and a checkpoint may run no code"
+                return Err("refused, because it would run code: it calls a function of Python's \
+                            extension registry"
                     .into());
             }
-            0x97 | 0x98 => return Err("a pickle with buffers outside of it".into()),
+            0x97 | 0x98 => return Err("a pickle with out-of-band buffers is not supported".into()),
             other => {
-                return Err(format!("0x{other:02x} is no pickle instruction: the file is damaged"));
+                return Err(format!(
+                    "0x{other:02x} is not a pickle instruction: the file is damaged"
+                ));
             }
         }
         Ok(None)
@@ -371,8 +374,8 @@ impl<'a> Machine<'a> {
         self.values += values;
         if self.values > MAX_VALUES {
             return Err(format!(
-                "the pickle makes more than {MAX_VALUES} values, far more than a state_dict does. \
-                 Save the weights alone: torch.save(model.state_dict(), \"weights.pth\")"
+                "the pickle has more than {MAX_VALUES} values, far more than a state_dict. Save \
+                 only the weights: torch.save(model.state_dict(), \"weights.pth\")"
             ));
         }
         Ok(())
@@ -404,11 +407,13 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    /// Whether `count` values lie above the last mark.
+    /// Checks that there are at least `count` values above the last mark.
     fn above_mark(&self, count: usize) -> Parsed<()> {
         let bottom = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() < bottom + count {
-            return Err("the pickle takes more values than it has made: the file is damaged".into());
+            return Err(
+                "the pickle takes more values than are on the stack: the file is damaged".into()
+            );
         }
         Ok(())
     }
@@ -428,13 +433,13 @@ impl<'a> Machine<'a> {
             .marks
             .pop()
             .filter(|&mark| mark <= self.stack.len())
-            .ok_or("the pickle looks for a mark that it has not set: the file is damaged")?;
+            .ok_or("the pickle uses a mark that was not set: the file is damaged")?;
         Ok(self.stack.split_off(mark))
     }
 
     fn recall(&mut self, index: u32) -> Parsed<()> {
         let value = *self.memo.get(&index).ok_or_else(|| {
-            format!("the pickle recalls value {index}, which it has not kept: the file is damaged")
+            format!("the pickle uses memo {index}, which was not set: the file is damaged")
         })?;
         self.push(value)
     }
@@ -464,7 +469,7 @@ impl<'a> Machine<'a> {
         self.spend(items.len())?;
         match self.top_object()? {
             Some(Object::List(list)) => list.extend_from_slice(items),
-            _ => return Err("items are added to something that is no list".into()),
+            _ => return Err("items are added to an object that is not a list".into()),
         }
         Ok(())
     }
@@ -473,7 +478,7 @@ impl<'a> Machine<'a> {
         self.spend(2 * entries.len())?;
         match self.top_object()? {
             Some(Object::Dict(dict)) => dict.extend_from_slice(entries),
-            _ => return Err("entries are added to something that is no dictionary".into()),
+            _ => return Err("entries are added to an object that is not a dictionary".into()),
         }
         Ok(())
     }
@@ -481,7 +486,9 @@ impl<'a> Machine<'a> {
     fn tuple(&self, value: Value<'a>) -> Parsed<&[Value<'a>]> {
         match self.object(value) {
             Some(Object::Tuple(items)) => Ok(items),
-            _ => Err("a call whose arguments are no tuple".into()),
+            _ => {
+                Err("expected a tuple, such as the arguments of a call, found another value".into())
+            }
         }
     }
 
@@ -503,7 +510,7 @@ impl<'a> Machine<'a> {
     fn call_value(&mut self, callable: Value<'a>, arguments: &[Value<'a>]) -> Parsed<()> {
         match callable {
             Value::Callable(callable) => self.call(callable, arguments),
-            _ => Err("a call of something that is no callable".into()),
+            _ => Err("a call of an object that is not callable".into()),
         }
     }
 
@@ -511,7 +518,7 @@ impl<'a> Machine<'a> {
         match call::call(callable, arguments, &self.objects)? {
             Outcome::Argument(value) => self.push(value),
             Outcome::New(object) => {
-                // A call may copy a container that the memo recalls cheaply.
+                // A call may copy a large container from the memo with few instructions.
                 self.spend(match &object {
                     Object::Tuple(items) | Object::List(items) => items.len(),
                     Object::Dict(entries) => 2 * entries.len(),
@@ -523,15 +530,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The storage of a persistent id: `("storage", class, key, location, count, view)`, where
-    /// `view` is `(key, offset, count)` in files older than PyTorch 0.4, then `None`, and since
-    /// the zip format not there.
+    /// Returns the storage of a persistent id `("storage", class, key, location, count, view)`.
+    ///
+    /// `view` is `(key, offset, count)` in files of PyTorch before 0.4 and `None` in later legacy
+    /// files. The zip format does not have it.
     fn storage(&self, id: Value<'a>) -> Parsed<Storage<'a>> {
         let items = self.tuple(id)?;
         if let Some(Value::Str("module")) = items.first() {
             return Err(
-                "refused, because it holds a whole pickled model with its source code, as \
-                        torch.save(model) writes it. Save the weights alone: \
+                "refused, because it contains a whole pickled model with its source code, as \
+                        torch.save(model) writes it. Save only the weights: \
                         torch.save(model.state_dict(), \"weights.pth\")"
                     .into(),
             );
@@ -541,12 +549,12 @@ impl<'a> Machine<'a> {
             [Value::Str("storage"), class, key, _location, count, view] => {
                 (class, key, count, Some(view))
             }
-            _ => return Err("a persistent id that names no storage".into()),
+            _ => return Err("a persistent id that is not that of a storage".into()),
         };
         let (Value::Callable(Callable::Storage(element)), Value::Str(key), Value::Int(count)) =
             (class, key, count)
         else {
-            return Err("a storage without class, key or size".into());
+            return Err("the id of a storage has no class, key or size".into());
         };
         let count =
             usize::try_from(count).map_err(|_| format!("storage {key} has {count} values"))?;
@@ -557,16 +565,16 @@ impl<'a> Machine<'a> {
             None | Some(Value::None) => 0,
             Some(view) => match *self.tuple(view)? {
                 [_key, Value::Int(offset), Value::Int(_)] => {
-                    usize::try_from(offset).map_err(|_| "a storage's view begins before it")?
+                    usize::try_from(offset).map_err(|_| "the offset of a storage is negative")?
                 }
-                _ => return Err("a storage with a malformed view".into()),
+                _ => return Err("the view in the id of a storage is malformed".into()),
             },
         };
         Ok(Storage { key, element, count, view_offset })
     }
 }
 
-/// A string, or bytes where it is no UTF-8.
+/// Returns a string, or bytes if they are not UTF-8.
 fn text(bytes: &[u8]) -> Value<'_> {
     std::str::from_utf8(bytes).map_or(Value::Bytes, Value::Str)
 }
@@ -581,7 +589,7 @@ fn parse_text<T: std::str::FromStr>(line: &[u8], what: &str) -> Parsed<T> {
 fn pairs<'a>(items: &[Value<'a>]) -> Parsed<Vec<(Value<'a>, Value<'a>)>> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err("a dictionary with a key that has no value".into());
+        return Err("a dictionary has a key without a value".into());
     }
     Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
 }

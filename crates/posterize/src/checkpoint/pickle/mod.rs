@@ -1,8 +1,8 @@
-//! Python pickles, interpreted without Python: all of the instructions that `torch.save` has ever
-//! written, and none of the callables but those that describe tensors ([`callable`]).
+//! An interpreter for Python pickles that does not run code.
 //!
-//! Values live in one arena and refer to each other by number. So a value that contains itself,
-//! or a nesting a million deep, costs what its instructions cost and nothing when dropped.
+//! It supports all instructions that any version of `torch.save` writes, and only the callables
+//! that describe tensors ([`callable`]). Values are in one arena and refer to each other by index,
+//! so values that contain themselves or are deeply nested need no recursion.
 
 mod call;
 mod callable;

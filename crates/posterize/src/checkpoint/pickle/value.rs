@@ -1,17 +1,17 @@
-//! What a pickle makes: values in an arena.
+//! The values of a pickle, which are in an arena.
 
 use super::callable::Callable;
 use crate::checkpoint::decode::Layout;
 use crate::checkpoint::element::Element;
 use crate::checkpoint::printable;
 
-/// A Python value. Strings are those of the file.
+/// A Python value. Strings are borrowed from the file.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::checkpoint) enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// An integer beyond 64 bits: two's complement, little-endian.
+    /// An integer of more than 64 bits: two's complement, little-endian.
     Long(&'a [u8]),
     Float(f64),
     Str(&'a str),
@@ -21,35 +21,35 @@ pub(in crate::checkpoint) enum Value<'a> {
     Object(Handle),
 }
 
-/// The number of an [`Object`] in its arena.
+/// The index of an [`Object`] in its arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::checkpoint) struct Handle(pub(super) u32);
 
-/// A Python object that holds others.
+/// A Python object that may contain others.
 #[derive(Debug)]
 pub(in crate::checkpoint) enum Object<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
-    /// In order of insertion; a later entry of the same key replaces an earlier one.
+    /// The entries in order of insertion. A later entry replaces an earlier one with the same key.
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(Storage<'a>),
     Tensor(Box<TensorView<'a>>),
-    /// Something that no weights are made of; its Python type.
-    Inert(&'static str),
+    /// An object that is not needed for weights: its Python type.
+    Other(&'static str),
 }
 
-/// A storage as a persistent id describes it.
+/// A storage, as described by a persistent id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::checkpoint) struct Storage<'a> {
     pub(in crate::checkpoint) key: &'a str,
     pub(in crate::checkpoint) element: Element,
-    /// Elements that the file holds for it.
+    /// The number of elements in the file.
     pub(in crate::checkpoint) count: usize,
-    /// Element at which it begins; not zero only in files older than PyTorch 0.4.
+    /// The index of its first element. It is zero in all files except those of PyTorch before 0.4.
     pub(in crate::checkpoint) view_offset: usize,
 }
 
-/// A tensor, its values still in the file.
+/// A tensor whose values are in the file.
 #[derive(Clone, Debug)]
 pub(in crate::checkpoint) struct TensorView<'a> {
     pub(in crate::checkpoint) storage: Storage<'a>,
@@ -62,13 +62,13 @@ pub(in crate::checkpoint) struct TensorView<'a> {
 pub(in crate::checkpoint) struct Pickle<'a> {
     /// The pickled value.
     pub(in crate::checkpoint) root: Value<'a>,
-    /// Bytes from the first instruction to the last.
+    /// The size in bytes.
     pub(in crate::checkpoint) length: usize,
     pub(super) objects: Vec<Object<'a>>,
 }
 
 impl<'a> Pickle<'a> {
-    /// The object that `value` refers to.
+    /// Returns the object that `value` refers to.
     pub(in crate::checkpoint) fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(Handle(index)) => self.objects.get(index as usize),
@@ -76,7 +76,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The entries of a dictionary.
+    /// Returns the entries of a dictionary.
     pub(in crate::checkpoint) fn dict(
         &self,
         value: Value<'a>,
@@ -87,7 +87,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A tensor.
+    /// Returns the tensor that `value` refers to.
     pub(in crate::checkpoint) fn tensor(&self, value: Value<'a>) -> Option<&TensorView<'a>> {
         match self.object(value)? {
             Object::Tensor(view) => Some(view),
@@ -95,7 +95,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// All storages that the pickle mentions.
+    /// Returns all storages of the pickle.
     pub(in crate::checkpoint) fn storages(&self) -> impl Iterator<Item = Storage<'a>> {
         self.objects.iter().filter_map(|object| match object {
             Object::Storage(storage) => Some(*storage),
@@ -103,7 +103,7 @@ impl<'a> Pickle<'a> {
         })
     }
 
-    /// The value's kind, for messages.
+    /// Returns the kind of a value, for messages.
     pub(in crate::checkpoint) fn describe(&self, value: Value<'a>) -> String {
         match value {
             Value::None => "None".into(),
@@ -119,7 +119,7 @@ impl<'a> Pickle<'a> {
                 Some(Object::Dict(entries)) => format!("a dictionary of {}", entries.len()),
                 Some(Object::Storage(_)) => "a storage".into(),
                 Some(Object::Tensor(_)) => "a tensor".into(),
-                Some(Object::Inert(name)) => format!("a {name}"),
+                Some(Object::Other(name)) => format!("a {name}"),
                 None => "nothing".into(),
             },
         }

@@ -1,4 +1,4 @@
-//! Files that are cut short, altered or of another kind.
+//! Tests of files that are truncated, altered or of another kind.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_file_cut_short_or_continued_is_refused() {
+fn a_truncated_or_extended_file_is_an_error() {
     let bytes = small().to_bytes().unwrap();
     for length in 0..bytes.len() {
         refused(&bytes[..length]);
@@ -19,25 +19,26 @@ fn a_file_cut_short_or_continued_is_refused() {
 }
 
 #[test]
-fn a_changed_bit_anywhere_is_refused() {
+fn a_flipped_bit_anywhere_is_an_error() {
     let bytes = small().to_bytes().unwrap();
-    for place in 0..bytes.len() {
+    for index in 0..bytes.len() {
         let mut changed = bytes.clone();
-        changed[place] ^= 1 << (place % 8);
+        changed[index] ^= 1 << (index % 8);
         refused(&changed);
     }
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() ^= 1;
     assert!(
-        refused(&changed).starts_with("its content was altered or damaged: its digest is sha256:")
+        refused(&changed)
+            .starts_with("its content was altered or damaged: expected the digest sha256:")
     );
 }
 
 #[test]
-fn other_files_are_told_apart() {
+fn the_error_says_what_another_file_is() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| SavedModel::open(path).unwrap_err().to_string();
-    assert!(open(folder.path()).contains("a folder, where a model saved by posterize is expected"));
+    assert!(open(folder.path()).contains("expected a model saved by posterize, found a folder"));
     assert!(open(&folder.path().join("none")).contains("none: cannot open: "));
     let path = folder.path().join("weights");
     let float = Architecture::trace(&Conv2d::new(3, 2, 1)).unwrap().init(0);
@@ -48,11 +49,11 @@ fn other_files_are_told_apart() {
     std::fs::write(&path, "hello").unwrap();
     assert!(open(&path).contains("found a file of 5 bytes"));
     std::fs::write(&path, "hello, this is text").unwrap();
-    assert!(open(&path).contains("which is a safetensors file; this is none"));
+    assert!(open(&path).contains("found a file that is not a safetensors file"));
 }
 
 #[test]
-fn hostile_headers_are_refused() {
+fn malformed_headers_are_errors() {
     let file = |header: &str, data: usize| {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());
@@ -64,13 +65,13 @@ fn hostile_headers_are_refused() {
         file[..8].copy_from_slice(&length.to_le_bytes());
         refused(&file)
     };
-    assert!(long(u64::MAX).contains("this is none"));
-    assert!(long(1 << 39).contains("at most 16777216 are allowed"));
+    assert!(long(u64::MAX).contains("not a safetensors file"));
+    assert!(long(1 << 39).contains("expected at most 16777216"));
     assert!(long(1 << 20).contains("truncated or damaged"));
     let deep = format!("{{\"a\":{}", "[".repeat(1 << 20));
     for (header, data, problem) in [
         ("{}", 0, "not a model saved by posterize"),
-        (r#"{"__metadata__":{"format":"posterize","format_version":"1"}}"#, 0, "it has no digest"),
+        (r#"{"__metadata__":{"format":"posterize","format_version":"1"}}"#, 0, "has no digest"),
         (r#"{"__metadata__":{"format":"posterize","format_version":1}}"#, 0, "header is damaged"),
         (r#"{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]}}"#, 3, "truncated or damaged"),
         (r#"{"a":{"dtype":"I8","shape":[4],"data_offsets":[4,8]}}"#, 8, "invalid offset"),
@@ -96,7 +97,7 @@ fn hostile_headers_are_refused() {
 
 proptest! {
     #[test]
-    fn bytes_are_a_model_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         refused(&bytes);
         let mut file = (bytes.len() as u64).to_le_bytes().to_vec();
         file.push(b'{');

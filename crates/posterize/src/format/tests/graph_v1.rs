@@ -1,4 +1,4 @@
-//! Files of format version 1.
+//! Tests of files of format version 1.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::ops::{
 };
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer};
 
-#[allow(clippy::needless_pass_by_value, reason = "JSON is written where it is passed")]
+#[allow(clippy::needless_pass_by_value, reason = "callers pass `json!` values")]
 fn node(name: &str, op: Value, inputs: &[usize]) -> Value {
     let mut node = json!({"name": name, "inputs": inputs, "is_module": true});
     node["op"] = op;
     node
 }
 
-/// Every operator of version 1.
+/// A graph with every operator of version 1.
 fn every_operator() -> Value {
     let conv = json!({"in_channels": 3, "out_channels": 8, "kernel_size": [3, 5], "stride": [2, 1],
         "padding": "Same", "dilation": [1, 2], "groups": 1, "bias": false});
@@ -64,7 +64,7 @@ fn read(json: &Value) -> Result<Graph, String> {
 }
 
 #[test]
-fn every_operator_is_read() {
+fn all_operators_are_read() {
     let conv = Conv2d {
         kernel_size: [3, 5],
         stride: [2, 1],
@@ -108,7 +108,7 @@ fn every_operator_is_read() {
 }
 
 #[test]
-fn hostile_graphs_are_refused() {
+fn invalid_graphs_are_errors() {
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut json = every_operator();
         change(&mut json);
@@ -121,18 +121,24 @@ fn hostile_graphs_are_refused() {
         (node(2, "inputs", json!([7])), "conv: node 2 takes node 7, which is not before it"),
         (node(2, "inputs", json!([-1])), "invalid value: integer `-1`"),
         (node(6, "inputs", json!([4])), "add: Add takes 2 inputs, found 1"),
-        (node(1, "op", json!("Input")), "quant: the input must be the first node, and only that"),
-        (node(0, "op", json!("Mean")), "input: the input must be the first node"),
+        (
+            node(1, "op", json!("Input")),
+            "quant: expected the input as the first node, and no other inputs",
+        ),
+        (node(0, "op", json!("Mean")), "input: expected the input as the first node"),
         (node(2, "op", json!("Exec")), "unknown variant `Exec`"),
-        // Operators that are written otherwise since.
+        // Attributes and operators of version 2.
         (node(9, "op", json!({"Cat": {"dim": 2}})), "invalid type: map, expected unit"),
         (node(9, "op", json!("Sigmoid")), "unknown variant `Sigmoid`"),
         (node(2, "name", json!("quant")), "quant: two nodes have this name"),
-        (changed(&|json| json["graph"]["output"] = json!(99)), "its output 99 is no node"),
+        (
+            changed(&|json| json["graph"]["output"] = json!(99)),
+            "its output `output` is node 99, but there are 19 nodes",
+        ),
         (changed(&|json| json["graph"]["output"] = json!([])), "expected usize"),
         (
             changed(&|json| drop(json["qparams"].as_array_mut().unwrap().pop())),
-            "its 19 nodes have 18 scales",
+            "its graph has 19 nodes and 18 qparams",
         ),
         (changed(&|json| json["qparams"][1] = json!({"scale": null, "zero_point": 0})), "null"),
         (changed(&|json| json["outputs"] = json!([])), "unknown field `outputs`"),
@@ -141,7 +147,7 @@ fn hostile_graphs_are_refused() {
     }
 }
 
-/// A file of one convolution, as the first posterize wrote it.
+/// A file of version 1 with one convolution.
 fn one_convolution() -> Container<'static> {
     let conv = json!({"in_channels": 2, "out_channels": 1, "kernel_size": [1, 1], "stride": [1, 1],
         "padding": {"Explicit": {"top": 0, "bottom": 0, "left": 0, "right": 0}},
@@ -177,7 +183,7 @@ fn one_convolution() -> Container<'static> {
 }
 
 #[test]
-fn a_file_is_read_and_saved_again_in_the_newest_version() {
+fn a_file_is_read_and_saved_in_the_newest_version() {
     let old = SavedModel::from_bytes(FILE, &one_convolution().encode(&MODEL)).unwrap();
     assert_eq!(old.name, "one");
     let conv = old.model.graph().find("conv").unwrap();
@@ -196,7 +202,7 @@ fn a_file_is_read_and_saved_again_in_the_newest_version() {
 }
 
 #[test]
-fn each_version_is_read_by_its_own_reader() {
+fn a_graph_of_another_version_than_the_metadata_is_an_error() {
     let mut container = one_convolution();
     container.metadata.insert("format_version".into(), "2".into());
     let found = refused(&container.encode(&MODEL));

@@ -1,4 +1,4 @@
-//! Graphs of format version 2 that no network can have, under a right digest.
+//! Tests of files of format version 2 with invalid graphs and a correct digest.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn hostile_graphs_are_refused() {
+fn invalid_graphs_are_errors() {
     let conv = |change: Value| {
         with_graph(&|graph| {
             let node = graph["nodes"].as_array_mut().unwrap();
@@ -36,7 +36,7 @@ fn hostile_graphs_are_refused() {
             container.tensors.insert(GRAPH.into(), zlib(json.as_bytes()));
         })
     };
-    // Deeper than any stack.
+    // Nested so deeply that recursion would overflow the stack.
     let deep = text(format!(
         r#"{{"nodes": [{{"name": "input", "op": "Input", "version": 1, "attributes": {}{},
             "inputs": [], "is_module": false}}], "outputs": [], "modules": []}}"#,
@@ -49,7 +49,10 @@ fn hostile_graphs_are_refused() {
         (node(2, "inputs", json!([-1])), "invalid value: integer `-1`"),
         (node(2, "inputs", json!([])), "takes 1 inputs, found 0"),
         (node(2, "name", json!("3")), "two nodes have this name"),
-        (node(2, "name", json!("a.".repeat(100_000))), "a name of 200000 bytes"),
+        (
+            node(2, "name", json!("a.".repeat(100_000))),
+            "the name has 200000 bytes; expected at most 256",
+        ),
         (node(2, "name", json!("\u{1b}[2J")), "control characters"),
         (
             node(2, "op", json!("Exec")),
@@ -76,14 +79,20 @@ fn hostile_graphs_are_refused() {
         (conv(json!({"groups": 7})), "do not divide into 7 groups"),
         (conv(json!({"out_channels": 1u64 << 40})), "beyond the limit"),
         (conv(json!({"in_channels": 1 << 24, "kernel_size": [1 << 24, 1]})), "more than the limit"),
-        (conv(json!({"out_channels": 16})), "tensor `0.weight` must be I8 of shape [16, 3, 3, 3]"),
+        (
+            conv(json!({"out_channels": 16})),
+            "tensor `0.weight`: expected I8 of shape [16, 3, 3, 3]",
+        ),
         (conv(json!({"padding": huge})), "7: expected an input"),
         (
             conv(json!({"stride": [1 << 20, 1 << 20], "padding": {"Explicit":
             {"top": 0, "bottom": 0, "left": 0, "right": 0}}})),
             "4: the window does not fit",
         ),
-        (outputs(json!([{"name": "output", "node": 99}])), "its output 99 is no node"),
+        (
+            outputs(json!([{"name": "output", "node": 99}])),
+            "its output `output` is node 99, but there are",
+        ),
         (outputs(json!([{"name": "output", "node": -1}])), "invalid value: integer `-1`"),
         (
             outputs(json!([{"name": "a", "node": last}, {"name": "a", "node": last}])),
@@ -111,7 +120,7 @@ fn hostile_graphs_are_refused() {
         (quantization(json!({"scale": 1, "zero_point": 0})), "missing field `dtype`"),
         (
             quantization(json!({"scale": 1, "zero_point": 0, "dtype": "i8"})),
-            "quant: its values are of type \"i8\", and this posterize reads \"u8\"; a newer one",
+            "quant: its values are of type \"i8\", and this posterize reads \"u8\"; use a newer",
         ),
         (
             quantization(json!({"scale": 1, "zero_point": 0, "dtype": "u8", "axis": 0})),
@@ -128,7 +137,7 @@ fn hostile_graphs_are_refused() {
             text(format!("{{\"nodes\":{{\"x\":{}", "[".repeat(1 << 20))),
             "tensor `graph.json.zlib`: invalid type: map, expected a sequence",
         ),
-        (text(" ".repeat(9 << 20)), "unfolds to more than 8388608 bytes"),
+        (text(" ".repeat(9 << 20)), "decompresses to more than 8388608 bytes"),
         (text("{\"nodes\":".into()), "EOF while parsing"),
         (text(String::new()), "EOF while parsing"),
     ] {
@@ -139,9 +148,9 @@ fn hostile_graphs_are_refused() {
 }
 
 proptest! {
-    /// Numbers changed in a graph under a right digest: the file is refused, or it runs.
+    /// Changes digits in the JSON of a graph: the file is an error, or the network runs.
     #[test]
-    fn whatever_opens_runs_or_says_why_not(
+    fn a_graph_with_other_numbers_runs_or_is_an_error(
         edits in prop::collection::vec((any::<prop::sample::Index>(), b'0'..=b'9'), 1..4),
     ) {
         let file = crafted(&|container| {

@@ -1,9 +1,9 @@
-//! Tensors and metadata that no network can have, under a right digest.
+//! Tests of files with invalid tensors and metadata and a correct digest.
 
 use super::*;
 
 #[test]
-fn hostile_tensors_and_metadata_are_refused() {
+fn invalid_tensors_and_metadata_are_errors() {
     let edit = |name: &'static str, change: &dyn Fn(&mut RawTensor<'_>)| {
         crafted(&|container| change(container.tensors.get_mut(name).unwrap()))
     };
@@ -18,12 +18,15 @@ fn hostile_tensors_and_metadata_are_refused() {
     };
     let nan = [1.0, 1.0, f32::NAN, 1.0, 1.0, 1.0, 1.0, 1.0];
     for (file, problem) in [
-        (edit("0.weight", &|t| t.dtype = Dtype::U8), "must be I8 of shape [8, 3, 3, 3], found U8"),
+        (
+            edit("0.weight", &|t| t.dtype = Dtype::U8),
+            "tensor `0.weight`: expected I8 of shape [8, 3, 3, 3], found U8",
+        ),
         (edit("0.weight", &|t| t.shape = vec![8, 27]), "found I8 of shape [8, 27]"),
         (edit("0.weight_scale", &|t| t.bytes = floats(&nan)), "value 2 is NaN; it must be finite"),
         (edit("0.weight_scale", &|t| t.bytes = floats(&[-1.0; 8])), "must be positive"),
         (edit("0.weight_scale", &|t| t.bytes = floats(&[0.0; 8])), "must be positive"),
-        (edit("0.weight_scale", &|t| t.shape = vec![2, 4]), "must be F32 of shape [8]"),
+        (edit("0.weight_scale", &|t| t.shape = vec![2, 4]), "expected F32 of shape [8]"),
         (edit("7.weight", &|t| t.bytes = floats(&[f32::INFINITY; 48])), "value 0 is inf"),
         (
             edit("0.bias", &|t| t.bytes = i32::MAX.to_le_bytes().repeat(8).into()),
@@ -37,12 +40,12 @@ fn hostile_tensors_and_metadata_are_refused() {
         ),
         (edit(GRAPH, &|t| t.bytes = vec![7; t.bytes.len()].into()), "cannot be decompressed"),
         (classes("[]"), "ok"),
-        (classes(r#"[["a","b"]]"#), "it names 1 classes"),
+        (classes(r#"[["a","b"]]"#), "it has 1 classes"),
         (classes(r#"[["a","b"],["a","c"],["d","e"]]"#), "have the folder \"a\""),
-        (classes(r#"[["","b"],["a","c"],["d","e"]]"#), "or one has none"),
+        (classes(r#"[["","b"],["a","c"],["d","e"]]"#), "or one has no folder"),
         (classes(r#"[["x","\u001b[2J"],["a","c"],["d","e"]]"#), "control characters"),
         (classes(r#"[["a"]]"#), "tensor `classes.json.zlib`: invalid length 1"),
-        (metadata("format_version", "3"), "it is of format version 3, and this posterize"),
+        (metadata("format_version", "3"), "it has format version 3, and this posterize"),
         (metadata("format_version", "4294967295"), "use a newer posterize"),
         (metadata("format_version", "0"), "\"0\"; expected a number from 1 on"),
         (metadata("format_version", "one"), "\"one\"; expected a number from 1 on"),
@@ -55,7 +58,7 @@ fn hostile_tensors_and_metadata_are_refused() {
         ),
         (
             metadata("preprocessing", r#"{"resize":9,"crop":8,"mean":[0,0,0],"std":[1,0,1]}"#),
-            "std above zero",
+            "std above 0",
         ),
         (
             metadata("preprocessing", r#"{"resize":9,"crop":16000,"mean":[0,0,0],"std":[1,1,1]}"#),
@@ -63,7 +66,7 @@ fn hostile_tensors_and_metadata_are_refused() {
         ),
         (metadata("qconfig", "7"), "its qconfig: "),
         (metadata("qconfig", r#"{"module_globs":[["[",null]]}"#), "its qconfig: module glob"),
-        (crafted(&|c| drop(c.metadata.remove("qconfig"))), "its metadata lacks `qconfig`"),
+        (crafted(&|c| drop(c.metadata.remove("qconfig"))), "its metadata has no `qconfig`"),
     ] {
         if problem == "ok" {
             SavedModel::from_bytes(FILE, &file).unwrap();

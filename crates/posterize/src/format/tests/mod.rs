@@ -1,4 +1,4 @@
-//! What comes back from a file, and what files are refused.
+//! Tests of saved models.
 
 mod container;
 mod graph_v1;
@@ -43,7 +43,7 @@ fn quantize(float: &FloatModel, mapping: &QConfigMapping, size: usize) -> Quanti
     observed.convert().unwrap()
 }
 
-/// A network of a few hundred weights for pictures of 8 x 8, three classes, its last layer in float.
+/// A small network for pictures of 8 x 8 pixels with three classes, whose last layer is in float.
 fn small() -> SavedModel {
     let net = Sequential::new()
         .then(Conv2d::new(3, 8, 3).stride(2).padding(Padding::Same).bias(false))
@@ -63,7 +63,7 @@ fn small() -> SavedModel {
         .with_classes(["ant", "bee", "great \"grey\" cat"].map(class))
 }
 
-/// The message about a file that is refused, without its name.
+/// Returns the error of reading a file, without the file's name.
 #[track_caller]
 fn refused(bytes: &[u8]) -> String {
     let error = SavedModel::from_bytes(FILE, bytes).unwrap_err();
@@ -72,7 +72,7 @@ fn refused(bytes: &[u8]) -> String {
     error.strip_prefix("folder/small.safetensors: ").expect("it names the file").to_owned()
 }
 
-/// A file whose digest is right, whatever else is wrong.
+/// Returns the file of [`small`] with changed content and a correct digest.
 fn crafted(change: &dyn Fn(&mut Container<'_>)) -> Vec<u8> {
     let bytes = small().to_bytes().unwrap();
     let mut container = Container::decode(&MODEL, &bytes).unwrap();
@@ -80,7 +80,7 @@ fn crafted(change: &dyn Fn(&mut Container<'_>)) -> Vec<u8> {
     container.encode(&MODEL)
 }
 
-/// The same with another graph.
+/// Returns the file of [`small`] with a changed graph and a correct digest.
 fn with_graph(change: &dyn Fn(&mut Value)) -> Vec<u8> {
     crafted(&|container| {
         let mut graph: Value = serde_json::from_str(&unzlib(&container.tensors[GRAPH])).unwrap();
