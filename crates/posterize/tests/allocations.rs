@@ -1,5 +1,5 @@
-//! A run allocates nothing once an engine is warm. The only test of its program: it counts what any
-//! thread allocates.
+//! Tests that a warm engine does not allocate. This file has only one test because the allocations
+//! of all threads are counted.
 
 mod nets;
 
@@ -12,17 +12,17 @@ use posterize::{MemoryFormat, PixelOrder, PixelView, Tensor};
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// How many blocks `work` allocates each time, in the end. A thread that has just been started may
-/// allocate at any moment while it begins, so it is asked until the answer is the wanted one.
-fn allocations(wanted: u64, work: &mut dyn FnMut()) -> u64 {
+/// Returns the number of allocations of a call of `work`. A thread may allocate while it starts, so
+/// this is repeated until the number is `expected`.
+fn allocations(expected: u64, work: &mut dyn FnMut()) -> u64 {
     const TIMES: u64 = 5;
     let mut found = 0;
     for _ in 0..100 {
         let before = dhat::HeapStats::get().total_blocks;
         (0..TIMES).for_each(|_| work());
         found = dhat::HeapStats::get().total_blocks - before;
-        if found == wanted * TIMES {
-            return wanted;
+        if found == expected * TIMES {
+            return expected;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -62,7 +62,7 @@ fn check(name: &str, model: impl Into<Model>) {
                 |engine: &mut Engine| engine.run_into(input, &mut output).expect("it runs");
             let what = format!("{name}, {threads} threads, batch {batch}, {kind}");
             assert_eq!(allocations(0, &mut || into(&mut engine)), 0, "{what}");
-            // The tensor's values and its shape.
+            // One allocation for the tensor's values and one for its shape.
             let mut run = || drop(engine.run(input).expect("it runs"));
             assert_eq!(allocations(2, &mut run), 2, "{what}, into a tensor");
         }

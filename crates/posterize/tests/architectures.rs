@@ -1,6 +1,6 @@
-//! The architectures have the names, the shapes and the printed form that PyTorch's have.
+//! Tests that the architectures have the names, shapes and printed form of PyTorch's.
 //!
-//! The goldens come from testdata/logits/generate.py.
+//! The expected values were written by testdata/logits/generate.py.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ fn golden(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Compares line by line, so that a failure shows the first line that differs.
+/// Compares line by line, so that a failure shows the first different line.
 fn assert_same_text(what: &str, found: &str, expected: &str) {
     for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
         assert_eq!(found, expected, "{what}, line {}", number + 1);
@@ -42,7 +42,7 @@ fn parameters_have_the_names_shapes_and_order_of_pytorch() {
 }
 
 #[test]
-fn models_print_as_torchvision_prints_them() {
+fn models_print_as_in_torchvision() {
     for name in ["mobilenet_v2", "resnet18", "resnet50"] {
         let architecture = models::by_name(name, &Config::default()).unwrap();
         let text = architecture.module("").unwrap().to_string();
@@ -55,7 +55,7 @@ fn models_print_as_torchvision_prints_them() {
 }
 
 #[test]
-fn fused_modules_print_as_the_tutorial_prints_them() {
+fn fused_modules_print_as_in_pytorchs_tutorial() {
     let relu = Config { activation: Some(Activation::ReLU), ..Config::default() };
     let model = models::mobilenet_v2(&relu).unwrap().init(0).fuse().unwrap();
     for (path, file) in [
@@ -69,9 +69,10 @@ fn fused_modules_print_as_the_tutorial_prints_them() {
 }
 
 #[test]
-fn multiply_adds_are_the_published_ones() {
-    // In millions: TensorFlow's README of MobileNet (300 and 59), torchvision's documentation of its
-    // ResNets (1.81 and 4.09 billion), d-li14/efficientnet-lite.pytorch (0.385 and 2.553 billion).
+fn multiply_adds_are_as_published() {
+    // In millions, from: TensorFlow's README of MobileNet (300 and 59), torchvision's documentation
+    // of its ResNets (1.81 and 4.09 billion), d-li14/efficientnet-lite.pytorch (0.385 and 2.553
+    // billion).
     let cases = [
         ("mobilenet_v2", 1.0, 224, 300.0),
         ("mobilenet_v2", 0.35, 224, 59.0),
@@ -90,7 +91,7 @@ fn multiply_adds_are_the_published_ones() {
 }
 
 #[test]
-fn fresh_weights_are_as_torchvision_draws_them() {
+fn initial_weights_are_distributed_as_in_torchvision() {
     let architecture = models::mobilenet_v2(&Config::default()).unwrap();
     let model = architecture.init(7);
     let std = |layer: &str| {
@@ -101,7 +102,7 @@ fn fresh_weights_are_as_torchvision_draws_them() {
     };
     let close = |found: f32, expected: f32| (found / expected - 1.0).abs() < 0.1;
     assert!(close(std("features.0.0"), (2.0f32 / (32.0 * 9.0)).sqrt()));
-    // fan_out counts all output channels, also of a depthwise convolution.
+    // fan_out is computed from all output channels, also for depthwise convolutions.
     assert!(close(std("features.2.conv.1.0"), (2.0f32 / (96.0 * 9.0)).sqrt()));
     assert!(close(std("features.18.0"), (2.0f32 / 1280.0).sqrt()));
     assert!(close(std("classifier.1"), 0.01));
@@ -121,7 +122,7 @@ fn fresh_weights_are_as_torchvision_draws_them() {
 }
 
 #[test]
-fn the_classifier_follows_the_number_of_classes_and_the_dropout() {
+fn the_classifier_has_the_number_of_classes_and_the_dropout_of_the_config() {
     let config = Config { num_classes: 10, dropout: Some(0.5), ..Config::default() };
     let text = models::mobilenet_v2(&config).unwrap().module("classifier").unwrap().to_string();
     let expected = "\

@@ -1,4 +1,4 @@
-//! Pictures that are none: each is an error that names the file and what is wrong.
+//! Tests that invalid pictures are errors that name the file and the problem.
 
 use std::fs;
 use std::io::Write;
@@ -47,7 +47,7 @@ fn truncated_files_are_errors() {
 }
 
 #[test]
-fn bytes_around_a_complete_jpeg_do_no_harm() {
+fn extra_bytes_around_the_end_of_a_jpeg_are_ignored() {
     let whole = fs::read(sample("wide.jpg")).unwrap();
     let picture = Picture::decode("whole", &whole).unwrap();
     let (body, end) = whole.split_at(whole.len() - 2);
@@ -58,17 +58,18 @@ fn bytes_around_a_complete_jpeg_do_no_harm() {
 }
 
 #[test]
-fn what_is_no_picture_is_told_by_its_first_bytes() {
+fn the_error_says_what_another_file_is() {
     let start = "some/picture.jpg: ";
     assert!(problem(b"").starts_with(&format!("{start}the file is empty")));
     let message = problem(b"Dear diary, this is a text");
-    assert!(message.starts_with(&format!("{start}not a picture: it begins with \"Dear dia\"")));
-    assert!(message.contains("JPEG, PNG"), "{message}");
+    assert!(message.starts_with(&format!(
+        "{start}expected JPEG, PNG, BMP, PNM or WebP, found a file that begins with \"Dear dia\""
+    )));
     assert!(problem(b"II*\0aaaa").contains("TIFF is not supported"));
     assert!(problem(b"GIF89a").contains("GIF is not supported"));
 }
 
-/// A PNG that claims a size; only its header is there.
+/// A PNG of a given size that has only a header.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend(width.to_be_bytes());
@@ -85,14 +86,14 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn pictures_beyond_the_limit_are_refused_before_they_take_memory() {
+fn pictures_above_the_limit_are_errors_before_memory_is_allocated() {
     let message = problem(&png_header(30_000, 30_000));
     let limit = MAX_PIXELS.to_string();
     assert!(message.contains("30000 x 30000") && message.contains(&limit), "{message}");
-    assert!(problem(&png_header(u32::MAX, u32::MAX)).contains("more than the limit"));
+    assert!(problem(&png_header(u32::MAX, u32::MAX)).contains("found 4294967295 x 4294967295"));
     assert!(problem(&png_header(0, 7)).contains("0 x 7"));
-    // Within the limit it is the missing data that is complained about.
-    assert!(!problem(&png_header(30, 30)).contains("limit"));
+    // Below the limit, the error is about the missing data.
+    assert!(!problem(&png_header(30, 30)).contains("expected at most"));
 
     let mut jpeg = fs::read(sample("wide.jpg")).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
@@ -105,17 +106,17 @@ fn pictures_beyond_the_limit_are_refused_before_they_take_memory() {
 }
 
 #[test]
-fn samplings_that_no_camera_writes_are_refused() {
+fn unusual_sampling_factors_are_errors() {
     let mut jpeg = fs::read(sample("cmyk_plain.jpg")).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
-    // Factors of the first two of four components; the decoder runs out of bounds on these.
+    // The sampling factors of the first two of four components. The decoder would panic on these.
     (jpeg[frame + 11], jpeg[frame + 14]) = (0x43, 0x13);
     let message = problem(&jpeg);
     assert!(message.contains("sampling factors 4x3, 1x3, 1x1, 1x1"), "{message}");
 }
 
 #[test]
-fn overwritten_picture_data_is_corrupt() {
+fn overwritten_picture_data_is_an_error() {
     let mut jpeg = fs::read(sample("large.jpg")).unwrap();
     let middle = jpeg.len() / 2;
     jpeg[middle..middle + 64].fill(0xFF);
@@ -140,7 +141,7 @@ fn damaged_bytes_never_panic() {
         for _ in 0..60 {
             let mut damaged = whole.clone();
             for _ in 0..=random(4) {
-                // Half of the damage goes to the headers.
+                // Half of the changes are in the headers.
                 let end = if random(2) == 0 { damaged.len().min(600) } else { damaged.len() };
                 let at = random(end);
                 damaged[at] = [0, 0xFF, damaged[at] ^ 1 << random(8), random(256) as u8][random(4)];
@@ -153,23 +154,23 @@ fn damaged_bytes_never_panic() {
 }
 
 #[test]
-fn folders_and_absent_files_are_named() {
+fn folders_and_missing_files_are_errors_that_name_them() {
     let folder = tempfile::tempdir().unwrap();
     let error = Picture::open(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("a folder, where a picture was expected"), "{error}");
-    let absent = folder.path().join("absent.png");
-    let error = Picture::open(&absent).unwrap_err().to_string();
-    assert!(error.contains("absent.png: cannot read"), "{error}");
+    assert!(error.contains("expected a picture, found a folder"), "{error}");
+    let missing = folder.path().join("missing.png");
+    let error = Picture::open(&missing).unwrap_err().to_string();
+    assert!(error.contains("missing.png: cannot read"), "{error}");
 }
 
-/// Tells the reader of the test run, past the capture of its output.
-fn say(message: &str) {
+/// Prints a message that the test harness does not capture.
+fn print_uncaptured(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_file_without_permission_is_named() {
+fn a_file_without_permission_is_an_error_that_names_it() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +178,7 @@ fn a_file_without_permission_is_named() {
     fs::copy(sample("grey.jpg"), &file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&file).is_ok() {
-        say("SKIPPED: this user may read everything (root), so nothing can be forbidden");
+        print_uncaptured("SKIPPED: this user (root) may read files without permission");
         return;
     }
     let error = Picture::open(&file).unwrap_err().to_string();

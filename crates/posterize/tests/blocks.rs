@@ -1,4 +1,4 @@
-//! What a plan runs as one step, against its layers one after the other.
+//! Tests that fused steps of a plan give the same bits as their layers run one after the other.
 
 use posterize::graph::NodeId;
 use posterize::nn::{Module, Sequential, Tracer, Value};
@@ -24,12 +24,13 @@ fn layer(conv: Conv2d, outputs: usize, activation: Option<Activation>) -> Sequen
     }
 }
 
-/// Blocks of all kinds, and layers that look like parts of one.
+/// A network with blocks of all kinds, and layers that resemble a block but cannot be fused.
 struct Net {
     stem: Sequential,
-    /// Without expansion; strided; with an addition, whose sides come in both orders.
+    /// Blocks without expansion, with a stride, and with an addition in both orders of its
+    /// operands.
     blocks: [Sequential; 4],
-    /// A block whose expanded values somebody else uses.
+    /// The expansion of a block whose output is also used elsewhere.
     expand: Sequential,
     filter: Sequential,
     project: Sequential,
@@ -104,7 +105,7 @@ fn int8() -> QuantizedModel {
 }
 
 #[test]
-fn blocks_are_one_step_with_the_layers_bits() {
+fn blocks_give_the_same_bits_as_their_layers() {
     let model = int8();
     for threads in [1, 2, 3] {
         let mut engine = compile(&model, Options::new(threads).unwrap()).unwrap();
@@ -117,16 +118,16 @@ fn blocks_are_one_step_with_the_layers_bits() {
                     Ok(())
                 })
                 .unwrap();
-            assert_eq!(seen, model.graph().nodes().len(), "every node can be watched");
+            assert_eq!(seen, model.graph().nodes().len(), "every node is observed");
             assert_eq!(engine.run(&images).unwrap(), layers, "{batch} of {size:?}");
         }
     }
 }
 
-/// The additions of residual blocks join the convolution before them where its kernel adds: behind
-/// an identity as behind a convolution on the other side, for both kinds of block.
+/// Additions are fused into the convolution before them if its kernel supports it, whether the
+/// other operand is the output of a convolution or not, for both kinds of blocks.
 #[test]
-fn additions_are_part_of_a_convolution_with_the_layers_bits() {
+fn fused_additions_give_the_same_bits_as_their_layers() {
     let config = posterize::models::Config { num_classes: 10, ..Default::default() };
     for (architecture, blocks) in [
         (posterize::models::resnet18(&config).unwrap(), 8),
@@ -143,18 +144,18 @@ fn additions_are_part_of_a_convolution_with_the_layers_bits() {
             assert_eq!(engine.run(&images).unwrap(), layers, "{threads} threads");
             let profile = engine.profile(&images, 1).unwrap();
             let kernels: Vec<&str> = profile.layers.iter().map(|layer| layer.kernel).collect();
-            let (alone, joined): (Vec<&str>, Vec<&str>) = kernels
+            let (alone, fused): (Vec<&str>, Vec<&str>) = kernels
                 .into_iter()
                 .filter(|kernel| kernel.contains("add"))
                 .partition(|&kernel| kernel == "add");
-            assert_eq!(alone.len() + joined.len(), blocks);
-            assert!(alone.is_empty() || joined.is_empty(), "{alone:?} {joined:?}");
+            assert_eq!(alone.len() + fused.len(), blocks);
+            assert!(alone.is_empty() || fused.is_empty(), "{alone:?} {fused:?}");
         }
     }
 }
 
 #[test]
-fn a_profile_names_blocks() {
+fn a_profile_lists_blocks_as_one_layer() {
     let mut engine = compile(int8(), Options::new(1).unwrap()).unwrap();
     let profile = engine.profile(&pictures(1, [32, 32], 2), 2).unwrap();
     let blocks: Vec<&str> = profile
@@ -163,7 +164,8 @@ fn a_profile_names_blocks() {
         .filter(|layer| layer.kernel.starts_with("inverted_residual"))
         .map(|layer| layer.name.as_str())
         .collect();
-    // The last one starts at its depthwise convolution: the addition uses the expanded values too.
+    // The last block starts at its depthwise convolution, because the addition also uses the
+    // expanded values.
     assert_eq!(blocks.len(), 5, "{blocks:?}");
     assert_eq!(blocks[2..], ["add.2", "add.3", "add"]);
     let multiply_adds: u64 = profile.layers.iter().map(|layer| layer.multiply_adds).sum();

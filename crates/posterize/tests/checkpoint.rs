@@ -1,4 +1,4 @@
-//! Checkpoints written by real PyTorch (testdata/checkpoints/generate.py), read back.
+//! Tests of reading checkpoints that were written by PyTorch (testdata/checkpoints/generate.py).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn open(name: &str) -> StateDict {
     StateDict::open(fixture(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The message of opening `name`, which names the file.
+/// Returns the error of opening a file, which must name it.
 fn refusal(name: &str) -> String {
     let error = StateDict::open(fixture(name)).expect_err(name);
     assert!(matches!(error, Error::Checkpoint { .. }), "{error:?}");
@@ -27,7 +27,7 @@ fn float(shape: &[usize], data: impl IntoIterator<Item = f32>) -> StateTensor {
     StateTensor::Float(Tensor::new(shape, data.into_iter().collect()).unwrap())
 }
 
-/// generate.py's `net()`.
+/// The state dict of `net()` in generate.py.
 fn net() -> StateDict {
     [
         ("conv.weight", float(&[2, 3, 2, 2], (0..24u8).map(|i| f32::from(i) / 8.0 - 1.0))),
@@ -42,7 +42,7 @@ fn net() -> StateDict {
     .collect()
 }
 
-/// Equality of every bit: of NaNs and negative zeros too, and of the order.
+/// Compares names, their order, and all values by their bits, so that NaN and -0 are compared too.
 fn assert_same(found: &StateDict, expected: &StateDict) {
     let names = |state_dict: &StateDict| -> Vec<String> {
         state_dict.iter().map(|(name, _)| name.to_owned()).collect()
@@ -74,14 +74,14 @@ fn every_format_gives_the_same_state_dict_in_order() {
         eprintln!("{name}");
         assert_same(&open(name), &net());
     }
-    // Python's safetensors sorts.
+    // Python's safetensors writes tensors in another order.
     let found = open("weights.safetensors");
     assert_eq!(found, net());
     assert_eq!(found.float("bn.weight").unwrap().data()[1].to_bits(), (-0.0f32).to_bits());
 }
 
 #[test]
-fn wrappers_of_modules_and_of_training_scripts_are_removed() {
+fn wrappers_of_state_dicts_and_modules_are_removed() {
     for name in [
         "data_parallel.pth",
         "training.pth",
@@ -102,10 +102,10 @@ fn element_types_become_f32_and_i64() {
     for name in ["types.pth", "types_legacy.pth", "types.safetensors"] {
         let found = open(name);
         let floats = |name| found.float(name).unwrap().data();
-        // The smallest f16 above zero is 2^-24.
+        // 2^-24 is the smallest positive f16.
         assert_eq!(floats("f16")[..6], [0.0, -1.5, 65504.0, 2f32.powi(-24), inf, -inf]);
         assert_eq!(floats("f16")[7], 0.099_975_586);
-        // 65504 and 6e-8 rounded to eight bits.
+        // 65504 and 6e-8 are rounded to the 8 significant bits of bf16.
         assert_eq!(
             floats("bf16")[..6],
             [0.0, -1.5, 65536.0, f32::from_bits(0x3381_0000), inf, -inf]
@@ -137,7 +137,7 @@ fn element_types_become_f32_and_i64() {
 }
 
 #[test]
-fn strided_and_shared_views_are_made_dense() {
+fn strided_and_shared_views_are_read_as_dense_tensors() {
     for name in ["views.pth", "views_legacy.pth"] {
         let found = open(name);
         let check = |name: &str, shape: &[usize], expected: &[u8]| {
@@ -178,7 +178,7 @@ fn strided_and_shared_views_are_made_dense() {
 }
 
 #[test]
-fn parameters_and_tensors_with_attributes_are_tensors() {
+fn parameters_and_tensors_with_attributes_are_read_as_tensors() {
     for name in ["parameters.pth", "parameters_legacy.pth"] {
         let found = open(name);
         assert_eq!(found.get("plain"), Some(&float(&[2], [1.0, 2.0])));
@@ -188,12 +188,12 @@ fn parameters_and_tensors_with_attributes_are_tensors() {
 }
 
 #[test]
-fn a_pickle_that_would_run_code_is_refused_by_name() {
+fn the_error_for_a_pickle_that_would_run_code_names_the_callable() {
     for name in
         ["hostile.pth", "hostile_legacy.pth", "hostile_protocol0.pth", "hostile_protocol5.pth"]
     {
         let message = refusal(name);
-        // `os` is `posix` where generate.py runs.
+        // `os.system` is `posix.system` on the system where generate.py was run.
         assert!(message.contains("`posix.system`"), "{message}");
         assert!(message.contains("torch.save(model.state_dict()"), "{message}");
         assert!(message.contains("safetensors"), "{message}");
@@ -201,7 +201,7 @@ fn a_pickle_that_would_run_code_is_refused_by_name() {
 }
 
 #[test]
-fn every_way_to_name_a_callable_is_refused() {
+fn all_instructions_that_name_a_callable_are_checked() {
     let cases: [(&[u8], &str); 10] = [
         (b"cbuiltins\neval\n(S'1'\ntR.", "`builtins.eval`"),
         (b"\x80\x02c__builtin__\nexec\n.", "`__builtin__.exec`"),
@@ -210,7 +210,7 @@ fn every_way_to_name_a_callable_is_refused() {
         (b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02ls\x85R.", "`posix.system`"),
         (b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93)}\x92.", "`subprocess.Popen`"),
         (b"\x80\x02cshutil\nrmtree\n)\x81.", "`shutil.rmtree`"),
-        // Names that lie near those on the list.
+        // Names that are similar to allowed ones.
         (b"\x80\x02ctorch\nload\n)R.", "`torch.load`"),
         (b"\x80\x02ctorch.serialization\n_load\n)R.", "`torch.serialization._load`"),
         (
@@ -223,23 +223,23 @@ fn every_way_to_name_a_callable_is_refused() {
         assert!(error.starts_with("evil.pth: refused"), "{error}");
         assert!(error.contains(callable), "{error}");
     }
-    // The extension registry hides the name.
+    // The pickle has only a number in the extension registry, not a name.
     let error = StateDict::from_bytes("evil.pth", b"\x80\x02\x82\x01)R.").unwrap_err().to_string();
     assert!(error.contains("extension registry"), "{error}");
 }
 
 #[test]
-fn what_is_no_state_dict_is_explained() {
+fn the_error_says_what_a_pickle_without_a_state_dict_is() {
     for (name, expected) in [
         ("whole_model.pth", "whole pickled model (its class is `__main__.Net`)"),
         ("whole_model_legacy.pth", "whole pickled model"),
-        ("quantized.pth", "`torch._utils._rebuild_qtensor`: only dense tensors"),
+        ("quantized.pth", "`torch._utils._rebuild_qtensor`: only dense tensors are supported"),
         ("pickle_dump.pth", "pickle.dump"),
         ("tensor.pth", "found a tensor"),
         ("list.pth", "found a list of 3"),
         ("empty.pth", "an empty dictionary"),
         ("unknown_wrapper.pth", "`generator` (a dictionary of 1), `steps` (an int)"),
-        ("complex.pth", "tensor `x`: its values are of type complex64"),
+        ("complex.pth", "tensor `x`: values of type complex64 are not supported"),
     ] {
         let message = refusal(name);
         assert!(message.contains(expected), "{name}: {message}");
@@ -247,15 +247,15 @@ fn what_is_no_state_dict_is_explained() {
 }
 
 #[test]
-fn what_is_no_checkpoint_is_explained() {
+fn the_error_says_what_another_file_is() {
     let cases: [(&[u8], &str); 9] = [
         (b"", "an empty file"),
-        (b"abc", "perhaps truncated"),
+        (b"abc", "may be truncated"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00", "gzip"),
         (b"\x89HDF\r\n\x1a\n\x00", "Keras"),
-        (b"\x08\x07\x12\x07pytorch1.0", "something else"),
+        (b"\x08\x07\x12\x07pytorch1.0", "found another format"),
         (b"\x80\x04K\x01.", "a Python pickle of an int"),
         (b"PK\x03\x04not much of a zip archive at all", "the directory at the end"),
     ];
@@ -266,12 +266,12 @@ fn what_is_no_checkpoint_is_explained() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_named_with_the_reason() {
+fn the_error_for_a_file_that_cannot_be_opened_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let message = |path: &Path| StateDict::open(path).unwrap_err().to_string();
     let missing = message(&folder.path().join("none.pth"));
     assert!(missing.contains("none.pth: cannot open: No such file"), "{missing}");
-    assert!(message(folder.path()).contains("a folder, where"), "{}", message(folder.path()));
+    assert!(message(folder.path()).contains("found a folder"), "{}", message(folder.path()));
     let file = folder.path().join("a.pth");
     std::fs::copy(fixture("zip.pth"), &file).unwrap();
     let below = message(&file.join("b.pth"));
@@ -281,7 +281,7 @@ fn a_file_that_cannot_be_opened_is_named_with_the_reason() {
         use std::os::unix::fs::PermissionsExt;
         assert!(message(Path::new("/dev/zero")).contains("not a regular file"));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
-        // Permissions do not stop root.
+        // root may read files without permission.
         if std::fs::File::open(&file).is_err() {
             let denied = message(&file);
             assert!(denied.contains("a.pth: cannot open: Permission denied"), "{denied}");
@@ -290,7 +290,7 @@ fn a_file_that_cannot_be_opened_is_named_with_the_reason() {
 }
 
 #[test]
-fn safetensors_give_back_what_was_saved() {
+fn safetensors_are_read_as_they_were_saved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.safetensors");
     for name in ["zip.pth", "types.pth", "views.pth"] {
@@ -298,7 +298,7 @@ fn safetensors_give_back_what_was_saved() {
         saved.insert("a \"quoted\" näme\n", StateTensor::Int(vec![2, 0], vec![]));
         saved.save_safetensors(&path).unwrap();
         assert_same(&StateDict::open(&path).unwrap(), &saved);
-        // The crate of the format agrees, and finds every value where it may be used in place.
+        // The `safetensors` crate can read the file, and every value is aligned.
         let bytes = std::fs::read(&path).unwrap();
         let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(header % 8, 0);
@@ -311,7 +311,7 @@ fn safetensors_give_back_what_was_saved() {
 }
 
 #[test]
-fn a_channels_last_tensor_is_saved_by_its_shape() {
+fn a_channels_last_tensor_is_saved_contiguous() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.safetensors");
     let x = Tensor::new([1, 2, 1, 3], (0..6u8).map(f32::from).collect()).unwrap();
@@ -339,8 +339,8 @@ fn saving_to_a_missing_folder_names_it() {
     assert!(error.contains("none: cannot create a file in"), "{error}");
 }
 
-/// The folder of real inputs that are not part of the project: `POSTERIZE_SHARED`, or `shared`
-/// beside the checkout.
+/// The folder of checkpoints and pictures that are not part of the repository: `POSTERIZE_SHARED`,
+/// or `shared` next to the repository.
 fn shared() -> PathBuf {
     std::env::var_os("POSTERIZE_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
@@ -352,7 +352,7 @@ fn shared() -> PathBuf {
 fn a_real_mobilenet_is_read() {
     let path = shared().join("assets/tf_mobilenet_v2.pth");
     if !path.exists() {
-        // Not eprintln!, which the test harness hides.
+        // The test harness captures the output of eprintln!.
         let mut stderr = std::io::stderr();
         writeln!(stderr, "SKIPPED: no {} (set POSTERIZE_SHARED)", path.display()).unwrap();
         return;

@@ -1,4 +1,5 @@
-//! Engines: threads, clones, batches and sizes of every kind give the same bits, and so do pixels.
+//! Tests that engines give the same bits with any number of threads, for clones, batches, sizes and
+//! pixels.
 
 mod nets;
 
@@ -25,8 +26,8 @@ fn for_each_network(options: Options, check: &dyn Fn(&str, Engine)) {
     }
 }
 
-/// The bits of every node's output.
-fn watched<'a>(engine: &mut Engine, images: impl Into<Input<'a>>) -> Vec<Vec<u32>> {
+/// Returns the bits of the output of every node.
+fn observed<'a>(engine: &mut Engine, images: impl Into<Input<'a>>) -> Vec<Vec<u32>> {
     let mut all = Vec::new();
     let output = engine.run_observed(images, &mut |id, values| {
         assert_eq!(id.0, all.len());
@@ -38,7 +39,7 @@ fn watched<'a>(engine: &mut Engine, images: impl Into<Input<'a>>) -> Vec<Vec<u32
 }
 
 #[test]
-fn threads_and_clones_and_layouts_change_no_bit() {
+fn threads_clones_and_memory_formats_give_the_same_bits() {
     for_each_network(options(1), &|name, mut engine| {
         let images = preprocessed(&pixels(3, 9));
         let expected = bits(&engine.run(&images).unwrap());
@@ -48,7 +49,7 @@ fn threads_and_clones_and_layouts_change_no_bit() {
         let mut output = [f32::NAN; 30];
         engine.run_into(&images, &mut output).unwrap();
         assert!(output.iter().map(|value| value.to_bits()).eq(expected.iter().copied()), "{name}");
-        // At the same time, some of them with more threads than there may be processors.
+        // Engines that run at the same time, some with more threads than there are CPUs.
         std::thread::scope(|scope| {
             for threads in 1..=4 {
                 let (mut engine, images, expected) =
@@ -65,7 +66,7 @@ fn threads_and_clones_and_layouts_change_no_bit() {
 }
 
 #[test]
-fn each_picture_of_a_batch_is_as_it_is_alone() {
+fn each_picture_of_a_batch_gives_the_same_bits_as_alone() {
     for_each_network(options(2), &|name, mut engine| {
         let images = preprocessed(&pixels(5, 2));
         let picture = 3 * SIDE * SIDE;
@@ -75,21 +76,21 @@ fn each_picture_of_a_batch_is_as_it_is_alone() {
             alone.extend(bits(&engine.run(&one).unwrap()));
         }
         assert_eq!(bits(&engine.run(&images).unwrap()), alone, "{name}");
-        // Smaller again, in the memory of the larger batch.
+        // A smaller batch in the memory of the larger one.
         let two = Tensor::channels_last([2, 3, SIDE, SIDE], images.data()[..2 * picture].to_vec());
         assert_eq!(bits(&engine.run(&two.unwrap()).unwrap()), alone[..20], "{name}");
     });
 }
 
 #[test]
-fn pixels_give_the_bits_of_normalised_pictures_in_every_layer() {
+fn pixels_give_the_same_bits_as_normalized_pictures_in_every_layer() {
     for_each_network(options(2), &|name, mut engine| {
         for batch in [1, 3] {
             let pixels = pixels(batch, batch);
             let images = preprocessed(&pixels);
-            let expected = watched(&mut engine, &images);
-            assert_eq!(watched(&mut engine, &pixels), expected, "{name}");
-            // Without a watcher nobody needs the input in float.
+            let expected = observed(&mut engine, &images);
+            assert_eq!(observed(&mut engine, &pixels), expected, "{name}");
+            // If nothing is observed, the input may not be computed in float.
             let output = engine.run(&pixels).unwrap();
             assert_eq!(bits(&output), bits(&engine.run(&images).unwrap()), "{name}");
         }
@@ -97,7 +98,7 @@ fn pixels_give_the_bits_of_normalised_pictures_in_every_layer() {
 }
 
 #[test]
-fn pixels_of_real_pictures_give_the_bits_of_their_tensors() {
+fn pixels_of_real_pictures_give_the_same_bits_as_their_tensors() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/preprocess/pictures");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -116,7 +117,7 @@ fn pixels_of_real_pictures_give_the_bits_of_their_tensors() {
 }
 
 #[test]
-fn pictures_of_another_size_are_packed_for_anew() {
+fn an_engine_runs_pictures_of_several_sizes() {
     let model = mobilenet();
     let mut engine = compile(&model, options(1)).unwrap();
     let mut lazy = compile(&model, Options::new(2).unwrap()).unwrap();
@@ -130,12 +131,12 @@ fn pictures_of_another_size_are_packed_for_anew() {
 }
 
 #[test]
-fn profiles_name_every_step_and_what_pixels_cost() {
+fn profiles_list_every_step_and_the_normalization_of_pixels() {
     for_each_network(options(1), &|name, mut engine| {
         let pixels = pixels(2, 1);
         let profile = engine.profile(&pixels, 3).unwrap();
         let prepared = profile.layers[0].kernel == "normalize";
-        // Where the network begins with quantization, a table does both.
+        // If the network begins with quantization, one table does both.
         assert_eq!(prepared, name != "mobilenet int8", "{name}");
         let plain = engine.profile(&preprocessed(&pixels), 3).unwrap();
         assert_eq!(plain.layers.len() + usize::from(prepared), profile.layers.len());
@@ -155,7 +156,7 @@ fn refused(model: impl Into<Model>, options: Options) -> String {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_and_the_engine_lives_on() {
+fn an_engine_can_be_used_after_an_error() {
     let model = others();
     let one = Options::new(1).unwrap();
     let message = refused(&model, one.threads(0));

@@ -1,4 +1,4 @@
-//! Fake quantization does what PyTorch's does: `testdata/fake_quantize`.
+//! Tests that fake quantization equals PyTorch's (`testdata/fake_quantize`).
 
 use posterize::quantization::{Dtype, FakeQuantize, ObserverKind, ObserverSpec, QParams, QScheme};
 use serde::Deserialize;
@@ -60,7 +60,7 @@ fn mask(gradient: &[f32]) -> Vec<u8> {
 }
 
 #[test]
-fn rounding_and_gradients_are_those_of_pytorch() {
+fn outputs_and_gradients_equal_pytorchs() {
     let cases = goldens().functional;
     assert!(cases.len() >= 12);
     for case in cases {
@@ -85,7 +85,7 @@ fn rounding_and_gradients_are_those_of_pytorch() {
 }
 
 #[test]
-fn modules_do_step_by_step_what_pytorch_does() {
+fn every_step_of_a_module_equals_pytorchs() {
     for Module { name, spec, shape, steps } in goldens().modules {
         let spec = ObserverSpec {
             dtype: spec.dtype,

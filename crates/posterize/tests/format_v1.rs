@@ -1,5 +1,5 @@
-//! Saved models of format version 1 open, hold what they held and give the same bits:
-//! `testdata/format_v1`.
+//! Tests that saved models of format version 1 are read with the same content and give the same
+//! bits (`testdata/format_v1`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +13,15 @@ use posterize::runtime::{Isa, Options, compile};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-/// What a model gave when its file was written.
+/// The output of a model when its file was written.
 #[derive(Deserialize)]
 struct Expected {
     batch: usize,
     side: usize,
     seed: u32,
     shape: Vec<usize>,
-    /// The bits of the output by instruction set; one entry `every` where all of them agree.
+    /// The bits of the output for each instruction set, or one entry `every` if they are all the
+    /// same.
     bits: BTreeMap<String, Vec<u32>>,
 }
 
@@ -39,7 +40,7 @@ fn open(name: &str) -> SavedModel {
     SavedModel::open(path(&format!("{name}.safetensors"))).unwrap()
 }
 
-/// The generator's noise, from −1 to 1.
+/// Noise from -1 to 1, as the generator of the files makes it.
 fn images(batch: usize, side: usize, seed: u32) -> Tensor {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let next = |_| {
@@ -49,12 +50,12 @@ fn images(batch: usize, side: usize, seed: u32) -> Tensor {
     Tensor::new([batch, 3, side, side], (0..batch * 3 * side * side).map(next).collect()).unwrap()
 }
 
-/// Runs a model on every instruction set of this CPU that the expectation covers.
+/// Runs a model on every instruction set of this CPU for which there is an expected output.
 fn check_outputs(name: &str, saved: &SavedModel, expected: &Expected) {
     let images = images(expected.batch, expected.side, expected.seed);
     let mut checked = 0;
     for isa in Isa::supported() {
-        // Float layers run on AMX machines as they do with AVX-512 VNNI.
+        // On AMX, float layers use the same kernels as on AVX-512 VNNI.
         let key = if isa.name() == "amx" { "avx512vnni" } else { isa.name() };
         let Some(bits) = expected.bits.get("every").or_else(|| expected.bits.get(key)) else {
             continue;
@@ -69,11 +70,11 @@ fn check_outputs(name: &str, saved: &SavedModel, expected: &Expected) {
         }
         checked += 1;
     }
-    assert!(checked > 0, "{name}: no instruction set of this CPU has an expectation");
+    assert!(checked > 0, "{name}: no expected output for an instruction set of this CPU");
 }
 
 #[test]
-fn models_give_the_bits_they_gave() {
+fn models_give_the_same_bits_as_when_they_were_written() {
     for (name, expected) in &expected() {
         check_outputs(name, &open(name), expected);
     }
@@ -89,7 +90,7 @@ fn models_saved_again_give_the_same_bits() {
     }
 }
 
-/// Weights, their scales, biases and float parameters, as they lie in a file.
+/// Returns the weights, their scales, the biases and the float parameters in a file.
 fn weights(file: &[u8]) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
     let tensors = SafeTensors::deserialize(file).unwrap();
     tensors
@@ -103,7 +104,7 @@ fn weights(file: &[u8]) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
 }
 
 #[test]
-fn weights_and_their_scales_survive() {
+fn weights_and_their_scales_are_unchanged() {
     for name in expected().keys() {
         let file = fs::read(path(&format!("{name}.safetensors"))).unwrap();
         let again = SavedModel::from_bytes(name, &file).unwrap().to_bytes().unwrap();
@@ -116,9 +117,9 @@ fn weights_and_their_scales_survive() {
     }
 }
 
-/// The printed tree has every layer's hyper-parameters, scale and zero point.
+/// The printed module tree has the hyper-parameters, scale and zero point of every layer.
 #[test]
-fn layers_scales_and_zero_points_survive() {
+fn layers_scales_and_zero_points_are_unchanged() {
     for name in expected().keys() {
         let tree = fs::read_to_string(path(&format!("{name}.txt"))).unwrap();
         assert_eq!(open(name).model.module("").unwrap().to_string(), tree, "{name}");
@@ -126,7 +127,7 @@ fn layers_scales_and_zero_points_survive() {
 }
 
 #[test]
-fn qconfigs_survive() {
+fn qconfigs_are_unchanged() {
     let moving = QConfig {
         activation: ObserverSpec {
             averaging_constant: 0.25,
@@ -165,7 +166,7 @@ fn qconfigs_survive() {
 }
 
 #[test]
-fn names_preprocessing_and_classes_survive() {
+fn the_name_preprocessing_and_classes_are_unchanged() {
     let saved = open("operators");
     assert_eq!(saved.name, "every operator");
     let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);

@@ -1,5 +1,5 @@
-//! Checkpoints of training runs of format version 1 open, and the run goes on to the bits it went to:
-//! `testdata/format_v1`.
+//! Tests that training runs resumed from checkpoints of format version 1 give the same bits
+//! (`testdata/format_v1`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +13,15 @@ use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::runtime::{Isa, Options};
 use posterize::training::{Checkpoint, Freeze, Network, SgdOptions, TrainOptions, Trainer};
 
-/// By instruction set: the bits of the losses and of some tensors at the end of the run.
+/// The bits of the losses and of some tensors at the end of a run, for each instruction set.
 type Ends = BTreeMap<String, BTreeMap<String, Vec<u32>>>;
 
 fn path(file: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../testdata/format_v1", file].iter().collect()
 }
 
-/// The network of the runs. What it is filled with does not count: a checkpoint holds all of it.
+/// The network of the runs. Its initial weights do not matter, because a checkpoint has all of
+/// them.
 struct Trained;
 
 impl Module for Trained {
@@ -48,7 +49,7 @@ impl Module for Trained {
     }
 }
 
-/// The pictures of the runs. Two classes of seven: noise, brighter in one of them.
+/// The pictures of the runs: two classes of seven pictures of noise, one brighter than the other.
 fn pictures(root: &Path) -> ImageFolder {
     let mut state = 7u32;
     for (class, light) in [("dark", 0), ("light", 90)] {
@@ -97,7 +98,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn runs_go_on_to_the_bits_they_went_to() {
+fn resumed_runs_give_the_same_bits() {
     let ends: BTreeMap<String, Ends> =
         serde_json::from_slice(&fs::read(path("expected_training.json")).unwrap()).unwrap();
     let root = tempfile::tempdir().unwrap();
@@ -124,6 +125,6 @@ fn runs_go_on_to_the_bits_they_went_to() {
             }
             checked += 1;
         }
-        assert!(checked > 0, "{name}: no instruction set of this CPU has an expectation");
+        assert!(checked > 0, "{name}: no expected values for an instruction set of this CPU");
     }
 }

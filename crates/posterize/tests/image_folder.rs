@@ -1,4 +1,4 @@
-//! Which samples and class numbers a folder gives.
+//! Tests of the samples and labels of an image folder.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use posterize::Error;
 use posterize::data::ImageFolder;
 use tempfile::TempDir;
 
-/// A folder with these files, all empty: listing does not open them.
+/// Creates a folder with these files. They are empty, because listing does not open them.
 fn folder(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for file in files {
@@ -29,8 +29,8 @@ fn problem(root: &Path, classes: Option<&Path>) -> String {
 }
 
 #[test]
-fn samples_are_sorted_as_torchvision_sorts_them() {
-    // torchvision.datasets.ImageFolder lists these files in this order.
+fn samples_are_in_torchvisions_order() {
+    // The order of torchvision.datasets.ImageFolder for these files.
     let expected = [
         ("B/z.png", 0),
         ("a/1.JPG", 1),
@@ -56,7 +56,7 @@ fn samples_are_sorted_as_torchvision_sorts_them() {
 }
 
 #[test]
-fn a_file_of_classes_numbers_the_folders() {
+fn labels_are_the_positions_in_the_file_of_classes() {
     let root = folder(&["n2/a.jpg", "n4/a.jpg", "n1/a.jpg"]);
     let classes = root.path().join("classes.txt");
     fs::write(&classes, "\u{feff}n3 nobody\r\nn4\ttree  frog \r\n\r\nn1\r\nn2 great white shark")
@@ -69,11 +69,11 @@ fn a_file_of_classes_numbers_the_folders() {
 }
 
 #[test]
-fn folders_that_are_no_data_set_are_refused() {
+fn folders_that_are_not_a_data_set_are_errors() {
     let root = folder(&["picture.jpg"]);
     assert!(problem(root.path(), None).contains("found no class folder"));
     let file = root.path().join("picture.jpg");
-    assert!(problem(&file, None).contains("not a folder"));
+    assert!(problem(&file, None).contains("found a file"));
     let missing = problem(&root.path().join("absent"), None);
     assert!(missing.contains("absent: cannot read the folder"), "{missing}");
 
@@ -84,7 +84,7 @@ fn folders_that_are_no_data_set_are_refused() {
 }
 
 #[test]
-fn files_of_classes_that_do_not_fit_are_refused() {
+fn files_of_classes_that_do_not_fit_are_errors() {
     let root = folder(&["a/1.jpg", "b/1.jpg", "c/1.jpg"]);
     let classes = root.path().join("classes.txt");
     let with = |text: &[u8]| {
@@ -96,7 +96,7 @@ fn files_of_classes_that_do_not_fit_are_refused() {
     let message = with(b"a one\nb\nc\na two\n");
     assert!(message.contains("lines 1 and 4 both begin with a;"), "{message}");
     assert!(message.contains("classes.txt"), "{message}");
-    assert!(with(b"\n \n").contains("names no class"));
+    assert!(with(b"\n \n").contains("found no class"));
     let message = with(b"a\nb\xff\nc\n");
     assert!(message.contains("line 2 is not UTF-8"), "{message}");
     let absent = problem(root.path(), Some(&root.path().join("absent.txt")));
@@ -105,7 +105,7 @@ fn files_of_classes_that_do_not_fit_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_but_not_round_in_circles() {
+fn links_are_followed_but_not_in_a_loop() {
     use std::os::unix::fs::symlink;
 
     let root = folder(&["a/1.jpg", "b/2.jpg", "elsewhere/deep/3.jpg"]);
@@ -120,27 +120,27 @@ fn links_are_followed_but_not_round_in_circles() {
     symlink(at("b/circle.jpg"), at("b/circle.jpg")).unwrap();
     let opened = ImageFolder::open(root.path(), None).unwrap();
     let of = |label: usize| opened.samples().iter().filter(move |s| s.label == label).count();
-    // a/1.jpg, a/b/2.jpg, a/b/link.jpg, and what a/root shows again below a.
+    // a/1.jpg, a/b/2.jpg, a/b/link.jpg, and those that are reached through a/root.
     assert!(of(0) >= 3, "{:?}", opened.samples());
     assert_eq!(opened.classes().len(), 4);
     assert_eq!(of(2), 1, "c is a link to a folder");
 }
 
-/// Tells the reader of the test run, past the capture of its output.
-fn say(message: &str) {
+/// Prints a message that the test harness does not capture.
+fn print_uncaptured(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_folder_without_permission_is_named() {
+fn a_folder_without_permission_is_an_error_that_names_it() {
     use std::os::unix::fs::PermissionsExt;
 
     let root = folder(&["a/1.jpg", "b/2.jpg"]);
     let closed = root.path().join("b");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read_dir(&closed).is_ok() {
-        say("SKIPPED: this user may read everything (root), so nothing can be forbidden");
+        print_uncaptured("SKIPPED: this user (root) may read folders without permission");
     } else {
         let error = ImageFolder::open(root.path(), None).unwrap_err();
         assert!(matches!(error, Error::Io { ref path, .. } if path == &closed), "{error}");
@@ -148,23 +148,21 @@ fn a_folder_without_permission_is_named() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The pictures that are not part of the project; `None`, and a message, where they are absent.
+/// The folder of pictures that are not part of the repository. If it is missing, prints a message
+/// and returns `None`.
 fn shared_assets() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let shared = std::env::var_os("POSTERIZE_SHARED").map_or(beside, PathBuf::from);
     let assets = shared.join("assets");
     if !assets.is_dir() {
-        eprintln!(
-            "SKIPPED: {} is absent (POSTERIZE_SHARED names another folder)",
-            shared.display()
-        );
+        eprintln!("SKIPPED: {} is missing (set POSTERIZE_SHARED)", shared.display());
         return None;
     }
     Some(assets)
 }
 
 #[test]
-fn imagenets_class_numbers_come_from_the_file_of_classes() {
+fn imagenets_labels_are_those_of_the_file_of_classes() {
     let Some(assets) = shared_assets() else { return };
     let classes = assets.join("imagenet_1k/classes.txt");
     let train = ImageFolder::open(assets.join("imagenet_1k/train"), Some(&classes)).unwrap();
@@ -177,7 +175,7 @@ fn imagenets_class_numbers_come_from_the_file_of_classes() {
         let folder = sample.path.parent().unwrap().file_name().unwrap();
         assert_eq!(train.classes()[sample.label].folder.as_str(), folder);
     }
-    // Without the file the same folders would be numbered 0 to 344.
+    // Without the file, the labels of these folders would be 0 to 344.
     assert_eq!(train.classes()[1].name, "goldfish");
     assert_eq!(train.samples()[0].label, 1);
 

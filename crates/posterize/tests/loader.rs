@@ -1,4 +1,5 @@
-//! Batches: their order, their content for any number of threads, and pictures that cannot be read.
+//! Tests of the loader: the order and content of batches, threads, and pictures that cannot be
+//! read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ fn picture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/preprocess/pictures").join(name)
 }
 
-/// Two classes of `count` pictures each: 000.jpg, 001.jpg and so on.
+/// Creates a folder with two classes of `count` pictures: 000.jpg, 001.jpg and so on.
 fn pictures(count: usize) -> (TempDir, ImageFolder) {
     let root = tempfile::tempdir().unwrap();
     for class in ["cat", "dog"] {
@@ -43,7 +44,7 @@ fn small() -> Preprocessing {
 }
 
 #[test]
-fn batches_hold_the_samples_in_order() {
+fn batches_have_the_samples_in_order() {
     let (_root, folder) = pictures(5);
     let loader = Loader::new(&folder, small()).batch_size(4).threads(3);
     let batches: Vec<_> = loader.pixels().map(Result::unwrap).collect();
@@ -69,7 +70,7 @@ fn batches_hold_the_samples_in_order() {
 }
 
 #[test]
-fn tensors_are_the_normalised_pixels() {
+fn tensors_are_the_normalized_pixels() {
     let (_root, folder) = pictures(3);
     let loader = Loader::new(&folder, small()).batch_size(6);
     let pixels = loader.pixels().next().unwrap().unwrap().images;
@@ -116,11 +117,11 @@ fn any_number_of_threads_gives_the_same_batches() {
             .find_map(|(&index, crop)| (index == sample).then(|| crop.to_vec()))
             .unwrap()
     };
-    assert_ne!(find(&other, 1), find(&alone, 1), "another part of the same picture");
+    assert_ne!(find(&other, 1), find(&alone, 1), "another crop of the same picture");
 }
 
 #[test]
-fn a_corrupt_picture_is_named_and_left_out() {
+fn a_corrupt_picture_is_skipped_and_listed() {
     let (_root, folder) = pictures(5);
     let path = &folder.samples()[4].path;
     let whole = fs::read(picture("wide.jpg")).unwrap();
@@ -143,7 +144,7 @@ fn a_corrupt_picture_is_named_and_left_out() {
 }
 
 #[test]
-fn a_picture_that_is_gone_is_named_and_left_out() {
+fn a_deleted_picture_is_skipped_and_listed() {
     let (_root, folder) = pictures(1);
     fs::remove_file(&folder.samples()[0].path).unwrap();
     let mut batches = Loader::new(&folder, small()).tensors();
@@ -164,12 +165,12 @@ fn dropping_the_batches_early_stops_the_workers() {
     batches.next().unwrap().unwrap();
     drop(batches);
     drop(loader.tensors());
-    // The workers are gone: nothing opens the files any more.
+    // The folder can be deleted because no worker opens its files.
     root.close().unwrap();
 }
 
 #[test]
-fn settings_that_cannot_work_are_an_error_not_a_panic() {
+fn invalid_settings_are_an_error() {
     let (_root, folder) = pictures(1);
     let mut batches = Loader::new(&folder, Preprocessing { crop: 0, ..small() }).tensors();
     assert!(matches!(batches.next(), Some(Err(Error::Argument(_)))));
@@ -179,7 +180,7 @@ fn settings_that_cannot_work_are_an_error_not_a_panic() {
 }
 
 #[test]
-fn a_sampler_of_ones_own_may_repeat_samples_but_not_invent_them() {
+fn a_sampler_may_repeat_samples_but_indices_must_be_in_range() {
     struct Own(Vec<usize>);
     impl Sampler for Own {
         fn indices(&self, _len: usize, _epoch: u64) -> Vec<usize> {
@@ -193,11 +194,11 @@ fn a_sampler_of_ones_own_may_repeat_samples_but_not_invent_them() {
     let drawn = |mut batches: posterize::data::Batches<Tensor>| batches.next().unwrap();
     assert_eq!(drawn(loader(&[3, 3, 0])).unwrap().indices, [3, 3, 0]);
     let error = drawn(loader(&[1, 4])).unwrap_err().to_string();
-    assert!(error.contains("sample 4") && error.contains("of 4"), "{error}");
+    assert!(error.contains("index 4; expected indices below 4"), "{error}");
 }
 
 #[test]
-fn an_epoch_goes_on_where_it_stopped() {
+fn an_epoch_continues_where_it_stopped() {
     let (root, folder) = pictures(6);
     fs::write(root.path().join("dog/001.jpg"), "no picture").unwrap();
     let augmentation = Augmentation::new(&small(), 2);

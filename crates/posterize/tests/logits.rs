@@ -1,6 +1,6 @@
-//! The logits of every architecture are PyTorch's, fused or not.
+//! Tests that the logits of every architecture, fused or not, are close to PyTorch's.
 //!
-//! testdata/logits/generate.py says how weights and pictures come from a hash, so that only the
+//! Weights and pictures are computed from a hash as in testdata/logits/generate.py, so only the
 //! logits are stored.
 
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Case {
     }
 }
 
-/// Values in [-1, 1) from the name: generate.py's `uniform`.
+/// Values in [-1, 1) from a hash of the name, as `uniform` in generate.py computes them.
 fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let fnv1a64 = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| {
@@ -56,7 +56,7 @@ fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> {
     })
 }
 
-/// generate.py's `value`.
+/// The tensor that `value` in generate.py computes.
 fn value(name: &str, shape: &[usize]) -> Tensor {
     let u = uniform(name, shape.iter().product());
     let data = match name.rsplit('.').next() {
@@ -86,14 +86,14 @@ fn fill(architecture: &Architecture) -> FloatModel {
     FloatModel::new(architecture.graph().clone(), parameters).unwrap()
 }
 
-/// The largest difference over the largest value.
+/// The largest difference, relative to the largest value.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     let pairs = found.iter().zip(expected);
-    // NaN must not pass for a small difference.
-    pairs.fold(0.0, |most: f32, (a, b)| {
+    // `f32::max` ignores NaN, which must not count as equal.
+    pairs.fold(0.0, |max: f32, (a, b)| {
         let d = (a - b).abs() / largest;
-        if d.is_nan() { f32::INFINITY } else { most.max(d) }
+        if d.is_nan() { f32::INFINITY } else { max.max(d) }
     })
 }
 
@@ -112,11 +112,11 @@ fn picture(shape: [usize; 4]) -> Tensor {
     Tensor::new(shape, data).unwrap()
 }
 
-/// Compares a model, and the same after fusion, with PyTorch's logits.
+/// Compares the logits of a model and of the fused model with PyTorch's.
 fn check(what: &str, model: &FloatModel, picture: &Tensor, expected: &[f32]) {
     let plain = model.forward(picture).unwrap();
     let error = difference(&plain.data()[..expected.len()], expected);
-    assert!(error < 1e-3, "{what}: {error} from PyTorch's");
+    assert!(error < 1e-3, "{what}: the difference to PyTorch's logits is {error}");
 
     let fused = model.fuse().unwrap();
     let left = fused.graph().nodes().iter().filter(|node| node.op.kind() == "BatchNorm2d");
@@ -128,7 +128,7 @@ fn check(what: &str, model: &FloatModel, picture: &Tensor, expected: &[f32]) {
 }
 
 #[test]
-fn logits_are_those_of_pytorch_fused_or_not() {
+fn logits_are_close_to_pytorchs() {
     let bytes = golden_file("logits.safetensors");
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let cases = &metadata.metadata().as_ref().unwrap()["cases"];
@@ -144,10 +144,10 @@ fn logits_are_those_of_pytorch_fused_or_not() {
     }
 }
 
-/// Real checkpoints are not part of the project: they are read from where they happen to lie.
+/// Compares the logits of a real checkpoint, which is not part of the repository, with PyTorch's.
 fn check_genuine(name: &str, path: &Path) {
     if !path.exists() {
-        eprintln!("SKIPPED: {} is not there", path.display());
+        eprintln!("SKIPPED: {} is missing", path.display());
         return;
     }
     let bytes = golden_file("genuine.safetensors");

@@ -1,4 +1,4 @@
-//! Every observer finds the scales and zero points that PyTorch finds: `testdata/observers`.
+//! Tests that the scales and zero points of every observer equal PyTorch's (`testdata/observers`).
 
 use posterize::quantization::{Dtype, ObserverKind, ObserverSpec, QScheme};
 use serde::Deserialize;
@@ -42,11 +42,11 @@ impl Spec {
 struct Case {
     name: String,
     batches: Vec<Form>,
-    /// For each spec the scales and zero points, one where all channels agree.
+    /// The scales and zero points for each spec; only one if those of all channels are equal.
     qparams: Vec<Option<(Vec<f32>, Vec<i32>)>>,
 }
 
-/// A tensor as a formula; the same as in `testdata/observers/generate.py`.
+/// A tensor given by a formula, which is the same as in `testdata/observers/generate.py`.
 #[derive(Deserialize)]
 struct Form {
     #[serde(rename = "form")]
@@ -94,7 +94,7 @@ fn goldens() -> Goldens {
 }
 
 #[test]
-fn qparams_are_those_of_pytorch() {
+fn qparams_equal_pytorchs() {
     let Goldens { specs, cases } = goldens();
     assert!(cases.len() >= 30);
     let mut compared = 0;
@@ -119,7 +119,8 @@ fn qparams_are_those_of_pytorch() {
                     "{}, channel {channel}: {spec:?}",
                     case.name
                 );
-                // Histograms too come out equal in every bit; what is promised is 1e-6.
+                // The documentation promises 1e-6 for histograms, but here they are equal bit for
+                // bit.
                 assert_eq!(found.scale, scale, "{}, channel {channel}: {spec:?}", case.name);
                 compared += 1;
             }

@@ -1,4 +1,4 @@
-//! Post-training quantization of small networks, from float to int8 output.
+//! Tests of post-training quantization of small networks.
 
 use posterize::graph::NodeId;
 use posterize::nn::{DeQuantStub, Flatten, Module, QuantStub, Sequential, Tracer, Value};
@@ -10,7 +10,7 @@ use posterize::quantization::{QConfig, QConfigMapping, QuantizedModel};
 use posterize::runtime::{Options, compile};
 use posterize::{Architecture, FloatModel, Tensor};
 
-/// Every operator that has an int8 form, with a residual and a concatenation.
+/// A network of every operator with an int8 kernel, with a residual and a concatenation.
 struct Everything {
     stem: Sequential,
     block: Sequential,
@@ -79,7 +79,7 @@ fn model() -> FloatModel {
     Architecture::trace(&Everything::new()).unwrap().init(7).fuse().unwrap()
 }
 
-/// Signal to quantization noise in decibels.
+/// Signal-to-quantization-noise ratio in decibels.
 fn sqnr(float: &Tensor, int8: &Tensor) -> f64 {
     let signal: f64 = float.data().iter().map(|x| f64::from(*x).powi(2)).sum();
     let noise: f64 =
@@ -88,7 +88,7 @@ fn sqnr(float: &Tensor, int8: &Tensor) -> f64 {
 }
 
 #[test]
-fn int8_follows_float_closely_on_every_operator() {
+fn int8_is_close_to_float_for_every_operator() {
     let float = model();
     for qconfig in [QConfig::recommended(), QConfig::fbgemm(), QConfig::qnnpack()] {
         let mut observed = float.prepare(&QConfigMapping::global(qconfig)).unwrap();
@@ -122,7 +122,7 @@ fn the_result_is_the_same_for_any_number_of_threads() {
 }
 
 #[test]
-fn observers_without_data_are_all_named() {
+fn the_error_names_all_observers_without_data() {
     let observed = model().prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     let error = observed.convert().unwrap_err().to_string();
     assert!(error.starts_with("8 of 8 observers saw no data"), "{error}");
@@ -130,7 +130,7 @@ fn observers_without_data_are_all_named() {
 }
 
 #[test]
-fn a_region_kept_in_float_stays_in_float_and_says_so() {
+fn layers_without_a_qconfig_stay_in_float() {
     let mapping = QConfigMapping::global(QConfig::recommended())
         .set_module_name("block.3", None)
         .set_object_type("Linear", None);
@@ -151,7 +151,7 @@ fn a_region_kept_in_float_stays_in_float_and_says_so() {
 }
 
 #[test]
-fn stubs_placed_by_hand_bound_the_int8_region() {
+fn explicit_stubs_limit_the_int8_region() {
     let net = Sequential::new()
         .then(conv(3, 8, 3, 1))
         .then(QuantStub)
@@ -170,7 +170,7 @@ fn stubs_placed_by_hand_bound_the_int8_region() {
 }
 
 #[test]
-fn infinite_activations_name_the_layer() {
+fn the_error_for_nan_activations_names_the_layer() {
     let mut observed = model().prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     let mut images = pictures(1, 0);
     images.data_mut()[17] = f32::NAN;
@@ -188,7 +188,7 @@ fn a_name_that_matches_no_layer_is_an_error() {
 }
 
 #[test]
-fn the_trees_show_observers_and_then_scales() {
+fn the_module_tree_shows_observers_and_scales() {
     let net =
         Sequential::new().then(conv(3, 4, 3, 1)).then(BatchNorm::two_d(4)).then(Activation::ReLU);
     let float = Architecture::trace(&net).unwrap().init(3).fuse().unwrap();
@@ -207,7 +207,7 @@ fn the_trees_show_observers_and_then_scales() {
 }
 
 #[test]
-fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
+fn an_engine_can_be_used_after_the_error_for_an_empty_batch() {
     let mut engine = compile(model(), Options::new(1).unwrap()).unwrap();
     let empty = Tensor::zeros([0, 3, 32, 32]);
     for _ in 0..2 {
@@ -218,7 +218,7 @@ fn a_batch_without_pictures_is_an_error_and_the_engine_lives_on() {
 }
 
 #[test]
-fn float_parameters_of_no_float_layer_are_refused() {
+fn float_parameters_of_nodes_that_take_none_are_errors() {
     let model = Architecture::trace(&Conv2d::new(3, 4, 3)).unwrap().init(0);
     let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     observed.forward(&Tensor::zeros([1, 3, 8, 8])).unwrap();
@@ -227,7 +227,7 @@ fn float_parameters_of_no_float_layer_are_refused() {
     let qparams = || graph.iter().map(|(id, _)| int8.qparams(id)).collect();
     let conv = graph.iter().find(|(_, node)| matches!(node.op, Op::Conv2d(_))).unwrap().0;
     let value = std::sync::Arc::new(Tensor::zeros([4]));
-    // No node, a node without parameters, and one whose weights are int8.
+    // A node that does not exist, one without parameters, and one with int8 weights.
     for id in [NodeId(99), NodeId(0), conv] {
         let parameters = [((id, Role::Bias), value.clone())].into();
         let (layers, mapping) = (int8.layers().clone(), int8.mapping().clone());

@@ -1,5 +1,5 @@
-//! Decoded, resized and cropped pictures against Pillow's and torchvision's, made by
-//! testdata/preprocess/generate.py.
+//! Tests that decoded, resized and cropped pictures equal those of Pillow and torchvision, which
+//! were written by testdata/preprocess/generate.py.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn preprocessing(resize: usize, crop: usize) -> Preprocessing {
     Preprocessing { resize, crop, ..Preprocessing::imagenet() }
 }
 
-/// The crop that a tensor of expected.safetensors stands for, if it stands for one.
+/// Returns the crop for a tensor in expected.safetensors, if it is a crop.
 fn crop_of(name: &str) -> Option<Picture> {
     let (file, settings) = match name.split_once('@') {
         None => (name, preprocessing(56, 48)),
@@ -26,7 +26,7 @@ fn crop_of(name: &str) -> Option<Picture> {
     Some(load_picture(path, &settings).unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// Within 1/255 on 99.9 % of the values and within 3/255 on all.
+/// Returns whether 99.9 % of the values differ by at most 1 and all by at most 3.
 fn is_close(found: &[u8], expected: &[u8]) -> bool {
     let differences = || found.iter().zip(expected).map(|(a, b)| a.abs_diff(*b));
     let beyond_one = differences().filter(|d| *d > 1).count();
@@ -42,7 +42,8 @@ fn crops_equal_torchvisions() {
     for (name, tensor) in expected.iter() {
         let Some(found) = crop_of(name) else { continue };
         assert_eq!(tensor.shape(), [found.height(), found.width(), 3], "{name}");
-        // Lossy WebP is another decoder's arithmetic; everything else must be equal to the bit.
+        // The decoder for lossy WebP has another arithmetic than Pillow's. All others must be
+        // equal.
         let same = if name == "lossy.webp" {
             is_close(found.data(), tensor.data())
         } else {
@@ -62,7 +63,7 @@ fn crops_equal_torchvisions() {
 }
 
 #[test]
-fn normalised_values_equal_torchvisions() {
+fn normalized_values_equal_torchvisions() {
     let bytes = std::fs::read(testdata().join("expected.safetensors")).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let tensor = expected.tensor("rgba.png@f32").unwrap();
@@ -70,11 +71,11 @@ fn normalised_values_equal_torchvisions() {
     let values = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
     let found = preprocessing(56, 48).tensor(&[crop_of("rgba.png").unwrap()]).unwrap();
     assert_eq!(found.shape(), [1, 3, 48, 48]);
-    assert!(values.eq(found.data().iter().copied()), "every value to the bit");
+    assert!(values.eq(found.data().iter().copied()), "all values must be equal");
 }
 
 #[test]
-fn decoding_from_memory_is_decoding_from_the_file() {
+fn decoding_from_memory_equals_decoding_from_a_file() {
     let path = testdata().join("pictures/cmyk_adobe.jpg");
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(Picture::decode("stdin", &bytes).unwrap(), Picture::open(&path).unwrap());

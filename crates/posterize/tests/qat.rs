@@ -1,4 +1,4 @@
-//! Quantization-aware models: what they print, what they convert to.
+//! Tests of quantization-aware models: how they print, and what they are converted to.
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ fn train(network: &mut Network, steps: u32) {
 }
 
 #[test]
-fn the_tree_prints_as_pytorchs() {
+fn the_module_tree_prints_as_in_pytorch() {
     let qat = prepared(&QConfigMapping::global(QConfig::fbgemm_qat()));
     let expected = "\
 ConvBnReLU2d(
@@ -97,7 +97,7 @@ ConvBnReLU2d(
 }
 
 #[test]
-fn layers_without_a_qconfig_stay_float_and_print_so() {
+fn layers_without_a_qconfig_stay_in_float() {
     let mapping =
         QConfigMapping::global(QConfig::recommended_qat()).set_module_name("body.3", None);
     let qat = prepared(&mapping);
@@ -105,11 +105,11 @@ fn layers_without_a_qconfig_stay_float_and_print_so() {
     assert_eq!(qat.float_layers()[0].name, "body.3");
     let mut network = Network::qat(qat, Options::new(2).unwrap()).unwrap();
     train(&mut network, 3);
-    agrees(&mut network);
+    check_agreement(&mut network);
 }
 
 #[test]
-fn what_saw_no_data_cannot_convert() {
+fn a_model_whose_observers_saw_no_data_cannot_be_converted() {
     let qat = prepared(&QConfigMapping::global(QConfig::recommended_qat()));
     let error = qat.convert().unwrap_err().to_string();
     assert!(error.contains("11 of 11 observers saw no data"), "{error}");
@@ -117,21 +117,21 @@ fn what_saw_no_data_cannot_convert() {
     assert_eq!(qat.without_data().len(), 11);
 }
 
-/// The fake-quantized network and its int8 form say the same.
-fn agrees(network: &mut Network) {
+/// Checks that the outputs of the fake-quantized network and of the int8 network agree.
+fn check_agreement(network: &mut Network) {
     let int8 = network.qat_model().unwrap().unwrap().convert().unwrap();
     let scale = int8.qparams(int8.graph().find("classifier").unwrap()).unwrap().scale;
     let fake = network.evaluate_forward(&images(77)).unwrap();
     let real = int8.forward(&images(77)).unwrap();
     let pairs = || fake.data().iter().zip(real.data());
     let equal = pairs().filter(|(a, b)| (*a - *b).abs() < 0.01 * scale).count();
-    let furthest = pairs().map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
+    let max = pairs().map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
     let all = fake.data().len();
-    assert!(furthest < 1.5 && equal * 20 >= all * 19, "{equal} of {all}, {furthest} steps apart");
+    assert!(max < 1.5 && equal * 20 >= all * 19, "{equal} of {all} equal, up to {max} steps apart");
 }
 
 #[test]
-fn it_converts_to_what_it_trained_with() {
+fn the_int8_model_agrees_with_the_fake_quantized_one() {
     let histogram = QConfig { activation: ObserverSpec::histogram(), ..QConfig::recommended_qat() };
     for qconfig in
         [QConfig::recommended_qat(), QConfig::qnnpack_qat(), QConfig::fbgemm_qat(), histogram]
@@ -139,50 +139,50 @@ fn it_converts_to_what_it_trained_with() {
         let qat = prepared(&QConfigMapping::global(qconfig));
         let mut network = Network::qat(qat, Options::new(2).unwrap()).unwrap();
         train(&mut network, 5);
-        agrees(&mut network);
-        // Converting does not end training.
+        check_agreement(&mut network);
+        // Training can continue after conversion.
         network.disable_observer();
         let before = network.qat_model().unwrap().unwrap().state();
         train(&mut network, 3);
         assert_eq!(network.qat_model().unwrap().unwrap().state(), before);
-        agrees(&mut network);
+        check_agreement(&mut network);
     }
 }
 
-/// Pictures brighter than any it was trained on.
-fn dazzling() -> Tensor {
+/// Pictures brighter than all training pictures.
+fn brighter() -> Tensor {
     let values = images(3).data().iter().map(|x| 9.0 * x).collect();
     Tensor::new([8, 3, 12, 12], values).unwrap()
 }
 
 #[test]
-fn values_beyond_the_7_bits_of_training_are_kept_in_evaluation_as_in_int8() {
+fn evaluation_uses_all_8_bits_as_int8_does_if_training_uses_7() {
     let qat = prepared(&QConfigMapping::global(QConfig::fbgemm_qat()));
     let mut network = Network::qat(qat, Options::new(2).unwrap()).unwrap();
     train(&mut network, 5);
     let int8 = network.qat_model().unwrap().unwrap().convert().unwrap();
     let mut engine = posterize::runtime::compile(&int8, Options::new(1).unwrap()).unwrap();
     let mut beyond = 0;
-    let watch = &mut |id, values: &[f32]| {
+    let observe = &mut |id, values: &[f32]| {
         if let Some(qparams) = int8.qparams(id) {
             beyond += usize::from(values.iter().any(|&x| x > qparams.dequantize(127)));
         }
         Ok(())
     };
-    let real = engine.run_observed(&dazzling(), watch).unwrap();
+    let real = engine.run_observed(&brighter(), observe).unwrap();
     assert!(beyond >= 4, "only {beyond} layers left the range of 7 bits");
     let classifier = int8.graph().find("classifier").unwrap();
     let scale = int8.qparams(classifier).unwrap().scale;
-    let furthest = |fake: &Tensor| {
+    let max_distance = |fake: &Tensor| {
         let pairs = fake.data().iter().zip(real.data());
         pairs.map(|(fake, real)| (fake - real).abs() / scale).fold(0.0, f32::max)
     };
-    let evaluated = furthest(&network.evaluate_forward(&dazzling()).unwrap());
+    let evaluated = max_distance(&network.evaluate_forward(&brighter()).unwrap());
     assert!(evaluated < 1.5, "{evaluated} steps apart");
 }
 
 #[test]
-fn switched_off_it_trains_in_float() {
+fn with_fake_quantization_disabled_it_trains_in_float() {
     let options = Options::new(1).unwrap();
     let model = Architecture::trace(&Block).unwrap().init(5);
     let mut float = Network::float(&model, options).unwrap();
@@ -205,12 +205,13 @@ fn switched_off_it_trains_in_float() {
 
 const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/assets");
 
-/// Trains tf_mobilenet_v2 for `steps` steps, and counts the pictures of val that the fake-quantized
-/// network and the int8 one see as the same class.
+/// Trains tf_mobilenet_v2 for `steps` steps, and counts the pictures of val for which the
+/// fake-quantized network and the int8 network predict the same class. Returns this number and the
+/// number of pictures.
 fn same_top1(qconfig: QConfig, steps: usize, pictures: usize) -> Option<(usize, usize)> {
     let assets = Path::new(ASSETS);
     if !assets.exists() {
-        println!("skipped: {ASSETS} is not there");
+        println!("skipped: {ASSETS} is missing");
         return None;
     }
     let classes = assets.join("imagenet_1k/classes.txt");
@@ -251,15 +252,15 @@ fn same_top1(qconfig: QConfig, steps: usize, pictures: usize) -> Option<(usize, 
 }
 
 #[test]
-fn fake_quantized_and_int8_see_the_same_classes() {
+fn fake_quantized_and_int8_predict_the_same_classes() {
     if let Some((same, seen)) = same_top1(QConfig::recommended_qat(), 4, 200) {
         assert!(same * 1000 >= seen * 995, "{same} of {seen}");
     }
 }
 
 #[test]
-#[ignore = "all 1,000 pictures, for several qconfigs: minutes"]
-fn fake_quantized_and_int8_see_the_same_classes_in_all_of_val() {
+#[ignore = "takes minutes: all 1,000 pictures for several qconfigs"]
+fn fake_quantized_and_int8_predict_the_same_classes_in_all_of_val() {
     let qconfigs = [("recommended", QConfig::recommended_qat()), ("fbgemm", QConfig::fbgemm_qat())];
     for (name, qconfig) in qconfigs {
         if let Some((same, seen)) = same_top1(qconfig, 8, 1000) {

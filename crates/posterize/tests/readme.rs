@@ -1,4 +1,5 @@
-//! The repository's README has the example of this crate's README, which the doctests compile.
+//! Tests that the example in the repository's README is that in this crate's README, which the
+//! doctests compile.
 
 use std::{fs, path::Path};
 
@@ -7,13 +8,13 @@ fn both_readmes_have_the_same_example() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     if !repository.exists() {
-        println!("skipped: {} is not here; this is a package", repository.display());
+        println!("skipped: {} is missing, because this is a package", repository.display());
         return;
     }
     assert_eq!(example(&repository), example(&own));
 }
 
-/// The one block of Rust in a file of Markdown.
+/// Returns the only Rust code block of a Markdown file.
 fn example(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let mut blocks = text.split("```rust").skip(1).map(|rest| rest.split("```").next().unwrap());

@@ -1,5 +1,5 @@
-//! Squeeze-and-excitation (Hu et al. 2018): `[N, C, H, W]` times `[N, C, 1, 1]`, in float, in int8 and
-//! in training.
+//! Tests of squeeze-and-excitation (Hu et al. 2018, <https://arxiv.org/abs/1709.01507>), which
+//! multiplies `[N, C, H, W]` by `[N, C, 1, 1]`, in float, in int8 and in training.
 
 use posterize::nn::{Module, Sequential, Tracer, Value};
 use posterize::ops::{AdaptiveAvgPool2d, Conv2d, Linear, Padding, SiLU, Sigmoid};
@@ -24,7 +24,7 @@ impl Module for Net {
     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
         let x = cx.call("conv", &self.conv, x);
         let factors = cx.call("squeeze", &self.squeeze, x);
-        // From either side.
+        // The operand that is broadcast is the second one, then the first one.
         let y = cx.mul(x, factors);
         let z = cx.add(factors, y);
         let z = cx.mean(z);
@@ -50,7 +50,7 @@ fn pictures(seed: usize) -> Tensor {
 }
 
 #[test]
-fn float_computes_the_definition() {
+fn float_values_equal_the_definition() {
     let model = model();
     let mut values = std::collections::BTreeMap::new();
     let mut engine = posterize::compile(&model, Options::new(2).unwrap()).unwrap();
@@ -68,7 +68,7 @@ fn float_computes_the_definition() {
 }
 
 #[test]
-fn int8_says_what_float_says() {
+fn int8_is_close_to_float() {
     let float = model().fuse().unwrap();
     let mapping = QConfigMapping::global(QConfig::recommended());
     let mut observed = float.prepare(&mapping).unwrap();
@@ -84,7 +84,7 @@ fn int8_says_what_float_says() {
 }
 
 #[test]
-fn gradients_are_those_of_finite_differences() {
+fn gradients_equal_finite_differences() {
     let mut network = Network::float(&model(), Options::new(2).unwrap()).unwrap();
     let (images, labels, loss) = (pictures(3), [1, 4], CrossEntropy::default());
     network.forward_backward(&images, &labels, &loss).unwrap();

@@ -1,8 +1,8 @@
-//! A small network converted here is the one that PyTorch converts: `testdata/torch_converted`.
+//! Tests that a small network is converted to int8 as in PyTorch (`testdata/torch_converted`).
 //!
-//! Float sums of that network are exact, so both see the same values while they calibrate, and
-//! scales, zero points and weights are equal to the bit. Integer outputs are equal up to the rounding
-//! of biases and the ties of means (`docs/arithmetic.md`, "Where PyTorch differs").
+//! All float sums in that network are exact, so both observe the same values in calibration, and
+//! scales, zero points and weights are equal bit for bit. Integer outputs are equal except for the
+//! rounding of biases and of means that are halves (`docs/arithmetic.md`, "Where PyTorch differs").
 
 use posterize::checkpoint::StateTensor;
 use posterize::nn::{Module, Sequential, Tracer, Value};
@@ -57,7 +57,7 @@ impl Module for Net {
     }
 }
 
-/// A file of goldens.
+/// A file of expected values.
 struct Goldens(Vec<u8>);
 
 impl Goldens {
@@ -84,7 +84,7 @@ impl Goldens {
         Tensor::new(shape, values).unwrap()
     }
 
-    /// What follows `prefix` in the names of tensors.
+    /// Returns the names of the tensors that begin with `prefix`, without it.
     fn names(&self, prefix: &str) -> Vec<String> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         file.names()
@@ -103,7 +103,7 @@ impl Goldens {
         state
     }
 
-    /// The calibration pictures, batch by batch.
+    /// Returns the batches for calibration.
     fn calibration(&self) -> Vec<Tensor> {
         let (shape, values) = self.floats("calibration");
         values
@@ -121,7 +121,7 @@ fn quantized(goldens: &Goldens, bias: bool, options: Options) -> QuantizedModel 
     observed.convert().unwrap()
 }
 
-/// Engines' options for every instruction set of this CPU.
+/// Returns the options for every instruction set of this CPU.
 fn every_isa() -> Vec<Options> {
     let with = |isa| {
         let mut options = Options::new(1).unwrap();
@@ -134,7 +134,7 @@ fn every_isa() -> Vec<Options> {
 const NETWORKS: [(&str, bool); 2] = [("biased", true), ("unbiased", false)];
 
 #[test]
-fn scales_zero_points_and_weights_are_pytorchs() {
+fn scales_zero_points_and_weights_equal_pytorchs() {
     for (name, bias) in NETWORKS {
         let goldens = Goldens::read(name);
         for options in every_isa() {
@@ -169,7 +169,7 @@ fn scales_zero_points_and_weights_are_pytorchs() {
     }
 }
 
-/// The integers of every int8 node for the goldens' pictures, channels last.
+/// Returns the integers of every int8 node, channels last.
 fn outputs(goldens: &Goldens, model: &QuantizedModel, options: Options) -> Vec<(String, Vec<u8>)> {
     let mut outputs = Vec::new();
     let images = goldens.tensor("images");
@@ -177,7 +177,7 @@ fn outputs(goldens: &Goldens, model: &QuantizedModel, options: Options) -> Vec<(
     let logits = engine
         .run_observed(&images, &mut |id, values| {
             if let Some(qparams) = model.qparams(id) {
-                // They come dequantized; dividing gives the integer back.
+                // The values are dequantized; this gives the integers.
                 let integer =
                     |value: &f32| (value / qparams.scale).round() as i32 + qparams.zero_point;
                 let integers = values.iter().map(|value| u8::try_from(integer(value)).unwrap());
@@ -186,15 +186,15 @@ fn outputs(goldens: &Goldens, model: &QuantizedModel, options: Options) -> Vec<(
             Ok(())
         })
         .unwrap();
-    // The fused blocks of an unwatched run give the same.
+    // A run that is not observed has fused blocks, which must give the same output.
     assert_eq!(engine.run(&images).unwrap(), logits);
     outputs
 }
 
-/// PyTorch's biases rounded as ours are, all values are equal; as PyTorch has them, hardly any differ
-/// and none by more than one level.
+/// If PyTorch's biases are rounded as here, all values are equal. Otherwise few values differ, by
+/// at most one.
 #[test]
-fn outputs_are_pytorchs_up_to_the_rounding_of_biases() {
+fn outputs_equal_pytorchs_except_for_the_rounding_of_biases() {
     let goldens = Goldens::read("biased");
     for options in every_isa() {
         let model = quantized(&goldens, true, options);
@@ -229,14 +229,14 @@ fn outputs_are_pytorchs_up_to_the_rounding_of_biases() {
     }
 }
 
-/// Without biases all values are equal but those means that are halves: PyTorch's `mean` sums in
-/// f32, which decides them by accident.
+/// Without biases, all values are equal except for means that are halves, because PyTorch's `mean`
+/// computes in f32 and rounds them either way.
 #[test]
-fn outputs_without_biases_are_pytorchs() {
+fn outputs_without_biases_equal_pytorchs_except_for_means_that_are_halves() {
     const CHANNELS: usize = 12;
     let goldens = Goldens::read("unbiased");
     let golden = |name: &str| goldens.bytes(&format!("output.{name}"), Dtype::U8).1;
-    // For every mean of four pixels whether it is a half.
+    // For every mean of four pixels, whether it is a half.
     let halves: Vec<bool> = golden("tail.0")
         .chunks_exact(4 * CHANNELS)
         .flat_map(|pixels| {

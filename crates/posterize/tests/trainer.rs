@@ -1,5 +1,4 @@
-//! The training loop: what it tells, what it refuses, and that a run stopped anywhere goes on to the
-//! same bits.
+//! Tests of the trainer: its records, its errors, and that a resumed run gives the same bits.
 
 use std::fs;
 
@@ -15,7 +14,8 @@ use posterize::training::{
 use posterize::{Architecture, FloatModel};
 use tempfile::TempDir;
 
-/// Two classes of seven pictures: noise, brighter in one of them; and one file that is no picture.
+/// Creates a folder with two classes of seven pictures of noise, one brighter than the other. One
+/// of the files is not a picture.
 fn pictures() -> (TempDir, ImageFolder) {
     pictures_of([("dark", 0), ("light", 90)])
 }
@@ -65,7 +65,7 @@ fn settings() -> TrainOptions {
     }
 }
 
-/// The same, learning from the network before training, too.
+/// The same settings with distillation.
 fn distilled() -> TrainOptions {
     let distillation = Some(Distillation { alpha: 0.6, temperature: 2.0 });
     TrainOptions { distillation, ..settings() }
@@ -94,14 +94,14 @@ fn trainer_on(
     Trainer::new(network, &train, &val, options, executor).unwrap()
 }
 
-/// Keeps every checkpoint, and what it was told.
+/// Keeps all checkpoints and records.
 #[derive(Default)]
 struct Recorder {
     checkpoints: Vec<Checkpoint>,
     steps: Vec<StepRecord>,
     epochs: Vec<(EpochRecord, bool)>,
     skipped: usize,
-    /// Whether the models were int8.
+    /// For each epoch, whether the model was int8.
     int8: Vec<bool>,
 }
 
@@ -136,14 +136,14 @@ impl Watch for Recorder {
     }
 }
 
-/// What does not depend on how long things took.
-fn timeless(epochs: &[EpochRecord]) -> Vec<EpochRecord> {
-    let still = |e: &EpochRecord| EpochRecord { train_seconds: 0.0, val_seconds: 0.0, ..e.clone() };
-    epochs.iter().map(still).collect()
+/// Returns the records with all times set to zero, to compare them.
+fn without_times(epochs: &[EpochRecord]) -> Vec<EpochRecord> {
+    let reset = |e: &EpochRecord| EpochRecord { train_seconds: 0.0, val_seconds: 0.0, ..e.clone() };
+    epochs.iter().map(reset).collect()
 }
 
 #[test]
-fn it_tells_every_step_and_epoch_and_freezes_when_told() {
+fn steps_and_epochs_are_recorded_and_freezing_follows_the_options() {
     let (_root, folder) = pictures();
     for qat in [false, true] {
         let mut trainer = trainer(&folder, qat, settings(), 2);
@@ -166,13 +166,13 @@ fn it_tells_every_step_and_epoch_and_freezes_when_told() {
         let best = seen.epochs.iter().rfind(|(_, kept)| *kept).unwrap();
         assert_eq!(outcome.best, best.0);
         assert_eq!(outcome.last, seen.epochs[3].0);
-        assert!(outcome.best.val_top1 > 90.0, "brightness is easily learnt: {outcome:?}");
+        assert!(outcome.best.val_top1 > 90.0, "brightness is easy to learn: {outcome:?}");
         assert_eq!(seen.checkpoints.len(), 20, "after every step and every epoch");
     }
 }
 
 #[test]
-fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
+fn a_run_resumed_at_any_step_gives_the_same_bits_with_any_number_of_threads() {
     let (_root, folder) = pictures();
     for (qat, settings) in [(false, settings()), (true, settings()), (true, distilled())] {
         let mut whole = trainer(&folder, qat, settings.clone(), 1);
@@ -189,7 +189,7 @@ fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
             assert_eq!(resumed.network().state(), whole.network().state(), "{at:?}");
             assert_eq!(resumed.checkpoint().momentum, whole.checkpoint().momentum, "{at:?}");
             assert_eq!(resumed.history().losses, whole.history().losses);
-            let epochs = |trainer: &Trainer| timeless(&trainer.history().epochs);
+            let epochs = |trainer: &Trainer| without_times(&trainer.history().epochs);
             assert_eq!(epochs(&resumed), epochs(&whole));
             assert_eq!(again.kept_epoch().epoch, outcome.kept_epoch().epoch);
         }
@@ -199,8 +199,8 @@ fn a_run_goes_on_from_any_step_to_the_same_bits_with_any_number_of_threads() {
 #[test]
 fn the_teacher_is_the_network_before_training() {
     let (_root, folder) = pictures();
-    // In float and eval mode both answer alike at first, so there is nothing to learn, whatever the
-    // labels.
+    // In float with frozen batch norms, the student's outputs equal the teacher's from the start,
+    // so the loss is zero for any labels.
     let alone = TrainOptions {
         distillation: Some(Distillation::default()),
         freeze_bn: Freeze::Start,
@@ -210,12 +210,12 @@ fn the_teacher_is_the_network_before_training() {
     let mut seen = Recorder::default();
     student.run(&mut seen).unwrap();
     assert!(seen.steps.iter().all(|step| step.loss < 1e-6 && step.grad_norm < 1e-3));
-    // What rounding changes is something to learn.
+    // Fake quantization changes the outputs, so the loss is not zero.
     let mut rounded = trainer(&folder, true, alone.clone(), 2);
     rounded.run(&mut ()).unwrap();
     let losses = &rounded.history().losses;
     assert!(losses.iter().any(|&loss| loss > 1e-4), "{losses:?}");
-    // A run that learnt from other weights does not go on.
+    // A run with another teacher cannot be resumed.
     let mut seen = Recorder::default();
     trainer(&folder, true, distilled(), 1).run(&mut seen).unwrap();
     let mut other = trainer(&folder, true, settings(), 1);
@@ -230,7 +230,7 @@ fn the_teacher_is_the_network_before_training() {
 }
 
 #[test]
-fn batch_norms_frozen_from_the_start_keep_their_estimates() {
+fn batch_norms_frozen_from_the_start_keep_their_statistics() {
     let (_root, folder) = pictures();
     let running = |freeze_bn| {
         let mut trainer = trainer(&folder, true, TrainOptions { freeze_bn, ..settings() }, 1);
@@ -244,7 +244,7 @@ fn batch_norms_frozen_from_the_start_keep_their_estimates() {
     assert_eq!((still, frozen), (vec![1.0; 8], vec![true; 4]));
     let (moved, frozen) = running(Freeze::Never);
     assert!(moved.iter().all(|&var| var != 1.0) && frozen == [false; 4]);
-    // Scales that nothing was observed for cannot be converted.
+    // Without observed data there are no scales to convert with.
     let mut trainer =
         trainer(&folder, true, TrainOptions { freeze_observer: Freeze::Start, ..settings() }, 1);
     let error = trainer.run(&mut ()).unwrap_err().to_string();
@@ -252,9 +252,9 @@ fn batch_norms_frozen_from_the_start_keep_their_estimates() {
 }
 
 #[test]
-fn what_is_kept_is_the_best_or_the_last() {
+fn the_best_or_the_last_epoch_is_kept() {
     let (_root, folder) = pictures();
-    // Of these the network knows less the more it learns.
+    // With swapped classes, the accuracy falls while the network learns.
     let (_swapped_root, swapped) = pictures_of([("dark", 90), ("light", 0)]);
     let trainer = |keep| {
         let options = TrainOptions { keep, ..settings() };
@@ -275,7 +275,7 @@ fn what_is_kept_is_the_best_or_the_last() {
 }
 
 #[test]
-fn checkpoints_that_contradict_themselves_are_refused() {
+fn inconsistent_checkpoints_are_errors() {
     let (_root, folder) = pictures();
     let mut seen = Recorder::default();
     trainer(&folder, true, settings(), 1).run(&mut seen).unwrap();
@@ -306,7 +306,7 @@ fn checkpoints_that_contradict_themselves_are_refused() {
 }
 
 #[test]
-fn files_that_are_no_training_run_are_refused() {
+fn files_that_are_not_a_training_run_are_errors() {
     let (_root, folder) = pictures();
     let bytes = trainer(&folder, true, settings(), 1).checkpoint().to_bytes().unwrap();
     let refused = |bytes: &[u8]| {
@@ -315,15 +315,15 @@ fn files_that_are_no_training_run_are_refused() {
         error
     };
     assert!(Checkpoint::from_bytes("run", &bytes).is_ok());
-    // Cut anywhere.
+    // Truncated files.
     for length in (0..bytes.len()).step_by(97).chain([1, 8, 9, bytes.len() - 1]) {
         refused(&bytes[..length]);
     }
-    // Altered anywhere: the digest covers every name and value.
+    // Altered files. The digest covers every name and value.
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    for place in (header..bytes.len()).step_by(61) {
+    for index in (header..bytes.len()).step_by(61) {
         let mut altered = bytes.clone();
-        altered[place] ^= 0x10;
+        altered[index] ^= 0x10;
         assert!(refused(&altered).contains("altered or damaged"));
     }
     let saved = {
@@ -339,7 +339,7 @@ fn files_that_are_no_training_run_are_refused() {
 }
 
 #[test]
-fn a_folder_of_broken_pictures_and_settings_without_sense_are_errors() {
+fn a_folder_without_readable_pictures_and_invalid_options_are_errors() {
     let (root, _) = pictures();
     for class in ["dark", "light"] {
         for number in 0..7 {

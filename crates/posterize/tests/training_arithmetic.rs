@@ -1,4 +1,4 @@
-//! Loss, optimiser, clipping and schedules do what PyTorch's do: `testdata/training`.
+//! Tests that losses, the optimizer, clipping and schedules equal PyTorch's (`testdata/training`).
 
 use posterize::Tensor;
 use posterize::training::{
@@ -84,7 +84,7 @@ fn close(found: &[f32], expected: &[f32], relative: f32, absolute: f32) {
 }
 
 #[test]
-fn cross_entropy_and_its_gradient() {
+fn cross_entropy_and_its_gradient_equal_pytorchs() {
     for case in goldens().cross_entropy {
         let logits = Tensor::new(case.shape, case.logits).unwrap();
         let mut gradient = vec![f32::NAN; case.gradient.len()];
@@ -98,7 +98,7 @@ fn cross_entropy_and_its_gradient() {
 }
 
 #[test]
-fn distillation_and_its_gradient() {
+fn distillation_and_its_gradient_equal_pytorchs() {
     for case in goldens().distillation {
         let logits = Tensor::new(case.shape, case.logits).unwrap();
         let teacher = Tensor::new(case.shape, case.teacher).unwrap();
@@ -115,7 +115,7 @@ fn distillation_and_its_gradient() {
 }
 
 #[test]
-fn sgd_and_clipping() {
+fn sgd_and_clipping_equal_pytorchs() {
     for case in goldens().sgd {
         let mut sgd = Sgd::new(SgdOptions {
             momentum: case.momentum,
@@ -153,7 +153,7 @@ fn sgd_and_clipping() {
 }
 
 #[test]
-fn learning_rates() {
+fn learning_rates_equal_pytorchs() {
     for case in goldens().schedules {
         let lr = LearningRate {
             base: 0.3,

@@ -1,4 +1,4 @@
-//! Training does what PyTorch's does: `testdata/training/network.json`.
+//! Tests that training is close to PyTorch's (`testdata/training/network.json`).
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn goldens() -> Goldens {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A stem, an inverted residual with a bias before a batch norm, a classifier.
+/// A network of a stem, an inverted residual with a bias before a batch norm, and a classifier.
 struct Small(Activation);
 
 impl Module for Small {
@@ -83,7 +83,8 @@ impl Module for Small {
     }
 }
 
-/// Batch norms that are hard to compute: far from zero, constant, without a convolution.
+/// A network with batch norms that are hard to compute: of values far from zero, of constants, and
+/// without a convolution before them.
 struct Edges;
 
 impl Module for Edges {
@@ -131,7 +132,7 @@ fn network(name: &str, case: &Case, threads: usize) -> Network {
     Network::qat(qat, options).unwrap()
 }
 
-/// The pictures moved on by some columns, as `torch.roll(images, columns, 3)`.
+/// Rolls the pictures horizontally; `torch.roll(images, columns, 3)`.
 fn rolled(images: &Values, columns: usize) -> Tensor {
     let width = images.shape[3];
     let rows = images.values.chunks_exact(width);
@@ -140,7 +141,7 @@ fn rolled(images: &Values, columns: usize) -> Tensor {
     Tensor::new(images.shape.clone(), values.collect()).unwrap()
 }
 
-/// The largest difference, relative to the largest value or to a thousandth.
+/// The largest difference, relative to the largest value, or to 0.001 if that is larger.
 fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(1e-3_f32, |max, x| max.max(x.abs()));
@@ -215,10 +216,11 @@ fn trains_as_pytorch(name: &str) {
     let logits = network.evaluate_forward(&rolled(&case.images, 0)).unwrap();
     let far = distance(logits.data(), &case.logits.values);
     match network.qat_model().unwrap() {
-        // In eval mode a batch norm is one multiply-add, which costs digits far from zero.
+        // In evaluation a batch norm is one multiply-add, which loses precision for values far from
+        // zero.
         None => assert!(far <= if name == "edges" { 3e-4 } else { 1e-4 }, "logits: {far:e}"),
-        // Biases are rounded as well, which PyTorch leaves out: a value that rounds the other way for
-        // it is worth a step or two of the output's scale.
+        // Biases are also fake-quantized here, but not in PyTorch. A value that is rounded
+        // differently because of it changes the output by a step or two of its scale.
         Some(qat) => {
             let (_, rounds) = qat.activations().find(|(name, _)| *name == "classifier").unwrap();
             let step = rounds.qparams().per_tensor().unwrap().scale;
@@ -230,21 +232,21 @@ fn trains_as_pytorch(name: &str) {
 }
 
 #[test]
-fn a_float_network_trains_as_pytorchs() {
+fn a_float_network_trains_as_in_pytorch() {
     trains_as_pytorch("float");
 }
 
 #[test]
-fn batch_norms_far_from_zero_constant_or_alone_train_as_pytorchs() {
+fn batch_norms_that_are_hard_to_compute_train_as_in_pytorch() {
     trains_as_pytorch("edges");
 }
 
 #[test]
-fn fake_quantization_trains_as_pytorchs_fbgemm() {
+fn fake_quantization_with_fbgemm_trains_as_in_pytorch() {
     trains_as_pytorch("fbgemm_qat");
 }
 
 #[test]
-fn fake_quantization_per_tensor_trains_as_pytorchs_default() {
+fn fake_quantization_with_the_default_qconfig_trains_as_in_pytorch() {
     trains_as_pytorch("default_qat");
 }

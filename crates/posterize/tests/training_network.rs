@@ -1,4 +1,4 @@
-//! Reverse mode over every operator: gradients, threads, resuming, errors.
+//! Tests of backpropagation through every operator: gradients, threads, resuming, errors.
 
 use posterize::graph::{Builder, NodeId};
 use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
@@ -11,7 +11,8 @@ use posterize::runtime::Options;
 use posterize::training::{CrossEntropy, Network, NetworkState, NetworkValues};
 use posterize::{Architecture, FloatModel, Tensor};
 
-/// Every operator, values that several layers read, and sums of a value with itself.
+/// A network of every operator, with values that are used several times and sums of a value with
+/// itself.
 struct Everything {
     dropout: f32,
 }
@@ -59,7 +60,7 @@ impl Module for Everything {
 
 fn model(dropout: f32) -> FloatModel {
     let model = Architecture::trace(&Everything { dropout }).unwrap().init(3);
-    // Fresh batch norms are the identity; these are not.
+    // Initial batch norms are the identity, so other values are set.
     let mut state = model.parameters().clone();
     for (key, tensor) in &mut state {
         let name = model.graph().parameter_name(*key);
@@ -117,7 +118,7 @@ fn step(network: &mut Network, seed: u32) -> f32 {
 }
 
 #[test]
-fn gradients_are_slopes_of_the_loss() {
+fn gradients_equal_finite_differences_of_the_loss() {
     for frozen in [false, true] {
         let mut network = float(0.3, 2);
         if frozen {
@@ -134,7 +135,7 @@ fn gradients_are_slopes_of_the_loss() {
         for (index, (name, gradient)) in gradients.iter().enumerate() {
             let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
             if norm < 1e-5 {
-                // A bias before a batch norm.
+                // A bias before a batch norm has no effect.
                 assert!(!frozen && name.ends_with("bias"), "{name}: {norm}");
                 continue;
             }
@@ -175,7 +176,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn a_resumed_network_goes_on_to_the_same_bits() {
+fn a_resumed_network_gives_the_same_bits() {
     for build in [float as fn(f32, usize) -> Network, qat] {
         let mut whole = build(0.3, 2);
         whole.set_seed(11);
@@ -195,7 +196,7 @@ fn a_resumed_network_goes_on_to_the_same_bits() {
 }
 
 #[test]
-fn a_state_of_another_network_is_refused() {
+fn a_state_of_another_network_is_an_error() {
     let error = float(0.0, 1).load_state(qat(0.0, 1).state()).unwrap_err().to_string();
     assert!(error.contains("quantization-aware"), "{error}");
     let error = qat(0.0, 1).load_state(float(0.0, 1).state()).unwrap_err().to_string();
@@ -205,13 +206,13 @@ fn a_state_of_another_network_is_refused() {
     let error = float(0.0, 1).load_state(state).unwrap_err().to_string();
     assert!(error.starts_with("stem.1.weight: "), "{error}");
     let mut state = float(0.0, 1).state();
-    state.tensors.insert("stranger".into(), Tensor::zeros([1]));
+    state.tensors.insert("extra".into(), Tensor::zeros([1]));
     let error = float(0.0, 1).load_state(state).unwrap_err().to_string();
-    assert!(error.starts_with("stranger: "), "{error}");
+    assert!(error.starts_with("extra: "), "{error}");
 }
 
 #[test]
-fn the_first_layer_that_is_not_finite_is_named() {
+fn the_error_names_the_first_layer_that_is_not_finite() {
     for (parameter, layer) in [
         ("expand.3.weight", "expand.3"),
         ("gate.0.weight", "gate.0"),
@@ -232,7 +233,7 @@ fn the_first_layer_that_is_not_finite_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn images_and_labels_that_do_not_fit_are_errors() {
     let mut network = float(0.0, 1);
     let loss = CrossEntropy::default();
     let error = network
@@ -249,7 +250,7 @@ fn what_does_not_fit_is_an_error() {
 }
 
 #[test]
-fn networks_of_several_inputs_or_outputs_are_refused_by_name() {
+fn networks_with_several_inputs_or_outputs_are_errors() {
     let refused = |inputs: &[&str], outputs: &[&str]| {
         let mut builder = Builder::new("Heads");
         let inputs: Vec<NodeId> = inputs.iter().map(|&name| builder.input(name)).collect();
@@ -271,7 +272,7 @@ fn networks_of_several_inputs_or_outputs_are_refused_by_name() {
 }
 
 #[test]
-fn evaluation_is_the_float_engines() {
+fn evaluation_is_close_to_the_float_engine() {
     let mut network = float(0.3, 2);
     (0..3).for_each(|seed| _ = step(&mut network, seed));
     let found = network.evaluate_forward(&images(9)).unwrap();
@@ -279,7 +280,7 @@ fn evaluation_is_the_float_engines() {
     for (a, b) in found.data().iter().zip(expected.data()) {
         assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} {b}");
     }
-    // Nothing of it is left in the next step.
+    // An evaluation does not change the next training step.
     let mut other = float(0.3, 2);
     (0..3).for_each(|seed| _ = step(&mut other, seed));
     assert_eq!(step(&mut network, 5).to_bits(), step(&mut other, 5).to_bits());

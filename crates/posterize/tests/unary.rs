@@ -1,4 +1,4 @@
-//! Networks with sigmoid, SiLU and hard-swish: in float, in int8, saved, and trained.
+//! Tests of networks with sigmoid, SiLU and hard-swish: in float, in int8, saved and trained.
 
 use posterize::format::SavedModel;
 use posterize::nn::Sequential;
@@ -31,7 +31,7 @@ fn pictures(seed: usize) -> Tensor {
 }
 
 #[test]
-fn int8_says_what_float_says() {
+fn int8_is_close_to_float_also_after_saving() {
     let float = model().fuse().unwrap();
     let mapping = QConfigMapping::global(QConfig::recommended());
     let mut observed = float.prepare(&mapping).unwrap();

@@ -1,4 +1,4 @@
-//! Small networks and pictures for the tests of engines.
+//! Small networks and pictures for tests of engines.
 
 use posterize::data::{PixelBatch, Preprocessing};
 use posterize::models::{self, Config};
@@ -15,14 +15,14 @@ pub(crate) fn preprocessing() -> Preprocessing {
     Preprocessing { resize: SIDE, crop: SIDE, ..Preprocessing::imagenet() }
 }
 
-/// MobileNetV2 of a tenth of the width: it begins with a convolution.
+/// A MobileNetV2 of width 0.1, which begins with a convolution.
 pub(crate) fn mobilenet() -> FloatModel {
     let config = Config { num_classes: 10, width_mult: 0.1, ..Config::default() };
     models::mobilenet_v2(&config).unwrap().init(3).fuse().unwrap()
 }
 
-/// The other operators. It begins with padding, which stays in float when it is quantized, so that
-/// pixels are needed in float too.
+/// A network of the other operators. It begins with padding, which stays in float when it is
+/// quantized, so pixels are normalized to float.
 struct Others {
     stem: Sequential,
     tail: Sequential,
@@ -55,7 +55,7 @@ pub(crate) fn others() -> FloatModel {
     Architecture::trace(&Others { stem, tail }).unwrap().init(5).fuse().unwrap()
 }
 
-/// Calibrated on noise.
+/// Quantizes a network that is calibrated on noise.
 pub(crate) fn quantized(float: &FloatModel) -> QuantizedModel {
     let mapping = QConfigMapping::global(QConfig::recommended());
     let mut observed = float.prepare(&mapping).unwrap();
@@ -64,7 +64,7 @@ pub(crate) fn quantized(float: &FloatModel) -> QuantizedModel {
     observed.convert().unwrap()
 }
 
-/// Noise in which every value of every colour occurs.
+/// Noise in which every value of every channel occurs.
 pub(crate) fn pixels(batch: usize, seed: usize) -> PixelBatch {
     let shape = [batch, SIDE, SIDE];
     let mut state = seed as u32;
@@ -76,7 +76,7 @@ pub(crate) fn pixels(batch: usize, seed: usize) -> PixelBatch {
     PixelBatch::new(shape, (0..bytes).map(value).collect()).unwrap()
 }
 
-/// The same pictures as torchvision's `ToTensor` and `Normalize` leave them.
+/// Returns the pictures after torchvision's `ToTensor` and `Normalize`.
 pub(crate) fn preprocessed(pixels: &PixelBatch) -> Tensor {
     let Preprocessing { mean, std, .. } = preprocessing();
     let normalized = |(index, &value): (usize, &u8)| {
