@@ -201,7 +201,10 @@ fn inspect_shows_scales_and_the_damage() {
 
     let mut other = against("mobilenet_v2");
     let error = fails(other.args(["--activation", "relu"]).arg("--weights").arg(&weights));
-    assert!(error.contains("features.0.0: it is ConvReLU6_2d(") && error.contains("ConvReLU2d("));
+    assert!(
+        error.contains("features.0.0: the int8 network has ConvReLU6_2d(")
+            && error.contains("ConvReLU2d(")
+    );
 }
 
 #[test]

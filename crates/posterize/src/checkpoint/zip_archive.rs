@@ -115,9 +115,7 @@ impl<'a> Archive<'a> {
                 String::from_utf8(root.to_vec()).map_err(|error| error.to_string())
             }
             (Some(_), Some(_)) => {
-                Err("a zip archive with several checkpoints (data.pkl); expected \
-                                       one"
-                .into())
+                Err("a zip archive with several checkpoints (data.pkl); expected one".into())
             }
             (None, _) => Err("a zip archive that is not a checkpoint of PyTorch: it has no entry \
                               NAME/data.pkl. If the checkpoint is inside of it, unpack it"

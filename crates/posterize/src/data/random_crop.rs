@@ -70,8 +70,10 @@ impl RandomCrop {
         Ok(())
     }
 
-    /// Resizes, pads, crops and flips a picture, which is the sample with index `sample`, in an
-    /// epoch.
+    /// Resizes, pads, crops and flips a picture at random.
+    ///
+    /// `sample` is the index of the picture in the data set. With the seed and `epoch`, it determines
+    /// the random choices.
     ///
     /// # Panics
     /// Panics if the settings are not valid; see [`RandomCrop::validate`].

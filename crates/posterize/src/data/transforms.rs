@@ -78,7 +78,10 @@ impl Augmentation {
         Ok(())
     }
 
-    /// Crops, resizes and flips a picture, which is the sample with index `sample`, in an epoch.
+    /// Crops, resizes and flips a picture at random.
+    ///
+    /// `sample` is the index of the picture in the data set. With the seed and `epoch`, it determines
+    /// the random choices.
     ///
     /// # Panics
     /// Panics if the settings are not valid; see [`Augmentation::validate`].
@@ -207,8 +210,10 @@ impl Transform {
         }
     }
 
-    /// Transforms a picture, which is the sample with index `sample`, in an epoch, to `crop` by
-    /// `crop` pixels.
+    /// Transforms a picture to `crop` by `crop` pixels.
+    ///
+    /// `sample` is the index of the picture in the data set. With the seed and `epoch`, it determines
+    /// the random choices.
     ///
     /// # Panics
     /// Panics if the settings are not valid; see [`Transform::validate`].
