@@ -1,4 +1,4 @@
-//! Pictures of the crate `image` and arrays of the crate `ndarray`, as inputs and outputs.
+//! Tests of pictures of the crate `image` and arrays of the crate `ndarray` as inputs and outputs.
 #![cfg(any(feature = "image", feature = "ndarray"))]
 
 use posterize::ops::Conv2d;

@@ -1,5 +1,5 @@
-//! Pixels of every order, with any gaps, give the bits of dense red, green and blue on every
-//! instruction set and any number of threads; those that do not fit are refused.
+//! Tests that pixels in every order and with gaps give the same bits as dense RGB pixels, on every
+//! instruction set and with any number of threads, and that pixels that do not fit are errors.
 
 mod nets;
 
@@ -66,7 +66,7 @@ fn gray_values(pixels: &[u8]) -> Vec<f32> {
     pixels.iter().map(|&v| (f32::from(v) / 255.0 - 0.2860) / 0.3530).collect()
 }
 
-/// A network's name, its channels, and an engine of it for every instruction set and one or two threads.
+/// A network's name, its channels, and its engine for every instruction set and one or two threads.
 type Networks = Vec<(&'static str, usize, Vec<Engine>)>;
 
 static NETWORKS: LazyLock<Mutex<Networks>> = LazyLock::new(|| {
@@ -91,7 +91,7 @@ static NETWORKS: LazyLock<Mutex<Networks>> = LazyLock::new(|| {
     ])
 });
 
-/// The pixels as dense red, green and blue, or as dense gray for one channel.
+/// Returns the pixels as dense RGB values, or as dense gray values for one channel.
 fn dense(pixels: PixelView<'_>, channels: usize) -> Vec<u8> {
     let [n, h, _] = pixels.shape();
     let mut values = Vec::new();
@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn one_channel_gives_the_bits_of_its_tensor() {
+fn pixels_of_one_channel_give_the_same_bits_as_their_tensor() {
     let pixels = noise(3, 2 * 28 * 28);
     let images = Tensor::new([2, 1, 28, 28], gray_values(&pixels)).unwrap();
     let view = PixelView::new([2, 28, 28], PixelOrder::Gray, &pixels).unwrap();
@@ -165,7 +165,7 @@ fn text<T>(result: Result<T, Error>) -> String {
 }
 
 #[test]
-fn sizes_that_do_not_go_together_are_refused() {
+fn shapes_strides_and_lengths_that_do_not_fit_are_errors() {
     let data = [0; 100];
     let new = |shape, order| text(PixelView::new(shape, order, &data));
     assert_eq!(
@@ -197,7 +197,7 @@ fn sizes_that_do_not_go_together_are_refused() {
         text(rows(usize::MAX / 2, &data)),
         "pixels: RGBA pixels of shape [N, H, W] = [1, 5, 5] are more bytes than memory can hold"
     );
-    // Neither the gap after the last row nor what follows it must be there.
+    // The slice may end with the last pixel, without the gap after the last row.
     let frame = [0; 105];
     for len in [104, 105] {
         assert_eq!(rows(21, &frame[..len]).unwrap().row(0, 4).len(), 20);
@@ -215,7 +215,7 @@ fn sizes_that_do_not_go_together_are_refused() {
 }
 
 #[test]
-fn channels_that_do_not_go_together_are_refused() {
+fn channels_that_do_not_fit_are_errors() {
     let data = [0; 3 * 1600];
     let one = Options::new(1).unwrap();
     let colours = one.normalize(colours());
