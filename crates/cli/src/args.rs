@@ -1,4 +1,4 @@
-//! The groups of arguments that several commands share.
+//! Groups of arguments that several commands share.
 
 use std::path::PathBuf;
 
@@ -7,29 +7,30 @@ use posterize::runtime::Options;
 
 use crate::error::Result;
 
-/// Where fetched files lie, and whether the network may be used to bring more.
+/// Where downloaded files are kept, and whether downloading is allowed.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CacheArgs {
-    /// Folder of fetched files [default: $POSTERIZE_CACHE, else $XDG_CACHE_HOME/posterize, else
+    /// Folder for downloaded files [default: $POSTERIZE_CACHE, else $XDG_CACHE_HOME/posterize, else
     /// ~/.cache/posterize]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
 
-    /// Use only what has been fetched before
+    /// Download nothing: use only files that are in the cache folder already
     #[arg(long)]
     pub(crate) offline: bool,
 }
 
-/// How much of the machine to use.
+/// The number of threads.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ThreadArgs {
-    /// Threads [default: as many as there are processors]
+    /// Number of threads [default: number of processors]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 impl ThreadArgs {
-    /// That many threads, on the best instruction set or the one that `POSTERIZE_ISA` names.
+    /// Returns the engine options for that many threads, on the best instruction set that the CPU has
+    /// or the one that `POSTERIZE_ISA` names.
     pub(crate) fn options(&self) -> Result<Options> {
         Ok(match self.threads {
             Some(threads) => Options::new(usize::from(threads))?,

@@ -1,5 +1,5 @@
-//! What the program carries, so that there is something to try without a network: a small
-//! MobileNetV2 trained on Fashion-MNIST, and some of its pictures (see `embedded/README.md`).
+//! The model and the pictures that are built into the program, so that it can be tried offline: a
+//! small MobileNetV2 trained on Fashion-MNIST, and a part of that data set (see `embedded/README.md`).
 
 use std::{
     fs,
@@ -13,31 +13,32 @@ use zip::{ZipArchive, result::ZipResult};
 
 use crate::error::Result;
 
-/// The network's name.
+/// The name of the built-in model.
 pub(crate) const MODEL: &str = "fashion_mobilenet_v2";
-/// What its weights are called where the path of a file would stand.
+/// What reports print as the path of the built-in weights.
 pub(crate) const WEIGHTS_NAME: &str = "embedded/fashion_mobilenet_v2.safetensors";
-/// What its pictures are called where the path of a folder would stand.
+/// What reports print as the path of the built-in training pictures.
 pub(crate) const TRAIN: &str = "embedded/train";
+/// What reports print as the path of the built-in validation pictures.
 pub(crate) const VAL: &str = "embedded/val";
 
 const WEIGHTS: &[u8] = include_bytes!("../embedded/fashion_mobilenet_v2.safetensors");
 /// `train/`, `val/` and `classes.txt`, as `embedded/prepare.py` writes them.
 const PICTURES: &[u8] = include_bytes!("../embedded/pictures.zip");
 
-/// The network's trained weights.
+/// Returns the trained weights.
 pub(crate) fn weights() -> Result<StateDict> {
     Ok(StateDict::from_bytes(WEIGHTS_NAME, WEIGHTS)?)
 }
 
-/// The pictures in a folder of their own, which is removed with this.
+/// The built-in pictures in a temporary folder, which is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Pictures {
     folder: TempDir,
 }
 
 impl Pictures {
-    /// Writes them to a temporary folder.
+    /// Writes the pictures to a temporary folder.
     pub(crate) fn unpack() -> Result<Self> {
         let root = std::env::temp_dir();
         let folder = tempfile::Builder::new()
@@ -45,31 +46,31 @@ impl Pictures {
             .tempdir()
             .map_err(Error::io(&root, "create a folder in"))?;
         let write = |path: &Path, content: &[u8]| -> Result<()> {
-            let parent = path.parent().expect("a file in the folder");
+            let parent = path.parent().expect("the path is below the folder");
             fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
             Ok(fs::write(path, content).map_err(Error::io(path, "write"))?)
         };
-        for file in archived(PICTURES) {
-            let (name, content) = file.expect("an archive of prepare.py");
+        for file in entries(PICTURES) {
+            let (name, content) = file.expect("the built-in archive is valid");
             write(&folder.path().join(name), &content)?;
         }
         Ok(Self { folder })
     }
 
-    /// 1,200 pictures of the training files, 120 of each class.
+    /// Returns the folder of 1,200 training pictures, 120 of each class.
     pub(crate) fn train(&self) -> PathBuf {
         self.folder.path().join("train")
     }
 
-    /// 1,000 pictures of the test files, 100 of each class.
+    /// Returns the folder of 1,000 validation pictures from the test files, 100 of each class.
     pub(crate) fn val(&self) -> PathBuf {
         self.folder.path().join("val")
     }
 }
 
-/// The paths and contents of the files in a zip archive, in its order.
-fn archived(archive: &[u8]) -> impl Iterator<Item = ZipResult<(String, Vec<u8>)>> {
-    let mut archive = ZipArchive::new(Cursor::new(archive)).expect("a zip archive");
+/// Iterates over the paths and contents of the files in a zip archive, in the archive's order.
+fn entries(archive: &[u8]) -> impl Iterator<Item = ZipResult<(String, Vec<u8>)>> {
+    let mut archive = ZipArchive::new(Cursor::new(archive)).expect("the built-in archive is valid");
     (0..archive.len()).map(move |index| {
         let mut file = archive.by_index(index)?;
         let mut content = Vec::new();
@@ -85,20 +86,20 @@ mod tests {
     use posterize::{data::ImageFolder, models};
     use sha2::{Digest, Sha256};
 
-    use super::{MODEL, PICTURES, Pictures, WEIGHTS, archived, weights};
+    use super::{MODEL, PICTURES, Pictures, WEIGHTS, entries, weights};
 
     #[test]
-    fn the_weights_fit_the_network_and_are_small() {
+    fn weights_fit_the_network_and_take_at_most_2_mb() {
         let network = models::by_name(MODEL, &models::config(MODEL).unwrap()).unwrap();
         network.load(&weights().unwrap()).unwrap();
         assert!(WEIGHTS.len() <= 2_000_000, "{}", WEIGHTS.len());
     }
 
-    /// The accuracies in the documentation are those of these pictures.
+    /// The accuracies in the documentation were measured on exactly these pictures.
     #[test]
-    fn the_archive_holds_the_pictures_that_were_measured() {
+    fn the_archive_has_the_expected_digest() {
         let mut digest = Sha256::new();
-        for file in archived(PICTURES) {
+        for file in entries(PICTURES) {
             let (name, content) = file.unwrap();
             digest.update(name);
             digest.update(content);
@@ -111,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_unpacked_by_class_and_removed() {
+    fn pictures_are_unpacked_into_class_folders_and_removed_on_drop() {
         let pictures = Pictures::unpack().unwrap();
         let classes = pictures.val().parent().unwrap().join("classes.txt");
         for (split, of_each) in [(pictures.train(), 120), (pictures.val(), 100)] {
             let named = ImageFolder::open(&split, Some(&classes)).unwrap();
             let numbered = ImageFolder::open(&split, None).unwrap();
-            // Numbered folders sort as the classes do.
+            // The folders' names begin with the class number, so they sort in the order of the classes.
             assert_eq!(named.classes().len(), 10);
             for (label, (named, numbered)) in
                 named.classes().iter().zip(numbered.classes()).enumerate()
@@ -130,8 +131,8 @@ mod tests {
                 assert_eq!(samples.count(), of_each, "{} class {label}", split.display());
             }
         }
-        let gone = pictures.val();
+        let val = pictures.val();
         drop(pictures);
-        assert!(!gone.exists());
+        assert!(!val.exists());
     }
 }

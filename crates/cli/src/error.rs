@@ -1,49 +1,53 @@
-//! What ends a command.
+//! The errors with which a command can end.
 
 use std::{io, path::PathBuf, process::ExitCode};
 
 use crate::fetch::FetchError;
 
-/// A result with the command line's [`CliError`].
+/// A result whose error is a [`CliError`].
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
-/// Why a command ended without doing its work.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// The library refused its input.
+    /// The library returned an error.
     #[error(transparent)]
     Library(#[from] posterize::Error),
-    /// A file could not be fetched.
+    /// A file could not be downloaded or unpacked.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// Arguments that make no sense together.
+    /// The arguments contradict each other, or one is missing.
     #[error("{0}")]
     Usage(String),
-    /// A checkpoint that does not fit the network.
+    /// A checkpoint does not fit the network.
     #[error("{path}: {source}", path = path.display())]
     Weights { path: PathBuf, source: Box<posterize::Error> },
-    /// A training that broke off; what was before is not lost.
+    /// Training failed after a checkpoint had been written.
     #[error(
-        "{source}; {checkpoint} holds the training as it was at epoch {epoch}, batch {batch}",
+        "{source}; the last checkpoint is {checkpoint}, of epoch {epoch}, batch {batch}: --resume \
+         continues from it",
         checkpoint = checkpoint.display()
     )]
     Training { source: Box<posterize::Error>, checkpoint: PathBuf, epoch: usize, batch: usize },
-    /// Class numbers that cannot be right.
+    /// The number of classes differs between the data and the network.
     #[error("{0}")]
     Classes(String),
-    /// No picture was left to evaluate.
-    #[error("{data}: none of its pictures could be decoded ({skipped} tried)", data = data.display())]
+    /// No picture of a folder could be decoded.
+    #[error(
+        "{data}: no picture could be decoded ({skipped} skipped); the warnings above say why",
+        data = data.display()
+    )]
     NoPictures { data: PathBuf, skipped: usize },
-    /// Some pictures could not be classified; each was named before.
-    #[error("{failed} of {total} pictures could not be classified")]
+    /// Some pictures could not be classified; each has its own message before this one.
+    #[error("{failed} of {total} pictures could not be classified; the messages above say why")]
     Pictures { failed: usize, total: usize },
-    /// The result could not be written.
-    #[error("cannot write the output: {0}")]
+    /// The result could not be written to standard output.
+    #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
 }
 
 impl CliError {
-    /// 2 for arguments that make no sense, as clap has it for those it cannot parse; else 1.
+    /// Returns 2 for wrong arguments, as clap does for those that it cannot parse, and otherwise 1.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Library(posterize::Error::Argument(_)) => ExitCode::from(2),
@@ -51,7 +55,8 @@ impl CliError {
         }
     }
 
-    /// Whether the reader of the output went away (`posterize … | head -1`): no error to report.
+    /// Whether the output is a pipe whose reader closed it, as in `posterize … | head -1`. This is not
+    /// reported as an error.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

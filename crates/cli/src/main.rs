@@ -1,4 +1,4 @@
-//! `posterize`: the command line over the library.
+//! The `posterize` command-line program.
 
 mod args;
 mod commands;
@@ -17,15 +17,54 @@ use clap::Parser;
 
 use crate::{commands::Command, ui::Ui};
 
-/// Turns a trained float image classifier into a small, fast int8 one, and proves that it is still
-/// as accurate.
+/// Text below the list of commands.
+const AFTER_HELP: &str = "\
+Order of use:
+  posterize tutorial
+      Shows every step on a built-in model and built-in pictures. Needs no files.
+  posterize inspect MODEL
+      Prints the model's modules, output shapes, parameters and cost.
+  posterize quantize MODEL --weights W.pth --calibrate DIR -o INT8.safetensors
+      Writes the int8 model. DIR has one folder of pictures for each class.
+  posterize evaluate MODEL --weights W.pth --data DIR
+  posterize evaluate INT8.safetensors --data DIR
+      Measures both accuracies. If int8 lost too much, `posterize inspect --against` shows in
+      which layers, and `posterize train --qat` trains the model further for int8.
+  posterize classify INT8.safetensors PICTURE...
+  posterize bench INT8.safetensors
+      Uses the int8 model, and times it.
+
+`posterize COMMAND --help` describes all options of a command and the keys of its JSON output.";
+
+/// Text that only `--help` adds, not `-h`.
+const AFTER_LONG_HELP: &str = "\
+Environment variables:
+  POSTERIZE_CACHE   Folder for downloaded files, unless --cache is given
+  POSTERIZE_ISA     Instruction set to use: scalar, avx2, avx512vnni or amx [default: the best
+                    that the CPU has]
+  POSTERIZE_PYTHON  Python interpreter whose pip downloads from PyPI [default: python3]
+  SSL_CERT_FILE     PEM file of certificates to trust in downloads
+  NO_COLOR          Turns colours off if set
+
+Exit codes:
+  0  Success
+  1  Failure, for example an unreadable file
+  2  Wrong arguments";
+
+/// Turns a trained float image classifier into a smaller, faster int8 one, and measures how accurate
+/// it still is.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = AFTER_HELP,
+    after_long_help = format!("{AFTER_HELP}\n\n{AFTER_LONG_HELP}")
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Print one JSON object on stdout instead of text and tables
+    /// Print one JSON object on stdout instead of text; warnings and errors stay text on stderr
     #[arg(long, global = true)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! Which network, and with which weights: by its name with a checkpoint, or from a saved file.
+//! The model that a command works on: an architecture by its name, with weights, or a saved int8 model.
 
 use std::path::{Path, PathBuf};
 
@@ -22,27 +22,28 @@ use crate::{
     ui::Ui,
 };
 
-/// A network by its name, and what may be chosen about it; or a file that holds all of it.
+/// The arguments that name a model.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or
-    /// fashion_mobilenet_v2; or a file that `posterize quantize` wrote, which needs none of the options below
+    /// fashion_mobilenet_v2; or the path of an int8 model that `posterize quantize` wrote
     #[arg(value_name = "MODEL")]
     pub(crate) name: String,
 
-    /// Checkpoint: PyTorch (.pth, zip or legacy) or safetensors
+    /// Checkpoint with the weights: PyTorch (.pth, zip or legacy) or safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
 
-    /// Activation in place of the published one; PyTorch's tutorial has relu in its MobileNetV2
+    /// Activation function to use instead of the published one, ReLU6 in the MobileNets
     #[arg(long, value_enum)]
     activation: Option<ActivationName>,
 
-    /// Classes of the classifier [default: as many as the published network has]
+    /// Number of classes [default: that of the published model]
     #[arg(long, value_name = "N")]
     pub(crate) num_classes: Option<usize>,
 
-    /// Scales the channels of every layer (MobileNets only) [default: the published factor]
+    /// Factor for the number of channels of every layer, MobileNets only [default: that of the
+    /// published model]
     #[arg(long, value_name = "FACTOR")]
     width_mult: Option<f64>,
 }
@@ -53,29 +54,29 @@ enum ActivationName {
     Relu6,
 }
 
-/// Whether there is an architecture of that name.
+/// Whether `name` is an architecture.
 fn is_architecture(name: &str) -> bool {
     models::names().any(|known| known == name)
 }
 
 impl ModelArgs {
-    /// Whether a file is meant, and no architecture.
+    /// Whether the name is the path of a saved model and not an architecture.
     pub(crate) fn is_file(&self) -> bool {
         !is_architecture(&self.name)
             && (self.name.contains(['/', '\\', '.']) || Path::new(&self.name).exists())
     }
 
-    /// The same options for another architecture, or for the architecture `of` with the weights of
-    /// the file `name`.
-    pub(crate) fn reference(&self, name: &str, of: &str) -> Self {
+    /// Returns the arguments of a float network to compare with: the architecture `name`, or
+    /// `architecture` with the weights of the file `name`. The other options stay.
+    pub(crate) fn reference(&self, name: &str, architecture: &str) -> Self {
         if is_architecture(name) {
             Self { name: name.to_owned(), ..self.clone() }
         } else {
-            Self { name: of.to_owned(), weights: Some(name.into()), ..self.clone() }
+            Self { name: architecture.to_owned(), weights: Some(name.into()), ..self.clone() }
         }
     }
 
-    /// The same options for another network, or the saved file `name`, which has none.
+    /// Returns the arguments of another model, with the same options. A saved model has no options.
     pub(crate) fn other(&self, name: &str, weights: Option<PathBuf>) -> Self {
         let other = Self { name: name.to_owned(), weights, ..self.clone() };
         if other.is_file() {
@@ -85,7 +86,7 @@ impl ModelArgs {
         }
     }
 
-    /// The network without weights.
+    /// Returns the network without weights.
     pub(crate) fn architecture(&self) -> Result<Architecture> {
         let published = models::config(&self.name)?;
         let config = Config {
@@ -100,12 +101,12 @@ impl ModelArgs {
         Ok(models::by_name(&self.name, &config)?)
     }
 
-    /// How the published checkpoint wants its pictures.
+    /// Returns the preprocessing that the published checkpoint was trained with.
     pub(crate) fn preprocessing(&self) -> Result<Preprocessing> {
         Ok(models::preprocessing(&self.name)?)
     }
 
-    /// The network of the file.
+    /// Reads the saved model.
     pub(crate) fn saved(&self) -> Result<SavedModel> {
         self.refuse_with_file(&[
             ("--weights", self.weights.is_some()),
@@ -116,19 +117,19 @@ impl ModelArgs {
         Ok(SavedModel::open(&self.name)?)
     }
 
-    /// Refuses options that were given, if a file is meant, which they cannot change.
+    /// Returns an error if the model is a saved one and one of these options was given.
     pub(crate) fn refuse_with_file(&self, options: &[(&str, bool)]) -> Result<()> {
         match options.iter().find(|(_, given)| *given) {
             Some((option, _)) if self.is_file() => Err(CliError::Usage(format!(
-                "{}: {option} cannot change a saved model; leave the option out",
+                "{}: {option} cannot be used with a saved int8 model; remove the option",
                 self.name
             ))),
             _ => Ok(()),
         }
     }
 
-    /// The network of the file, the one with the weights of `--weights`, or one with fresh weights,
-    /// the same every time.
+    /// Returns the saved model, or the network with the weights of `--weights`, or else with random
+    /// weights that are the same every time.
     pub(crate) fn with_given_weights(&self, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
             return Loaded::of_file(&self.name, self.saved()?);
@@ -139,8 +140,8 @@ impl ModelArgs {
         }
     }
 
-    /// The network of the file, the one with the weights of `--weights`, or one with the published
-    /// ones, fetched if need be or carried by the program.
+    /// Returns the saved model, or the network with the weights of `--weights`, or else with the
+    /// published weights, which are built in or downloaded.
     pub(crate) fn with_trained_weights(&self, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
             return Loaded::of_file(&self.name, self.saved()?);
@@ -148,7 +149,7 @@ impl ModelArgs {
         if let Some(file) = &self.weights {
             return self.load(file.clone(), ui);
         }
-        // A wrong name is a better reason than missing weights.
+        // So that a wrong name is reported as such, and not as missing weights.
         self.architecture()?;
         let item = match self.name.as_str() {
             embedded::MODEL => {
@@ -158,15 +159,16 @@ impl ModelArgs {
             "mobilenet_v2" => Item::MobilenetV2,
             name => {
                 return Err(CliError::Usage(format!(
-                    "no weights of {name} can be fetched: pass --weights FILE"
+                    "{name}: posterize has no weights of this model to download; pass a checkpoint \
+                     with --weights FILE"
                 )));
             }
         };
-        self.load(Fetcher::new(cache)?.fetch_noted(item, ui)?.path, ui)
+        self.load(Fetcher::new(cache)?.fetch_and_report(item, ui)?.path, ui)
     }
 
-    /// The float network to train, with the weights of `--weights`. Without them fresh ones of `seed`
-    /// for training in float; those that are published for training further in int8.
+    /// Returns the float network to train, with the weights of `--weights`. Without that option it has
+    /// random weights from `seed` in float training, and the published weights in QAT.
     pub(crate) fn to_train(
         &self,
         qat: bool,
@@ -193,7 +195,8 @@ impl ModelArgs {
         })?;
         for tensor in state.non_finite() {
             ui.warn(format_args!(
-                "{}: {} holds {} NaN and {} infinite values; the results will be of little use",
+                "{}: {} contains {} NaN and {} infinite values, so results will be wrong; check the \
+                 checkpoint",
                 weights.display(),
                 tensor.name,
                 tensor.nan,
@@ -214,22 +217,23 @@ impl ModelArgs {
     }
 }
 
-/// A network that can run.
+/// A float or an int8 network.
 #[derive(Debug)]
 pub(crate) enum Network {
     Float(FloatModel),
     Int8(QuantizedModel),
 }
 
-/// A network with what it takes to use it.
+/// A model ready for use: the network, its preprocessing and its classes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) name: String,
-    /// Where its weights come from.
+    /// The file that the weights were read from, or the name of the built-in weights. `None` for
+    /// random weights.
     pub(crate) file: Option<PathBuf>,
     pub(crate) network: Network,
     pub(crate) preprocessing: Preprocessing,
-    /// Empty where they are not known.
+    /// Empty if they are not known.
     pub(crate) classes: Vec<Class>,
 }
 
@@ -238,15 +242,16 @@ impl Loaded {
         let SavedModel { name, model, preprocessing, classes, .. } = saved;
         let preprocessing = preprocessing.ok_or_else(|| {
             CliError::Usage(format!(
-                "{file}: it was saved without the preprocessing of its pictures; save it with one \
-                 (SavedModel::save), or quantize it again"
+                "{file}: the saved model has no preprocessing (resize, crop, mean and std of its \
+                 pictures); write it again with `posterize quantize`, or in Rust with \
+                 SavedModel::with_preprocessing"
             ))
         })?;
         let (file, network) = (Some(file.into()), Network::Int8(model));
         Ok(Self { name: format!("{name} int8"), file, network, preprocessing, classes })
     }
 
-    /// The same, batch norms and activations fused. A saved model is so already.
+    /// Fuses batch norms and activations into the layers before them. A saved model is fused already.
     pub(crate) fn fuse(mut self) -> Result<Self> {
         if let Network::Float(model) = &self.network {
             self.network = Network::Float(model.fuse()?);
@@ -254,7 +259,7 @@ impl Loaded {
         Ok(self)
     }
 
-    /// What runs it, ready for its pictures as tensors and as pixels.
+    /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
         let options = options.pictures(&self.preprocessing);
         Ok(match &self.network {
@@ -277,18 +282,19 @@ impl Loaded {
         })
     }
 
-    /// The float network.
+    /// Returns the float network, or an error if the model is int8.
     pub(crate) fn into_float(self) -> Result<FloatModel> {
         match self.network {
             Network::Float(model) => Ok(model),
             Network::Int8(_) => Err(CliError::Usage(format!(
-                "{}: it is quantized; a float network is needed: pass MODEL and --weights FILE",
+                "{}: this is an int8 model, but the command needs a float one; pass the name of the \
+                 architecture and --weights FILE",
                 self.file.unwrap_or_default().display()
             ))),
         }
     }
 
-    /// `float32` or `int8`.
+    /// Returns `float32` or `int8`.
     pub(crate) fn precision(&self) -> &'static str {
         match self.network {
             Network::Float(_) => "float32",

@@ -1,4 +1,4 @@
-//! Folders of pictures and their classes, as commands read them.
+//! Opening folders of labelled pictures, and running a network over them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,16 @@ use crate::{
     ui::{Ui, percent},
 };
 
-/// The file of classes: the one given, or else the one in `data`, or beside it.
+/// Returns the file that lists the classes: the one given, or else `classes.txt` in `data` or beside
+/// it, if there is one.
 pub(crate) fn classes_file(given: Option<&Path>, data: &Path) -> Option<PathBuf> {
-    let there = |folder: &Path| Some(folder.join(CLASSES_FILE)).filter(|file| file.is_file());
-    given.map(Path::to_path_buf).or_else(|| there(data)).or_else(|| data.parent().and_then(there))
+    let found = |folder: &Path| Some(folder.join(CLASSES_FILE)).filter(|file| file.is_file());
+    given.map(Path::to_path_buf).or_else(|| found(data)).or_else(|| data.parent().and_then(found))
 }
 
-/// The labelled pictures of `data`. Their class numbers come from the file of classes that was
-/// given; else from the model, where it knows its `classes`; else from a file of classes in or
-/// beside `data`; else from the sorted folders. The network has that many `outputs`.
+/// Opens the labelled pictures in `data`. Their class numbers come from the class file that was
+/// given; else from `classes`, those of the model; else from a class file in or beside `data`; else
+/// from the sorted folders. It is an error if their number is not `outputs`, that of the network.
 pub(crate) fn open(
     data: &Path,
     given: Option<&Path>,
@@ -39,7 +40,8 @@ pub(crate) fn open(
     Ok(folder)
 }
 
-/// Class numbers are right only if data and network have the same classes.
+/// Returns an error if the data and the network have different numbers of classes, because then the
+/// class numbers would be wrong.
 fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> Result<()> {
     let found = folder.classes().len();
     if found == outputs {
@@ -48,25 +50,29 @@ fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> R
     let root = folder.root().display();
     Err(CliError::Classes(match file {
         Some(file) => {
-            format!("{}: it names {found} classes, but the network has {outputs}", file.display())
+            format!(
+                "{}: it lists {found} classes, but the network has {outputs}; the file needs one \
+                 line for each class of the network",
+                file.display()
+            )
         }
         None => format!(
-            "{root}: it has {found} class folders, but the network has {outputs} classes, so their \
-             order does not give the right class numbers; pass --classes FILE, with a line for each \
-             class that begins with the name of its folder"
+            "{root}: it has {found} class folders, but the network has {outputs} classes, so the \
+             order of the folders does not give the class numbers; pass --classes FILE, with one \
+             line for each class that begins with the name of its folder"
         ),
     }))
 }
 
-/// Runs a network over all pictures of `loader`, which are of `folder`, and returns how many were
-/// left out besides. `seen` gets each batch with its logits. Other threads decode the next batches
-/// meanwhile.
+/// Runs a network over all pictures of `loader`, which are in `folder`. Returns the evaluation and the
+/// number of pictures that were skipped because they could not be decoded. Each batch is passed to
+/// `on_batch` with its logits. Other threads decode the next batches meanwhile.
 pub(crate) fn evaluate(
     engine: &mut Engine,
     folder: &ImageFolder,
     loader: &Loader,
     ui: &Ui,
-    seen: &mut dyn FnMut(&Batch<PixelBatch>, &Tensor),
+    on_batch: &mut dyn FnMut(&Batch<PixelBatch>, &Tensor),
 ) -> Result<(Evaluation, usize)> {
     let mut stream = Stream::new(loader, loader.pixels(), ui);
     let bar = stream.bar.clone();
@@ -74,31 +80,31 @@ pub(crate) fn evaluate(
         bar.inc(batch.labels.len() as u64);
         let (top1, top5) = (percent(so_far.top1()), percent(so_far.top5()));
         bar.set_message(format!("top-1 {top1} top-5 {top5}"));
-        seen(batch, logits);
+        on_batch(batch, logits);
     });
     stream.finish(folder.root())?;
     Ok((result?, stream.skipped))
 }
 
-/// Batches, with a warning for every picture that was left out.
+/// An iterator over batches that warns about every picture that is skipped.
 pub(crate) struct Stream<'a, T: BatchImages> {
     batches: Batches<T>,
     ui: &'a Ui,
     pub(crate) bar: ProgressBar,
-    /// How many pictures there are, those left out included.
+    /// Number of pictures, skipped ones included.
     total: usize,
-    /// How many were left out so far.
+    /// Number of pictures skipped so far because they could not be decoded.
     pub(crate) skipped: usize,
 }
 
 impl<'a, T: BatchImages + 'static> Stream<'a, T> {
-    /// The `batches` of `loader`. Whoever takes them moves the bar.
+    /// Iterates over the `batches` of `loader`. The caller advances the progress bar.
     pub(crate) fn new(loader: &Loader, batches: Batches<T>, ui: &'a Ui) -> Self {
         let (total, bar) = (loader.len(), ui.pictures_bar(loader.len() as u64));
         Self { batches, ui, bar, total, skipped: 0 }
     }
 
-    /// Removes the bar; an error where there was no picture but those left out.
+    /// Removes the progress bar. Returns an error if every picture was skipped.
     pub(crate) fn finish(&self, data: &Path) -> Result<()> {
         self.bar.finish_and_clear();
         if self.skipped == self.total {
@@ -115,7 +121,7 @@ impl<T: BatchImages> Iterator for Stream<'_, T> {
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next();
         for picture in &self.batches.skipped()[self.skipped..] {
-            self.ui.warn(format_args!("{} (left out)", picture.error));
+            self.ui.warn(format_args!("{} (picture skipped)", picture.error));
             self.bar.inc(1);
         }
         self.skipped = self.batches.skipped().len();

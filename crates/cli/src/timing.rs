@@ -1,4 +1,4 @@
-//! How long a network takes, without reading pictures.
+//! Measures how long a network takes, without reading pictures.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use posterize::{
 
 use crate::{error::Result, ui::Ui};
 
-/// Caches, branch predictors and the clock settle over at least this many runs and this long.
+/// The warm-up takes at least this many runs and this long, so that caches, branch predictors and the
+/// clock frequency settle.
 const WARM_UP_RUNS: u32 = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// What a network is given, again and again.
+/// The input of the timed runs.
 pub(crate) enum Pictures {
     Tensor(Tensor),
     Pixels(PixelBatch),
@@ -29,7 +30,7 @@ impl Pictures {
     }
 }
 
-/// Milliseconds per picture of each of `runs` runs after a warm-up.
+/// Times `runs` runs after a warm-up, and returns the milliseconds per picture of each.
 pub(crate) fn times(
     engine: &mut Engine,
     images: Input<'_>,
@@ -47,8 +48,8 @@ pub(crate) fn times(
     Ok(times)
 }
 
-/// The same for several engines, each with its own pictures, that take `turns` turns of `runs` runs
-/// each, so that whatever else the machine does meanwhile slows all of them alike.
+/// Times several engines alternately, each with its own input: `turns` times `runs` runs of each. So
+/// anything that slows the machine down for a while slows all of them alike.
 pub(crate) fn times_in_turns(
     engines: &mut [Engine],
     images: &[Input<'_>],
@@ -63,7 +64,7 @@ pub(crate) fn times_in_turns(
     let bar = ui.steps_bar("timing", u64::from(turns) * engines.len() as u64);
     for _ in 0..turns {
         for ((engine, &images), times) in engines.iter_mut().zip(images).zip(&mut times) {
-            // The one before it left its own weights in the caches.
+            // Not timed, because the caches hold the weights of the engine that ran before.
             engine.run(images)?;
             for _ in 0..runs {
                 times.push(time(engine, images)?);
@@ -85,7 +86,7 @@ fn warm_up(engine: &mut Engine, images: Input<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds per picture of one run.
+/// Returns the milliseconds per picture of one run.
 fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
     let count = images.batch();
     let start = Instant::now();
@@ -93,7 +94,7 @@ fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3 / count as f64)
 }
 
-/// Noise in the range of normalized pictures, the same every time.
+/// Returns noise `[N, 3, H, W]` in the range of normalized pictures, -2 to 2, the same every time.
 pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
     let mut state = 1u32;
     let values = std::iter::repeat_with(|| {
@@ -104,7 +105,7 @@ pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
     Ok(Tensor::channels_last([count, 3, size, size], values)?)
 }
 
-/// Noise in all of 8 bits, the same every time.
+/// Returns noise `[N, H, W, 3]` of 8-bit values, the same every time.
 pub(crate) fn pixels(count: usize, size: usize) -> Result<PixelBatch> {
     let mut state = 1u32;
     let values = std::iter::repeat_with(|| {
@@ -115,7 +116,8 @@ pub(crate) fn pixels(count: usize, size: usize) -> Result<PixelBatch> {
     Ok(PixelBatch::new([count, size, size], data)?)
 }
 
-/// The smallest value that at least `share` of the values do not exceed (the nearest rank).
+/// Returns the smallest value that is at least as large as `share` of the values: the nearest-rank
+/// percentile.
 pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil() as usize;
@@ -127,7 +129,7 @@ mod tests {
     use super::{percentile, pictures};
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn percentiles_are_nearest_ranks() {
         let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
         assert_eq!(percentile(&mut values, 0.0), 1.0);
         assert_eq!(percentile(&mut values, 0.5), 100.0);
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_noise_around_zero() {
+    fn pictures_are_noise_with_mean_zero() {
         let images = pictures(2, 32).unwrap();
         assert!(images.data().iter().all(|value| (-2.0..2.0).contains(value)));
         let mean = images.data().iter().sum::<f32>() / images.data().len() as f32;

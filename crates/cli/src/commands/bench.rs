@@ -1,4 +1,4 @@
-//! `posterize bench MODEL`.
+//! The command `posterize bench`.
 
 mod compare;
 mod flame;
@@ -19,38 +19,69 @@ use crate::{
     ui::{Align, Table, Ui},
 };
 
-/// Times a network alone, without reading pictures: after a warm-up, over many runs of one batch.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model, precision      The model's name, and float32 or int8
+  median_ms, min_ms, p99_ms  Milliseconds per picture
+  images_per_second     Pictures per second, from the mean time
+  batch, threads, runs  As given by the options
+  isa                   Instruction set that was used
+  input                 float or pixels
+  fused                 Whether batch norms and activations were fused
+  compared              With --compare:
+    other               model, precision and times of the other model, with the keys above
+    ratio               Time of the first model divided by that of the other
+      median, lower_quartile, upper_quartile, min, max  Over all pairs
+      pairs             Number of pairs of measurements
+  per_layer             With --per-layer:
+    layers              In execution order:
+      name, kind, kernel, precision  Node, operator, kernel, and type of the output
+      shape             Output shape of the whole batch
+      multiply_adds     Multiply-adds of the whole batch
+      seconds           Median time of the whole batch
+      share             Part of the sum of all layers' times, 0 to 1
+      of_peak           Part of the peak below that the layer reaches, 0 to 1, or null
+    sum_ms              Sum of the median times, for the whole batch
+    activation_bytes    Memory of all activations
+    peaks               Measured peaks: isa, precision and
+      multiply_adds_per_second  Of all threads together";
+
+/// Measures how long a model takes, without reading pictures.
+///
+/// After a warm-up, one batch of noise runs through the model --runs times. Without --weights the
+/// weights are random, which does not change the time.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Bench {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures in a run
+    /// Number of pictures in a batch
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
 
-    /// How many runs are timed
+    /// Number of timed runs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
-    /// What the network is given: a normalised tensor, or pixels as they come from a decoder
+    /// What the model is given
     #[arg(long, value_enum, value_name = "INPUT", default_value_t = InputKind::Float)]
     input: InputKind,
 
-    /// Time every layer, and show its share of the most that the instruction set could do
+    /// Also time every layer, and show how close it comes to the peak of the instruction set
     #[arg(long)]
     per_layer: bool,
 
-    /// Time another network in turns with it, and compare them: a file that `posterize quantize`
-    /// wrote, or a network's name
+    /// Also time another model, alternating between the two, and print the ratio of their times: a file
+    /// that `posterize quantize` wrote, or the name of an architecture
     #[arg(long, value_name = "OTHER", conflicts_with = "per_layer")]
     compare: Option<String>,
 
-    /// Checkpoint of the other network [default: fresh weights]
+    /// Checkpoint of the other model [default: random weights]
     #[arg(long, value_name = "FILE", requires = "compare")]
     compare_weights: Option<PathBuf>,
 
-    /// Leave batch norms and activations layers of their own
+    /// Do not fuse batch norms and activations into the layers before them
     #[arg(long)]
     no_fuse: bool,
 
@@ -61,13 +92,13 @@ pub(crate) struct Bench {
 #[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 enum InputKind {
-    /// A tensor
+    /// A normalized f32 tensor
     Float,
-    /// 8-bit red, green and blue
+    /// 8-bit RGB values, as a decoder returns them
     Pixels,
 }
 
-/// Milliseconds per picture.
+/// The result: what was timed, and milliseconds per picture.
 #[derive(Debug, Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -142,7 +173,7 @@ impl fmt::Display for Report {
             ("model", Align::Left),
             ("batch", Align::Right),
             ("threads", Align::Right),
-            ("isa", Align::Left),
+            ("ISA", Align::Left),
             ("median ms", Align::Right),
             ("min ms", Align::Right),
             ("p99 ms", Align::Right),

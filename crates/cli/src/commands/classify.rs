@@ -1,4 +1,4 @@
-//! `posterize classify FILE PICTURE…`.
+//! The command `posterize classify`.
 
 use std::{
     fmt,
@@ -22,15 +22,32 @@ use crate::{
     ui::{Ui, percent},
 };
 
-/// Names the five likeliest classes of each picture, with their probabilities.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model         The model's name
+  pictures      In the order of the arguments:
+    path        The file, or - for standard input
+    classes     The five most probable classes, most probable first:
+      class     Class number, counted from 0
+      folder, name  Folder and readable name of the class, if the model knows them
+      probability   Softmax of the logits, 0 to 1
+    decode_ms   Milliseconds of reading, decoding and cropping
+    model_ms    Milliseconds of the model alone
+  failed        Pictures that could not be classified:
+    path, error  The file, and the error message
+  threads, isa  Number of threads, and instruction set that was used";
+
+/// Prints the five most probable classes of each picture, with their probabilities.
 ///
-/// A picture that cannot be read is named, the others are classified, and the exit code is 1.
+/// If a picture cannot be read, the error is printed, the other pictures are still classified, and
+/// the exit code is 1.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Classify {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Files, patterns like 'photos/*.jpg', or - for a picture on standard input
+    /// Picture files, glob patterns such as 'photos/*.jpg', or - to read a picture from standard input
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<String>,
 
@@ -41,11 +58,11 @@ pub(crate) struct Classify {
     cache: CacheArgs,
 }
 
-/// How many classes are named.
-const BEST: usize = 5;
+/// Number of classes that are printed for a picture.
+const TOP_K: usize = 5;
 
-/// The largest picture that is read from standard input, in bytes, as for files.
-const LARGEST_PICTURE: u64 = 1 << 30;
+/// Maximum size in bytes of a picture read from standard input, the same as for files.
+const MAX_PICTURE_BYTES: u64 = 1 << 30;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -59,15 +76,16 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Classified {
     path: PathBuf,
-    classes: Vec<Likely>,
-    /// Reading, decoding and cropping.
+    classes: Vec<Prediction>,
+    /// Milliseconds of reading, decoding and cropping.
     decode_ms: f64,
-    /// The network alone.
+    /// Milliseconds of the model alone.
     model_ms: f64,
 }
 
+/// A class and its probability.
 #[derive(Debug, Serialize)]
-struct Likely {
+struct Prediction {
     class: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<String>,
@@ -104,7 +122,7 @@ impl Source {
                 let mut bytes = Vec::new();
                 std::io::stdin()
                     .lock()
-                    .take(LARGEST_PICTURE)
+                    .take(MAX_PICTURE_BYTES)
                     .read_to_end(&mut bytes)
                     .map_err(posterize::Error::io("-", "read"))?;
                 Picture::decode("-", &bytes)?
@@ -113,23 +131,29 @@ impl Source {
     }
 }
 
-/// The pictures that an argument means: a pattern means those that match it, in order.
+/// Returns the pictures that an argument names: those that match it in sorted order if it is a glob
+/// pattern, otherwise one.
 fn expand(argument: &str) -> Result<Vec<Source>, String> {
     if argument == "-" {
         return Ok(vec![Source::Stdin]);
     }
-    // A file may be called what looks like a pattern.
+    // A file's name may contain these characters.
     let is_pattern = argument.contains(['*', '?', '[']) && !Path::new(argument).exists();
     if !is_pattern {
         return Ok(vec![Source::File(argument.into())]);
     }
-    let paths = glob::glob(argument).map_err(|error| format!("{argument}: {error}"))?;
+    let paths = glob::glob(argument)
+        .map_err(|error| format!("{argument}: not a valid glob pattern: {error}"))?;
     let found: Vec<Source> =
         paths.flatten().filter(|path| path.is_file()).map(Source::File).collect();
-    if found.is_empty() { Err(format!("{argument}: no file matches")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(format!("{argument}: no file matches this pattern"))
+    } else {
+        Ok(found)
+    }
 }
 
-/// A picture as it was decoded, and how long that took.
+/// A decoded picture, and how long decoding took.
 type Decoded = Result<(Picture, Duration)>;
 
 fn decode(source: &Source) -> Decoded {
@@ -141,7 +165,7 @@ fn decode(source: &Source) -> Decoded {
 impl Classify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
-        // What is to be classified, and arguments that name nothing with their problems, in order.
+        // In the order of the arguments, with an error message for those that name no picture.
         let mut sources = Vec::new();
         for argument in &self.pictures {
             match expand(argument) {
@@ -183,7 +207,7 @@ impl Classify {
         }
     }
 
-    /// Loads the network; where there is a thread to spare, it decodes the first picture meanwhile.
+    /// Loads the model. With more than one thread, the first picture is decoded at the same time.
     fn load<E: Sync>(
         &self,
         sources: &[Result<Source, E>],
@@ -217,7 +241,7 @@ fn classify(
     let model_ms = start.elapsed().as_secs_f64() * 1e3;
     let probabilities = metrics::softmax(logits.data());
     let classes = &loaded.classes;
-    let best = metrics::topk(logits.data(), BEST).into_iter().map(|(class, _)| Likely {
+    let best = metrics::topk(logits.data(), TOP_K).into_iter().map(|(class, _)| Prediction {
         class,
         folder: classes.get(class).map(|class| class.folder.clone()),
         name: classes.get(class).map(|class| class.name.clone()),
@@ -235,17 +259,17 @@ impl fmt::Display for Report {
             }
             write!(
                 f,
-                "{}  ({:.2} ms, and {:.1} ms to decode)",
+                "{}  (model {:.2} ms, decoding {:.1} ms)",
                 picture.path.display(),
                 picture.model_ms,
                 picture.decode_ms
             )?;
-            for likely in &picture.classes {
-                let name = match &likely.name {
+            for prediction in &picture.classes {
+                let name = match &prediction.name {
                     Some(name) => name.clone(),
-                    None => format!("class {}", likely.class),
+                    None => format!("class {}", prediction.class),
                 };
-                write!(f, "\n{:>10}  {name}", percent(100.0 * likely.probability))?;
+                write!(f, "\n{:>10}  {name}", percent(100.0 * prediction.probability))?;
             }
         }
         Ok(())
@@ -257,7 +281,7 @@ mod tests {
     use super::expand;
 
     #[test]
-    fn patterns_are_expanded_in_order_and_files_of_any_name_are_files() {
+    fn glob_patterns_are_expanded_in_order_unless_a_file_has_that_name() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["b.jpg", "a.jpg", "c.png", "[x].jpg"] {
             std::fs::write(folder.path().join(name), "").unwrap();
@@ -271,7 +295,9 @@ mod tests {
         assert_eq!(names("?.jpg"), ["a.jpg", "b.jpg"]);
         assert_eq!(names("[x].jpg"), ["[x].jpg"]);
         assert_eq!(names("none.jpg"), ["none.jpg"]);
-        assert!(expand("/no/such/*.jpg").is_err_and(|e| e.ends_with("no file matches")));
-        assert!(expand("[").is_err_and(|e| e.starts_with("[: ")));
+        assert!(
+            expand("/no/such/*.jpg").is_err_and(|e| e.ends_with("no file matches this pattern"))
+        );
+        assert!(expand("[").is_err_and(|e| e.starts_with("[: not a valid glob pattern: ")));
     }
 }

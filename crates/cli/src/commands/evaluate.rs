@@ -1,4 +1,4 @@
-//! `posterize evaluate MODEL`.
+//! The command `posterize evaluate`.
 
 mod predictions;
 
@@ -24,42 +24,59 @@ use crate::{
 
 use predictions::Predictions;
 
-/// Runs a network over a folder of labelled pictures and prints its top-1 and top-5 accuracy.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model, precision  The model's name, and float32 or int8
+  weights, data     Files or folders that were read; weights can be null
+  images            Number of pictures evaluated
+  skipped           Number of pictures that could not be decoded
+  top1, top5        Accuracy in percent
+  loss              Mean cross-entropy
+  ms_per_image      Milliseconds per picture of the model alone
+  seconds           Seconds of reading, decoding and running the model
+  batch_size, threads  As given by the options
+  isa               Instruction set that was used
+  fused             Whether batch norms and activations were fused";
+
+/// Measures a model's top-1 and top-5 accuracy on a folder of labelled pictures.
 ///
-/// Without --weights and --data, the published weights and 20 ImageNet photographs are fetched;
-/// fashion_mobilenet_v2 and its pictures are carried by the program.
+/// Without --weights, published weights are downloaded, and without --data, 20 ImageNet photographs.
+/// For fashion_mobilenet_v2, both are built into the program.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Evaluate {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures, in one folder for each class [default: the fetched samples, or the program's own]
+    /// Folder of pictures, with one folder in it for each class [default: the downloaded sample
+    /// pictures; for fashion_mobilenet_v2 the built-in ones]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// A line for each class in the order of their numbers; its first word is the name of the
-    /// class's folder [default: the saved model's; else classes.txt in DIR or beside it where there
-    /// is one, else the sorted folders]
+    /// File with one line for each class, in the order of the class numbers; the first word of a line
+    /// is the name of the class's folder [default: the classes in the saved model; else classes.txt in
+    /// DIR or beside it; else the folders in sorted order]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
-    /// Only the first N pictures
+    /// Evaluate only the first N pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// Pictures that go through the network together
+    /// Number of pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: u16,
 
-    /// Leave batch norms and activations layers of their own
+    /// Do not fuse batch norms and activations into the layers before them
     #[arg(long)]
     no_fuse: bool,
 
-    /// End with an error at the first picture that cannot be decoded, instead of leaving it out
+    /// Fail at the first picture that cannot be decoded, instead of skipping it
     #[arg(long)]
     strict: bool,
 
-    /// Write the five likeliest classes of every picture, with their logits, to this CSV file
+    /// Also write a CSV file with the five most probable classes of every picture and their logits
+    /// (columns path,label,p1,s1,…,p5,s5: classes p, logits s)
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
 
@@ -76,19 +93,19 @@ struct Report {
     precision: &'static str,
     weights: Option<PathBuf>,
     data: PathBuf,
-    /// Pictures evaluated.
+    /// Number of pictures evaluated.
     images: usize,
-    /// Pictures left out because they could not be decoded.
+    /// Number of pictures skipped because they could not be decoded.
     skipped: usize,
-    /// Percent.
+    /// In percent.
     top1: f64,
-    /// Percent.
+    /// In percent.
     top5: f64,
     /// Mean cross-entropy.
     loss: f64,
-    /// The network alone.
+    /// Milliseconds of the model alone.
     ms_per_image: f64,
-    /// Reading and decoding included, without fetching and loading the weights.
+    /// Seconds of reading, decoding and running the model, without loading the weights.
     seconds: f64,
     batch_size: u16,
     threads: usize,
@@ -102,14 +119,14 @@ impl Evaluate {
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
-        // Also as an int8 file, which has that in its name.
-        let own = loaded.name.split(' ').next() == Some(embedded::MODEL);
-        let carried = own && self.data.is_none();
-        let unpacked = carried.then(embedded::Pictures::unpack).transpose()?;
+        // The name of a saved model is that of the architecture, a space and `int8`.
+        let is_built_in = loaded.name.split(' ').next() == Some(embedded::MODEL);
+        let on_built_in = is_built_in && self.data.is_none();
+        let unpacked = on_built_in.then(embedded::Pictures::unpack).transpose()?;
         let data = match (&self.data, &unpacked) {
             (Some(data), _) => data.clone(),
             (None, Some(pictures)) => pictures.val(),
-            (None, None) => Fetcher::new(&self.cache)?.fetch_noted(Item::Samples, ui)?.path,
+            (None, None) => Fetcher::new(&self.cache)?.fetch_and_report(Item::Samples, ui)?.path,
         };
         let size = loaded.preprocessing.crop;
         let batch = usize::from(self.batch_size);
@@ -124,7 +141,7 @@ impl Evaluate {
             precision: loaded.precision(),
             model: loaded.name,
             weights: loaded.file,
-            data: if carried { embedded::VAL.into() } else { data },
+            data: if on_built_in { embedded::VAL.into() } else { data },
             images: evaluation.images,
             skipped,
             top1: evaluation.top1(),
@@ -140,7 +157,7 @@ impl Evaluate {
         ui.result(&report, &report)
     }
 
-    /// Runs the network over all pictures, and returns how many were left out besides.
+    /// Runs the model over the pictures. Returns the evaluation and the number of skipped pictures.
     fn evaluate(
         &self,
         folder: &ImageFolder,
@@ -188,8 +205,8 @@ impl fmt::Display for Report {
         write!(f, "{table}\n\n{} in {:.1} s", self.data.display(), self.seconds)?;
         match self.skipped {
             0 => Ok(()),
-            1 => write!(f, ", 1 picture left out"),
-            skipped => write!(f, ", {} pictures left out", count(skipped as u64)),
+            1 => write!(f, ", 1 picture skipped"),
+            skipped => write!(f, ", {} pictures skipped", count(skipped as u64)),
         }
     }
 }

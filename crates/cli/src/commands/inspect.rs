@@ -1,4 +1,4 @@
-//! `posterize inspect MODEL [PATH]`.
+//! The command `posterize inspect`.
 
 mod against;
 mod module_path;
@@ -25,44 +25,82 @@ use crate::{
 
 use module_path::is_below;
 
-/// Prints a network as PyTorch prints it, then what each layer puts out, holds and costs.
+const JSON_HELP: &str = "\
+JSON output (--json) for an architecture, one object:
+  model, path, fused  The model's name, PATH (empty for the whole model) and --fused
+  input_shape         [N, C, H, W]
+  parameters, multiply_adds  Sums over all layers
+  layers              In execution order, with parameters and multiply_adds of the layer and:
+    name, type, output_shape  Dotted path, operator, and shape of the output
+  tree                The modules as text, as PyTorch prints them
+
+JSON output for a saved int8 model:
+  model, path, tree   As above
+  preprocessing       resize, crop, mean and std, or null
+    resize, crop, mean, std  Sizes in pixels; normalization of each channel
+  classes             Number of class names
+  qconfig             QConfigMapping that the model was quantized with
+  bytes               Bytes of all weights, scales and biases
+  layers              In execution order, with name, type and bytes as above and:
+    scale, zero_point  Of the output; null if it is float
+    range             Smallest and largest value that the output can represent
+    weight_scale      Smallest and largest scale of the weight, or null
+
+JSON output with --against:
+  model, data         The model's name, and the folder of pictures
+  pictures, skipped   Numbers of pictures compared, and of pictures that could not be decoded
+  layers              Lowest SQNR first, with name, type and:
+    sqnr_db           Signal-to-quantization-noise ratio of the output in dB; null if exact
+
+JSON output with --plan:
+  model, isa, threads, input_shape  What the plan was made for
+  activation_bytes    Sum of the following three
+  float_bytes, int8_bytes, scratch_bytes  Memory of f32 values, u8 values and kernels
+  steps               In execution order:
+    layers, kinds     Names and operators of the nodes that the step computes
+    kernel, precision, output_shape  Kernel, type and shape of the output
+    offset, bytes     Place of the output in the memory of its type";
+
+/// Prints a model's modules as PyTorch prints them, then the output shape, parameters and
+/// multiply-adds of each layer.
 ///
-/// Of a saved int8 model it prints scales, zero points and ranges; with --against, how far the
-/// output of each layer is from the float network's.
+/// For a saved int8 model, the table has scales, zero points and ranges instead. With --against, it
+/// has the signal-to-quantization-noise ratio of each layer's output.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Only this module and what is below it: features.1.conv
+    /// Dotted path of a module, to print only this one and those in it, such as features.1.conv
     path: Option<String>,
 
-    /// After fusion: batch norms in the weights, activations in the layers before them
+    /// Print the model after batch norms and activations were fused into the layers before them
     #[arg(long)]
     fused: bool,
 
-    /// What an engine does: the kernel of every step, and where its output lies in memory
+    /// Print the engine's plan: the kernel of every step, and where its output is in memory
     #[arg(long, conflicts_with = "against")]
     plan: bool,
 
-    /// Pictures in a batch, for --plan
+    /// Number of pictures in a batch, for --plan
     #[arg(long, value_name = "B", default_value_t = 1, requires = "plan", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
 
-    /// Height and width of the pictures, in pixels [default: the model's own]
+    /// Height and width of the pictures in pixels [default: those of the model's preprocessing]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     size: Option<u16>,
 
-    /// Compare a saved int8 model with this float network: a MODEL (with --weights), or a checkpoint
-    /// of the network that was quantized
-    #[arg(long, value_name = "MODEL", requires = "data")]
+    /// Compare the saved int8 model with this float model: a checkpoint of the model that was
+    /// quantized, or the name of an architecture (with --weights)
+    #[arg(long, value_name = "FLOAT", requires = "data")]
     against: Option<String>,
 
-    /// The pictures to compare on, in one folder for each class
+    /// Folder of pictures to compare on, with one folder in it for each class
     #[arg(long, value_name = "DIR", requires = "against")]
     data: Option<PathBuf>,
 
-    /// Compare on the first N pictures
+    /// Compare on only the first N pictures
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 
@@ -73,13 +111,13 @@ pub(crate) struct Inspect {
     cache: CacheArgs,
 }
 
-/// One call of a layer or function.
+/// A layer or function, and its output.
 #[derive(Debug, Serialize)]
 struct Layer {
     name: String,
     r#type: String,
     output_shape: Vec<usize>,
-    /// Trained values: weights and biases, without running estimates.
+    /// Number of weights and biases. Running statistics of batch norms are not counted.
     parameters: u64,
     multiply_adds: u64,
 }
@@ -120,7 +158,7 @@ impl Inspect {
         ui.result(&report, &report)
     }
 
-    /// What an engine does with it. A float network is fused, as every other command runs it.
+    /// Prints the engine's plan. A float network is fused first, as it is in every other command.
     fn plan(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
         let loaded = self.model.with_given_weights(ui)?.fuse()?;
@@ -140,13 +178,13 @@ impl Inspect {
         ui.result(&report, &report)
     }
 
-    /// The same for a saved model.
+    /// Prints a saved model, or compares it with a float network.
     fn quantized(&self, ui: &Ui) -> Result<()> {
         self.model.refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
         if !self.model.is_file() {
             return Err(CliError::Usage(format!(
-                "--against compares a saved int8 model with a float one; pass the file that \
-                 `posterize quantize` wrote in place of {}",
+                "--against compares a saved int8 model with a float one, but {} is no saved model; \
+                 pass the file that `posterize quantize` wrote",
                 self.model.name
             )));
         }
@@ -155,7 +193,7 @@ impl Inspect {
             let report = quantized::Report::new(&self.model.saved()?, path)?;
             return ui.result(&report, &report);
         };
-        // The options are the float network's.
+        // The options (--weights and so on) are those of the float network.
         let saved = SavedModel::open(&self.model.name)?;
         let mut reference = self.model.reference(reference, &saved.name);
         reference.num_classes = reference.num_classes.or(saved.outputs());
@@ -215,7 +253,7 @@ impl fmt::Display for Report {
             ("parameters", Align::Right),
             ("multiply-adds", Align::Right),
         ]);
-        // Most operators hold and cost nothing; a column of zeros would hide those that do.
+        // Most operators have neither; a column of zeros would make the others hard to find.
         let number = |value| if value == 0 { String::new() } else { count(value) };
         for layer in &self.layers {
             table.row([
@@ -237,7 +275,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n\n{table}\n", self.tree)?;
         write!(
             f,
-            "{} parameters, {} multiply-adds for a picture of {height} x {width}",
+            "{} parameters, {} multiply-adds for one picture of {height} x {width} pixels",
             si(self.parameters),
             si(self.multiply_adds),
         )

@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The commands, each in a file of its own.
 
 mod bench;
 mod classify;
@@ -13,28 +13,28 @@ use clap::Subcommand;
 
 use crate::{error::Result, ui::Ui};
 
-/// What to do.
+/// The command to run. `--help` lists them in this order.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Download weights or sample pictures, once
-    Fetch(fetch::Fetch),
-    /// Turn a float network into an int8 one, in one file
-    Quantize(quantize::Quantize),
-    /// Train a network, in float or with fake quantization
-    Train(Box<train::Train>),
-    /// Name what is on pictures
-    Classify(classify::Classify),
-    /// Measure a network's accuracy over a folder of pictures
-    Evaluate(evaluate::Evaluate),
-    /// Print a network's modules, shapes, parameters and cost
-    Inspect(inspect::Inspect),
-    /// Time a network alone
-    Bench(bench::Bench),
-    /// Tell the whole story of static quantization on a network, and measure each step
+    /// Quantize a model step by step, explaining and measuring each step
     Tutorial(tutorial::Tutorial),
+    /// Print a model's modules, shapes, parameters and cost
+    Inspect(inspect::Inspect),
+    /// Convert a float model to int8 and write it to one file
+    Quantize(quantize::Quantize),
+    /// Measure a model's top-1 and top-5 accuracy on a folder of labelled pictures
+    Evaluate(evaluate::Evaluate),
+    /// Print the five most probable classes of pictures
+    Classify(classify::Classify),
+    /// Measure how long a model takes, without reading pictures
+    Bench(bench::Bench),
+    /// Train a model in float or with fake quantization (QAT)
+    Train(Box<train::Train>),
+    /// Download weights or sample pictures into the cache folder
+    Fetch(fetch::Fetch),
 }
 
-/// Runs a command to its end.
+/// Runs a command.
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
     match command {
         Command::Fetch(command) => command.run(ui),

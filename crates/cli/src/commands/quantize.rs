@@ -1,4 +1,4 @@
-//! `posterize quantize MODEL`.
+//! The command `posterize quantize`.
 
 use std::{fmt, fs, path::PathBuf, time::Instant};
 
@@ -19,58 +19,76 @@ use crate::{
     ui::{Align, Table, Ui, count, megabytes},
 };
 
-/// Quantizes a float network to int8 after training, and writes it to one file.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model, weights, output  The model's name, its checkpoint and the file written
+  qconfig, per_tensor, augment, seed, threads  As given by the options
+  pictures, skipped   Numbers of calibration pictures, and of those that could not be decoded
+  bytes_before, bytes_after  Sizes of the checkpoint (or null) and of the file written
+  classes             Number of class names in the file
+  int8_layers         Number of layers that compute in int8
+  float_layers        Layers that stay in float:
+    name, type, reason  Dotted path, operator, and why it stays in float
+  ranges              Observed outputs, in execution order:
+    name, min, max    Dotted path of the layer, and observed range of its output
+    scale, zero_point  Quantization parameters computed from the range
+  calibration_seconds, seconds  Time of calibration, and of the whole command";
+
+/// Converts a float model to int8 by post-training static quantization, and writes it to one file.
 ///
-/// Pictures are run through the float network, and the ranges of its activations observed; the file
-/// holds the int8 network, how its pictures are prepared and the names of its classes.
+/// Calibration pictures are run through the float model while observers record the range of every
+/// activation. The file contains the int8 model, the preprocessing of its pictures and its class
+/// names, so other commands need no more than this file.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Quantize {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures to observe the activations on, in one folder for each class
+    /// Folder of calibration pictures, with one folder in it for each class
     #[arg(long, value_name = "DIR")]
     calibrate: PathBuf,
 
-    /// A line for each class in the order of their numbers: the name of its folder, then its
-    /// readable name [default: classes.txt in DIR or beside it; else the folders, if there is one
-    /// for each class]
+    /// File with one line for each class, in the order of the class numbers: the name of the class's
+    /// folder, then its readable name [default: classes.txt in DIR or beside it; else the folders, if
+    /// there is one for each class]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
-    /// How many batches to observe
+    /// Number of calibration batches
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     batches: u32,
 
-    /// Pictures in a batch
+    /// Number of pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: u16,
 
-    /// Crop and flip the pictures at random, as in training, instead of cropping their centres
+    /// Calibrate on random crops and flips, as in training, instead of centre crops
     #[arg(long)]
     augment: bool,
 
-    /// How to quantize: `recommended`, or as PyTorch's presets do
+    /// QConfig: `recommended`, or a preset of PyTorch
     #[arg(long, value_name = "NAME", default_value = "recommended", value_parser = PossibleValuesParser::new(QConfig::PRESETS))]
     qconfig: String,
 
-    /// One scale for all of a weight, instead of one for each output channel
+    /// Quantize each weight with one scale, instead of one for each output channel
     #[arg(long)]
     per_tensor: bool,
 
-    /// Keep the modules whose dotted name matches in float: features.0, 'features.1?', '*.conv.0'
+    /// Keep modules in float whose dotted path matches this glob pattern, such as features.0,
+    /// 'features.1?' or '*.conv.0'; can be given several times
     #[arg(long, value_name = "GLOB")]
     skip: Vec<String>,
 
-    /// Determines which pictures are taken, and how they are cropped
+    /// Seed of the random numbers that choose the pictures, and their crops with --augment
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// The file to write
+    /// File to write (safetensors)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// List the range, scale and zero point of every observed layer
+    /// Also print the observed range, scale and zero point of every layer
     #[arg(short, long)]
     verbose: bool,
 
@@ -90,22 +108,22 @@ struct Report {
     per_tensor: bool,
     augment: bool,
     seed: u64,
-    /// Pictures observed.
+    /// Number of calibration pictures.
     pictures: usize,
-    /// Pictures left out because they could not be decoded.
+    /// Number of pictures skipped because they could not be decoded.
     skipped: usize,
     /// Size of the checkpoint.
     bytes_before: Option<u64>,
     /// Size of the file written.
     bytes_after: u64,
-    /// Names of classes in the file.
+    /// Number of class names in the file.
     classes: usize,
     int8_layers: usize,
     float_layers: Vec<FloatLayer>,
     ranges: Vec<LayerRange>,
-    /// Decoding and observing.
+    /// Time of decoding and observing.
     calibration_seconds: f64,
-    /// All of it, fetching and loading the weights included.
+    /// Time of the whole command.
     seconds: f64,
     threads: usize,
     #[serde(skip)]
@@ -119,7 +137,7 @@ struct FloatLayer {
     reason: &'static str,
 }
 
-/// What an observer saw of a layer's output, and what came of it.
+/// The observed range of a layer's output, and the quantization parameters computed from it.
 #[derive(Debug, Serialize)]
 struct LayerRange {
     name: String,
@@ -132,7 +150,7 @@ struct LayerRange {
 impl Quantize {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let start = Instant::now();
-        // Before minutes of work are lost to it.
+        // Checked first, so that no work is lost if the file cannot be written.
         let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
             fs::metadata(folder).map_err(posterize::Error::io(&self.output, "create"))?;
@@ -175,7 +193,7 @@ impl Quantize {
         let pictures = result?;
         if pictures < batch_size * self.batches as usize {
             ui.note(format_args!(
-                "{} has {} pictures, fewer than the {} asked for",
+                "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",
                 self.calibrate.display(),
                 count(pictures as u64),
                 count(batch_size as u64 * u64::from(self.batches))
@@ -243,7 +261,7 @@ impl Quantize {
         Ok(mapping)
     }
 
-    /// The classes for the file. Calibration itself needs none.
+    /// Returns the classes to save, or none if they are not known. Calibration needs no classes.
     fn classes(&self, folder: &ImageFolder, outputs: usize) -> Result<Vec<Class>> {
         let file = pictures::classes_file(self.classes.as_deref(), &self.calibrate);
         if file.is_none() && folder.classes().len() != outputs {
@@ -279,10 +297,10 @@ impl fmt::Display for Report {
             ("model", Align::Left),
             ("qconfig", Align::Left),
             ("pictures", Align::Right),
-            ("before", Align::Right),
-            ("after", Align::Right),
+            ("float size", Align::Right),
+            ("int8 size", Align::Right),
             ("int8 layers", Align::Right),
-            ("in float", Align::Right),
+            ("float layers", Align::Right),
         ]);
         table.row([
             self.model.clone(),
@@ -305,12 +323,12 @@ impl fmt::Display for Report {
             self.calibration_seconds
         )?;
         if self.classes == 0 {
-            write!(f, "; without names of classes: pass --classes FILE to have them in it")?;
+            write!(f, "; it has no class names: pass --classes FILE to include them")?;
         }
         match self.skipped {
             0 => Ok(()),
-            1 => write!(f, "; 1 picture left out"),
-            skipped => write!(f, "; {} pictures left out", count(skipped as u64)),
+            1 => write!(f, "; 1 picture skipped"),
+            skipped => write!(f, "; {} pictures skipped", count(skipped as u64)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `posterize train MODEL`.
+//! The command `posterize train`.
 
 mod checkpoints;
 mod curves;
@@ -26,19 +26,44 @@ use crate::{
 };
 
 use checkpoints::CheckpointEvery;
-use files::{Files, Naming, save};
-use live::Live;
+use files::{Files, Metadata, save};
+use live::LiveView;
 use options::{DataArgs, QatArgs, ScheduleArgs};
 use report::Report;
 
-/// Trains a network: in float, or (--qat) a trained one further with fake quantization, so that it
-/// becomes more accurate in int8.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model, weights      The model's name, and the checkpoint that training started from or null
+  parameters          Number of trained values
+  training            float, or QAT and its qconfig
+  train_images, val_images  Numbers of pictures
+  skipped             How often a training picture was skipped because it could not be decoded
+  epochs              The epochs, as in the CSV log:
+    epoch             Counted from 0
+    steps             Number of batches up to its end
+    lr                Learning rate of its last batch
+    train_loss, train_top1, train_images, train_seconds  Training; top1 in percent
+    val_loss, val_top1, val_top5, val_images, val_seconds  Validation; with --qat in int8
+    observers_frozen, bn_stats_frozen  Whether these were frozen during validation
+  best_epoch, best_top1  Epoch with the highest val_top1
+  last_top1           val_top1 of the last epoch
+  kept, kept_epoch    best or last, and which epoch's model was written
+  output, bytes       The file written, and its size
+  float_output        File of --float-output, or null
+  log, steps, page, checkpoint  The other files
+  seconds             Time of the whole command
+  threads, isa        Number of threads, and instruction set that was used";
+
+/// Trains a model in float, or with --qat by quantization-aware training, so that its int8 form
+/// becomes more accurate.
 ///
-/// After every epoch it is validated; with --qat as the int8 network that comes of it. The most
-/// accurate is kept. Beside OUT there will be OUT's name with .csv (every epoch), .steps.csv (every
-/// batch), .html (the curves) and .checkpoint, from which --resume goes on. The defaults are those of
-/// PyTorch's tutorial on static quantization.
+/// The model is validated after every epoch, with --qat in its converted int8 form, and the most
+/// accurate one is written to OUT. Files with OUT's name and other endings are written beside it:
+/// .csv (one line for each epoch), .steps.csv (one line for each batch), .html (curves) and
+/// .checkpoint, from which --resume continues. The defaults are those of PyTorch's tutorial on static
+/// quantization.
 #[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
 pub(crate) struct Train {
     #[command(flatten)]
     model: ModelArgs,
@@ -52,22 +77,22 @@ pub(crate) struct Train {
     #[command(flatten)]
     schedule: ScheduleArgs,
 
-    /// How often to write the checkpoint within an epoch: every so many batches (50), seconds (60s),
-    /// or only at its end (epoch)
+    /// When to write the checkpoint: after this many batches (such as 50), after this many seconds (such
+    /// as 60s), or `epoch`; it is always written at the end of an epoch
     #[arg(long, value_name = "N|Ns|epoch", default_value = "60s")]
     checkpoint_every: CheckpointEvery,
 
-    /// Go on with the training that left this checkpoint; the other options must be the same, except
-    /// --epochs, --keep, --threads and -o
+    /// Continue the training run that wrote this checkpoint; the other options must be the same as
+    /// then, except --epochs, --keep, --threads and -o
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 
-    /// The file to write: with --qat the int8 network, which is what MODEL may be in other commands;
-    /// else float weights under PyTorch's names (safetensors), for --weights
+    /// File to write (safetensors): with --qat the int8 model, which other commands take as MODEL;
+    /// otherwise float weights with PyTorch's names, for --weights
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
-    /// With --qat, write the trained float weights to this file, too
+    /// With --qat, also write the trained float weights to this file
     #[arg(long, value_name = "FILE", requires = "qat")]
     float_output: Option<PathBuf>,
 
@@ -90,31 +115,31 @@ impl Train {
         let loaded = self.model.to_train(self.qat.qat, seed, &self.cache, ui)?;
         let (name, weights) = (loaded.name.clone(), loaded.file.clone());
         let preprocessing = loaded.preprocessing.clone();
-        let known = loaded.classes.clone();
+        let classes = loaded.classes.clone();
         let float = loaded.into_float()?;
         let crop = preprocessing.crop;
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
-        let (train, val) = self.data.open(&known, outputs)?;
+        let (train, val) = self.data.open(&classes, outputs)?;
         let train_options = self.schedule.options(&self.data, &self.qat, train.len());
         let parameters = float.parameter_count();
         let network = match &mapping {
             Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,
             None => Network::float(&float, options)?,
         };
-        let naming = Naming { model: name, preprocessing, classes: val.classes().to_vec() };
+        let metadata = Metadata { model: name, preprocessing, classes: val.classes().to_vec() };
 
-        let transform = self.data.transform(&naming.model, &naming.preprocessing)?;
+        let transform = self.data.transform(&metadata.model, &metadata.preprocessing)?;
         let train_loader = Loader::new(&train, transform).threads(options.threads);
-        let val_loader = self.validation(&val, &naming.preprocessing, options);
+        let val_loader = self.validation(&val, &metadata.preprocessing, options);
         let mut trainer =
             Trainer::new(network, &train_loader, &val_loader, train_options.clone(), options)?;
         if let Some(checkpoint) = checkpoint {
             trainer.resume(checkpoint)?;
         }
-        let mut live = Live::new(
+        let mut live = LiveView::new(
             ui,
-            &naming,
+            &metadata,
             &files,
             &trainer,
             &train_options,
@@ -132,11 +157,11 @@ impl Train {
             },
             None => error.into(),
         })?;
-        // Also where nothing was left to do, or the files of before are gone.
-        let bytes = save(&naming, &files, trainer.network())?;
+        // Written even if a resumed run had nothing left to do, because the files may be gone.
+        let bytes = save(&metadata, &files, trainer.network())?;
         log::write(&files, trainer.history(), &train_options, trainer.steps_per_epoch())?;
         let report = Report::new(
-            &naming,
+            &metadata,
             weights,
             parameters,
             &files,
@@ -152,6 +177,7 @@ impl Train {
         ui.result(&report, &report)
     }
 
+    /// Returns the loader of the validation pictures.
     fn validation(
         &self,
         folder: &ImageFolder,

@@ -1,4 +1,5 @@
-//! `posterize tutorial`: PyTorch's tutorial "Static Quantization with Eager Mode", told by doing it.
+//! The command `posterize tutorial`: the steps of PyTorch's tutorial "Static Quantization with Eager
+//! Mode", run and explained.
 
 mod block;
 mod calibration;
@@ -6,12 +7,12 @@ mod channels;
 mod chart;
 mod figure;
 mod html;
-mod labelled;
+mod evaluation_set;
 mod markdown;
 mod measure;
-mod narration;
+mod steps;
 mod sources;
-mod story;
+mod content;
 mod text;
 mod training;
 
@@ -37,57 +38,82 @@ use crate::{
 };
 
 use calibration::Calibration;
-use labelled::Labelled;
+use evaluation_set::EvaluationSet;
 use measure::Measure;
-use narration::METHODS;
+use steps::METHODS;
 use sources::Sources;
-use story::{Epoch, Row, Score, Step, Story};
+use content::{Epoch, Row, Score, Step, Content};
 use training::TrainingArgs;
 
-/// Fuses, calibrates and converts a network step by step as PyTorch's tutorial on static
-/// quantization does, shows what each step makes of it, and measures what it costs and gains.
+const JSON_HELP: &str = "\
+JSON output (--json), one object:
+  model, weights, data  The model's name, its checkpoint, and the evaluated pictures
+  images, skipped     Numbers of pictures evaluated, and of those that could not be decoded
+  calibration         How the models were calibrated:
+    data, images      Where the pictures come from, and how many there are
+    augmented, seed   Whether they were cropped and flipped at random, and the seed
+    pictures          others (from another folder), rest (not evaluated) or evaluated
+  isa                 Instruction set that was used
+  rows                The table, the float model first:
+    method            float, or int8 and the qconfig
+    size_mb           Size of the file in 10⁶ bytes
+    top1, top5        Accuracy in percent
+    ms_per_image      Milliseconds per picture, one at a time on one thread
+    speedup           Time of the float model divided by this one's
+  epochs              Epochs of quantization-aware training; empty without:
+    epoch, loss       Number, counted from 1, and mean training loss
+    train_top1        Training accuracy with fake quantization, in percent
+    top1              Accuracy of the converted int8 model, in percent
+  files               The two files written";
+
+/// Quantizes a model step by step as PyTorch's tutorial on static quantization does: fusion,
+/// calibration with three qconfigs, conversion and quantization-aware training.
 ///
-/// Without arguments it is told on a small network and pictures that the program carries. The story
-/// is also written to the folder of --out, as tutorial.md and tutorial.html.
+/// Each step is explained, its result printed and its accuracy measured; a table of size, accuracy
+/// and time comes last. Without arguments, a small model and pictures that are built into the
+/// program are used. The same text is written to tutorial.md and tutorial.html in the folder --out.
 #[derive(Args, Debug)]
-#[command(mut_arg("name", |name| name.required(false).default_value(embedded::MODEL)))]
+#[command(
+    mut_arg("name", |name| name.required(false).default_value(embedded::MODEL)),
+    after_long_help = JSON_HELP
+)]
 pub(crate) struct Tutorial {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Pictures, in one folder for each class [default: those that the program carries for its own
-    /// network; 20 ImageNet photographs, which are fetched, for others]
+    /// Folder of pictures to evaluate on, with one folder in it for each class [default: built-in
+    /// pictures for fashion_mobilenet_v2, 20 downloaded ImageNet photographs for other models]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// A line for each class in the order of their numbers; its first word is the name of the
-    /// class's folder [default: classes.txt in DIR or beside it where there is one, else the sorted
-    /// folders]
+    /// File with one line for each class, in the order of the class numbers; the first word of a line
+    /// is the name of the class's folder [default: classes.txt in DIR or beside it, else the folders in
+    /// sorted order]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
-    /// Evaluate only the first N pictures
+    /// Evaluate on only the first N pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// Pictures to calibrate on, in one folder for each class [default: those of --data that --limit
-    /// leaves, else the evaluated ones; the program's own for its own network]
+    /// Folder of calibration pictures, with one folder in it for each class [default: built-in pictures
+    /// with the built-in ones of --data; else the pictures of --data beyond --limit; else the evaluated
+    /// ones]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
 
-    /// Calibrate on pictures cropped and flipped at random, as PyTorch's tutorial does, in place of
-    /// centre crops
+    /// Calibrate on random crops and flips, as PyTorch's tutorial does, instead of centre crops
     #[arg(long)]
     augment: bool,
 
     #[command(flatten)]
     training: TrainingArgs,
 
-    /// Determines which pictures calibrate and train, and how they are cropped
+    /// Seed of the random numbers that choose and crop calibration and training pictures
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Folder for tutorial.md and tutorial.html
+    /// Folder to write tutorial.md and tutorial.html to
     #[arg(long, value_name = "FOLDER", default_value = "posterize-tutorial")]
     out: PathBuf,
 
@@ -103,14 +129,14 @@ struct Report<'a> {
     model: &'a str,
     weights: &'a Path,
     data: &'a str,
-    /// Pictures evaluated.
+    /// Number of pictures evaluated.
     images: usize,
-    /// Pictures left out because they could not be decoded.
+    /// Number of pictures skipped because they could not be decoded.
     skipped: usize,
     calibration: &'a Calibration,
     isa: String,
     rows: &'a [Row],
-    /// Of the training, if any.
+    /// Epochs of quantization-aware training; empty without.
     epochs: &'a [Epoch],
     files: [PathBuf; 2],
 }
@@ -118,7 +144,7 @@ struct Report<'a> {
 impl Tutorial {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
-        // A folder that cannot be made is better known now than after minutes.
+        // Created first, so that no work is lost if this fails.
         fs::create_dir_all(&self.out).map_err(posterize::Error::io(&self.out, "create"))?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
         let (name, preprocessing) = (loaded.name.clone(), loaded.preprocessing.clone());
@@ -131,25 +157,25 @@ impl Tutorial {
         let shapes = unfused.graph().infer(&[1, 3, size, size])?;
         let outputs = shapes[unfused.graph().output().0].shape.iter().product();
         let folder = pictures::open(&evaluated.folder, self.classes.as_deref(), &[], outputs)?;
-        let labelled = Labelled::new(folder, &evaluated.place, self.limit);
-        let mut measure = Measure::new(&name, &labelled, &preprocessing, options, ui)?;
+        let evaluated = EvaluationSet::new(folder, &evaluated.name, self.limit);
+        let mut measure = Measure::new(&name, &evaluated, &preprocessing, options, ui)?;
         let calibration = Calibration::new(
             &name,
             sources.calibrate.as_ref(),
-            &labelled,
+            &evaluated,
             preprocessing.clone(),
             self.augment,
             self.seed,
             options,
         )?;
-        let training = self.training.plan(&sources, &labelled, &calibration, self.seed)?;
+        let training = self.training.plan(&sources, &evaluated, &calibration, self.seed)?;
 
-        let mut told = Telling { ui, steps: Vec::new() };
-        let mut story = Story {
+        let mut printer = StepPrinter { ui, steps: Vec::new() };
+        let mut content = Content {
             model: name.clone(),
-            facts: narration::facts(
+            facts: steps::facts(
                 &weights,
-                &labelled,
+                &evaluated,
                 calibration.describe(),
                 sources.are_embedded(),
             ),
@@ -157,21 +183,21 @@ impl Tutorial {
             rows: Vec::new(),
             notes: Vec::new(),
         };
-        ui.part(text::opening(&story))?;
+        ui.part(text::opening(&content))?;
 
         let float = unfused.fuse()?;
         let prepare = |qconfig| float.prepare(&QConfigMapping::global(qconfig));
-        told.step(narration::fusion(&unfused, &float)?)?;
+        printer.step(steps::fusion(&unfused, &float)?)?;
         let baseline = measure.float(&float)?;
-        told.step(narration::baseline(&baseline))?;
-        told.step(narration::observers(&prepare(QConfig::default_qconfig())?)?)?;
+        printer.step(steps::baseline(&baseline))?;
+        printer.step(steps::observers(&prepare(QConfig::default_qconfig())?)?)?;
         let mut scores: Vec<Score> = Vec::new();
         for method in &METHODS {
             let mut observed = prepare((method.qconfig)())?;
             let calibrated_on = calibration.run(&mut observed, options, ui)?;
             let int8 = observed.convert()?;
             let score = measure.int8(method.name, &int8)?;
-            told.step(narration::converted(
+            printer.step(steps::converted(
                 method,
                 (&float, &baseline),
                 &int8,
@@ -182,54 +208,54 @@ impl Tutorial {
         }
         let mut epochs = Vec::new();
         if let Some(training) = &training {
-            let trained = training.run(&name, &unfused, &labelled, &preprocessing, options, ui)?;
+            let trained = training.run(&name, &unfused, &evaluated, &preprocessing, options, ui)?;
             let score = measure.int8(&training.method(), &trained.model)?;
             epochs.clone_from(&trained.epochs);
             let before = format!("int8 {}", training.qconfig);
             let untrained = scores.iter().find(|score| score.method == before).map(|s| s.top1);
-            told.step(narration::trained(training, trained, &score, &baseline, untrained))?;
+            printer.step(steps::trained(training, trained, &score, &baseline, untrained))?;
         }
 
         let (images, skipped) = measure.pictures;
-        story.rows = measure.time()?;
-        story.steps = told.steps;
-        story.notes = measure.describe();
-        story.notes.extend(narration::caveats(images, skipped));
-        ui.part(text::summary(&story))?;
-        let files = self.write(&story)?;
-        let written = format!("\nWritten: {} and {}", files[0].display(), files[1].display());
+        content.rows = measure.time()?;
+        content.steps = printer.steps;
+        content.notes = measure.describe();
+        content.notes.extend(steps::caveats(images, skipped));
+        ui.part(text::summary(&content))?;
+        let files = self.write(&content)?;
+        let written = format!("\nWritten to {} and {}", files[0].display(), files[1].display());
         let report = Report {
-            model: &story.model,
+            model: &content.model,
             weights: &weights,
-            data: &labelled.place,
+            data: &evaluated.name,
             images,
             skipped,
             calibration: &calibration,
             isa: options.isa.to_string(),
-            rows: &story.rows,
+            rows: &content.rows,
             epochs: &epochs,
             files,
         };
         ui.result(&report, written)
     }
 
-    /// Writes the Markdown and the page.
-    fn write(&self, story: &Story) -> Result<[PathBuf; 2]> {
+    /// Writes the Markdown file and the HTML page.
+    fn write(&self, content: &Content) -> Result<[PathBuf; 2]> {
         let files = ["tutorial.md", "tutorial.html"].map(|name| self.out.join(name));
-        for (file, content) in files.iter().zip([markdown::render(story), html::render(story)]) {
-            atomic_file::write(file, |file| file.write_all(content.as_bytes()))?;
+        for (file, text) in files.iter().zip([markdown::render(content), html::render(content)]) {
+            atomic_file::write(file, |file| file.write_all(text.as_bytes()))?;
         }
         Ok(files)
     }
 }
 
-/// Shows each step as soon as it is done.
-struct Telling<'a> {
+/// Prints each step as soon as it is done, and collects the steps.
+struct StepPrinter<'a> {
     ui: &'a Ui,
     steps: Vec<Step>,
 }
 
-impl Telling<'_> {
+impl StepPrinter<'_> {
     fn step(&mut self, step: Step) -> Result<()> {
         self.ui.part(text::step(self.steps.len() + 1, &step))?;
         self.steps.push(step);

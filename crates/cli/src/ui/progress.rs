@@ -1,10 +1,10 @@
-//! The looks of progress bars.
+//! The styles of progress bars.
 
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// A bar over bytes, or a counter of them while the total is unknown.
+/// Returns a bar of bytes, or a counter if the total is unknown.
 pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
     match total {
         Some(total) => ProgressBar::new(total).with_style(style(
@@ -16,7 +16,7 @@ pub(super) fn bytes(what: String, total: Option<u64>) -> ProgressBar {
     .with_message(what)
 }
 
-/// A bar over pictures, with their rate and a message behind it.
+/// Returns a bar of pictures, with their rate and a message after it.
 pub(super) fn pictures(total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(
         style("{bar:30.cyan/dim} {human_pos}/{human_len} {rate} {eta} {msg}").with_key(
@@ -28,20 +28,20 @@ pub(super) fn pictures(total: u64) -> ProgressBar {
     )
 }
 
-/// A bar over steps.
+/// Returns a bar of steps.
 pub(super) fn steps(what: String, total: u64) -> ProgressBar {
     ProgressBar::new(total)
         .with_style(style("{msg} {bar:30.cyan/dim} {human_pos}/{human_len} {eta}"))
         .with_message(what)
 }
 
-/// A bar over the batches of an epoch.
+/// Returns a bar of the batches of an epoch.
 pub(super) fn epoch() -> ProgressBar {
     ProgressBar::new(0)
         .with_style(style("{prefix} {bar:24.cyan/dim} {human_pos}/{human_len}  {msg}"))
 }
 
-/// A turning wheel and the time that has passed.
+/// Returns a spinner with the elapsed time.
 pub(super) fn spinner(what: String) -> ProgressBar {
     ProgressBar::new_spinner()
         .with_style(style("{spinner:.cyan} {msg} {elapsed}"))
@@ -50,14 +50,14 @@ pub(super) fn spinner(what: String) -> ProgressBar {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
-        .expect("the templates of this file parse, as its test shows")
+        .expect("the templates of this file are valid")
         .progress_chars("━╸━")
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_template_parses() {
+    fn all_templates_are_valid() {
         super::bytes("x".into(), Some(1));
         super::bytes("x".into(), None);
         super::pictures(1);

@@ -1,4 +1,4 @@
-//! Tables: a bold header, one rule below it, numbers to the right.
+//! Tables with a bold header and a rule below it.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, TableStyle, presets
 /// How a column's cells are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
-    /// Words.
+    /// For text.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
 const STYLE: TableStyle =
     presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// A table for people. Styled always: the stream that it is printed to strips what it cannot show.
+/// A table. It always contains colour codes, which the output stream removes if they are not wanted.
 #[derive(Debug)]
 pub(crate) struct Table<const COLUMNS: usize> {
     columns: [Align; COLUMNS],
@@ -25,13 +25,13 @@ pub(crate) struct Table<const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    /// An empty one with these column heads.
+    /// Returns an empty table with these column headings.
     pub(crate) fn new(columns: [(&str, Align); COLUMNS]) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(STYLE).enforce_styling().set_header(
             columns.map(|(head, align)| cell(head.into(), align, Some(Attribute::Bold))),
         );
-        // Not the spaces around it, so that they can be trimmed.
+        // Only the text and not the padding is styled, so that trailing spaces can be removed.
         table.style_text_only();
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((u16::from(index > 0), 1));
@@ -44,7 +44,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         self.add(cells, None);
     }
 
-    /// Adds the last row, below a rule.
+    /// Adds the last row, with a rule above it.
     pub(crate) fn totals(&mut self, cells: [String; COLUMNS]) {
         self.totals = true;
         self.add(cells, Some(Attribute::Bold));
@@ -86,7 +86,7 @@ mod tests {
     use super::{Align, Table};
 
     #[test]
-    fn numbers_stand_to_the_right_and_totals_below_a_rule() {
+    fn numbers_are_aligned_right_and_totals_are_below_a_rule() {
         let mut table = Table::new([("layer", Align::Left), ("parameters", Align::Right)]);
         table.row(["features.0".into(), "864".into()]);
         table.totals(["total".into(), "1,864".into()]);

@@ -1,12 +1,12 @@
-//! `posterize bench` with its comparisons and layers, and `posterize inspect --plan`.
+//! Tests of `posterize bench --per-layer` and `--compare`, and of `posterize inspect --plan`.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::{
-    scene::Scene,
-    support::{fails, misused, posterize, succeeds},
+    fixture::Fixture,
+    support::{fails, fails_with_usage_error, posterize, succeeds},
 };
 
 fn json_of(command: &mut Command) -> Value {
@@ -18,11 +18,11 @@ fn quick(command: &mut Command) -> &mut Command {
 }
 
 #[test]
-fn every_layer_has_a_time_and_a_share_of_the_peak() {
-    let scene = Scene::new();
-    let file = scene.int8();
+fn per_layer_reports_time_and_part_of_the_peak() {
+    let fixture = Fixture::new();
+    let file = fixture.int8();
     let bench = || {
-        let mut command = scene.with_file("bench", &file);
+        let mut command = fixture.with_file("bench", &file);
         command.arg("--per-layer");
         command
     };
@@ -47,17 +47,17 @@ fn every_layer_has_a_time_and_a_share_of_the_peak() {
     assert!(printed.contains("▏features"), "{printed}");
     assert!(printed.contains("classifier.1 "), "{printed}");
     assert!(printed.contains("█"), "{printed}");
-    // Nobody measures a peak of what the compiler chose.
+    // Scalar code has no peak, because its instructions depend on the compiler.
     let mut command = bench();
     let report = json_of(quick(&mut command).env("POSTERIZE_ISA", "scalar"));
     assert_eq!(report["per_layer"]["peaks"], json!([]));
 }
 
 #[test]
-fn networks_are_compared_in_turns() {
-    let scene = Scene::new();
-    let file = scene.int8();
-    let mut command = scene.command("bench");
+fn compare_reports_the_ratio_of_times() {
+    let fixture = Fixture::new();
+    let file = fixture.int8();
+    let mut command = fixture.command("bench");
     let report = json_of(quick(command.arg("--compare").arg(&file)));
     assert_eq!(report["precision"], "float32");
     let compared = &report["compared"];
@@ -67,30 +67,30 @@ fn networks_are_compared_in_turns() {
     assert!(order[0] > 0.0 && order.is_sorted(), "{order:?}");
     assert_eq!(compared["ratio"]["pairs"], 5);
 
-    // A file first, then a network by its name, with weights of its own.
-    let mut command = scene.with_file("bench", &file);
+    // A saved model compared with an architecture.
+    let mut command = fixture.with_file("bench", &file);
     command.args(["--compare", "mobilenet_v2", "--input", "pixels"]);
     let printed = succeeds(quick(&mut command));
     assert!(
-        printed.contains(" of the time of mobilenet_v2 (float32): the median of 5"),
+        printed.contains(" times as long as mobilenet_v2 (float32): median of 5 pairs"),
         "{printed}"
     );
     assert_eq!(printed.lines().count(), 6, "{printed}");
 
-    let mut command = scene.with_file("bench", &file);
+    let mut command = fixture.with_file("bench", &file);
     let error = fails(command.args(["--compare", "none.safetensors"]));
     assert!(error.contains("none.safetensors: cannot open"), "{error}");
-    let mut command = scene.with_file("bench", &file);
-    let error = misused(command.args(["--compare", "mobilenet_v9"]));
+    let mut command = fixture.with_file("bench", &file);
+    let error = fails_with_usage_error(command.args(["--compare", "mobilenet_v9"]));
     assert!(error.contains("mobilenet_v9"), "{error}");
 }
 
 #[test]
-fn a_plan_says_where_every_value_lies() {
-    let scene = Scene::new();
-    let file = scene.int8();
+fn plan_reports_where_outputs_are_in_memory() {
+    let fixture = Fixture::new();
+    let file = fixture.int8();
     let plan = |batch: &str| {
-        let mut command = scene.with_file("inspect", &file);
+        let mut command = fixture.with_file("inspect", &file);
         json_of(command.args(["--plan", "--batch", batch, "--threads", "1"]))
     };
     let report = plan("1");
@@ -113,7 +113,7 @@ fn a_plan_says_where_every_value_lies() {
         let end = step["offset"].as_u64().unwrap() + bytes;
         assert!(end <= arena(if int8 { "int8" } else { "float" }), "{step}");
     }
-    // A step's output may not lie where the step before it wrote, which it reads.
+    // A step reads the output of the step before it, so the two must not overlap.
     for pair in steps.windows(2).filter(|pair| pair[0]["precision"] == pair[1]["precision"]) {
         let range = |step: &Value| {
             let start = step["offset"].as_u64().unwrap();
@@ -127,13 +127,13 @@ fn a_plan_says_where_every_value_lies() {
     assert_eq!(total, sum);
     assert_eq!(plan("3")["int8_bytes"].as_u64().unwrap(), 3 * arena("int8"));
 
-    let mut command = scene.command("inspect");
+    let mut command = fixture.command("inspect");
     let printed =
         succeeds(command.args(["features.2", "--plan", "--size", "64", "--threads", "1"]));
     assert!(printed.contains("features.2.conv"), "{printed}");
     assert!(!printed.contains("features.3"), "{printed}");
     assert!(printed.contains("for an input of [1, 3, 64, 64]"), "{printed}");
-    let mut command = posterize(&scene.path("cache"));
+    let mut command = posterize(&fixture.path("cache"));
     let error = fails(command.args(["inspect", "mobilenet_v2", "no.such", "--plan"]));
     assert!(error.contains("no.such: no such module"), "{error}");
 }

@@ -1,31 +1,31 @@
-//! Checkpoints that are damaged, hostile or for another network, given to the program.
+//! Tests with checkpoints that are damaged, malicious, unreadable or of another network.
 
 use std::{fs, path::Path};
 
 use posterize::{StateDict, Tensor, checkpoint::StateTensor};
 
 use crate::{
-    scene::Scene,
+    fixture::Fixture,
     support::{fails, run},
 };
 
 const CHECKPOINTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/checkpoints");
 
-fn inspect(scene: &Scene, weights: &Path) -> String {
-    fails(scene.command("inspect").arg("--weights").arg(weights))
+fn inspect(fixture: &Fixture, weights: &Path) -> String {
+    fails(fixture.command("inspect").arg("--weights").arg(weights))
 }
 
 #[test]
-fn a_truncated_checkpoint_is_named_at_any_length() {
-    let scene = Scene::new();
-    let file = scene.path("cut.pth");
+fn a_truncated_checkpoint_is_an_error_at_any_length() {
+    let fixture = Fixture::new();
+    let file = fixture.path("cut.pth");
     for whole in ["zip.pth", "legacy.pth", "weights.safetensors"] {
         let bytes = fs::read(Path::new(CHECKPOINTS).join(whole)).unwrap();
         let lengths =
             [0, 1, 7, 100, bytes.len() / 3, bytes.len() / 2, bytes.len() - 100, bytes.len() - 1];
         for length in lengths {
             fs::write(&file, &bytes[..length]).unwrap();
-            let error = inspect(&scene, &file);
+            let error = inspect(&fixture, &file);
             let start = format!("error: {}: ", file.display());
             assert!(error.starts_with(&start), "{whole} at {length}: {error}");
             assert!(!error.contains("do not fit"), "{whole} at {length} was read: {error}");
@@ -34,28 +34,28 @@ fn a_truncated_checkpoint_is_named_at_any_length() {
 }
 
 #[test]
-fn a_pickle_that_would_run_code_is_refused_by_name() {
-    let scene = Scene::new();
+fn a_pickle_that_would_run_code_is_an_error_that_names_the_function() {
+    let fixture = Fixture::new();
     for hostile in ["hostile.pth", "hostile_legacy.pth", "hostile_protocol0.pth"] {
         let file = Path::new(CHECKPOINTS).join(hostile);
-        let error = inspect(&scene, &file);
+        let error = inspect(&fixture, &file);
         assert!(error.contains(hostile), "{error}");
         assert!(error.contains("system"), "{hostile}: {error}");
     }
-    let file = scene.path("mine.pth");
-    let witness = scene.path("witness");
+    let file = fixture.path("mine.pth");
+    let witness = fixture.path("witness");
     let command = format!("touch {}", witness.display());
     fs::write(&file, format!("cposix\nsystem\n(V{command}\ntR.")).unwrap();
-    let error = inspect(&scene, &file);
+    let error = inspect(&fixture, &file);
     assert!(error.contains("posix.system"), "{error}");
     assert!(!witness.exists());
 }
 
 #[test]
-fn a_checkpoint_of_another_network_is_refused_with_every_difference() {
-    let scene = Scene::new();
-    let weights = scene.path("small.safetensors");
-    let mut wider = crate::support::posterize(&scene.path("cache"));
+fn a_checkpoint_of_another_network_is_an_error_that_lists_differences() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("small.safetensors");
+    let mut wider = crate::support::posterize(&fixture.path("cache"));
     wider.args([
         "inspect",
         "mobilenet_v2",
@@ -80,10 +80,10 @@ fn a_checkpoint_of_another_network_is_refused_with_every_difference() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_warned_about_by_name() {
-    let scene = Scene::new();
-    let weights = scene.path("nan.safetensors");
-    let mut state = StateDict::open(scene.path("small.safetensors")).unwrap();
+fn nan_and_infinite_weights_are_warned_about() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("nan.safetensors");
+    let mut state = StateDict::open(fixture.path("small.safetensors")).unwrap();
     let name = "features.3.conv.0.0.weight";
     let Some(StateTensor::Float(tensor)) = state.get(name) else { panic!("no {name}") };
     let shape = tensor.shape().to_vec();
@@ -92,58 +92,61 @@ fn weights_that_are_no_numbers_are_warned_about_by_name() {
     state.insert(name, StateTensor::Float(Tensor::new(shape, values).unwrap()));
     state.save_safetensors(&weights).unwrap();
 
-    let mut command = scene.command("evaluate");
-    command.arg("--weights").arg(&weights).arg("--data").arg(scene.data());
+    let mut command = fixture.command("evaluate");
+    command.arg("--weights").arg(&weights).arg("--data").arg(fixture.data());
     let output = run(&mut command);
     let warning = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{warning}");
-    let expected = format!("warning: {}: {name} holds 2 NaN and 1 infinite", weights.display());
+    let expected = format!("warning: {}: {name} contains 2 NaN and 1 infinite", weights.display());
     assert!(warning.starts_with(&expected), "{warning}");
 }
 
-/// Root may read everything, so the program runs as nobody where the tests run as root.
+/// Root can read every file, so if the tests run as root, the program runs as nobody.
 #[cfg(unix)]
 #[test]
-fn files_that_may_not_be_read_are_named() {
+fn files_without_read_permission_are_errors_with_their_paths() {
     use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let forbid =
         |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     let allow = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    allow(scene.folder.path());
-    let root = fs::read(scene.path("small.safetensors")).is_ok() && {
-        let probe = scene.path("probe");
+    allow(fixture.folder.path());
+    let root = fs::read(fixture.path("small.safetensors")).is_ok() && {
+        let probe = fixture.path("probe");
         fs::write(&probe, "").unwrap();
         forbid(&probe);
         fs::read(&probe).is_ok()
     };
     let evaluate = || {
-        let mut command = scene.evaluate();
+        let mut command = fixture.evaluate();
         if root {
             command.uid(65534).gid(65534);
         }
         command
     };
     if root && evaluate().output().is_err() {
-        crate::support::skipped("files_that_may_not_be_read_are_named", "nobody cannot run it");
+        crate::support::skipped(
+            "files_without_read_permission_are_errors_with_their_paths",
+            "the user nobody cannot run the program",
+        );
         return;
     }
 
-    let weights = scene.path("small.safetensors");
+    let weights = fixture.path("small.safetensors");
     forbid(&weights);
     let error = fails(&mut evaluate());
     let expected = format!("error: {}: cannot open: Permission denied", weights.display());
     assert!(error.starts_with(&expected), "{error}");
     allow(&weights);
 
-    let picture = scene.data().join("bee/2.ppm");
+    let picture = fixture.data().join("bee/2.ppm");
     forbid(&picture);
     let error = fails(evaluate().arg("--strict"));
     let expected = format!("error: {}: cannot read: Permission denied", picture.display());
     assert!(error.starts_with(&expected), "{error}");
 
-    let folder = scene.data().join("cat");
+    let folder = fixture.data().join("cat");
     forbid(&folder);
     let error = fails(&mut evaluate());
     assert!(error.contains(&format!("{}: ", folder.display())), "{error}");

@@ -1,4 +1,4 @@
-//! `posterize fetch mobilenet_v2` against a TLS server on loopback.
+//! Tests of `posterize fetch mobilenet_v2` with a TLS server on the loopback interface.
 
 use std::{
     fs,
@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// A server, the file it serves, and a cache folder to fetch it into.
-struct Scene {
+struct Fixture {
     server: Server,
     body: Vec<u8>,
     name: String,
     folder: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     fn new(change: impl FnOnce(&mut Behaviour)) -> Self {
         let body = noise(300_000, 1);
         let digits = format!("{:08x}", u32::from_be_bytes(*digest(&body).first_chunk().unwrap()));
@@ -56,22 +56,23 @@ impl Scene {
         command
     }
 
-    /// An earlier run left these bytes, of this version of the file.
-    fn left_behind(&self, part: &[u8], etag: &str) {
+    /// Writes the part that an interrupted download of this version would have left.
+    fn write_part(&self, part: &[u8], etag: &str) {
         fs::create_dir_all(self.part().parent().unwrap()).unwrap();
         fs::write(self.part(), part).unwrap();
         fs::write(self.part().with_extension("part.etag"), etag).unwrap();
     }
 
-    /// The file is whole, and nothing else is in the cache.
+    /// Checks that the file is complete and nothing else is in the cache.
     #[track_caller]
-    fn is_whole(&self) {
+    fn assert_complete(&self) {
         assert!(fs::read(self.file()).unwrap() == self.body, "other bytes");
         assert_eq!(files(&self.cache()), [format!("mobilenet_v2/{}", self.name)]);
     }
 
+    /// Checks that the cache is empty.
     #[track_caller]
-    fn nothing_is_left(&self) {
+    fn assert_empty(&self) {
         assert_eq!(files(&self.cache()), [""; 0]);
     }
 
@@ -86,38 +87,38 @@ fn digest(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_file_is_downloaded_once() {
-    let scene = Scene::new(|_| {});
-    let printed = succeeds(&mut scene.fetch());
-    assert!(printed.starts_with("mobilenet_v2 fetched: "), "{printed}");
+    let fixture = Fixture::new(|_| {});
+    let printed = succeeds(&mut fixture.fetch());
+    assert!(printed.starts_with("mobilenet_v2 downloaded: "), "{printed}");
     assert!(printed.contains("293.0 KiB"), "{printed}");
-    scene.is_whole();
-    let request = Request { path: format!("/models/{}", scene.name), ..Request::default() };
-    assert_eq!(scene.server.requests(), [request]);
+    fixture.assert_complete();
+    let request = Request { path: format!("/models/{}", fixture.name), ..Request::default() };
+    assert_eq!(fixture.server.requests(), [request]);
 
-    let printed = succeeds(&mut scene.fetch());
-    assert!(printed.starts_with("mobilenet_v2 already there: "), "{printed}");
-    succeeds(scene.fetch().arg("--offline"));
-    assert_eq!(scene.server.requests(), []);
+    let printed = succeeds(&mut fixture.fetch());
+    assert!(printed.starts_with("mobilenet_v2 was in the cache already: "), "{printed}");
+    succeeds(fixture.fetch().arg("--offline"));
+    assert_eq!(fixture.server.requests(), []);
 }
 
 #[test]
-fn json_says_what_is_where() {
-    let scene = Scene::new(|_| {});
-    let printed = succeeds(scene.fetch().arg("--json"));
+fn json_reports_path_size_and_digest() {
+    let fixture = Fixture::new(|_| {});
+    let printed = succeeds(fixture.fetch().arg("--json"));
     let value: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(value["name"], "mobilenet_v2");
-    assert_eq!(value["path"], scene.file().to_str().unwrap());
+    assert_eq!(value["path"], fixture.file().to_str().unwrap());
     assert_eq!(value["bytes"], 300_000);
     assert_eq!(value["new"], true);
     assert_eq!(value["sha256"].as_str().unwrap().len(), 64);
 }
 
 #[test]
-fn a_cut_connection_is_taken_up_where_it_broke() {
-    let scene = Scene::new(|behaviour| behaviour.cut_after = Some(120_000));
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    let requests = scene.server.requests();
+fn an_interrupted_download_is_continued() {
+    let fixture = Fixture::new(|behaviour| behaviour.cut_after = Some(120_000));
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    let requests = fixture.server.requests();
     assert_eq!(requests.len(), 3);
     assert_eq!(requests[0].range, None);
     assert_eq!(requests[1].range.as_deref(), Some("bytes=120000-"));
@@ -126,104 +127,104 @@ fn a_cut_connection_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_later_run_goes_on_where_an_earlier_one_gave_up() {
-    let scene = Scene::new(|behaviour| {
+fn a_later_process_continues_an_interrupted_download() {
+    let fixture = Fixture::new(|behaviour| {
         behaviour.cut_after = Some(100_000);
         behaviour.silent_from = Some(1);
     });
-    let error = fails(&mut scene.fetch());
-    assert!(error.contains("cut off after 97.7 KiB"), "{error}");
+    let error = fails(&mut fixture.fetch());
+    assert!(error.contains("was interrupted after 97.7 KiB"), "{error}");
     assert!(error.contains("run the same command again"), "{error}");
-    assert!(!scene.file().exists());
-    assert_eq!(fs::metadata(scene.part()).unwrap().len(), 100_000);
-    scene.server.requests();
+    assert!(!fixture.file().exists());
+    assert_eq!(fs::metadata(fixture.part()).unwrap().len(), 100_000);
+    fixture.server.requests();
 
-    scene.server.behave(|behaviour| *behaviour = Behaviour::good(behaviour.body.clone()));
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    assert_eq!(scene.ranges(), [Some("bytes=100000-".to_owned())]);
+    fixture.server.behave(|behaviour| *behaviour = Behaviour::good(behaviour.body.clone()));
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    assert_eq!(fixture.ranges(), [Some("bytes=100000-".to_owned())]);
 }
 
 #[test]
-fn a_server_without_ranges_sends_everything_again() {
-    let scene = Scene::new(|behaviour| behaviour.ranges = false);
-    scene.left_behind(&scene.body[..50_000], "\"v1\"");
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
+fn without_range_support_everything_is_downloaded_again() {
+    let fixture = Fixture::new(|behaviour| behaviour.ranges = false);
+    fixture.write_part(&fixture.body[..50_000], "\"v1\"");
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
 }
 
 #[test]
-fn a_part_of_an_older_version_is_thrown_away() {
-    let scene = Scene::new(|_| {});
-    scene.left_behind(&noise(50_000, 2), "\"v0\"");
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    assert_eq!(scene.ranges(), [Some("bytes=50000-".to_owned())]);
+fn a_part_of_an_older_version_is_discarded() {
+    let fixture = Fixture::new(|_| {});
+    fixture.write_part(&noise(50_000, 2), "\"v0\"");
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    assert_eq!(fixture.ranges(), [Some("bytes=50000-".to_owned())]);
 }
 
 #[test]
-fn a_foreign_part_is_found_out_by_its_digest() {
-    let scene = Scene::new(|behaviour| behaviour.etag = None);
-    scene.left_behind(&noise(50_000, 2), "");
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    assert_eq!(scene.ranges(), [Some("bytes=50000-".to_owned()), None]);
+fn a_wrong_part_is_discarded_because_of_its_digest() {
+    let fixture = Fixture::new(|behaviour| behaviour.etag = None);
+    fixture.write_part(&noise(50_000, 2), "");
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    assert_eq!(fixture.ranges(), [Some("bytes=50000-".to_owned()), None]);
 }
 
 #[test]
-fn a_part_that_is_too_long_is_thrown_away() {
-    let scene = Scene::new(|_| {});
-    scene.left_behind(&noise(400_000, 2), "\"v1\"");
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    assert_eq!(scene.ranges(), [Some("bytes=400000-".to_owned()), None]);
+fn a_part_that_is_too_long_is_discarded() {
+    let fixture = Fixture::new(|_| {});
+    fixture.write_part(&noise(400_000, 2), "\"v1\"");
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    assert_eq!(fixture.ranges(), [Some("bytes=400000-".to_owned()), None]);
 }
 
 #[test]
-fn a_part_that_lacks_nothing_but_its_name_is_whole() {
-    let scene = Scene::new(|_| {});
-    scene.left_behind(&scene.body, "\"v1\"");
-    succeeds(&mut scene.fetch());
-    scene.is_whole();
-    assert_eq!(scene.server.requests(), []);
+fn a_complete_part_is_not_downloaded_again() {
+    let fixture = Fixture::new(|_| {});
+    fixture.write_part(&fixture.body, "\"v1\"");
+    succeeds(&mut fixture.fetch());
+    fixture.assert_complete();
+    assert_eq!(fixture.server.requests(), []);
 }
 
 #[test]
-fn another_file_is_refused_by_its_digest() {
-    let scene = Scene::new(|behaviour| behaviour.body[7] ^= 1);
-    let error = fails(&mut scene.fetch());
-    assert!(error.contains("its sha256 should begin with"), "{error}");
-    assert!(error.contains(&scene.server.url(&scene.name)), "{error}");
-    scene.nothing_is_left();
+fn a_wrong_digest_is_an_error() {
+    let fixture = Fixture::new(|behaviour| behaviour.body[7] ^= 1);
+    let error = fails(&mut fixture.fetch());
+    assert!(error.contains("expected a sha256 that begins with"), "{error}");
+    assert!(error.contains(&fixture.server.url(&fixture.name)), "{error}");
+    fixture.assert_empty();
 }
 
 #[test]
-fn a_file_that_is_not_there_is_reported() {
-    let scene = Scene::new(|behaviour| behaviour.status = "404 Not Found");
-    let error = fails(&mut scene.fetch());
+fn the_status_of_the_server_is_reported() {
+    let fixture = Fixture::new(|behaviour| behaviour.status = "404 Not Found");
+    let error = fails(&mut fixture.fetch());
     assert!(error.contains("the server answered 404 Not Found"), "{error}");
-    scene.nothing_is_left();
+    fixture.assert_empty();
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_refused() {
-    let scene = Scene::new(|_| {});
-    let error = fails(scene.fetch().env_remove("SSL_CERT_FILE"));
+fn an_untrusted_certificate_is_an_error() {
+    let fixture = Fixture::new(|_| {});
+    let error = fails(fixture.fetch().env_remove("SSL_CERT_FILE"));
     assert!(error.contains("invalid peer certificate"), "{error}");
     assert!(error.contains("set SSL_CERT_FILE"), "{error}");
-    assert_eq!(scene.server.requests(), []);
-    scene.nothing_is_left();
+    assert_eq!(fixture.server.requests(), []);
+    fixture.assert_empty();
 
-    let key = scene.folder.path().join("empty.pem");
+    let key = fixture.folder.path().join("empty.pem");
     fs::write(&key, "").unwrap();
-    let error = fails(scene.fetch().env("SSL_CERT_FILE", &key));
-    assert!(error.contains("holds no certificate in PEM"), "{error}");
+    let error = fails(fixture.fetch().env("SSL_CERT_FILE", &key));
+    assert!(error.contains("contains no certificate in PEM format"), "{error}");
 }
 
 #[test]
-fn a_machine_without_a_network_is_told_what_to_do() {
+fn without_a_network_the_error_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago, and where nobody listens now.
+    // The listener is dropped at once, so the port is closed.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://127.0.0.1:{port}/net-0123abcd.pth");
     let error = fails(posterize(folder.path()).args(["fetch", "mobilenet_v2", "--url", &url]));
@@ -233,11 +234,11 @@ fn a_machine_without_a_network_is_told_what_to_do() {
 }
 
 #[test]
-fn addresses_without_tls_or_without_a_digest_are_refused() {
+fn urls_without_tls_or_without_a_digest_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     for (url, reason) in [
-        ("http://127.0.0.1/net-0123abcd.pth", "only https:// is trusted"),
-        ("https://127.0.0.1/net.pth", "must end in -DIGITS.pth"),
+        ("http://127.0.0.1/net-0123abcd.pth", "expected a URL that begins with https://"),
+        ("https://127.0.0.1/net.pth", "expected a file name that ends in -DIGITS.pth"),
     ] {
         let mut command = posterize(folder.path());
         let error =
@@ -247,36 +248,39 @@ fn addresses_without_tls_or_without_a_digest_are_refused() {
 }
 
 #[test]
-fn two_runs_at_once_download_once() {
-    let scene = Scene::new(|behaviour| behaviour.cut_after = Some(100_000));
-    let spawn = || scene.fetch().stderr(std::process::Stdio::null()).spawn().unwrap();
+fn two_processes_at_once_download_once() {
+    let fixture = Fixture::new(|behaviour| behaviour.cut_after = Some(100_000));
+    let spawn = || fixture.fetch().stderr(std::process::Stdio::null()).spawn().unwrap();
     for mut child in [spawn(), spawn()] {
         assert!(child.wait().unwrap().success());
     }
-    scene.is_whole();
-    assert_eq!(scene.server.requests().len(), 3);
+    fixture.assert_complete();
+    assert_eq!(fixture.server.requests().len(), 3);
 }
 
-/// The whole program on a disk that takes no more: `/dev/full` answers every write with ENOSPC.
+/// Simulates a full disk with `/dev/full`, where every write fails with ENOSPC.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_leaves_nothing_behind() {
-    let scene = Scene::new(|_| {});
-    fs::create_dir_all(scene.part().parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink("/dev/full", scene.part()).unwrap();
-    let error = fails(&mut scene.fetch());
+fn on_a_full_disk_nothing_is_left() {
+    let fixture = Fixture::new(|_| {});
+    fs::create_dir_all(fixture.part().parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", fixture.part()).unwrap();
+    let error = fails(&mut fixture.fetch());
     assert!(error.contains("No space left on device"), "{error}");
-    assert!(error.contains("make room, or choose another folder with --cache DIR"), "{error}");
+    assert!(
+        error.contains("free some space, or choose another folder with --cache DIR"),
+        "{error}"
+    );
     assert!(Path::new("/dev/full").exists());
-    scene.nothing_is_left();
+    fixture.assert_empty();
 }
 
-/// A file that may grow to 100 blocks of 1,024 or 512 bytes only, in the middle of the download.
+/// Limits files to 100 blocks of 1,024 or 512 bytes, so that writing fails during the download.
 #[cfg(unix)]
 #[test]
-fn a_disk_that_fills_up_leaves_nothing_behind() {
-    let scene = Scene::new(|_| {});
-    let fetch = scene.fetch();
+fn on_a_disk_that_fills_up_nothing_is_left() {
+    let fixture = Fixture::new(|_| {});
+    let fetch = fixture.fetch();
     let mut limited = Command::new("sh");
     // Without the trap, the system ends the program instead of failing its write.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""]);
@@ -289,13 +293,13 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
     }
     let error = fails(&mut limited);
     assert!(error.contains("cannot write"), "{error}");
-    assert!(error.contains("make room"), "{error}");
-    scene.nothing_is_left();
+    assert!(error.contains("free some space"), "{error}");
+    fixture.assert_empty();
 }
 
 #[cfg(unix)]
 #[test]
-fn a_cache_that_cannot_be_made_is_named() {
+fn a_cache_folder_that_cannot_be_created_is_an_error_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();

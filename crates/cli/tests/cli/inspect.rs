@@ -1,12 +1,12 @@
-//! `posterize inspect`, `posterize bench`, and what every command has in common.
+//! Tests of `posterize inspect` and `posterize bench`, and of behaviour that all commands share.
 
 use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::{
-    scene::Scene,
-    support::{fails, misused, posterize, run, succeeds},
+    fixture::Fixture,
+    support::{fails, fails_with_usage_error, posterize, run, succeeds},
 };
 
 const TREES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/logits/trees");
@@ -22,7 +22,7 @@ fn json(command: &mut std::process::Command) -> Value {
 }
 
 #[test]
-fn the_tree_is_pytorchs_and_the_totals_are_torchvisions() {
+fn the_tree_equals_pytorchs_and_the_totals_equal_torchvisions() {
     let tree = std::fs::read_to_string(format!("{TREES}/mobilenet_v2.txt")).unwrap();
     let report = json(&mut inspect(&["mobilenet_v2"]));
     assert_eq!(report["tree"].as_str().unwrap(), tree.trim_end());
@@ -41,13 +41,13 @@ fn the_tree_is_pytorchs_and_the_totals_are_torchvisions() {
 
     let printed = succeeds(&mut inspect(&["mobilenet_v2"]));
     assert!(printed.starts_with(tree.trim_end()), "{printed}");
-    let end = "3.50 M parameters, 301 M multiply-adds for a picture of 224 x 224\n";
+    let end = "3.50 M parameters, 301 M multiply-adds for one picture of 224 x 224 pixels\n";
     assert!(printed.ends_with(end), "{printed}");
     assert!(printed.contains("3,504,872     300,774,272\n"), "{printed}");
 }
 
 #[test]
-fn a_path_shows_a_part() {
+fn a_path_selects_a_module() {
     let tree =
         std::fs::read_to_string(format!("{TREES}/mobilenet_v2_relu_features_1.txt")).unwrap();
     let report = json(&mut inspect(&["mobilenet_v2", "features.1", "--activation", "relu"]));
@@ -64,7 +64,7 @@ fn a_path_shows_a_part() {
 }
 
 #[test]
-fn fusion_shows() {
+fn fused_layers_are_printed() {
     let name = "mobilenet_v2_relu_fused_features_1_conv.txt";
     let tree = std::fs::read_to_string(format!("{TREES}/{name}")).unwrap();
     let arguments = ["mobilenet_v2", "features.1.conv", "--activation", "relu", "--fused"];
@@ -77,7 +77,7 @@ fn fusion_shows() {
         .map(|layer| layer["type"].as_str().unwrap())
         .collect();
     assert_eq!(types, ["ConvReLU2d", "Conv2d"]);
-    // Where PyTorch leaves an Identity, there is nothing.
+    // PyTorch replaces fused modules by Identity; posterize removes them.
     let without = |text: &str| -> String {
         text.lines().filter(|line| !line.contains("Identity()")).map(str::trim).collect()
     };
@@ -85,7 +85,7 @@ fn fusion_shows() {
 }
 
 #[test]
-fn a_picture_too_small_for_the_network_is_an_error_that_names_a_layer() {
+fn size_sets_the_input_shape_and_unknown_paths_are_errors() {
     let report = json(&mut inspect(&["resnet18", "--size", "64"]));
     assert_eq!(report["input_shape"], serde_json::json!([1, 3, 64, 64]));
     let error = fails(&mut inspect(&["efficientnet_lite0", "nothing.here"]));
@@ -93,34 +93,34 @@ fn a_picture_too_small_for_the_network_is_an_error_that_names_a_layer() {
 }
 
 #[test]
-fn bench_reports_times_in_order() {
-    let scene = Scene::new();
-    let mut command = scene.command("bench");
+fn bench_reports_min_median_and_p99() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("bench");
     command.args(["--runs", "20", "--batch", "2", "--threads", "1", "--weights"]);
-    let report = json(command.arg(scene.path("small.safetensors")));
+    let report = json(command.arg(fixture.path("small.safetensors")));
     let time = |name: &str| report[name].as_f64().unwrap();
     assert!(0.0 < time("min_ms"));
     assert!(time("min_ms") <= time("median_ms"));
     assert!(time("median_ms") <= time("p99_ms"));
     assert_eq!((&report["batch"], &report["threads"]), (&Value::from(2), &Value::from(1)));
     assert_eq!((&report["runs"], &report["fused"]), (&Value::from(20), &Value::from(true)));
-    // Fresh weights do where none are given.
-    let printed = succeeds(scene.command("bench").args(["--runs", "1", "--no-fuse"]));
+    // Without --weights the weights are random.
+    let printed = succeeds(fixture.command("bench").args(["--runs", "1", "--no-fuse"]));
     assert!(printed.lines().nth(2).unwrap().starts_with("mobilenet_v2"), "{printed}");
 }
 
 #[test]
-fn the_instruction_set_can_be_narrowed() {
-    let scene = Scene::new();
-    let mut command = scene.command("bench");
+fn posterize_isa_chooses_the_instruction_set() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("bench");
     command.args(["--runs", "1"]).env("POSTERIZE_ISA", "scalar");
     assert_eq!(json(&mut command)["isa"], "scalar");
-    let error = misused(scene.command("bench").env("POSTERIZE_ISA", "mmx"));
+    let error = fails_with_usage_error(fixture.command("bench").env("POSTERIZE_ISA", "mmx"));
     assert!(error.contains("POSTERIZE_ISA: unknown instruction set \"mmx\""), "{error}");
 }
 
 #[test]
-fn what_cannot_be_parsed_is_a_usage_error() {
+fn wrong_arguments_are_usage_errors() {
     for arguments in [
         &["bench", "mobilenet_v2", "--threads", "0"][..],
         &["evaluate", "mobilenet_v2", "--limit", "-1"],
@@ -133,15 +133,15 @@ fn what_cannot_be_parsed_is_a_usage_error() {
         assert!(output.stdout.is_empty());
         assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: "), "{arguments:?}");
     }
-    let error = misused(inspect(&["mobilenet_v2"]).args(["--width-mult", "0"]));
+    let error = fails_with_usage_error(inspect(&["mobilenet_v2"]).args(["--width-mult", "0"]));
     assert!(error.contains("width_mult is 0"), "{error}");
-    let error = misused(inspect(&["resnet18"]).args(["--width-mult", "0.5"]));
+    let error = fails_with_usage_error(inspect(&["resnet18"]).args(["--width-mult", "0.5"]));
     assert!(error.contains("resnet18 has no width_mult"), "{error}");
 }
 
-/// `posterize inspect … | head -1` ends without a word, whenever head is done.
+/// `posterize inspect … | head -1` ends without an error message when head closes the pipe.
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let mut command = inspect(&["efficientnet_lite4"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -157,5 +157,8 @@ fn output_that_cannot_be_written_is_an_error() {
     let output = inspect(&["mobilenet_v2"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.starts_with("error: cannot write the output: No space left"), "{error}");
+    assert!(
+        error.starts_with("error: cannot write to standard output: No space left"),
+        "{error}"
+    );
 }

@@ -1,13 +1,14 @@
-//! The program from outside: what it prints, what it leaves on the disk, how it ends.
+//! Tests that run the program: its output, the files it writes and its exit codes.
 
 mod bench;
 mod checkpoints;
 mod evaluate;
 mod fetch_https;
 mod fetch_wheel;
+mod fixture;
+mod help;
 mod inspect;
 mod quantize;
-mod scene;
 mod server;
 mod support;
 mod train;

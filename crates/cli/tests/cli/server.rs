@@ -1,4 +1,4 @@
-//! A TLS server on loopback that serves one file, well or badly.
+//! A TLS server on the loopback interface that serves one file and can simulate failures.
 
 use std::{
     io::{Read, Write},
@@ -14,22 +14,22 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-/// How the server behaves.
+/// The behaviour of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Behaviour {
     pub(crate) body: Vec<u8>,
     pub(crate) etag: Option<&'static str>,
-    /// Whether it answers requests for a range with one.
+    /// Whether it supports range requests.
     pub(crate) ranges: bool,
-    /// After how many bytes of a body it drops the connection.
+    /// Number of bytes of a body after which it drops the connection.
     pub(crate) cut_after: Option<usize>,
-    /// From which request on it drops the connection without an answer.
+    /// Number of the first request, counted from 0, that it does not answer.
     pub(crate) silent_from: Option<usize>,
     pub(crate) status: &'static str,
 }
 
 impl Behaviour {
-    /// Serves `body` as a well-kept file server does.
+    /// Serves `body` without failures.
     pub(crate) fn good(body: Vec<u8>) -> Self {
         Self {
             body,
@@ -42,7 +42,7 @@ impl Behaviour {
     }
 }
 
-/// The headers of a request that matter here.
+/// The path and the headers of a request that tests check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) path: String,
@@ -50,7 +50,7 @@ pub(crate) struct Request {
     pub(crate) if_range: Option<String>,
 }
 
-/// A server that runs until the test ends.
+/// A server that runs until the tests end.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: u16,
@@ -60,6 +60,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts a server on a free port.
     pub(crate) fn start(behaviour: Behaviour) -> Self {
         let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let der = PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
@@ -88,23 +89,24 @@ impl Server {
         server
     }
 
-    /// The address of the file `name`.
+    /// Returns the URL of the file `name`.
     pub(crate) fn url(&self, name: &str) -> String {
         format!("https://127.0.0.1:{}/models/{name}", self.port)
     }
 
-    /// A PEM file in `folder` with the certificate to trust.
+    /// Writes the server's certificate to a PEM file in `folder`, and returns its path.
     pub(crate) fn certificate(&self, folder: &Path) -> PathBuf {
         let path = folder.join("certificate.pem");
         std::fs::write(&path, &self.certificate).unwrap();
         path
     }
 
+    /// Changes the behaviour.
     pub(crate) fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.behaviour.lock().unwrap());
     }
 
-    /// The requests since the last call.
+    /// Returns the requests since the last call.
     pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
@@ -156,7 +158,7 @@ fn serve(
     stream.write_all(&body[..sent])?;
     stream.flush()?;
     if sent == body.len() {
-        // Says good-bye; dropped without it, the connection looks cut.
+        // Without close_notify the client treats the connection as interrupted.
         stream.conn.send_close_notify();
         stream.flush()?;
     }

@@ -1,4 +1,4 @@
-//! What the tests of the binary share.
+//! Functions that the tests share.
 
 use std::{
     ffi::OsString,
@@ -7,8 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
-/// The program, with a cache folder of its own and nothing of the environment that changes what it
-/// does.
+/// Returns a command that runs the program with its own cache folder, and without environment variables
+/// that change its behaviour.
 pub(crate) fn posterize(cache: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posterize"));
     command.env("POSTERIZE_CACHE", cache);
@@ -27,10 +27,11 @@ pub(crate) fn posterize(cache: &Path) -> Command {
     command
 }
 
-/// Real inputs beside the project, for the tests that compare with measured figures.
+/// A folder of real checkpoints and pictures beside the project, for tests that compare with measured
+/// accuracies. Tests that need it are skipped if it does not exist.
 pub(crate) const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/assets");
 
-/// What this machine needs to reach package registries.
+/// Returns the environment variables that this machine needs to reach package registries.
 pub(crate) fn network() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy().to_uppercase();
@@ -38,13 +39,13 @@ pub(crate) fn network() -> impl Iterator<Item = (OsString, OsString)> {
     })
 }
 
-/// Runs the program to its end.
+/// Runs the program.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> Output {
     command.output().expect("the program starts")
 }
 
-/// What the program prints on stdout when it does its work.
+/// Runs the program, which must succeed, and returns what it prints on stdout.
 #[track_caller]
 pub(crate) fn succeeds(command: &mut Command) -> String {
     let output = run(command);
@@ -53,16 +54,16 @@ pub(crate) fn succeeds(command: &mut Command) -> String {
     stdout
 }
 
-/// What the program prints on stderr when it ends with exit code 1. It must be an error of one
-/// line, and nothing may be on stdout.
+/// Runs the program, which must end with exit code 1, an error as the last line of stderr and nothing
+/// on stdout. Returns what it prints on stderr.
 #[track_caller]
 pub(crate) fn fails(command: &mut Command) -> String {
     ends_with(command, 1)
 }
 
-/// The same for exit code 2: arguments that make no sense.
+/// Does the same for exit code 2, that of wrong arguments.
 #[track_caller]
-pub(crate) fn misused(command: &mut Command) -> String {
+pub(crate) fn fails_with_usage_error(command: &mut Command) -> String {
     ends_with(command, 2)
 }
 
@@ -82,7 +83,7 @@ fn text(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// The files below `folder`, by their relative paths, in order.
+/// Returns the relative paths of all files below `folder` in sorted order, without `.lock`.
 pub(crate) fn files(folder: &Path) -> Vec<String> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -102,7 +103,7 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Bytes that compress badly and never repeat.
+/// Returns pseudo-random bytes.
 pub(crate) fn noise(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     std::iter::repeat_with(|| {
@@ -114,7 +115,8 @@ pub(crate) fn noise(count: usize, seed: u64) -> Vec<u8> {
     .collect()
 }
 
-/// Says that a test could not run here. Straight to stderr, where the test harness shows it.
+/// Prints that a test was skipped. It writes to stderr directly, because the test harness captures what
+/// is printed with `eprintln!`.
 pub(crate) fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
 }

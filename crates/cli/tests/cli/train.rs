@@ -1,5 +1,4 @@
-//! `posterize train`: what it writes, what it refuses, and that a killed run goes on as if it had not
-//! been.
+//! Tests of `posterize train`: the files it writes, its errors, and resuming a killed run.
 
 use std::{
     fs,
@@ -11,24 +10,24 @@ use posterize::{StateDict, format::SavedModel, training::Checkpoint};
 use serde_json::Value;
 
 use crate::{
-    scene::Scene,
-    support::{fails, misused, posterize, run, succeeds},
+    fixture::Fixture,
+    support::{fails, fails_with_usage_error, posterize, run, succeeds},
 };
 
-impl Scene {
-    /// `posterize train` on the pictures: two epochs of three batches, unless `options` say
-    /// otherwise.
+impl Fixture {
+    /// Returns `posterize train` on the pictures, with two epochs of three batches unless `options`
+    /// has other values.
     fn train(&self, output: &str, options: &[&str]) -> Command {
         let mut command = self.command("train");
         command.arg("--data").arg(self.data()).arg("--val").arg(self.data());
-        let usual = [
+        let defaults = [
             ["--epochs", "2"],
             ["--batches", "3"],
             ["--batch-size", "4"],
             ["--lr", "0.01"],
             ["--checkpoint-every", "60s"],
         ];
-        command.args(usual.iter().filter(|[name, _]| !options.contains(name)).flatten());
+        command.args(defaults.iter().filter(|[name, _]| !options.contains(name)).flatten());
         command.arg("-o").arg(self.path(output)).args(options);
         command
     }
@@ -43,10 +42,10 @@ fn json(command: &mut Command) -> Value {
 }
 
 #[test]
-fn float_training_leaves_weights_logs_curves_and_a_checkpoint() {
-    let scene = Scene::new();
+fn float_training_writes_weights_logs_curves_and_a_checkpoint() {
+    let fixture = Fixture::new();
     let options = ["--momentum", "0.9", "--nesterov", "--weight-decay", "1e-4", "--clip", "5"];
-    let mut command = scene.train("out.safetensors", &options);
+    let mut command = fixture.train("out.safetensors", &options);
     let report = json(command.args(["--schedule", "cosine", "--warmup", "2", "--seed", "3"]));
     let epochs = report["epochs"].as_array().unwrap();
     assert_eq!(epochs.len(), 2);
@@ -56,27 +55,27 @@ fn float_training_leaves_weights_logs_curves_and_a_checkpoint() {
     let best = epochs.iter().map(|epoch| epoch["val_top1"].as_f64().unwrap()).fold(0.0, f64::max);
     assert_eq!(report["best_top1"].as_f64().unwrap(), best);
 
-    // The kept weights are as accurate as the run says.
-    let weights = StateDict::open(scene.path("out.safetensors")).unwrap();
-    assert_eq!(weights.len(), scene.model.state_dict().len());
-    let mut evaluate = scene.command("evaluate");
-    evaluate.arg("--weights").arg(scene.path("out.safetensors")).arg("--data").arg(scene.data());
+    // The accuracy of the written weights is the reported one.
+    let weights = StateDict::open(fixture.path("out.safetensors")).unwrap();
+    assert_eq!(weights.len(), fixture.model.state_dict().len());
+    let mut evaluate = fixture.command("evaluate");
+    evaluate.arg("--weights").arg(fixture.path("out.safetensors")).arg("--data").arg(fixture.data());
     assert_eq!(json(&mut evaluate)["top1"].as_f64().unwrap(), best);
 
-    let log = fs::read_to_string(scene.path("out.csv")).unwrap();
+    let log = fs::read_to_string(fixture.path("out.csv")).unwrap();
     let lines: Vec<Vec<&str>> = log.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!((lines.len(), lines[0][0], lines[2][0]), (3, "epoch", "1"));
     assert!(lines.iter().all(|line| line.len() == lines[0].len()));
-    let steps = fs::read_to_string(scene.path("out.steps.csv")).unwrap();
+    let steps = fs::read_to_string(fixture.path("out.steps.csv")).unwrap();
     let rates: Vec<f64> =
         steps.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse().unwrap()).collect();
     assert_eq!(rates.len(), 6);
     assert!(steps.starts_with("step,lr,loss,grad_norm\n"));
     assert!(rates[0] < rates[1] && rates[1] < rates[2] && rates[2] == 0.01 && rates[5] < rates[3]);
-    let page = fs::read_to_string(scene.path("out.html")).unwrap();
+    let page = fs::read_to_string(fixture.path("out.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.matches("<polyline").count() == 5);
     assert!(!page.contains("http") && !page.contains("src="));
-    let checkpoint = Checkpoint::open(scene.path("out.checkpoint")).unwrap();
+    let checkpoint = Checkpoint::open(fixture.path("out.checkpoint")).unwrap();
     assert_eq!((checkpoint.position.epoch, checkpoint.position.step), (2, 6));
     let running = |name: &&String| name.ends_with("running_mean") || name.ends_with("running_var");
     let trained = checkpoint.network.tensors.keys().filter(|name| !running(name)).count();
@@ -84,12 +83,12 @@ fn float_training_leaves_weights_logs_curves_and_a_checkpoint() {
 }
 
 #[test]
-fn qat_writes_the_int8_network_and_its_float_weights() {
-    let scene = Scene::new();
-    let weights = scene.weights();
-    let float = scene.path("float.safetensors").display().to_string();
+fn qat_writes_the_int8_model_and_its_float_weights() {
+    let fixture = Fixture::new();
+    let weights = fixture.weights();
+    let float = fixture.path("float.safetensors").display().to_string();
     let options = ["--weights", &weights, "--qat", "--float-output", &float];
-    let mut command = scene.train("int8.safetensors", &options);
+    let mut command = fixture.train("int8.safetensors", &options);
     let report = json(command.args(["--freeze-observer-after", "1", "--freeze-bn-after", "0"]));
     let epochs = report["epochs"].as_array().unwrap();
     let frozen = |name: &str| -> Vec<bool> {
@@ -97,39 +96,39 @@ fn qat_writes_the_int8_network_and_its_float_weights() {
     };
     assert_eq!(frozen("observers_frozen"), [false, true]);
     assert_eq!(frozen("bn_stats_frozen"), [true, true]);
-    // Frozen statistics are what makes `recommended` stable; PyTorch's presets have its tutorial's.
+    // `recommended` freezes the statistics from the start; PyTorch's presets do as its tutorial.
     for (qconfig, expected) in [("recommended", true), ("fbgemm", false)] {
         let options = ["--weights", &weights, "--qat", "--qconfig", qconfig, "--epochs", "1"];
-        let report = json(&mut scene.train("other.safetensors", &options));
+        let report = json(&mut fixture.train("other.safetensors", &options));
         assert_eq!(report["epochs"][0]["bn_stats_frozen"], expected, "{qconfig}");
     }
-    // So are the float network's answers, in place of labels.
+    // `recommended` also distils from the float model by default.
     let loss = |options: &[&str]| {
-        let usual = ["--weights", &weights, "--qat", "--epochs", "1"];
-        let report = json(&mut scene.train("other.safetensors", &[&usual[..], options].concat()));
+        let qat = ["--weights", &weights, "--qat", "--epochs", "1"];
+        let report = json(&mut fixture.train("other.safetensors", &[&qat[..], options].concat()));
         report["epochs"][0]["train_loss"].as_f64().unwrap()
     };
-    let (usual, labels) = (loss(&[]), loss(&["--distill", "0"]));
-    assert!(usual == loss(&["--distill", "1"]) && usual != labels, "{usual} {labels}");
+    let (default, labels) = (loss(&[]), loss(&["--distill", "0"]));
+    assert!(default == loss(&["--distill", "1"]) && default != labels, "{default} {labels}");
     assert!(labels == loss(&["--distill", "0", "--temperature", "3"]));
-    assert!(usual != loss(&["--temperature", "3"]));
-    let saved = SavedModel::open(scene.path("int8.safetensors")).unwrap();
+    assert!(default != loss(&["--temperature", "3"]));
+    let saved = SavedModel::open(fixture.path("int8.safetensors")).unwrap();
     assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", 3));
-    let mut evaluate = posterize(&scene.path("cache"));
-    evaluate.arg("evaluate").arg(scene.path("int8.safetensors")).arg("--data").arg(scene.data());
+    let mut evaluate = posterize(&fixture.path("cache"));
+    evaluate.arg("evaluate").arg(fixture.path("int8.safetensors")).arg("--data").arg(fixture.data());
     assert_eq!(json(&mut evaluate)["top1"], report["best_top1"]);
     let trained = StateDict::open(&float).unwrap();
-    assert_ne!(trained, scene.model.state_dict());
-    assert_eq!(trained.len(), scene.model.state_dict().len());
+    assert_ne!(trained, fixture.model.state_dict());
+    assert_eq!(trained.len(), fixture.model.state_dict().len());
 }
 
 #[test]
-fn nothing_but_the_options_changes_a_bit_of_the_weights() {
-    let scene = Scene::new();
+fn the_weights_depend_on_the_options_but_not_on_threads() {
+    let fixture = Fixture::new();
     let file = |options: &[&str]| {
         let options = [&["--keep", "last", "--epochs", "1"], options].concat();
-        succeeds(&mut scene.train("again.safetensors", &options));
-        fs::read(scene.path("again.safetensors")).unwrap()
+        succeeds(&mut fixture.train("again.safetensors", &options));
+        fs::read(fixture.path("again.safetensors")).unwrap()
     };
     let first = file(&["--threads", "1"]);
     assert!(first == file(&["--threads", "3"]));
@@ -148,24 +147,24 @@ fn nothing_but_the_options_changes_a_bit_of_the_weights() {
     }
 }
 
-/// Starts a run, kills it (SIGKILL) in the middle of its second epoch, resumes it, and compares the
-/// result with a run that nobody killed.
+/// Starts a run, kills it (SIGKILL) in its second epoch, resumes it, and compares the result with that
+/// of an uninterrupted run.
 fn killed_and_resumed(options: &[&str]) {
-    let scene = Scene::new();
-    let weights = scene.weights();
+    let fixture = Fixture::new();
+    let weights = fixture.weights();
     let train = |output: &str| {
         let run = ["--epochs", "3", "--weights", &weights, "--checkpoint-every", "1"];
-        scene.train(output, &[&run[..], options].concat())
+        fixture.train(output, &[&run[..], options].concat())
     };
     succeeds(&mut train("whole.safetensors"));
 
-    let checkpoint = scene.path("killed.checkpoint");
+    let checkpoint = fixture.path("killed.checkpoint");
     let mut child =
         train("killed.safetensors").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     let position = loop {
         assert!(Instant::now() < deadline, "no checkpoint within the second epoch");
-        // The file is whole whenever it is there.
+        // The file is written atomically, so it can be read whenever it exists.
         if checkpoint.exists() {
             let position = Checkpoint::open(&checkpoint).unwrap().position;
             if position.epoch == 1 && position.batch >= 1 {
@@ -184,116 +183,118 @@ fn killed_and_resumed(options: &[&str]) {
     let resume = ["--resume", checkpoint.to_str().unwrap(), "--threads", "1"];
     let report = json(train("killed.safetensors").args(resume));
     assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
-    let read = |name: &str| fs::read(scene.path(name)).unwrap();
+    let read = |name: &str| fs::read(fixture.path(name)).unwrap();
     assert!(read("whole.safetensors") == read("killed.safetensors"), "stopped at {stopped:?}");
     let [whole, resumed] = ["whole", "killed"]
-        .map(|name| Checkpoint::open(scene.path(&format!("{name}.checkpoint"))).unwrap());
+        .map(|name| Checkpoint::open(fixture.path(&format!("{name}.checkpoint"))).unwrap());
     assert_eq!(whole.network, resumed.network);
     assert_eq!(whole.momentum, resumed.momentum);
     assert_eq!(whole.history.losses, resumed.history.losses);
-    // Another run of the finished training only writes the files again.
-    fs::remove_file(scene.path("killed.safetensors")).unwrap();
+    // Resuming a finished run only writes the files again.
+    fs::remove_file(fixture.path("killed.safetensors")).unwrap();
     succeeds(train("killed.safetensors").args(["--resume", checkpoint.to_str().unwrap()]));
     assert!(read("whole.safetensors") == read("killed.safetensors"));
 }
 
 #[test]
-fn a_killed_float_training_goes_on_to_the_same_bits() {
+fn a_resumed_float_run_gives_the_same_bits() {
     killed_and_resumed(&["--momentum", "0.9", "--schedule", "cosine"]);
 }
 
 #[test]
-fn a_killed_quantization_aware_training_goes_on_to_the_same_bits() {
+fn a_resumed_qat_run_gives_the_same_bits() {
     let freeze = ["--freeze-observer-after", "1", "--freeze-bn-after", "0"];
     killed_and_resumed(&[&["--qat", "--distill", "0.5"], &freeze[..]].concat());
 }
 
 #[test]
-fn a_checkpoint_of_something_else_is_refused() {
-    let scene = Scene::new();
-    succeeds(&mut scene.train("out.safetensors", &["--epochs", "1"]));
-    let checkpoint = scene.path("out.checkpoint");
+fn resuming_another_run_or_a_damaged_checkpoint_is_an_error() {
+    let fixture = Fixture::new();
+    succeeds(&mut fixture.train("out.safetensors", &["--epochs", "1"]));
+    let checkpoint = fixture.path("out.checkpoint");
     let resume = |options: &[&str]| {
-        let mut command = scene.train("more.safetensors", options);
+        let mut command = fixture.train("more.safetensors", options);
         command.arg("--resume").arg(&checkpoint);
         command
     };
-    let error = misused(&mut resume(&["--lr", "0.1", "--seed", "1"]));
+    let error = fails_with_usage_error(&mut resume(&["--lr", "0.1", "--seed", "1"]));
     assert!(error.contains("learning rate was 0.01, and is 0.1"), "{error}");
     assert!(error.contains("seed was 0, and is 1"), "{error}");
-    let error = misused(&mut resume(&["--qat", "--weights", &scene.weights()]));
+    let error = fails_with_usage_error(&mut resume(&["--qat", "--weights", &fixture.weights()]));
     assert!(error.contains("qconfig was float, and is "), "{error}");
-    // More epochs are no contradiction.
+    // A resumed run may have more epochs.
     let report = json(&mut resume(&["--epochs", "3"]));
     assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
 
     let whole = fs::read(&checkpoint).unwrap();
     let mut altered = whole.clone();
     *altered.last_mut().unwrap() ^= 1;
-    for (bytes, says) in [
+    for (bytes, expected) in [
         (&whole[..whole.len() / 2], "it is truncated or damaged"),
         (&altered, "its content was altered or damaged"),
         (b"", "expected a training run saved by posterize, found an empty file"),
-        (&fs::read(scene.weights()).unwrap(), "not a training run saved by posterize"),
+        (&fs::read(fixture.weights()).unwrap(), "not a training run saved by posterize"),
     ] {
         fs::write(&checkpoint, bytes).unwrap();
         let error = fails(&mut resume(&[]));
-        assert!(error.contains("out.checkpoint: ") && error.contains(says), "{error}");
+        assert!(error.contains("out.checkpoint: ") && error.contains(expected), "{error}");
     }
     fs::remove_file(&checkpoint).unwrap();
     assert!(fails(&mut resume(&[])).contains("out.checkpoint: cannot open: No such file"));
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_any_work() {
-    let scene = Scene::new();
-    let refused = |options: &[&str]| misused(&mut scene.train("out.safetensors", options));
-    assert!(refused(&["--momentum", "1"]).contains("momentum is 1"));
-    assert!(refused(&["--nesterov"]).contains("momentum above 0"));
-    assert!(refused(&["--lr", "0"]).contains("learning rate: it is 0"));
-    assert!(refused(&["--label-smoothing", "2"]).contains("label smoothing is 2"));
-    assert!(refused(&["--clip", "0"]).contains("must be above 0"));
-    assert!(refused(&["--warmup", "6"]).contains("leaves nothing of the 6"));
-    let distill = ["--qat", "--weights", &scene.weights(), "--distill", "2"];
-    assert!(refused(&distill).contains("the teacher's part of the loss is 2; expected 0 to 1"));
-    for (options, says) in [
+fn wrong_options_are_errors_before_training_starts() {
+    let fixture = Fixture::new();
+    let error = |options: &[&str]| {
+        fails_with_usage_error(&mut fixture.train("out.safetensors", options))
+    };
+    assert!(error(&["--momentum", "1"]).contains("momentum is 1"));
+    assert!(error(&["--nesterov"]).contains("momentum above 0"));
+    assert!(error(&["--lr", "0"]).contains("learning rate: it is 0"));
+    assert!(error(&["--label-smoothing", "2"]).contains("label smoothing is 2"));
+    assert!(error(&["--clip", "0"]).contains("must be above 0"));
+    assert!(error(&["--warmup", "6"]).contains("leaves nothing of the 6"));
+    let distill = ["--qat", "--weights", &fixture.weights(), "--distill", "2"];
+    assert!(error(&distill).contains("the teacher's part of the loss is 2; expected 0 to 1"));
+    for (options, expected) in [
         (["--qconfig", "fbgemm"], "--qat"),
         (["--distill", "1"], "--qat"),
-        (["--augment", "shifted:99999"], "shifted: number too large"),
-        (["--batches", "0"], "at least 1, or `all`"),
-        (["--checkpoint-every", "5m"], "expected batches (50), seconds (60s) or `epoch`"),
+        (["--augment", "shifted:99999"], "from 0 to 65535: number too large"),
+        (["--batches", "0"], "1 or more, or `all`"),
+        (["--checkpoint-every", "5m"], "a number of batches such as 50, seconds such as 60s, or"),
     ] {
-        let output = run(&mut scene.train("out.safetensors", &options));
+        let output = run(&mut fixture.train("out.safetensors", &options));
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && error.contains(says), "{error}");
+        assert!(output.status.code() == Some(2) && error.contains(expected), "{error}");
     }
-    let empty = scene.path("empty");
+    let empty = fixture.path("empty");
     fs::create_dir_all(&empty).unwrap();
-    let mut command = scene.command("train");
-    command.arg("--data").arg(&empty).arg("--val").arg(scene.data());
-    let error = fails(command.arg("-o").arg(scene.path("out.safetensors")));
+    let mut command = fixture.command("train");
+    command.arg("--data").arg(&empty).arg("--val").arg(fixture.data());
+    let error = fails(command.arg("-o").arg(fixture.path("out.safetensors")));
     assert!(error.contains("empty: found no class folder"), "{error}");
-    let mut command = posterize(&scene.path("cache"));
-    command.args(["train", "resnet18", "--data"]).arg(scene.data()).arg("--val").arg(scene.data());
-    let error = fails(command.arg("-o").arg(scene.path("out.safetensors")));
+    let mut command = posterize(&fixture.path("cache"));
+    command.args(["train", "resnet18", "--data"]).arg(fixture.data()).arg("--val").arg(fixture.data());
+    let error = fails(command.arg("-o").arg(fixture.path("out.safetensors")));
     assert!(error.contains("3 class folders, but the network has 1000 classes"), "{error}");
-    let error = fails(&mut scene.train("none/out.safetensors", &[]));
+    let error = fails(&mut fixture.train("none/out.safetensors", &[]));
     assert!(error.contains("none/out.safetensors: cannot create"), "{error}");
-    let error = misused(&mut scene.train("out.csv", &[]));
-    assert!(error.contains("two files of the training would have this name"), "{error}");
-    assert!(!scene.path("out.safetensors").exists());
+    let error = fails_with_usage_error(&mut fixture.train("out.csv", &[]));
+    assert!(error.contains("training would write two files with this name"), "{error}");
+    assert!(!fixture.path("out.safetensors").exists());
 }
 
 #[test]
-fn a_training_that_diverges_names_the_layer_and_keeps_what_was_good() {
-    let scene = Scene::new();
+fn diverged_training_names_the_layer_and_keeps_the_last_good_checkpoint() {
+    let fixture = Fixture::new();
     let output =
-        run(&mut scene.train("out.safetensors", &["--checkpoint-every", "1", "--lr", "1e30"]));
+        run(&mut fixture.train("out.safetensors", &["--checkpoint-every", "1", "--lr", "1e30"]));
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     let last = error.lines().last().unwrap();
     assert!(last.contains("NaN or infinite") && last.contains("epoch 0, batch 1"), "{error}");
-    assert!(last.contains("out.checkpoint holds the training as it was at epoch 0"), "{error}");
-    let saved = Checkpoint::open(scene.path("out.checkpoint")).unwrap();
+    assert!(last.contains("out.checkpoint, of epoch 0, batch 1: --resume continues"), "{error}");
+    let saved = Checkpoint::open(fixture.path("out.checkpoint")).unwrap();
     assert_eq!(saved.position.step, 1);
 }

@@ -1,4 +1,4 @@
-//! Two networks timed in turns, and the ratios of their times.
+//! Times two models alternately, and computes the ratio of their times.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use serde::Serialize;
 use super::times::Times;
 use crate::{error::Result, model::Loaded, timing, ui::Ui};
 
-/// Timed runs of each network's turn; a turn counts with their median.
-const TURN: u32 = 5;
-/// Fewer pairs of turns would have no spread to speak of.
-const FEWEST_TURNS: u32 = 5;
+/// Number of timed runs in a turn. Their median is the time of the turn.
+const RUNS_PER_TURN: u32 = 5;
+/// With fewer turns, the quartiles of the ratios would say little.
+const MIN_TURNS: u32 = 5;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Comparison {
     pub(super) other: Times,
-    /// The first network's time over the other's, pair by pair.
+    /// The first model's time divided by the other's, for each pair of turns.
     ratio: Ratio,
 }
 
@@ -30,7 +30,8 @@ struct Ratio {
     pairs: usize,
 }
 
-/// Times both engines in turns, and returns the first one's times, in milliseconds per picture.
+/// Times both engines alternately. Returns the times of the first in milliseconds per picture, and the
+/// comparison.
 pub(super) fn run(
     engines: &mut [Engine; 2],
     inputs: &[Input<'_>; 2],
@@ -38,8 +39,8 @@ pub(super) fn run(
     runs: u32,
     ui: &Ui,
 ) -> Result<(Vec<f64>, Comparison)> {
-    let turns = (runs / TURN).max(FEWEST_TURNS);
-    let mut times = timing::times_in_turns(engines, inputs, turns, TURN, ui)?;
+    let turns = (runs / RUNS_PER_TURN).max(MIN_TURNS);
+    let mut times = timing::times_in_turns(engines, inputs, turns, RUNS_PER_TURN, ui)?;
     let ratio = Ratio::new(&times[0], &times[1]);
     let others = times.pop().unwrap_or_default();
     let own = times.pop().unwrap_or_default();
@@ -48,7 +49,8 @@ pub(super) fn run(
 
 impl Ratio {
     fn new(own: &[f64], others: &[f64]) -> Self {
-        let turns = own.chunks(TURN as usize).zip(others.chunks(TURN as usize));
+        let runs = RUNS_PER_TURN as usize;
+        let turns = own.chunks(runs).zip(others.chunks(runs));
         let median = |turn: &[f64]| timing::percentile(&mut turn.to_vec(), 0.5);
         let mut ratios: Vec<f64> = turns.map(|(own, other)| median(own) / median(other)).collect();
         let mut at = |share| timing::percentile(&mut ratios, share);
@@ -63,9 +65,9 @@ impl fmt::Display for Comparison {
         let Ratio { median, lower_quartile, upper_quartile, min, max, pairs } = &self.ratio;
         write!(
             f,
-            "{median:.3} of the time of {} ({}): the median of {pairs} pairs, measured in turns; half \
-             of them lie from {lower_quartile:.3} to {upper_quartile:.3}, all from {min:.3} to \
-             {max:.3}",
+            "{median:.3} times as long as {} ({}): median of {pairs} pairs of alternating \
+             measurements; quartiles {lower_quartile:.3} and {upper_quartile:.3}, minimum {min:.3}, \
+             maximum {max:.3}",
             self.other.model, self.other.precision
         )
     }
@@ -76,8 +78,8 @@ mod tests {
     use super::Ratio;
 
     #[test]
-    fn a_pair_is_a_turn_of_each() {
-        // Turns of five; the second turn of both was disturbed alike.
+    fn ratios_are_taken_between_medians_of_turns() {
+        // Turns of five runs. The outlier of 9 does not change the median of its turn.
         let own = [1.0, 1.0, 1.0, 1.0, 9.0, 3.0, 3.0, 3.0, 3.0, 3.0];
         let others = [2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0];
         let expected = Ratio {

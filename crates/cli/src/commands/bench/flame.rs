@@ -1,10 +1,11 @@
-//! A flame chart for the terminal: modules above their parts, as wide as the time they take.
+//! A flame chart for the terminal: each module stands above its children, and its width is its share
+//! of the time.
 
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Color, Style};
 
-/// Neighbours have different ones.
+/// Neighbours alternate between these.
 const STYLES: [Style; 2] = [
     Style::new()
         .fg_color(Some(Color::Ansi(AnsiColor::Black)))
@@ -13,11 +14,11 @@ const STYLES: [Style; 2] = [
         .fg_color(Some(Color::Ansi(AnsiColor::White)))
         .bg_color(Some(Color::Ansi(AnsiColor::Red))),
 ];
-/// More levels would show single operators.
-const LEVELS: usize = 4;
+/// Deeper levels would show single operators.
+const MAX_LEVELS: usize = 4;
 
-/// A chart of layers in execution order, with the time that each takes, `width` characters wide.
-/// Where there are no colours, a line parts neighbours.
+/// Draws a chart of layers, given in execution order with their times, `width` characters wide.
+/// Without colours, a line separates neighbours.
 pub(super) fn chart(layers: &[(&str, f64)], width: usize) -> String {
     let total: f64 = layers.iter().map(|(_, seconds)| seconds).sum();
     let mut ends = Vec::with_capacity(layers.len());
@@ -28,7 +29,7 @@ pub(super) fn chart(layers: &[(&str, f64)], width: usize) -> String {
     }
     let paths: Vec<Vec<&str>> = layers.iter().map(|(name, _)| name.split('.').collect()).collect();
     let mut text = String::new();
-    for level in 0..LEVELS {
+    for level in 0..MAX_LEVELS {
         if paths.iter().all(|path| path.len() <= level) {
             break;
         }
@@ -36,14 +37,14 @@ pub(super) fn chart(layers: &[(&str, f64)], width: usize) -> String {
             text.push('\n');
         }
         let (mut start, mut shade) = (0, 0);
-        let part = |index: usize| paths[index].get(..=level);
+        let prefix = |index: usize| paths[index].get(..=level);
         let mut first = 0;
         while first < paths.len() {
-            // A layer without a part at this level has nothing below it.
-            let alike = (first..paths.len()).take_while(|&index| part(index) == part(first));
-            let last = alike.last().unwrap_or(first);
+            // A layer whose path ends above this level leaves a gap.
+            let same = (first..paths.len()).take_while(|&index| prefix(index) == prefix(first));
+            let last = same.last().unwrap_or(first);
             let columns = ends[last] - start;
-            match part(first) {
+            match prefix(first) {
                 Some(path) if columns > 0 => {
                     let style = STYLES[shade % STYLES.len()];
                     let label: String = path[level].chars().take(columns - 1).collect();
@@ -65,7 +66,7 @@ mod tests {
     use super::chart;
 
     #[test]
-    fn modules_stand_above_their_parts() {
+    fn modules_stand_above_their_children() {
         let layers =
             [("quant", 1.0), ("features.0", 2.0), ("features.1", 4.0), ("a.long_name", 1.0)];
         let text = chart(&layers, 32);
@@ -73,7 +74,7 @@ mod tests {
         let expected = "▏qua▏features               ▏a  \n    ▏0      ▏1              ▏lon";
         assert_eq!(plain, expected);
         assert!(text.len() > plain.len());
-        // No time at all is no chart, and no division by it.
+        // If all times are zero the chart is empty.
         assert_eq!(chart(&[("a.b", 0.0)], 32).trim(), "");
     }
 }

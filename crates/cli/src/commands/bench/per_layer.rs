@@ -1,4 +1,4 @@
-//! Where a network's time goes, and how much faster it could be at best.
+//! The time of each layer, beside the peak of the instruction set.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,15 +9,15 @@ use super::flame;
 use crate::ui::{Align, Table, count, megabytes, percent};
 
 const CHART_WIDTH: usize = 96;
-const LONGEST_BAR: f64 = 16.0;
+const MAX_BAR_WIDTH: f64 = 16.0;
 
 #[derive(Debug, Serialize)]
 pub(super) struct PerLayer {
     layers: Vec<Layer>,
-    /// The median times of all layers together.
+    /// The sum of the layers' median times.
     sum_ms: f64,
     activation_bytes: usize,
-    /// Measured with loops of nothing but products.
+    /// Measured with loops that only multiply and add.
     peaks: Vec<Peak>,
 }
 
@@ -25,14 +25,14 @@ pub(super) struct PerLayer {
 struct Layer {
     #[serde(flatten)]
     profile: LayerProfile,
-    /// Of the sum of all, 0 to 1.
+    /// Part of the sum of all layers' times, 0 to 1.
     share: f64,
-    /// Of what the instruction set that its kernel uses can do at most, 0 to 1; none where nothing
-    /// is multiplied, or for scalar code.
+    /// Part of the peak of the kernel's instruction set that the layer reaches, 0 to 1. `None` for
+    /// layers without multiply-adds and for scalar code.
     of_peak: Option<f64>,
 }
 
-/// The most multiply-adds a second that all threads together can do.
+/// The largest measured number of multiply-adds per second, of all threads together.
 #[derive(Clone, Debug, Serialize)]
 struct Peak {
     isa: &'static str,
@@ -41,7 +41,7 @@ struct Peak {
 }
 
 impl PerLayer {
-    /// Measures the peaks that it compares with.
+    /// Measures the peaks, and computes each layer's part of them.
     pub(super) fn new(profile: Profile, options: Options) -> Self {
         let sum: f64 = profile.layers.iter().map(|layer| layer.seconds).sum();
         let mut peaks = BTreeMap::new();
@@ -59,8 +59,7 @@ impl PerLayer {
     }
 }
 
-/// The share of the peak of the instructions that a layer's kernel uses. `peaks` are those measured
-/// so far.
+/// Returns the part of the peak that a layer reaches. `peaks` caches those measured so far.
 fn of_peak(
     layer: &LayerProfile,
     options: Options,
@@ -69,7 +68,7 @@ fn of_peak(
     if layer.multiply_adds == 0 || layer.seconds == 0.0 {
         return None;
     }
-    // Only some kernels use tiles; their names say so.
+    // Only kernels with amx in their names use tiles.
     let tiles = layer.kernel.contains("amx");
     let isa = if tiles { options.isa } else { options.isa.without_tiles() };
     let arithmetic = if layer.precision == "int8" { Arithmetic::Int8 } else { Arithmetic::F32 };
@@ -91,9 +90,9 @@ impl fmt::Display for PerLayer {
             ("kernel", Align::Left),
             ("output shape", Align::Left),
             ("µs", Align::Right),
-            ("share", Align::Right),
+            ("of time", Align::Right),
             ("multiply-adds", Align::Right),
-            ("G/s", Align::Right),
+            ("GMAC/s", Align::Right),
             ("of peak", Align::Right),
             ("", Align::Left),
         ]);
@@ -115,12 +114,12 @@ impl fmt::Display for PerLayer {
                 number(profile.multiply_adds),
                 rate(profile.multiply_adds, profile.seconds),
                 of_peak.map_or(String::new(), |share| format!("{:.0} %", 100.0 * share)),
-                "█".repeat((LONGEST_BAR * share / longest).round() as usize),
+                "█".repeat((MAX_BAR_WIDTH * share / longest).round() as usize),
             ]);
         }
         let multiply_adds = self.layers.iter().map(|layer| layer.profile.multiply_adds).sum();
         table.totals([
-            "all".into(),
+            "total".into(),
             String::new(),
             String::new(),
             format!("{:.1}", 1e3 * self.sum_ms),
@@ -136,12 +135,12 @@ impl fmt::Display for PerLayer {
         for peak in &self.peaks {
             write!(
                 f,
-                "\nmost with {} in {}: {:.0} G multiply-adds/s, measured",
+                "\npeak of {} in {}: {:.0} GMAC/s (10⁹ multiply-adds per second), measured",
                 peak.isa,
                 peak.precision,
                 peak.multiply_adds_per_second / 1e9
             )?;
         }
-        write!(f, "\nactivations: {}", megabytes(self.activation_bytes as u64))
+        write!(f, "\nmemory of activations: {}", megabytes(self.activation_bytes as u64))
     }
 }

@@ -1,10 +1,10 @@
-//! Times of one network, summed up.
+//! Statistics of the times of one model.
 
 use serde::Serialize;
 
 use crate::{model::Loaded, timing};
 
-/// Statistics of one network's runs, in milliseconds per picture.
+/// Statistics of the timed runs of one model, in milliseconds per picture.
 #[derive(Debug, Serialize)]
 pub(super) struct Times {
     pub(super) model: String,

@@ -1,4 +1,4 @@
-//! The CSV file of predictions: `path,label,p1,s1,…,p5,s5`.
+//! The CSV file of predictions, with the columns `path,label,p1,s1,…,p5,s5`.
 
 use std::{
     borrow::Cow,
@@ -9,11 +9,11 @@ use posterize::{Tensor, atomic_file, metrics};
 
 use crate::error::Result;
 
-/// How many classes a line names. Fields that a network with fewer classes cannot fill are empty.
-const BEST: usize = 5;
+/// Number of classes in a line. A network with fewer classes leaves fields empty.
+const TOP_K: usize = 5;
 
-/// A line for each picture with its file, its class number, then the likeliest class numbers with
-/// their logits.
+/// The text of the CSV file: for each picture its path and class number, then the most probable class
+/// numbers with their logits.
 #[derive(Debug)]
 pub(super) struct Predictions {
     path: PathBuf,
@@ -21,7 +21,8 @@ pub(super) struct Predictions {
 }
 
 impl Predictions {
-    /// Refuses a file in a folder that is not there before anything is computed for it.
+    /// Creates an empty table. Returns an error if the folder of `path` does not exist, before time is
+    /// spent on predictions that could not be written.
     pub(super) fn new(path: &Path) -> Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
@@ -31,7 +32,7 @@ impl Predictions {
         Ok(Self { path: path.to_path_buf(), text })
     }
 
-    /// Adds a batch: the file and the class number of each picture, and logits `[N, C]`.
+    /// Adds a batch, given the path and the class number of each picture and the logits `[N, C]`.
     pub(super) fn add<'a>(
         &mut self,
         pictures: impl Iterator<Item = (&'a Path, usize)>,
@@ -40,8 +41,8 @@ impl Predictions {
         let classes = logits.shape().last().copied().unwrap_or(1).max(1);
         for ((path, label), row) in pictures.zip(logits.data().chunks_exact(classes)) {
             let mut line = format!("{},{label}", field(&path.to_string_lossy()));
-            let mut best = metrics::topk(row, BEST).into_iter();
-            for _ in 0..BEST {
+            let mut best = metrics::topk(row, TOP_K).into_iter();
+            for _ in 0..TOP_K {
                 line +=
                     &best.next().map_or(",,".into(), |(class, logit)| format!(",{class},{logit}"));
             }
@@ -50,13 +51,13 @@ impl Predictions {
         }
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file atomically.
     pub(super) fn write(self) -> Result<()> {
         Ok(atomic_file::write(&self.path, |file| file.write_all(self.text.as_bytes()))?)
     }
 }
 
-/// Quoted where it has to be (RFC 4180).
+/// Quotes a field if it has to be (RFC 4180).
 fn field(text: &str) -> Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_twelve_fields_for_any_number_of_classes() {
+    fn lines_have_twelve_fields_for_any_number_of_classes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.csv");
         let mut predictions = Predictions::new(&path).unwrap();

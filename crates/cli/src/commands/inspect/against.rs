@@ -1,4 +1,4 @@
-//! How far the layers of an int8 model are from the float network's.
+//! Compares the output of each layer of an int8 model with that of the float network.
 
 use std::{
     fmt,
@@ -20,18 +20,18 @@ use crate::{
     ui::{Align, Table, Ui, count},
 };
 
-/// Pictures that go through both networks together; all outputs of the float one are kept.
+/// Number of pictures in a batch. It is small because the outputs of all layers are kept.
 const BATCH: usize = 2;
 
-/// At this many decibels the bar of a layer is empty: more than 8 bits can give.
-const PERFECT: f64 = 50.0;
-const LONGEST_BAR: f64 = 25.0;
+/// A layer with this signal-to-noise ratio in dB has an empty bar. 8 bits reach about this much.
+const MAX_SQNR: f64 = 50.0;
+const MAX_BAR_WIDTH: f64 = 25.0;
 
 #[derive(Debug, Serialize)]
 struct Layer {
     name: String,
     r#type: String,
-    /// Signal to quantization noise of its output, in decibels; none where the outputs are equal.
+    /// Signal-to-quantization-noise ratio of the output in dB. `None` if the outputs are equal.
     sqnr_db: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Report {
     data: PathBuf,
     pictures: usize,
     skipped: usize,
-    /// The most damaged first.
+    /// Sorted by SQNR, lowest first.
     layers: Vec<Layer>,
 }
 
@@ -56,7 +56,9 @@ impl Report {
     ) -> Result<Self> {
         let preprocessing = saved.preprocessing.as_ref().ok_or_else(|| {
             CliError::Usage(
-                "the int8 model was saved without the preprocessing of its pictures".into(),
+                "the saved int8 model has no preprocessing (resize, crop, mean and std of its \
+                 pictures); write it again with `posterize quantize`"
+                    .into(),
             )
         })?;
         let folder = ImageFolder::open(data, None)?;
@@ -89,17 +91,17 @@ impl Report {
         })
     }
 
-    /// Only the module `path` and what is below it.
+    /// Keeps only the layers of the module `path`.
     pub(super) fn below(mut self, path: &str) -> Self {
         self.layers.retain(|layer| is_below(path, &layer.name));
         self
     }
 }
 
-/// The longer, the more is lost.
+/// Returns a bar whose length grows with the noise.
 fn bar(sqnr: f64) -> String {
-    let lost = ((PERFECT - sqnr) / PERFECT).clamp(0.0, 1.0);
-    "█".repeat((lost * LONGEST_BAR).round() as usize)
+    let noise = ((MAX_SQNR - sqnr) / MAX_SQNR).clamp(0.0, 1.0);
+    "█".repeat((noise * MAX_BAR_WIDTH).round() as usize)
 }
 
 impl fmt::Display for Report {
@@ -108,7 +110,7 @@ impl fmt::Display for Report {
             ("output of", Align::Left),
             ("type", Align::Left),
             ("SQNR dB", Align::Right),
-            ("damage", Align::Left),
+            ("noise", Align::Left),
         ]);
         for layer in &self.layers {
             table.row([
@@ -120,7 +122,8 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{table}\n\n{} against float, over {} pictures of {}",
+            "{table}\n\nSignal-to-quantization-noise ratio of each output of {} in int8, against \
+             float, on {} pictures of {}",
             self.model,
             count(self.pictures as u64),
             self.data.display()
@@ -133,7 +136,7 @@ mod tests {
     use super::bar;
 
     #[test]
-    fn bars_grow_with_the_damage() {
+    fn bars_grow_with_the_noise() {
         let lengths = [60.0, 50.0, 30.0, 10.0, 0.0, -20.0].map(|sqnr| bar(sqnr).chars().count());
         assert_eq!(lengths, [0, 0, 10, 20, 25, 25]);
     }

@@ -1,4 +1,4 @@
-//! What an engine does with a network, step by step.
+//! Prints the steps of an engine.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ pub(super) struct Report {
     pub(super) model: String,
     pub(super) isa: String,
     pub(super) threads: usize,
-    /// Bytes of all activations together, scratch memory included.
+    /// Bytes of all activations, scratch memory included.
     pub(super) activation_bytes: usize,
     #[serde(flatten)]
     pub(super) plan: PlanSummary,
 }
 
 impl Report {
-    /// Only the steps that compute something of the module `path`.
+    /// Keeps only the steps that compute layers of the module `path`.
     pub(super) fn below(mut self, path: &str) -> Self {
         self.plan.steps.retain(|step| step.layers.iter().any(|layer| is_below(path, layer)));
         self
@@ -34,9 +34,9 @@ impl fmt::Display for Report {
             ("layers", Align::Left),
             ("kernel", Align::Left),
             ("output shape", Align::Left),
-            ("arena", Align::Left),
-            ("from", Align::Right),
-            ("to", Align::Right),
+            ("memory", Align::Left),
+            ("start byte", Align::Right),
+            ("end byte", Align::Right),
             ("bytes", Align::Right),
         ]);
         let mut fused = 0;
@@ -62,8 +62,9 @@ impl fmt::Display for Report {
         let PlanSummary { input_shape, float_bytes, int8_bytes, scratch_bytes, .. } = &self.plan;
         write!(
             f,
-            "{table}\n\n{}: {} steps, {fused} of them blocks of several layers, for an input of \
-             {input_shape:?} on {} with {} threads\nactivations: {} (float32 {}, int8 {}, scratch {})",
+            "{table}\n\n{}: {} steps, {fused} of which compute several layers, for an input of \
+             {input_shape:?} on {} with {} threads\nmemory of activations: {} (float32 {}, int8 {}, \
+             scratch {})",
             self.model,
             self.plan.steps.len(),
             self.isa,

@@ -1,4 +1,4 @@
-//! What a saved int8 model holds.
+//! Prints the layers of a saved int8 model.
 
 use std::fmt;
 
@@ -13,19 +13,20 @@ use crate::{
     ui::{Align, Table, count},
 };
 
-/// A layer and its output.
+/// A layer and the quantization of its output.
 #[derive(Debug, Serialize)]
 struct Layer {
     name: String,
     r#type: String,
-    /// Of the output; none where it is float.
+    /// Scale of the output. `None` if the output is float.
     scale: Option<f32>,
+    /// Zero point of the output. `None` if the output is float.
     zero_point: Option<i32>,
-    /// The least and greatest value that the output can have.
+    /// Smallest and largest value that the output can represent.
     range: Option<[f32; 2]>,
-    /// Bytes of weights, scales and biases.
+    /// Bytes of the weight, its scales and the bias.
     bytes: usize,
-    /// The smallest and largest scale of the weight.
+    /// Smallest and largest scale of the weight.
     weight_scale: Option<[f32; 2]>,
 }
 
@@ -66,8 +67,8 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
     let model = &saved.model;
     let node = model.graph().node(id);
     let qparams = model.qparams(id);
-    let range = qparams.zip(model.output_range(id)).map(|(qparams, (least, greatest))| {
-        [least, greatest].map(|q| qparams.dequantize(i32::from(q)))
+    let range = qparams.zip(model.output_range(id)).map(|(qparams, (qmin, qmax))| {
+        [qmin, qmax].map(|q| qparams.dequantize(i32::from(q)))
     });
     let weights = model.layer(id);
     let bytes = if let Some(layer) = weights {
@@ -121,16 +122,16 @@ impl fmt::Display for Report {
                 if layer.bytes == 0 { String::new() } else { count(layer.bytes as u64) },
             ]);
         }
-        let rest = || String::new();
+        let empty = || String::new();
         let bytes = count(self.bytes as u64);
-        table.totals(["total".into(), rest(), rest(), rest(), rest(), rest(), bytes]);
+        table.totals(["total".into(), empty(), empty(), empty(), empty(), empty(), bytes]);
         write!(f, "{}\n\n{table}\n\n{}", self.tree, self.model)?;
         if let Some(preprocessing) = &self.preprocessing {
             let Preprocessing { resize, crop, mean, std } = preprocessing;
             write!(f, ": resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")?;
         }
         match self.classes {
-            0 => f.write_str("; its classes have no names"),
+            0 => f.write_str("; no class names"),
             classes => write!(f, "; {} classes", count(classes as u64)),
         }
     }

@@ -1,15 +1,18 @@
-//! When to write a checkpoint.
+//! Decides when a checkpoint is written.
 
 use std::{
     str::FromStr,
     time::{Duration, Instant},
 };
 
-/// How often within an epoch.
+/// How often a checkpoint is written within an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckpointEvery {
+    /// After this many batches.
     Batches(usize),
+    /// When this much time has passed since the last one.
     Time(Duration),
+    /// Only at the end of each epoch.
     Epoch,
 }
 
@@ -25,11 +28,13 @@ impl FromStr for CheckpointEvery {
             Some(seconds) => number(seconds).map(|n| Self::Time(Duration::from_secs(n.into()))),
             None => number(text).map(|n| Self::Batches(n as usize)),
         }
-        .ok_or_else(|| "expected batches (50), seconds (60s) or `epoch`".to_owned())
+        .ok_or_else(|| {
+            "expected a number of batches such as 50, seconds such as 60s, or `epoch`".to_owned()
+        })
     }
 }
 
-/// Says when the next is due.
+/// Keeps track of when the next checkpoint is due.
 #[derive(Debug)]
 pub(super) struct Timer {
     every: CheckpointEvery,
@@ -42,7 +47,7 @@ impl Timer {
         Self { every, last: Instant::now(), batches: 0 }
     }
 
-    /// Whether one is due after another batch, or at an epoch's end.
+    /// Returns whether a checkpoint is due, after another batch or at the end of an epoch.
     pub(super) fn is_due(&mut self, epoch_ended: bool) -> bool {
         self.batches += usize::from(!epoch_ended);
         let due = epoch_ended
@@ -63,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_seconds_and_epochs_are_told_apart() {
+    fn batches_seconds_and_epoch_are_parsed() {
         assert_eq!("50".parse(), Ok(CheckpointEvery::Batches(50)));
         assert_eq!("60s".parse(), Ok(CheckpointEvery::Time(Duration::from_secs(60))));
         assert_eq!("epoch".parse(), Ok(CheckpointEvery::Epoch));
@@ -73,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn every_third_batch_and_every_epoch() {
+    fn checkpoints_are_due_every_third_batch_and_at_the_end_of_an_epoch() {
         let mut timer = Timer::new(CheckpointEvery::Batches(3));
         let due: Vec<bool> = (0..7).map(|_| timer.is_due(false)).collect();
         assert_eq!(due, [false, false, true, false, false, true, false]);

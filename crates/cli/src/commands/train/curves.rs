@@ -1,4 +1,4 @@
-//! Curves over the steps and epochs of a training run, as SVG; their colours are the page's.
+//! Draws curves of a training run as SVG. Their colours are in the page's style sheet.
 
 use std::fmt::Write;
 
@@ -7,26 +7,28 @@ use posterize::training::{EpochRecord, History};
 use crate::page::plot::{WIDTH, gridline, open};
 
 const HEIGHT: f64 = 220.0;
-/// Around the area that curves are drawn in.
+/// Margins around the area that curves are drawn in.
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
 
-/// No more points than pixels: a long run's losses are averaged in groups.
-const MOST_POINTS: usize = 600;
+/// Maximum number of points of a curve. More could not be told apart, so the losses of a long run are
+/// averaged in groups.
+const MAX_POINTS: usize = 600;
 
-/// A curve, in steps and values.
+/// A curve.
 struct Curve {
     name: &'static str,
-    /// The class of its colour.
+    /// The CSS class that gives its colour.
     class: &'static str,
+    /// Steps and values.
     points: Vec<(f64, f64)>,
-    /// Whether its points are marked.
+    /// Whether its points are marked by circles.
     marked: bool,
 }
 
-/// One figure for the loss, one for the accuracy, one for the learning rate.
+/// Draws one figure of the accuracy and one of the loss.
 pub(super) fn render(history: &History, kept_epoch: usize) -> String {
     let epochs = &history.epochs;
     let steps = epochs.last().map_or(history.losses.len(), |e| e.steps.max(history.losses.len()));
@@ -50,7 +52,7 @@ pub(super) fn render(history: &History, kept_epoch: usize) -> String {
         Curve {
             name: "each batch",
             class: "faint",
-            points: thinned(&history.losses),
+            points: averaged(&history.losses),
             marked: false,
         },
         Curve {
@@ -83,9 +85,9 @@ pub(super) fn render(history: &History, kept_epoch: usize) -> String {
     axes.figure("Top-1 accuracy, %", &top1) + &axes.figure("Loss", &loss)
 }
 
-/// Means over groups, so that no more than [`MOST_POINTS`] are left.
-fn thinned(values: &[f32]) -> Vec<(f64, f64)> {
-    let group = values.len().div_ceil(MOST_POINTS).max(1);
+/// Averages values over groups, so that there are at most [`MAX_POINTS`].
+fn averaged(values: &[f32]) -> Vec<(f64, f64)> {
+    let group = values.len().div_ceil(MAX_POINTS).max(1);
     values
         .chunks(group)
         .enumerate()
@@ -96,7 +98,7 @@ fn thinned(values: &[f32]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// A round step between lines that leaves about four of them over `span`.
+/// Returns a round distance between grid lines, of which about four fit into `span`.
 fn round_step(span: f64) -> f64 {
     let rough = span / 4.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -107,9 +109,9 @@ fn round_step(span: f64) -> f64 {
 struct Axes<'a> {
     steps: f64,
     epochs: &'a [EpochRecord],
-    /// The step whose network was kept.
+    /// The step after which the kept network was saved.
     kept: Option<f64>,
-    /// What happened at which step.
+    /// Events, each with the step at which it happened.
     notes: &'a [(f64, &'a str)],
 }
 
@@ -126,7 +128,7 @@ impl Axes<'_> {
         if low > high {
             return String::new();
         }
-        // All equal: a line in the middle.
+        // If all values are equal, the curve is a line in the middle.
         let margin = if high > low { 0.0 } else { (high.abs() * 0.1).max(1.0) };
         let step = round_step(high - low + 2.0 * margin);
         let bottom = ((low - margin) / step).floor() * step;
@@ -186,7 +188,7 @@ impl Axes<'_> {
         svg.trim_end().to_owned() + "</p></figure>\n"
     }
 
-    /// Numbers of epochs below the area, no closer than they can be read.
+    /// Writes the numbers of epochs below the curves, at most 16 of them so that they do not overlap.
     fn epoch_labels(&self, svg: &mut String) {
         let _ = writeln!(
             svg,
@@ -253,22 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_have_no_more_points_than_can_be_seen() {
-        let points = thinned(&vec![1.5; 100_001]);
-        assert!(points.len() <= MOST_POINTS);
+    fn curves_of_long_runs_are_averaged_to_max_points() {
+        let points = averaged(&vec![1.5; 100_001]);
+        assert!(points.len() <= MAX_POINTS);
         assert!(points.iter().all(|&(_, value)| value == 1.5));
-        assert_eq!(thinned(&[1.0, 3.0]), [(1.0, 1.0), (2.0, 3.0)]);
+        assert_eq!(averaged(&[1.0, 3.0]), [(1.0, 1.0), (2.0, 3.0)]);
     }
 
     #[test]
-    fn steps_between_lines_are_round() {
+    fn distances_between_grid_lines_are_round() {
         for (span, step) in [(4.0, 1.0), (1.0, 0.25), (0.031, 0.01), (100.0, 25.0), (37.0, 10.0)] {
             assert!((round_step(span) - step).abs() < 1e-9 * step, "{span}: {}", round_step(span));
         }
     }
 
     #[test]
-    fn an_empty_history_and_equal_values_are_no_trouble() {
+    fn an_empty_history_and_equal_values_can_be_drawn() {
         assert_eq!(render(&History::default(), 0), "");
         assert!(!render(&history(1), 0).contains("NaN"));
     }

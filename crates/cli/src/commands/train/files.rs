@@ -1,4 +1,4 @@
-//! The files that a training run leaves, and how its network is written to them.
+//! The files of a training run, and writing its network to them.
 
 use std::{
     fs,
@@ -13,18 +13,25 @@ use posterize::{
 
 use crate::error::{CliError, Result};
 
-/// The files that a run leaves.
+/// The paths of the files that a training run writes.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
+    /// The trained network.
     pub(super) output: PathBuf,
+    /// The trained float weights of quantization-aware training.
     pub(super) float_output: Option<PathBuf>,
+    /// CSV file of epochs.
     pub(super) log: PathBuf,
+    /// CSV file of batches.
     pub(super) steps: PathBuf,
+    /// HTML page of curves.
     pub(super) page: PathBuf,
     pub(super) checkpoint: PathBuf,
 }
 
 impl Files {
+    /// Derives the paths from those that the user gave. Returns an error if two are the same or a
+    /// folder does not exist, before time is spent on training.
     pub(super) fn new(output: &Path, float_output: Option<&Path>) -> Result<Self> {
         let beside = |extension: &str| output.with_extension(extension);
         let files = Self {
@@ -40,11 +47,11 @@ impl Files {
         for (index, file) in all.iter().enumerate() {
             if all[..index].contains(file) {
                 return Err(CliError::Usage(format!(
-                    "{}: two files of the training would have this name; end OUT in .safetensors",
+                    "{}: training would write two files with this name; let the name given with -o end \
+                     in .safetensors",
                     file.display()
                 )));
             }
-            // Before hours of work are lost to it.
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             if let Some(folder) = folder {
                 fs::metadata(folder).map_err(posterize::Error::io(file, "create"))?;
@@ -54,16 +61,16 @@ impl Files {
     }
 }
 
-/// What a saved network needs besides its weights.
+/// What is saved with a network besides its weights.
 #[derive(Clone, Debug)]
-pub(super) struct Naming {
+pub(super) struct Metadata {
     pub(super) model: String,
     pub(super) preprocessing: Preprocessing,
     pub(super) classes: Vec<Class>,
 }
 
-/// Writes the network that was kept, and returns the size of the file.
-pub(super) fn save(naming: &Naming, files: &Files, network: &Network) -> Result<u64> {
+/// Writes the trained network, and returns the size of the file in bytes.
+pub(super) fn save(metadata: &Metadata, files: &Files, network: &Network) -> Result<u64> {
     let model = match network.qat_model()? {
         Some(qat) => {
             if let Some(file) = &files.float_output {
@@ -73,21 +80,21 @@ pub(super) fn save(naming: &Naming, files: &Files, network: &Network) -> Result<
         }
         None => TrainedModel::Float(network.float_model()?),
     };
-    Ok(write_model(naming, files, &model)?)
+    Ok(write_model(metadata, files, &model)?)
 }
 
-/// Writes a network to OUT, and returns the size of the file.
+/// Writes a network to [`Files::output`], and returns the size of the file in bytes.
 pub(super) fn write_model(
-    naming: &Naming,
+    metadata: &Metadata,
     files: &Files,
     model: &TrainedModel,
 ) -> posterize::Result<u64> {
     match model {
         TrainedModel::Int8(model) => {
             let saved = SavedModel::new(model.clone())
-                .with_name(&naming.model)
-                .with_preprocessing(naming.preprocessing.clone())
-                .with_classes(naming.classes.clone());
+                .with_name(&metadata.model)
+                .with_preprocessing(metadata.preprocessing.clone())
+                .with_classes(metadata.classes.clone());
             saved.save(&files.output)
         }
         TrainedModel::Float(model) => {

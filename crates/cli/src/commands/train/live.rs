@@ -1,4 +1,4 @@
-//! What is shown and written while a network trains.
+//! Shows progress and writes files while a network trains.
 
 use std::time::Instant;
 
@@ -14,90 +14,89 @@ use posterize::{
 
 use super::{
     checkpoints::{CheckpointEvery, Timer},
-    files::{Files, Naming, write_model},
+    files::{Files, Metadata, write_model},
     log,
 };
 use crate::ui::{Ui, duration, percent};
 
-/// Without a terminal a line is written this often.
+/// Seconds between progress lines if stderr is not a terminal.
 const LINE_EVERY: f64 = 15.0;
 
-/// Watches a run: a bar on a terminal, lines elsewhere; files after every epoch.
-pub(super) struct Live<'a> {
+/// Shows the progress of a run, as a bar on a terminal and as lines elsewhere, and writes the files
+/// after every epoch.
+pub(super) struct LiveView<'a> {
     ui: &'a Ui,
-    naming: &'a Naming,
+    metadata: &'a Metadata,
     files: &'a Files,
     options: &'a TrainOptions,
     steps_per_epoch: usize,
-    /// Pictures to validate on.
-    validated: usize,
+    /// Number of validation pictures.
+    val_images: usize,
     bar: ProgressBar,
     history: History,
     timer: Timer,
     saved: Option<Position>,
     skipped: usize,
-    /// When this epoch's training began, at which batch, and how many pictures since.
+    /// When the first batch of this epoch ended, its number, and the number of pictures since.
     began: Option<(Instant, usize, usize)>,
-    line: Instant,
-    /// When validation began.
-    validating: Option<Instant>,
+    /// When the last progress line was written.
+    last_line: Instant,
 }
 
-impl<'a> Live<'a> {
+impl<'a> LiveView<'a> {
     pub(super) fn new(
         ui: &'a Ui,
-        naming: &'a Naming,
+        metadata: &'a Metadata,
         files: &'a Files,
         trainer: &Trainer,
         options: &'a TrainOptions,
-        validated: usize,
+        val_images: usize,
         every: CheckpointEvery,
     ) -> Self {
         let bar = ui.epoch_bar();
         bar.set_length(trainer.steps_per_epoch() as u64);
         Self {
             ui,
-            naming,
+            metadata,
             files,
             options,
             steps_per_epoch: trainer.steps_per_epoch(),
-            validated,
+            val_images,
             bar,
             history: trainer.history().clone(),
             timer: Timer::new(every),
             saved: None,
             skipped: 0,
             began: None,
-            line: Instant::now(),
-            validating: None,
+            last_line: Instant::now(),
         }
     }
 
-    /// Removes the bar.
+    /// Removes the progress bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// Where the last checkpoint of this run is.
+    /// Returns the position of the last checkpoint that this run wrote.
     pub(super) fn saved(&self) -> Option<Position> {
         self.saved
     }
 
-    /// Training pictures that were left out.
+    /// Returns how often a training picture was skipped.
     pub(super) fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// Seconds to the end of the run, by what batches and validations took so far.
+    /// Estimates the seconds to the end of the run from the times of batches and validations so far.
     fn seconds_left(&self, epoch: usize, batches_left: usize, seconds_per_batch: f64) -> f64 {
-        let past = &self.history.epochs;
-        let validation: f64 = past.iter().map(|epoch| epoch.val_seconds).sum();
-        // Before the first validation: a batch forwards costs about a third of a step.
-        let validation = if past.is_empty() {
-            let batches = self.validated.div_ceil(self.options.batch_size);
+        let done = &self.history.epochs;
+        let validation: f64 = done.iter().map(|epoch| epoch.val_seconds).sum();
+        // Until the first validation has been timed: a forward pass takes about a third of a step.
+        let validation = if done.is_empty() {
+            let batches = self.val_images.div_ceil(self.options.batch_size);
             seconds_per_batch * batches as f64 / 3.0
         } else {
-            validation / past.len() as f64
+            validation / done.len() as f64
         };
         let epochs = self.options.epochs.saturating_sub(epoch + 1);
         let batches = batches_left + epochs * self.steps_per_epoch;
@@ -105,15 +104,15 @@ impl<'a> Live<'a> {
     }
 }
 
-impl Watch for Live<'_> {
+impl Watch for LiveView<'_> {
     fn step(&mut self, step: &StepRecord) {
         let now = Instant::now();
-        // The first batch waits for the first pictures: it says nothing of the pace.
+        // The first batch is not timed, because it includes waiting for the first pictures.
         let (since, first, images) = self.began.get_or_insert((now, step.batch, 0));
         let batches = step.batch - *first;
         *images += if batches > 0 { step.images } else { 0 };
         let seconds = now.duration_since(*since).as_secs_f64();
-        let (pace, left) = if batches > 0 && seconds > 0.0 {
+        let (rate, left) = if batches > 0 && seconds > 0.0 {
             let per_second = *images as f64 / seconds;
             let left = step.batches - step.batch - 1;
             let left = self.seconds_left(step.epoch, left, seconds / batches as f64);
@@ -126,10 +125,10 @@ impl Watch for Live<'_> {
         self.history.losses.push(step.loss);
         self.history.grad_norms.push(step.grad_norm as f32);
         if self.bar.is_hidden() {
-            if now.duration_since(self.line).as_secs_f64() >= LINE_EVERY {
-                self.line = now;
+            if now.duration_since(self.last_line).as_secs_f64() >= LINE_EVERY {
+                self.last_line = now;
                 self.ui.note(format_args!(
-                    "epoch {} of 0 to {last}, batch {} of {}: loss {loss:.4}, top-1 {top1}, {pace}, \
+                    "epoch {} of 0 to {last}, batch {} of {}: loss {loss:.4}, top-1 {top1}, {rate}, \
                      {left}",
                     step.epoch,
                     step.batch + 1,
@@ -140,20 +139,19 @@ impl Watch for Live<'_> {
         }
         self.bar.set_prefix(format!("epoch {}/{last}", step.epoch));
         self.bar.set_position(step.batch as u64 + 1);
-        self.bar.set_message(format!("loss {loss:.4}  top-1 {top1}  {pace}  {left}"));
+        self.bar.set_message(format!("loss {loss:.4}  top-1 {top1}  {rate}  {left}"));
     }
 
     fn skipped(&mut self, picture: &Skipped) {
         self.skipped += 1;
-        self.ui.warn(format_args!("{} (left out)", picture.error));
+        self.ui.warn(format_args!("{} (picture skipped)", picture.error));
     }
 
     fn validating(&mut self, so_far: &Evaluation) {
-        self.validating.get_or_insert_with(Instant::now);
         self.bar.set_message(format!(
-            "validating: {} of {}, top-1 {}",
+            "validating: {} of {} pictures, top-1 {}",
             so_far.images,
-            self.validated,
+            self.val_images,
             percent(so_far.top1())
         ));
     }
@@ -164,12 +162,12 @@ impl Watch for Live<'_> {
         model: &TrainedModel,
         kept: bool,
     ) -> posterize::Result<()> {
-        (self.began, self.validating, self.line) = (None, None, Instant::now());
+        (self.began, self.last_line) = (None, Instant::now());
         self.history.epochs.push(epoch.clone());
         let is_best = self.history.best().is_some_and(|best| best.epoch == epoch.epoch);
         self.ui.line(format_args!("{}", log::line(epoch, model, is_best)));
         if kept {
-            write_model(self.naming, self.files, model)?;
+            write_model(self.metadata, self.files, model)?;
         }
         log::write(self.files, &self.history, self.options, self.steps_per_epoch)
     }

@@ -1,4 +1,4 @@
-//! The logs of a training run: a line on the screen, and two CSV files.
+//! The logs of a training run: a printed line for each epoch, and two CSV files.
 
 use std::fmt::Write;
 
@@ -10,17 +10,17 @@ use posterize::{
 use super::files::Files;
 use crate::ui::percent;
 
-/// An epoch in a line.
+/// Describes an epoch in one line.
 pub(super) fn line(epoch: &EpochRecord, model: &TrainedModel, is_best: bool) -> String {
     let mut line = format!(
-        "epoch {}: loss {:.4}, top-1 {}; {} on {} pictures: loss {:.4}, top-1 {}, top-5 {}; {:.1} \
-         pictures/s",
+        "epoch {}: training loss {:.4}, top-1 {}; {} on {} pictures: loss {:.4}, top-1 {}, top-5 {}; \
+         {:.1} pictures/s",
         epoch.epoch,
         epoch.train_loss,
         percent(epoch.train_top1),
         match model {
-            TrainedModel::Float(_) => "validated",
-            TrainedModel::Int8(_) => "int8 validated",
+            TrainedModel::Float(_) => "validation",
+            TrainedModel::Int8(_) => "validation in int8",
         },
         epoch.val_images,
         epoch.val_loss,
@@ -28,19 +28,19 @@ pub(super) fn line(epoch: &EpochRecord, model: &TrainedModel, is_best: bool) -> 
         percent(epoch.val_top5),
         epoch.train_images as f64 / epoch.train_seconds.max(1e-9),
     );
-    for (said, what) in [
+    for (is_so, remark) in [
         (epoch.observers_frozen, ", observers frozen"),
         (epoch.bn_stats_frozen, ", batch norms frozen"),
-        (is_best, " (best)"),
+        (is_best, " (best so far)"),
     ] {
-        if said {
-            line += what;
+        if is_so {
+            line += remark;
         }
     }
     line
 }
 
-/// Writes the epochs to one CSV file and the steps to another.
+/// Writes the CSV files of epochs and of batches.
 pub(super) fn write(
     files: &Files,
     history: &History,

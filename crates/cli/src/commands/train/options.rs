@@ -1,4 +1,4 @@
-//! The options of `posterize train`, by what they are about.
+//! The options of `posterize train`.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -14,66 +14,67 @@ use posterize::{
 
 use crate::{error::Result, pictures};
 
-/// Pictures, and how they are drawn.
+/// The options about pictures.
 #[derive(Args, Debug)]
 pub(super) struct DataArgs {
-    /// Pictures to train on, in one folder for each class
+    /// Folder of training pictures, with one folder in it for each class
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
-    /// Pictures to validate on after every epoch, in one folder for each class
+    /// Folder of validation pictures, with one folder in it for each class
     #[arg(long, value_name = "DIR")]
     val: PathBuf,
 
-    /// A line for each class in the order of their numbers: the name of its folder, then its
-    /// readable name [default: classes.txt in a DIR or beside it; else the folders of --val, if there
-    /// is one for each class]
+    /// File with one line for each class, in the order of the class numbers: the name of the class's
+    /// folder, then its readable name [default: classes.txt in one of the DIRs or beside it; else the
+    /// folders of --val, if there is one for each class]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
-    /// Validate only on the first N pictures
+    /// Validate on only the first N pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit: Option<u64>,
 
-    /// Pictures in a batch
+    /// Number of pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) batch_size: u16,
 
-    /// What happens to training pictures: `resized` is cropped, zoomed and mirrored at random
-    /// (RandomResizedCrop and RandomHorizontalFlip, as in PyTorch's tutorial), `shifted:N` padded by N
-    /// pixels, cropped and mirrored at random, which suits small pictures, `none` cropped as for
-    /// validation [default: what the model was published with; resized for those of ImageNet]
+    /// Augmentation of the training pictures: `resized` for RandomResizedCrop and
+    /// RandomHorizontalFlip, as in PyTorch's tutorial; `shifted:N` for RandomCrop with a padding of N
+    /// pixels and RandomHorizontalFlip, which suits small pictures; `none` for the centre crops of
+    /// validation [default: what the model was published with, `resized` for ImageNet models]
     #[arg(long, value_name = "HOW")]
     augment: Option<Augment>,
 
-    /// Determines the order of the pictures, how they are augmented, what dropout drops, and fresh
+    /// Seed of the random numbers for the order and augmentation of pictures, dropout and initial
     /// weights
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
 }
 
 impl DataArgs {
-    /// The pictures to train and to validate on, with the same class numbers.
+    /// Opens the training and validation pictures, with the same class numbers for both. `classes` are
+    /// those of the model, if it knows them.
     pub(super) fn open(
         &self,
-        known: &[Class],
+        classes: &[Class],
         outputs: usize,
     ) -> Result<(ImageFolder, ImageFolder)> {
         let given = self.classes.clone().or_else(|| {
             let beside_val = pictures::classes_file(None, &self.val);
             beside_val.or_else(|| pictures::classes_file(None, &self.data))
         });
-        let val = if known.is_empty() || self.classes.is_some() {
+        let val = if classes.is_empty() || self.classes.is_some() {
             pictures::open(&self.val, given.as_deref(), &[], outputs)?
         } else {
-            pictures::open(&self.val, None, known, outputs)?
+            pictures::open(&self.val, None, classes, outputs)?
         };
-        // Not every class need occur in the training pictures.
+        // The training pictures may lack some classes.
         let train = ImageFolder::with_classes(&self.data, val.classes())?;
         Ok((train, val))
     }
 
-    /// What happens to the training pictures of a model.
+    /// Returns the transform of the training pictures of a model.
     pub(super) fn transform(
         &self,
         model: &str,
@@ -90,7 +91,7 @@ impl DataArgs {
     }
 }
 
-/// What happens to training pictures.
+/// The augmentation of training pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Augment {
     Resized,
@@ -106,35 +107,39 @@ impl FromStr for Augment {
             None if text == "resized" => Ok(Self::Resized),
             None if text == "none" => Ok(Self::None),
             Some(("shifted", pixels)) => {
-                pixels.parse().map(Self::Shifted).map_err(|error| format!("shifted: {error}"))
+                pixels.parse().map(Self::Shifted).map_err(|error| {
+                    format!("shifted:N needs a number of pixels from 0 to 65535: {error}")
+                })
             }
-            _ => Err("expected resized, shifted:N or none".to_owned()),
+            _ => Err("expected resized, shifted:N (such as shifted:4) or none".to_owned()),
         }
     }
 }
 
-/// Quantization-aware training.
+/// The options of quantization-aware training.
 #[derive(Args, Debug)]
 pub(super) struct QatArgs {
-    /// Quantization-aware training: weights and activations are rounded to int8 as they train
+    /// Quantization-aware training: round weights and activations to int8 values in the forward pass
+    /// (fake quantization), starting from the published weights or --weights
     #[arg(long)]
     pub(super) qat: bool,
 
-    /// How to quantize: `recommended`, or as PyTorch's presets for training do
+    /// QConfig of --qat: `recommended`, or a QAT preset of PyTorch
     #[arg(long, value_name = "NAME", default_value = "recommended", requires = "qat", value_parser = PossibleValuesParser::new(QConfig::PRESETS))]
     pub(super) qconfig: String,
 
-    /// One scale for all of a weight, instead of one for each output channel
+    /// Quantize each weight with one scale, instead of one for each output channel
     #[arg(long, requires = "qat")]
     pub(super) per_tensor: bool,
 
-    /// Keep the modules whose dotted name matches in float: features.0, 'features.1?', '*.conv.0'
+    /// Keep modules in float whose dotted path matches this glob pattern, such as features.0,
+    /// 'features.1?' or '*.conv.0'; can be given several times
     #[arg(long, value_name = "GLOB", requires = "qat")]
     skip: Vec<String>,
 }
 
 impl QatArgs {
-    /// Nothing for float training.
+    /// Returns the qconfigs of the modules, or `None` for float training.
     pub(super) fn mapping(&self) -> Result<Option<QConfigMapping>> {
         if !self.qat {
             return Ok(None);
@@ -152,7 +157,7 @@ impl QatArgs {
         Ok(Some(mapping))
     }
 
-    /// What is trained, in words.
+    /// Describes the kind of training: `float`, or `QAT` with its qconfig.
     pub(super) fn describe(&self) -> String {
         match (self.qat, self.per_tensor) {
             (false, _) => "float".to_owned(),
@@ -162,84 +167,87 @@ impl QatArgs {
     }
 }
 
-/// The optimiser and its course.
+/// The options of the optimizer and its schedule.
 #[derive(Args, Debug)]
 pub(super) struct ScheduleArgs {
-    /// How many epochs
+    /// Number of epochs
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
 
-    /// How many batches an epoch has, or `all` pictures
+    /// Number of batches in an epoch, or `all` for all pictures
     #[arg(long, value_name = "N|all", default_value = "20")]
     batches: Batches,
 
-    /// Learning rate
+    /// Learning rate of stochastic gradient descent
     #[arg(long, value_name = "RATE", default_value_t = 1e-4)]
     lr: f64,
 
-    /// The learning rate's course: it stays, falls by --gamma every --step-epochs, or falls along a
-    /// cosine to 0 at the end [default: cosine for the qconfig `recommended`, else constant]
+    /// Learning rate schedule: `constant`, `step` to multiply by --gamma every --step-epochs, or
+    /// `cosine` to anneal to 0 at the end [default: cosine with --qat and the qconfig `recommended`,
+    /// else constant]
     #[arg(long, value_enum, value_name = "NAME")]
     schedule: Option<ScheduleName>,
 
-    /// For --schedule step: epochs between two steps
+    /// For --schedule step: number of epochs after which the learning rate is multiplied by --gamma
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     step_epochs: u32,
 
-    /// For --schedule step: the factor
+    /// For --schedule step: factor of the learning rate
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
     gamma: f64,
 
-    /// Batches over which the learning rate rises to --lr
+    /// Number of batches over which the learning rate rises linearly to --lr
     #[arg(long, value_name = "N", default_value_t = 0)]
     warmup: u32,
 
-    /// Momentum of the gradient descent
+    /// Momentum, as in torch.optim.SGD
     #[arg(long, value_name = "M", default_value_t = 0.0)]
     momentum: f64,
 
-    /// Nesterov's momentum
+    /// Use Nesterov momentum
     #[arg(long)]
     nesterov: bool,
 
-    /// How strongly weights are pulled towards 0
+    /// Weight decay (L2 penalty), as in torch.optim.SGD
     #[arg(long, value_name = "D", default_value_t = 0.0)]
     weight_decay: f64,
 
-    /// Keep weight decay from biases and batch norms
+    /// Apply weight decay only to weights, not to biases and batch norms
     #[arg(long)]
     decay_weights_only: bool,
 
-    /// How much of the target is spread over all classes, 0 to 1
+    /// Label smoothing, 0 to 1, as in torch.nn.CrossEntropyLoss
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     label_smoothing: f64,
 
-    /// How much is learnt from the answers of the float network that training begins with, in place
-    /// of labels, 0 to 1 (knowledge distillation) [default: 1 for the qconfig `recommended`, else 0]
+    /// Knowledge distillation: part of the loss, 0 to 1, that compares the outputs with those of the
+    /// float model from which training starts; the rest compares them with the labels [default: 1 for
+    /// the qconfig `recommended`, else 0]
     #[arg(long, value_name = "PART", requires = "qat")]
     distill: Option<f64>,
 
-    /// For --distill: what logits are divided by before they are compared; more than 1 gives
-    /// unlikely classes more weight
+    /// For --distill: divisor of the logits before softmax; above 1 it gives improbable classes more
+    /// weight
     #[arg(long, value_name = "T", requires = "qat", default_value_t = 1.0)]
     temperature: f64,
 
-    /// The greatest length of the gradient, or `never`; a longer one is shortened to it [default: 20
-    /// for the qconfig `recommended`, else never]
+    /// Maximum norm of the gradient, to which a larger one is scaled down, or `never` [default: 20 with
+    /// --qat and the qconfig `recommended`, else never]
     #[arg(long, value_name = "NORM")]
     clip: Option<Clip>,
 
-    /// Scales and zero points stay from the end of this epoch on, counted from 0, or `never`
+    /// With --qat, freeze scales and zero points at the end of this epoch (counted from 0), at the
+    /// `start`, or `never`
     #[arg(long, value_name = "EPOCH", default_value = "4")]
     freeze_observer_after: After,
 
-    /// Batch norms use their running statistics from the end of this epoch on, counted from 0, from
-    /// the `start` on, or `never` [default: start for the qconfig `recommended`, 3 for PyTorch's, as
-    /// in its tutorial; never in float training]
+    /// Freeze the batch norms' running statistics at the end of this epoch (counted from 0), at the
+    /// `start`, or `never` [default: with --qat `start` for the qconfig `recommended` and 3 for
+    /// PyTorch's, as in its tutorial; else never]
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
-    /// Which epoch's network is written
+    /// Which epoch's model to write: the one with the best validation accuracy, or the last
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = KeepName::Best)]
     keep: KeepName,
 }
@@ -255,12 +263,12 @@ impl FromStr for Batches {
         match text.parse::<u32>() {
             _ if text == "all" => Ok(Self(None)),
             Ok(number) if number > 0 => Ok(Self(Some(number as usize))),
-            _ => Err("expected a number of batches, at least 1, or `all`".to_owned()),
+            _ => Err("expected a number of batches, 1 or more, or `all`".to_owned()),
         }
     }
 }
 
-/// The greatest length of the gradient.
+/// The maximum norm of the gradient.
 #[derive(Clone, Copy, Debug)]
 struct Clip(Option<f64>);
 
@@ -271,12 +279,12 @@ impl FromStr for Clip {
         match text.parse() {
             _ if text == "never" => Ok(Self(None)),
             Ok(norm) => Ok(Self(Some(norm))),
-            Err(_) => Err("expected a number or `never`".to_owned()),
+            Err(_) => Err("expected a norm such as 20, or `never`".to_owned()),
         }
     }
 }
 
-/// From when on something stays.
+/// When something is frozen.
 #[derive(Clone, Copy, Debug)]
 struct After(Freeze);
 
@@ -288,7 +296,7 @@ impl FromStr for After {
             _ if text == "never" => Ok(Self(Freeze::Never)),
             _ if text == "start" => Ok(Self(Freeze::Start)),
             Ok(epoch) => Ok(Self(Freeze::After(epoch as usize))),
-            Err(_) => Err("expected an epoch, counted from 0, `start` or `never`".to_owned()),
+            Err(_) => Err("expected an epoch (counted from 0), `start` or `never`".to_owned()),
         }
     }
 }
@@ -307,9 +315,9 @@ enum KeepName {
 }
 
 impl ScheduleArgs {
-    /// The trainer's options, for that many pictures.
+    /// Returns the trainer's options, given the number of training pictures.
     pub(super) fn options(&self, data: &DataArgs, qat: &QatArgs, pictures: usize) -> TrainOptions {
-        let usual = if qat.qat {
+        let defaults = if qat.qat {
             TrainOptions::qat(&qat.qconfig)
         } else {
             TrainOptions { freeze_bn: Freeze::Never, ..TrainOptions::default() }
@@ -322,7 +330,7 @@ impl ScheduleArgs {
             batch_size,
             lr: self.lr,
             schedule: match self.schedule {
-                None => usual.schedule,
+                None => defaults.schedule,
                 Some(ScheduleName::Constant) => Schedule::Constant,
                 Some(ScheduleName::Step) => {
                     Schedule::Step { every: self.step_epochs as usize * batches, gamma: self.gamma }
@@ -337,10 +345,10 @@ impl ScheduleArgs {
                 nesterov: self.nesterov,
             },
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
-            distillation: self.distillation(usual.distillation),
-            clip: self.clip.map_or(usual.clip, |Clip(norm)| norm),
+            distillation: self.distillation(defaults.distillation),
+            clip: self.clip.map_or(defaults.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
-            freeze_bn: self.freeze_bn_after.map_or(usual.freeze_bn, |After(freeze)| freeze),
+            freeze_bn: self.freeze_bn_after.map_or(defaults.freeze_bn, |After(freeze)| freeze),
             keep: match self.keep {
                 KeepName::Best => Keep::Best,
                 KeepName::Last => Keep::Last,
@@ -349,8 +357,9 @@ impl ScheduleArgs {
         }
     }
 
-    fn distillation(&self, usual: Option<Distillation>) -> Option<Distillation> {
-        let alpha = self.distill.or(usual.map(|usual| usual.alpha)).filter(|&alpha| alpha != 0.0);
+    fn distillation(&self, default: Option<Distillation>) -> Option<Distillation> {
+        let default = default.map(|default| default.alpha);
+        let alpha = self.distill.or(default).filter(|&alpha| alpha != 0.0);
         alpha.map(|alpha| Distillation { alpha, temperature: self.temperature })
     }
 }
@@ -360,7 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn augmentations_are_told_apart() {
+    fn augmentations_are_parsed() {
         assert_eq!("resized".parse(), Ok(Augment::Resized));
         assert_eq!("shifted:4".parse(), Ok(Augment::Shifted(4)));
         assert_eq!("none".parse(), Ok(Augment::None));

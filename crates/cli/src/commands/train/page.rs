@@ -1,4 +1,4 @@
-//! The curves as a page that needs no other file.
+//! The HTML page of a training run: facts, curves and a table of epochs.
 
 use posterize::{atomic_file, training::History};
 
@@ -8,7 +8,7 @@ use crate::{
     ui::{count, duration},
 };
 
-/// Writes the page.
+/// Writes the page to its file.
 pub(super) fn write(files: &Files, report: &Report, history: &History) -> posterize::Result<()> {
     let page = render(report, history);
     atomic_file::write(&files.page, |file| file.write_all(page.as_bytes()))
@@ -17,16 +17,16 @@ pub(super) fn write(files: &Files, report: &Report, history: &History) -> poster
 fn render(report: &Report, history: &History) -> String {
     let mut facts = vec![
         format!(
-            "{} parameters, trained on {} pictures and validated on {}, in {}.",
+            "{} parameters; trained on {} pictures and validated on {}, in {}.",
             count(report.parameters as u64),
             count(report.train_images as u64),
             count(report.val_images as u64),
             duration(report.seconds)
         ),
-        format!("Top-1: {}.", report.finding()),
+        format!("{}.", report.summary()),
     ];
     if let Some(weights) = &report.weights {
-        facts.insert(0, format!("Began with {}.", weights.display()));
+        facts.insert(0, format!("Initial weights: {}.", weights.display()));
     }
     let facts: Vec<String> = facts.iter().map(|fact| escaped(fact)).collect();
     let rows = report.epochs.iter().map(Report::cells);

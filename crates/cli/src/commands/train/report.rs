@@ -1,4 +1,4 @@
-//! What `posterize train` prints at its end.
+//! The result that `posterize train` prints.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use posterize::{
 use serde::Serialize;
 
 use super::{
-    files::{Files, Naming},
+    files::{Files, Metadata},
     options::QatArgs,
 };
 use crate::ui::{Align, Table, count, duration, megabytes, percent};
@@ -21,20 +21,22 @@ use crate::ui::{Align, Table, count, duration, megabytes, percent};
 pub(super) struct Report {
     pub(super) model: String,
     pub(super) weights: Option<PathBuf>,
-    /// Values that are trained.
+    /// Number of trained values.
     pub(super) parameters: usize,
-    /// "float", or "QAT" with its qconfig.
+    /// `float`, or `QAT` with its qconfig.
     pub(super) training: String,
-    /// Pictures to train and to validate on.
+    /// Number of training pictures.
     pub(super) train_images: usize,
+    /// Number of validation pictures.
     pub(super) val_images: usize,
-    /// Training pictures left out because they could not be decoded, counted every time.
+    /// How often a training picture was skipped because it could not be decoded.
     skipped: usize,
     pub(super) epochs: Vec<EpochRecord>,
-    /// The epoch with the highest validation accuracy, its accuracy in percent, and that of the last
-    /// epoch.
+    /// The epoch with the highest validation accuracy.
     best_epoch: usize,
+    /// Its validation accuracy in percent.
     best_top1: f64,
+    /// The validation accuracy of the last epoch in percent.
     last_top1: f64,
     kept: Keep,
     pub(super) kept_epoch: usize,
@@ -53,7 +55,7 @@ pub(super) struct Report {
 impl Report {
     #[expect(clippy::too_many_arguments, reason = "a report has many parts")]
     pub(super) fn new(
-        naming: &Naming,
+        metadata: &Metadata,
         weights: Option<PathBuf>,
         parameters: usize,
         files: &Files,
@@ -66,7 +68,7 @@ impl Report {
         options: Options,
     ) -> Self {
         Self {
-            model: naming.model.clone(),
+            model: metadata.model.clone(),
             weights,
             parameters,
             training: qat.describe(),
@@ -92,15 +94,15 @@ impl Report {
         }
     }
 
-    /// The network and how it was trained.
+    /// Returns the model's name and the kind of training.
     pub(super) fn title(&self) -> String {
         format!("{}, {}", self.model, self.training)
     }
 
-    /// The best and the last accuracy, and which was kept.
-    pub(super) fn finding(&self) -> String {
+    /// Describes the best and the last accuracy, and which epoch was kept.
+    pub(super) fn summary(&self) -> String {
         format!(
-            "best {} after epoch {}, last {} after epoch {}; kept: {}",
+            "validation top-1: best {} after epoch {}, last {} after epoch {}; written: the {} epoch",
             percent(self.best_top1),
             self.best_epoch,
             percent(self.last_top1),
@@ -112,10 +114,19 @@ impl Report {
         )
     }
 
-    /// Heads of the table of epochs.
-    pub(super) const HEADS: [&'static str; 8] =
-        ["epoch", "lr", "loss", "top-1", "val loss", "val top-1", "val top-5", "pictures/s"];
+    /// Column headings of the table of epochs.
+    pub(super) const HEADS: [&'static str; 8] = [
+        "epoch",
+        "lr",
+        "train loss",
+        "train top-1",
+        "val loss",
+        "val top-1",
+        "val top-5",
+        "pictures/s",
+    ];
 
+    /// Returns the cells of an epoch's row.
     pub(super) fn cells(epoch: &EpochRecord) -> [String; 8] {
         [
             epoch.epoch.to_string(),
@@ -136,7 +147,7 @@ impl fmt::Display for Report {
         for epoch in &self.epochs {
             table.row(Self::cells(epoch));
         }
-        writeln!(f, "{table}\n\n{}: {}", self.title(), self.finding())?;
+        writeln!(f, "{table}\n\n{}: {}", self.title(), self.summary())?;
         let show = |path: &Path| path.display().to_string();
         write!(f, "{} ({}", show(&self.output), megabytes(self.bytes))?;
         if let Some(file) = &self.float_output {
@@ -151,8 +162,8 @@ impl fmt::Display for Report {
         )?;
         match self.skipped {
             0 => Ok(()),
-            1 => write!(f, "; 1 picture left out"),
-            skipped => write!(f, "; pictures left out {} times", count(skipped as u64)),
+            1 => write!(f, "; 1 picture skipped"),
+            skipped => write!(f, "; pictures skipped {} times", count(skipped as u64)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pictures that observers see, and how they relate to those that are evaluated.
+//! The calibration pictures, and how they relate to those that are evaluated.
 
 use std::{
     fs,
@@ -19,23 +19,23 @@ use crate::{
     ui::{Ui, count},
 };
 
-use super::{labelled::Labelled, sources::Source};
+use super::{evaluation_set::EvaluationSet, sources::Source};
 
-/// As many as the tutorial's measurements are made with: 10 batches of 30.
 const BATCH: usize = 30;
-const PICTURES: usize = 10 * BATCH;
+/// Maximum number of calibration pictures: 10 batches.
+const MAX_PICTURES: usize = 10 * BATCH;
 
-/// Which pictures calibrate.
+/// The calibration pictures.
 #[derive(Debug, Serialize)]
 pub(super) struct Calibration {
-    /// What their folder is called.
+    /// The name of their folder in reports.
     data: String,
-    /// How many are drawn.
+    /// Number of pictures.
     images: usize,
     /// Whether they are cropped and flipped at random.
     augmented: bool,
     seed: u64,
-    /// How they relate to the evaluated ones.
+    /// How they relate to the evaluated pictures.
     pictures: Pictures,
     #[serde(skip)]
     root: PathBuf,
@@ -43,18 +43,19 @@ pub(super) struct Calibration {
     loader: Loader,
 }
 
+/// How the calibration pictures relate to the evaluated ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Pictures {
-    /// Of another folder.
+    /// They are in another folder.
     Others,
-    /// Of the same folder, but not evaluated.
+    /// They are in the same folder, but are not evaluated.
     Rest,
-    /// Some of those that are evaluated, or all.
+    /// They are some or all of the evaluated pictures.
     Evaluated,
 }
 
-/// A random order over the samples from number `from` on.
+/// Samples in random order those whose index is at least `from`.
 #[derive(Clone, Copy, Debug)]
 struct Shuffled {
     from: usize,
@@ -70,25 +71,26 @@ impl Sampler for Shuffled {
 }
 
 impl Calibration {
-    /// The pictures of `other`; without it those of the evaluated folder that are not evaluated,
-    /// if they fill a batch; else the evaluated ones.
+    /// Chooses the calibration pictures: those of `other` if it is given; else those of the evaluated
+    /// folder that are not evaluated, if they fill a batch; else the evaluated ones.
     pub(super) fn new(
         model: &str,
         other: Option<&Source>,
-        evaluated: &Labelled,
+        evaluated: &EvaluationSet,
         preprocessing: Preprocessing,
         augment: bool,
         seed: u64,
         options: Options,
     ) -> Result<Self> {
-        let real = |path: &Path| fs::canonicalize(path).ok();
-        let left = evaluated.folder.len() - evaluated.count;
-        let other = other.filter(|other| real(&other.folder) != real(evaluated.folder.root()));
+        let canonical = |path: &Path| fs::canonicalize(path).ok();
+        let rest = evaluated.folder.len() - evaluated.count;
+        let root = canonical(evaluated.folder.root());
+        let other = other.filter(|other| canonical(&other.folder) != root);
         let same = || evaluated.folder.clone();
         let (folder, from, pictures) = match other {
-            // Calibration needs no class numbers, so no file of classes either.
+            // Calibration needs no class numbers, so no class file either.
             Some(other) => (ImageFolder::open(&other.folder, None)?, 0, Pictures::Others),
-            None if left >= BATCH => (same(), evaluated.count, Pictures::Rest),
+            None if rest >= BATCH => (same(), evaluated.count, Pictures::Rest),
             None => (same(), 0, Pictures::Evaluated),
         };
         let transform =
@@ -97,18 +99,18 @@ impl Calibration {
             Pictures::Evaluated => evaluated.count,
             Pictures::Others | Pictures::Rest => folder.len() - from,
         };
-        let images = images.min(PICTURES);
+        let images = images.min(MAX_PICTURES);
         let loader = Loader::new(&folder, transform)
             .sampler(Shuffled { from, seed })
             .batch_size(BATCH)
             .threads(options.threads)
             .limit(images);
-        let data = other.map_or(&evaluated.place, |other| &other.place).clone();
+        let data = other.map_or(&evaluated.name, |other| &other.name).clone();
         let root = folder.root().to_path_buf();
         Ok(Self { data, images, augmented: augment, seed, pictures, root, loader })
     }
 
-    /// Shows the pictures to the observers. Returns how many could be shown.
+    /// Runs the pictures through a network with observers. Returns how many could be decoded.
     pub(super) fn run(
         &self,
         observed: &mut ObservedModel,
@@ -118,39 +120,39 @@ impl Calibration {
         let mut stream = Stream::new(&self.loader, self.loader.tensors(), ui);
         let bar = stream.bar.clone();
         bar.set_message("calibrating");
-        let shown = stream.by_ref().map(|batch| {
+        let images = stream.by_ref().map(|batch| {
             batch.map(|batch| {
                 bar.inc(batch.labels.len() as u64);
                 batch.images
             })
         });
-        let result = observed.calibrate(options, shown);
+        let result = observed.calibrate(options, images);
         stream.finish(&self.root)?;
         Ok(result?)
     }
 
-    /// Whether its pictures are of another folder than the evaluated ones.
+    /// Whether the pictures are in another folder than the evaluated ones.
     pub(super) fn is_on_others(&self) -> bool {
         self.pictures == Pictures::Others
     }
 
-    /// Where the pictures come from, in a sentence.
+    /// Describes in a sentence where the pictures come from.
     pub(super) fn describe(&self) -> String {
-        let crops = if self.augmented { "cropped and flipped at random" } else { "centre crops" };
+        let crops = if self.augmented { "random crops and flips" } else { "centre crops" };
         let Self { images, seed, data, .. } = self;
         let images = count(*images as u64);
         match self.pictures {
             Pictures::Others => format!(
-                "Calibrated on {images} pictures of {data}, drawn at random with seed {seed} \
+                "Calibration: {images} pictures of {data}, chosen at random with seed {seed} \
                  ({crops})."
             ),
             Pictures::Rest => format!(
-                "Calibrated on {images} of the pictures of {data} that are not evaluated, drawn at \
+                "Calibration: {images} of the pictures of {data} that are not evaluated, chosen at \
                  random with seed {seed} ({crops})."
             ),
             Pictures::Evaluated => format!(
-                "Calibrated on {images} of the same pictures ({crops}): observers see no labels, \
-                 but they do see what is evaluated; pass --calibrate DIR for others."
+                "Calibration: {images} of the evaluated pictures ({crops}). Observers use no labels, \
+                 but for a fair measurement pass other pictures with --calibrate DIR."
             ),
         }
     }
@@ -161,7 +163,7 @@ mod tests {
     use super::{Sampler, Shuffled};
 
     #[test]
-    fn evaluated_pictures_are_not_drawn() {
+    fn evaluated_pictures_are_not_sampled() {
         let mut order = Shuffled { from: 3, seed: 1 }.indices(9, 0);
         assert!(!order.is_sorted());
         order.sort_unstable();

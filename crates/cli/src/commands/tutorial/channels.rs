@@ -1,12 +1,13 @@
-//! The layer that suffers most from sharing one scale.
+//! Finds the layer that one scale for its whole weight serves worst.
 
 use posterize::{FloatModel, quantization::QuantizedModel};
 
-use super::story::Channels;
+use super::content::Channels;
 
 impl Channels {
-    /// The layer whose middle channel is smallest beside its largest one, among those whose channels
-    /// share a scale; none where no layer has such. `float` is the fused network that became `model`.
+    /// Returns the per-tensor quantized layer whose median channel is smallest in relation to its
+    /// largest one, or `None` if no layer is quantized per tensor. `float` is the fused network that
+    /// was converted to `model`.
     pub(super) fn worst(float: &FloatModel, model: &QuantizedModel) -> Option<Self> {
         let shared = model.layers().iter().filter_map(|(&id, layer)| {
             let scale = layer.qparams.per_tensor()?.scale;
@@ -21,13 +22,13 @@ impl Channels {
             let name = name.clone();
             Some(Self { layer: name, largest: channels, scale, lost })
         });
-        shared.min_by(|a, b| a.middle().total_cmp(&b.middle()))
+        shared.min_by(|a, b| a.median_ratio().total_cmp(&b.median_ratio()))
     }
 
-    /// The middle channel's share of the largest one's range.
-    fn middle(&self) -> f32 {
-        let middle = self.largest.get(self.largest.len() / 2).unwrap_or(&0.0);
-        middle / self.largest.first().unwrap_or(&0.0).max(f32::MIN_POSITIVE)
+    /// Returns the median channel's largest weight divided by that of the largest channel.
+    fn median_ratio(&self) -> f32 {
+        let median = self.largest.get(self.largest.len() / 2).unwrap_or(&0.0);
+        median / self.largest.first().unwrap_or(&0.0).max(f32::MIN_POSITIVE)
     }
 }
 
@@ -44,7 +45,7 @@ mod tests {
     use super::Channels;
 
     #[test]
-    fn the_worst_layer_is_the_one_with_the_most_unequal_channels() {
+    fn worst_finds_the_layer_with_the_most_unequal_channels() {
         let net = Sequential::new().then(Conv2d::new(3, 4, 1)).then(Conv2d::new(4, 3, 1));
         let mut state = Architecture::trace(&net).unwrap().init(0).state_dict();
         let weights = |largest: &[f32], each: usize| {

@@ -1,21 +1,25 @@
-//! Bars as SVG, one panel for each figure; their colours are the page's.
+//! Draws bar charts of the summary table as SVG. Their colours are in the page's style sheet.
 
 use std::fmt::Write;
 
-use super::story::{Row, milliseconds};
+use super::content::{Row, milliseconds};
 use crate::page::escaped;
 use crate::page::plot::open;
 
-/// Where the bars begin, behind the names, and where the longest ends, before its number.
+/// Where bars begin. The names are to the left.
 const LEFT: f64 = 150.0;
+/// Where the longest bar ends. Its number is to the right.
 const RIGHT: f64 = 560.0;
+/// Height of a row.
 const LINE: f64 = 26.0;
+/// Height of a bar.
 const BAR: f64 = 16.0;
 
-/// A panel of bars from zero to `full`, or to the largest value.
+/// A bar chart of one column of the table.
 struct Panel {
     title: &'static str,
     value: fn(&Row) -> f64,
+    /// The value of a full bar. `None` for the largest value.
     full: Option<f64>,
     text: fn(f64) -> String,
 }
@@ -40,7 +44,7 @@ const PANELS: [Panel; 3] = [
     Panel { title: "Size, MB", value: |row| row.score.size_mb, full: None, text: two_decimals },
 ];
 
-/// One figure for each panel.
+/// Draws one figure for each panel.
 pub(super) fn render(rows: &[Row]) -> String {
     PANELS.iter().map(|panel| figure(panel, rows)).collect()
 }
@@ -52,7 +56,7 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
     let mut svg = open(panel.title, height);
     for (index, row) in rows.iter().enumerate() {
         let value = (panel.value)(row);
-        // Nothing to compare with is no bar.
+        // If all values are zero there are no bars.
         let length = if full > 0.0 { (RIGHT - LEFT) * (value / full).clamp(0.0, 1.0) } else { 0.0 };
         let top = LINE * index as f64;
         let middle = top + LINE / 2.0;
@@ -74,12 +78,12 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::story::Story, render};
+    use super::{super::content::Content, render};
 
     #[test]
-    fn bars_are_as_long_as_their_values() {
-        let mut story = Story::example();
-        let svg = render(&story.rows);
+    fn lengths_of_bars_are_proportional_to_values() {
+        let mut content = Content::example();
+        let svg = render(&content.rows);
         let widths: Vec<f64> = svg
             .split("<rect ")
             .skip(1)
@@ -93,7 +97,7 @@ mod tests {
         assert_eq!(svg.matches("class=\"float\"").count(), 3);
         assert!(svg.contains(">88.00<") && svg.contains(">3.50<"));
 
-        story.rows.iter_mut().for_each(|row| row.ms_per_image = 0.0);
-        assert!(!render(&story.rows).contains("NaN"));
+        content.rows.iter_mut().for_each(|row| row.ms_per_image = 0.0);
+        assert!(!render(&content.rows).contains("NaN"));
     }
 }

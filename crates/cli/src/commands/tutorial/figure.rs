@@ -1,13 +1,13 @@
-//! A step's figure as SVG; its colours are the page's.
+//! Draws the figures of steps as SVG. Their colours are in the page's style sheet.
 
 use std::fmt::Write;
 
-use super::story::{Channels, Epochs, Figure};
+use super::content::{Channels, Epochs, Figure};
 use crate::page::escaped;
 use crate::page::plot::{gridline, open};
 
 const HEIGHT: f64 = 220.0;
-/// The area of the data; around it stand the numbers.
+/// The edges of the area in which data is drawn. The numbers are outside.
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = 600.0;
 const TOP: f64 = 12.0;
@@ -20,7 +20,7 @@ pub(super) fn render(figure: &Figure) -> String {
     }
 }
 
-/// A line across, with words at its right end.
+/// Draws a horizontal line with a label at its right end.
 fn reference(svg: &mut String, class: &str, y: f64, label: &str) {
     let _ = writeln!(
         svg,
@@ -31,19 +31,19 @@ fn reference(svg: &mut String, class: &str, y: f64, label: &str) {
     );
 }
 
-/// A bar for each channel, on a logarithmic scale, and the line below which weights become zero.
+/// Draws a bar for each channel on a logarithmic scale, and the line below which weights become zero.
 fn render_channels(channels: &Channels) -> String {
     let Channels { layer, largest, scale, .. } = channels;
     let mut svg = open(&format!("Largest weight of each channel of {layer}"), HEIGHT);
     let lost = f64::from(*scale) / 2.0;
     let values = largest.iter().map(|&value| f64::from(value)).filter(|&value| value > 0.0);
     let (low, high) = values.fold((lost, lost), |(low, high), v| (low.min(v), high.max(v)));
-    // Whole powers of ten, no more than six of them.
+    // The axis spans whole powers of ten, at most six of them.
     let high = high.log10().ceil();
     let low = low.log10().floor().max(high - 6.0).min(high - 1.0);
     let y = |value: f64| {
-        let place = ((value.log10() - low) / (high - low)).clamp(0.0, 1.0);
-        BOTTOM - (BOTTOM - TOP) * place
+        let position = ((value.log10() - low) / (high - low)).clamp(0.0, 1.0);
+        BOTTOM - (BOTTOM - TOP) * position
     };
     let mut power = low;
     while power <= high {
@@ -77,7 +77,7 @@ fn render_channels(channels: &Channels) -> String {
     svg + "</svg></figure>\n"
 }
 
-/// The accuracy after each epoch, between the float network's and that before training.
+/// Draws the accuracy before training and after each epoch, and a line for the float network's.
 fn render_epochs(epochs: &Epochs) -> String {
     let Epochs { rows: epochs, float, untrained } = epochs;
     let mut svg = open("Top-1 of the int8 network after each epoch, %", HEIGHT);
@@ -88,7 +88,7 @@ fn render_epochs(epochs: &Epochs) -> String {
     for value in (0..=100).rev().step_by(step).filter(|&value| f64::from(value) >= low) {
         gridline(&mut svg, [LEFT, RIGHT], y(f64::from(value)), &value.to_string());
     }
-    // The place left of the first epoch is that before training.
+    // The leftmost position is the accuracy before training.
     let pitch = (RIGHT - LEFT) / (epochs.len() as f64 + 0.5);
     let x = |epoch: usize| LEFT + pitch * (epoch as f64 + 0.25);
     let before = untrained.map(|top1| (0, top1));
@@ -100,7 +100,7 @@ fn render_epochs(epochs: &Epochs) -> String {
     let _ = writeln!(svg, "<polyline class=\"val\" points=\"{}\"/>", path.join(" "));
     for &(epoch, top1) in &points {
         let (x, y) = (x(epoch), y(top1));
-        let label = if epoch == 0 { "before".to_owned() } else { epoch.to_string() };
+        let label = if epoch == 0 { "untrained".to_owned() } else { epoch.to_string() };
         let _ = writeln!(
             svg,
             "<circle class=\"val\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>\
@@ -118,7 +118,7 @@ mod tests {
     use super::{Channels, Epochs, Figure, render};
 
     #[test]
-    fn channels_below_half_a_step_are_marked_as_lost() {
+    fn channels_that_round_to_zero_are_marked() {
         let svg = render(&Figure::Channels(Channels {
             layer: "a<1>".into(),
             largest: vec![10.0, 1.0, 0.02, 0.0],
@@ -128,7 +128,7 @@ mod tests {
         assert!(svg.contains("channel of a&lt;1&gt;"));
         assert_eq!(svg.matches("class=\"int8\"").count(), 2);
         assert_eq!(svg.matches("class=\"lost\"").count(), 2);
-        // From 0.01 to 10 are three powers of ten, 58 high each.
+        // The axis from 0.01 to 10 has three powers of ten, each 58 high.
         let heights: Vec<&str> = svg
             .split("<rect ")
             .skip(1)
@@ -139,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn every_epoch_is_a_point_above_its_number() {
+    fn every_epoch_has_a_labelled_point() {
         let svg = render(&Figure::Epochs(Epochs::example()));
         assert_eq!(svg.matches("<circle ").count(), 3);
-        for text in [">before<", ">1<", ">2<", ">40.0<", ">80.0<", ">90.0<", ">float<"] {
+        for text in [">untrained<", ">1<", ">2<", ">40.0<", ">80.0<", ">90.0<", ">float<"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         let alone = Epochs { untrained: None, ..Epochs::example() };

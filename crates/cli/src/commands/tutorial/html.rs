@@ -1,25 +1,25 @@
-//! The story as a page that needs no other file.
+//! Renders the tutorial as an HTML page.
 
 use std::fmt::Write;
 
 use super::{
-    chart, figure, narration,
-    story::{Epoch, Epochs, Figure, Row, Story},
+    chart, figure, steps,
+    content::{Epoch, Epochs, Figure, Row, Content},
 };
 use crate::page::{document, escaped, table};
 
-pub(super) fn render(story: &Story) -> String {
+pub(super) fn render(content: &Content) -> String {
     let mut page = String::from("<ul>\n");
-    for fact in &story.facts {
+    for fact in &content.facts {
         let _ = writeln!(page, "<li>{}</li>", escaped(fact));
     }
     page += "</ul>\n<h2>Summary</h2>\n";
-    page += &table(&Row::HEADS, story.rows.iter().map(Row::cells));
-    page += &chart::render(&story.rows);
-    for note in &story.notes {
+    page += &table(&Row::HEADS, content.rows.iter().map(Row::cells));
+    page += &chart::render(&content.rows);
+    for note in &content.notes {
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(note));
     }
-    for (number, step) in story.steps.iter().enumerate() {
+    for (number, step) in content.steps.iter().enumerate() {
         let explanation = code_spans(&step.explanation);
         let heading = escaped(&step.heading);
         let _ = writeln!(page, "<h2>{}. {heading}</h2>\n<p>{explanation}</p>", number + 1);
@@ -37,10 +37,10 @@ pub(super) fn render(story: &Story) -> String {
             let _ = writeln!(page, "<p class=\"finding\">{}</p>", escaped(finding));
         }
     }
-    document(&narration::title(story), &page)
+    document(&steps::title(content), &page)
 }
 
-/// Text that is no markup, with what stands between backquotes as code.
+/// Escapes text, and turns what is between backquotes into code.
 fn code_spans(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(index, part)| match index % 2 {
         0 => escaped(part),
@@ -51,11 +51,11 @@ fn code_spans(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Story, code_spans, render};
+    use super::{Content, code_spans, render};
 
     #[test]
-    fn a_page_stands_alone_and_shows_text_as_text() {
-        let page = render(&Story::example());
+    fn the_page_needs_no_other_file_and_escapes_text() {
+        let page = render(&Content::example());
         assert!(page.starts_with("<!doctype html>"));
         assert!(!page.contains("http") && !page.contains("src=") && !page.contains("<link"));
         assert!(page.contains("<li>Pictures: a&lt;b&gt;&amp;&quot;c&quot;/*val*_1_|x.</li>"));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn backquotes_are_code() {
+    fn text_between_backquotes_is_code() {
         assert_eq!(code_spans("the `a<b` one"), "the <code>a&lt;b</code> one");
     }
 }

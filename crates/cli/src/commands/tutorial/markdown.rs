@@ -1,19 +1,19 @@
-//! The story as Markdown.
+//! Renders the tutorial as Markdown.
 
 use std::fmt::Write;
 
 use super::{
-    narration,
-    story::{Epoch, Epochs, Figure, Row, Story},
+    steps,
+    content::{Epoch, Epochs, Figure, Row, Content},
 };
 
-pub(super) fn render(story: &Story) -> String {
-    let mut text = format!("# {}\n\n", escaped(&narration::title(story)));
-    for fact in &story.facts {
+pub(super) fn render(content: &Content) -> String {
+    let mut text = format!("# {}\n\n", escaped(&steps::title(content)));
+    for fact in &content.facts {
         let _ = writeln!(text, "- {}", escaped(fact));
     }
-    for (number, step) in story.steps.iter().enumerate() {
-        // Our own sentences are written with Markdown's code spans.
+    for (number, step) in content.steps.iter().enumerate() {
+        // Not escaped: headings and explanations are constants that use Markdown's code spans.
         let _ = write!(text, "\n## {}. {}\n\n{}\n", number + 1, step.heading, step.explanation);
         for tree in &step.trees {
             let _ = write!(text, "\n{}:\n\n```text\n{}\n```\n", escaped(&tree.caption), tree.code);
@@ -27,14 +27,14 @@ pub(super) fn render(story: &Story) -> String {
         }
     }
     text += "\n## Summary\n\n";
-    text += &table(Row::HEADS, story.rows.iter().map(Row::cells));
-    for note in &story.notes {
+    text += &table(Row::HEADS, content.rows.iter().map(Row::cells));
+    for note in &content.notes {
         let _ = write!(text, "\n{}\n", escaped(note));
     }
     text
 }
 
-/// A table whose first column holds words, and the others numbers.
+/// Renders a table whose first column is text and whose other columns are numbers.
 fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rule = " ---: |".repeat(N - 1);
     let mut table = format!("| {} |\n| --- |{rule}\n", heads.join(" | "));
@@ -44,7 +44,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N
     table
 }
 
-/// Text in which no character means anything but itself.
+/// Escapes the characters that have a meaning in Markdown.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -58,10 +58,10 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Story, render};
+    use super::{Content, render};
 
     #[test]
-    fn a_story_is_markdown() {
+    fn content_is_rendered_as_markdown() {
         let expected = r#"# Static quantization of net, step by step
 
 - Pictures: a\<b\>\&"c"/\*val\*\_1\_\|x.
@@ -88,6 +88,6 @@ It is smaller.
 
 Few pictures.
 "#;
-        assert_eq!(render(&Story::example()), expected);
+        assert_eq!(render(&Content::example()), expected);
     }
 }

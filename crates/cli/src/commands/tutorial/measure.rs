@@ -1,4 +1,4 @@
-//! The figures of the table: size, accuracy, time.
+//! Measures the columns of the summary table: size, accuracy and time.
 
 use posterize::{
     FloatModel, Tensor,
@@ -10,47 +10,48 @@ use posterize::{
 
 use crate::{error::Result, pictures, timing, ui::Ui};
 
-use super::labelled::Labelled;
-use super::story::{Row, Score};
+use super::evaluation_set::EvaluationSet;
+use super::content::{Row, Score};
 
-/// How often each network's turn comes to be timed, and how many runs it has then.
+/// Number of turns in which each network is timed.
 const TURNS: u32 = 5;
-const RUNS: u32 = 40;
+/// Number of timed runs in a turn.
+const RUNS_PER_TURN: u32 = 40;
 const BATCH: usize = 30;
 
-/// Measures one network after the other in the same way.
+/// Measures networks in the same way, and keeps their engines for timing.
 pub(super) struct Measure<'a> {
-    /// The network's name.
+    /// The name of the architecture.
     name: &'a str,
-    labelled: &'a Labelled,
+    evaluated: &'a EvaluationSet,
     preprocessing: &'a Preprocessing,
     loader: Loader,
-    /// The picture that is timed.
+    /// The input of timed runs.
     picture: Tensor,
     options: Options,
     ui: &'a Ui,
     scores: Vec<Score>,
-    /// One for each score, on one thread.
+    /// One engine for each score, with one thread.
     engines: Vec<Engine>,
-    /// Pictures evaluated, and those left out because they could not be decoded.
+    /// Numbers of pictures evaluated, and of those skipped because they could not be decoded.
     pub(super) pictures: (usize, usize),
 }
 
 impl<'a> Measure<'a> {
     pub(super) fn new(
         name: &'a str,
-        labelled: &'a Labelled,
+        evaluated: &'a EvaluationSet,
         preprocessing: &'a Preprocessing,
         options: Options,
         ui: &'a Ui,
     ) -> Result<Self> {
-        let loader = Loader::new(&labelled.folder, preprocessing)
+        let loader = Loader::new(&evaluated.folder, preprocessing)
             .batch_size(BATCH)
             .threads(options.threads)
-            .limit(labelled.count);
+            .limit(evaluated.count);
         Ok(Self {
             name,
-            labelled,
+            evaluated,
             preprocessing,
             loader,
             picture: timing::pictures(1, preprocessing.crop)?,
@@ -62,7 +63,8 @@ impl<'a> Measure<'a> {
         })
     }
 
-    /// The float network, which the others are compared with: the first to be measured.
+    /// Measures the float network. It must be measured first, because speed-ups are relative to the
+    /// first network.
     pub(super) fn float(&mut self, model: &FloatModel) -> Result<Score> {
         let folder = tempfile::tempdir()
             .map_err(posterize::Error::io(std::env::temp_dir(), "create a folder in"))?;
@@ -72,18 +74,18 @@ impl<'a> Measure<'a> {
         self.score("float", bytes, model)
     }
 
-    /// An int8 network.
+    /// Measures an int8 network.
     pub(super) fn int8(&mut self, method: &str, model: &QuantizedModel) -> Result<Score> {
         let saved = SavedModel::new(model.clone())
             .with_name(self.name)
             .with_preprocessing(self.preprocessing.clone())
-            .with_classes(self.labelled.folder.classes());
+            .with_classes(self.evaluated.folder.classes());
         let bytes = saved.to_bytes()?.len() as u64;
         self.score(method, bytes, model)
     }
 
     fn score(&mut self, method: &str, bytes: u64, model: impl Into<Model>) -> Result<Score> {
-        let folder = &self.labelled.folder;
+        let folder = &self.evaluated.folder;
         let mut engine = compile(model, self.options.pictures(self.preprocessing))?;
         let (found, skipped) =
             pictures::evaluate(&mut engine, folder, &self.loader, self.ui, &mut |_, _| ())?;
@@ -99,10 +101,11 @@ impl<'a> Measure<'a> {
         Ok(score)
     }
 
-    /// Times all that was measured, in turns.
+    /// Times all measured networks alternately.
     pub(super) fn time(&mut self) -> Result<Vec<Row>> {
         let pictures = vec![(&self.picture).into(); self.engines.len()];
-        let times = timing::times_in_turns(&mut self.engines, &pictures, TURNS, RUNS, self.ui)?;
+        let times =
+            timing::times_in_turns(&mut self.engines, &pictures, TURNS, RUNS_PER_TURN, self.ui)?;
         let medians: Vec<f64> =
             times.into_iter().map(|mut times| timing::percentile(&mut times, 0.5)).collect();
         let rows = self.scores.iter().zip(&medians).map(|(score, &ms_per_image)| Row {
@@ -113,19 +116,19 @@ impl<'a> Measure<'a> {
         Ok(rows.collect())
     }
 
-    /// How it is measured.
+    /// Describes how time and size are measured.
     pub(super) fn describe(&self) -> Vec<String> {
         let side = self.preprocessing.crop;
         vec![
             format!(
-                "Time: one picture of {side} × {side} at a time on one thread with {}, the network \
-                 alone, median of {} runs after a warm-up; the networks take turns. The speed-up is \
-                 over our own float network.",
+                "Time: one picture of {side} × {side} at a time, on one thread with {}, without \
+                 reading pictures; median of {} runs after a warm-up, alternating between the \
+                 networks. The speed-up is relative to posterize's own float network.",
                 self.options.isa,
-                TURNS * RUNS
+                TURNS * RUNS_PER_TURN
             ),
-            "Size: the saved file, in 10⁶ bytes: of the fused float network its weights, of an int8 \
-             network also its graph, scales, preprocessing and class names."
+            "Size: the saved file in 10⁶ bytes. The float file has only the weights of the fused \
+             network; an int8 file also has its graph, scales, preprocessing and class names."
                 .into(),
         ]
     }

@@ -1,4 +1,4 @@
-//! Which pictures the story is told on.
+//! Where the pictures of the tutorial come from.
 
 use std::path::{Path, PathBuf};
 
@@ -10,33 +10,33 @@ use crate::{
     ui::Ui,
 };
 
-/// A folder of pictures, one folder in it for each class.
+/// A folder of pictures, with one folder in it for each class.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) folder: PathBuf,
-    /// What it is called.
-    pub(super) place: String,
+    /// Its name in reports.
+    pub(super) name: String,
 }
 
 impl Source {
     fn given(folder: &Path) -> Self {
-        Self { folder: folder.into(), place: folder.display().to_string() }
+        Self { folder: folder.into(), name: folder.display().to_string() }
     }
 }
 
-/// The pictures that are evaluated, and those that calibrate and train.
+/// The pictures for evaluation, and those for calibration and training.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) evaluated: Source,
-    /// None where they are taken from the evaluated ones.
+    /// `None` if they are taken from the folder of evaluated pictures.
     pub(super) calibrate: Option<Source>,
-    /// Unpacked for as long as the story takes.
+    /// Keeps the unpacked built-in pictures until the tutorial ends.
     embedded: Option<embedded::Pictures>,
 }
 
 impl Sources {
-    /// What the user names; else what the program carries for its own network; else what can be
-    /// fetched.
+    /// Chooses the folders that the user gave; else the built-in pictures for the built-in network;
+    /// else the downloaded sample pictures.
     pub(super) fn new(
         model: &str,
         data: Option<&Path>,
@@ -49,20 +49,20 @@ impl Sources {
             return Ok(Self { evaluated: Source::given(data), calibrate, embedded: None });
         }
         if model != embedded::MODEL {
-            let samples = Fetcher::new(cache)?.fetch_noted(Item::Samples, ui)?.path;
+            let samples = Fetcher::new(cache)?.fetch_and_report(Item::Samples, ui)?.path;
             return Ok(Self { evaluated: Source::given(&samples), calibrate, embedded: None });
         }
         let pictures = embedded::Pictures::unpack()?;
-        let carried = |folder, place: &str| Source { folder, place: place.into() };
-        let train = || carried(pictures.train(), embedded::TRAIN);
+        let built_in = |folder, name: &str| Source { folder, name: name.into() };
+        let train = || built_in(pictures.train(), embedded::TRAIN);
         Ok(Self {
-            evaluated: carried(pictures.val(), embedded::VAL),
+            evaluated: built_in(pictures.val(), embedded::VAL),
             calibrate: Some(calibrate.unwrap_or_else(train)),
             embedded: Some(pictures),
         })
     }
 
-    /// Whether the pictures are the program's own.
+    /// Whether the evaluated pictures are the built-in ones.
     pub(super) fn are_embedded(&self) -> bool {
         self.embedded.is_some()
     }

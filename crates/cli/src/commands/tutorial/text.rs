@@ -1,4 +1,4 @@
-//! The story on a terminal.
+//! Renders the tutorial as text for a terminal.
 
 use std::fmt::Write;
 
@@ -7,23 +7,24 @@ use anstyle::Style;
 use crate::ui::{Align, Table};
 
 use super::{
-    narration,
-    story::{Epoch, Epochs, Figure, Row, Step, Story},
+    steps,
+    content::{Epoch, Epochs, Figure, Row, Step, Content},
 };
 
 const HEADING: Style = Style::new().bold();
 const CAPTION: Style = Style::new().dimmed();
 const WIDTH: usize = 96;
 
-pub(super) fn opening(story: &Story) -> String {
-    let mut text = format!("{HEADING}{}{HEADING:#}\n", narration::title(story));
-    for fact in &story.facts {
+/// Renders the title and the facts before the first step.
+pub(super) fn opening(content: &Content) -> String {
+    let mut text = format!("{HEADING}{}{HEADING:#}\n", steps::title(content));
+    for fact in &content.facts {
         let _ = write!(text, "\n{}", wrapped(fact));
     }
     text
 }
 
-/// Step `number`, counted from 1.
+/// Renders a step. `number` is counted from 1.
 pub(super) fn step(number: usize, step: &Step) -> String {
     let mut text = format!("\n{HEADING}{number}. {}{HEADING:#}\n\n", step.heading);
     text += &wrapped(&step.explanation.replace('`', ""));
@@ -42,21 +43,23 @@ pub(super) fn step(number: usize, step: &Step) -> String {
     text
 }
 
-pub(super) fn summary(story: &Story) -> String {
+/// Renders the summary table and the notes below it.
+pub(super) fn summary(content: &Content) -> String {
     let [method, numbers @ ..] = Row::HEADS;
     let [size, top1, top5, time, speedup] = numbers.map(|head| (head, Align::Right));
     let mut table = Table::new([(method, Align::Left), size, top1, top5, time, speedup]);
-    for row in &story.rows {
+    for row in &content.rows {
         table.row(row.cells());
     }
     let mut text = format!("\n{HEADING}Summary{HEADING:#}\n\n{table}\n");
-    for note in &story.notes {
+    for note in &content.notes {
         let _ = write!(text, "\n{}", wrapped(note));
     }
     text
 }
 
-/// Lines of at most [`WIDTH`] characters, where words allow it.
+/// Wraps text between words into lines of at most [`WIDTH`] characters. A longer word has a line of
+/// its own.
 fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
@@ -77,16 +80,16 @@ fn wrapped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Story, WIDTH, opening, step, summary, wrapped};
+    use super::{Content, WIDTH, opening, step, summary, wrapped};
 
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
     }
 
     #[test]
-    fn a_story_is_told_from_heading_to_table() {
-        let story = Story::example();
-        let told = opening(&story) + "\n" + &step(1, &story.steps[0]) + "\n" + &summary(&story);
+    fn opening_step_and_summary_are_rendered() {
+        let content = Content::example();
+        let text = opening(&content) + "\n" + &step(1, &content.steps[0]) + "\n" + &summary(&content);
         let expected = "\
 Static quantization of net, step by step
 
@@ -110,11 +113,11 @@ float      14.00     88.00     98.00        20.00      1.00×
 int8        3.50     44.00     98.00         5.00      4.00×
 
 Few pictures.";
-        assert_eq!(plain(&told), expected);
+        assert_eq!(plain(&text), expected);
     }
 
     #[test]
-    fn long_text_breaks_between_words() {
+    fn long_text_is_wrapped_between_words() {
         let text = "word ".repeat(60);
         let lines = wrapped(text.trim());
         assert!(lines.lines().count() > 1);

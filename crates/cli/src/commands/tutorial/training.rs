@@ -1,4 +1,4 @@
-//! Quantization-aware training, where the story has it.
+//! Quantization-aware training in the tutorial.
 
 use clap::{Args, builder::PossibleValuesParser};
 use indicatif::ProgressBar;
@@ -23,91 +23,92 @@ use crate::{
 use super::{
     block::block,
     calibration::Calibration,
-    labelled::Labelled,
+    evaluation_set::EvaluationSet,
     sources::{Source, Sources},
-    story::Epoch,
+    content::Epoch,
 };
 
-/// Leaves training out.
+/// The value of `--qat` that skips training.
 const NONE: &str = "none";
 
 fn choices() -> PossibleValuesParser {
     PossibleValuesParser::new(QConfig::PRESETS.into_iter().chain([NONE]))
 }
 
-/// Whether and how the story ends in training.
+/// The options of quantization-aware training.
 #[derive(Args, Debug)]
 pub(super) struct TrainingArgs {
-    /// Train with fake quantization at the end, on the labelled pictures of --calibrate, from this
-    /// qconfig, or `none` [default: default for the program's own pictures, else none, since it takes
+    /// Finish with quantization-aware training with this qconfig on the pictures of --calibrate, or
+    /// `none` to skip it [default: `default` with the built-in pictures, else `none`, because it takes
     /// minutes]
     #[arg(long, value_name = "QCONFIG", value_parser = choices())]
     qat: Option<String>,
 
-    /// Epochs of --qat
+    /// Number of epochs of --qat
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
 
-    /// Batches of 30 pictures in an epoch of --qat [default: 40 for the program's own network, which
-    /// are all of its pictures, else 20]
+    /// Number of batches of 30 pictures in an epoch of --qat [default: 40 with the built-in pictures,
+    /// which are all of them, else 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batches: Option<u32>,
 
-    /// Learning rate of --qat [default: 0.003 for the program's own network, falling along a cosine,
-    /// else 0.0001]
+    /// Learning rate of --qat [default: 0.003 with the built-in pictures, annealed along a cosine; else
+    /// 0.0001]
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
 }
 
-/// What is to be trained.
+/// A training run that has not started.
 #[derive(Debug)]
 pub(super) struct Training {
     pub(super) qconfig: String,
     folder: ImageFolder,
-    /// What the folder is called.
-    pub(super) place: String,
+    /// The name of the folder in reports.
+    pub(super) name: String,
     options: TrainOptions,
 }
 
-/// What came of it.
+/// The result of training.
 #[derive(Debug)]
 pub(super) struct Trained {
     pub(super) model: QuantizedModel,
-    /// The block that the story shows, before the first step.
+    /// The path and the modules of the printed block, with fake quantization, before training.
     pub(super) tree: (String, ModuleTree),
     pub(super) epochs: Vec<Epoch>,
-    /// The epoch whose network this is, counted from 1.
+    /// The epoch after which the network was kept, counted from 1.
     pub(super) kept: usize,
 }
 
 impl TrainingArgs {
-    /// What they ask for, if anything.
+    /// Returns the training run that the options ask for, or `None`.
     pub(super) fn plan(
         &self,
         sources: &Sources,
-        evaluated: &Labelled,
+        evaluated: &EvaluationSet,
         calibration: &Calibration,
         seed: u64,
     ) -> Result<Option<Training>> {
-        let own = sources.are_embedded();
-        let qconfig = self.qat.as_deref().unwrap_or(if own { "default" } else { NONE });
+        let built_in = sources.are_embedded();
+        let qconfig = self.qat.as_deref().unwrap_or(if built_in { "default" } else { NONE });
         if qconfig == NONE {
             return Ok(None);
         }
         let others = sources.calibrate.as_ref().filter(|_| calibration.is_on_others());
-        let Some(Source { folder, place }) = others else {
+        let Some(Source { folder, name }) = others else {
             return Err(CliError::Usage(
-                "--qat: training needs labelled pictures that are not evaluated: pass --calibrate \
-                 DIR"
-                .into(),
+                "--qat trains on the pictures of --calibrate, which must not be those that are \
+                 evaluated; pass --calibrate DIR with another folder"
+                    .into(),
             ));
         };
-        // The program's own network bears long steps; those of PyTorch's tutorial are for others.
-        let usual = TrainOptions::qat(qconfig);
-        let (batches, lr, schedule) = if own {
+        // The built-in network can be trained with larger steps than those of PyTorch's tutorial, which
+        // are the defaults for other networks.
+        let defaults = TrainOptions::qat(qconfig);
+        let (batches, lr, schedule) = if built_in {
             (40, 3e-3, Schedule::Cosine { least: 0.0 })
         } else {
-            (20, 1e-4, usual.schedule)
+            (20, 1e-4, defaults.schedule)
         };
         let options = TrainOptions {
             epochs: self.epochs as usize,
@@ -115,51 +116,53 @@ impl TrainingArgs {
             lr: self.lr.unwrap_or(lr),
             schedule,
             seed,
-            ..usual
+            ..defaults
         };
         Ok(Some(Training {
             qconfig: qconfig.to_owned(),
             folder: ImageFolder::with_classes(folder, evaluated.folder.classes())?,
-            place: place.clone(),
+            name: name.clone(),
             options,
         }))
     }
 }
 
 impl Training {
-    /// What the table calls it.
+    /// Returns the name of the method in the summary table.
     pub(super) fn method(&self) -> String {
         format!("int8 {}, QAT", self.qconfig)
     }
 
-    /// How it is trained, in a sentence.
+    /// Describes in a sentence how the network is trained.
     pub(super) fn describe(&self) -> String {
         let TrainOptions { epochs, batches, batch_size, lr, schedule, distillation, .. } =
             self.options;
-        let aim = match distillation {
-            Some(Distillation { alpha: 1.0, .. }) => " towards the float network's answers",
-            Some(_) => " towards labels and the float network's answers",
+        let target = match distillation {
+            Some(Distillation { alpha: 1.0, .. }) => {
+                ", on the float network's outputs instead of labels"
+            }
+            Some(_) => ", on labels and the float network's outputs",
             None => "",
         };
         let batches = batches.unwrap_or(0);
         let course = match schedule {
-            Schedule::Cosine { .. } => " that falls along a cosine",
+            Schedule::Cosine { .. } => ", annealed along a cosine",
             _ => "",
         };
         format!(
-            "{epochs} epochs of {batches} batches of {batch_size} pictures of {}, shifted or zoomed \
-             at random and mirrored, by stochastic gradient descent{aim} with a learning rate of \
+            "Training: {epochs} epochs of {batches} batches of {batch_size} pictures of {}, with \
+             random crops and flips{target}, by stochastic gradient descent with a learning rate of \
              {lr}{course}.",
-            self.place
+            self.name
         )
     }
 
-    /// What is frozen when, in a sentence.
+    /// Describes in a sentence when observers and batch norms are frozen.
     pub(super) fn describe_freezing(&self) -> String {
         let when = |freeze| match freeze {
-            Freeze::Never => "never freeze".to_owned(),
+            Freeze::Never => "are never frozen".to_owned(),
             Freeze::Start => "are frozen from the start".to_owned(),
-            Freeze::After(epoch) => format!("freeze after epoch {}", epoch + 1),
+            Freeze::After(epoch) => format!("are frozen after epoch {}", epoch + 1),
         };
         format!(
             "Observers {}; the batch norms' statistics {}.",
@@ -168,12 +171,12 @@ impl Training {
         )
     }
 
-    /// Trains `float`, which is not fused, and validates it on the evaluated pictures.
+    /// Trains `float`, which must not be fused, and validates it on the evaluated pictures.
     pub(super) fn run(
         &self,
         model: &str,
         float: &FloatModel,
-        evaluated: &Labelled,
+        evaluated: &EvaluationSet,
         preprocessing: &Preprocessing,
         options: Options,
         ui: &Ui,
@@ -191,7 +194,7 @@ impl Training {
         let mut trainer = Trainer::new(network, &train, &val, self.options.clone(), options)?;
         let steps = (trainer.steps_per_epoch() * self.options.epochs) as u64;
         let bar = ui.steps_bar("training", steps);
-        let result = trainer.run(&mut Watching { ui, bar: &bar });
+        let result = trainer.run(&mut Progress { ui, bar: &bar });
         bar.finish_and_clear();
         let outcome = result?;
         let epochs = trainer.history().epochs.iter().map(|record| Epoch {
@@ -200,7 +203,7 @@ impl Training {
             train_top1: record.train_top1,
             top1: record.val_top1,
         });
-        let qat = trainer.network().qat_model()?.expect("it is trained with fake quantization");
+        let qat = trainer.network().qat_model()?.expect("the network was made by Network::qat");
         Ok(Trained {
             model: qat.convert()?,
             tree: (path, tree),
@@ -210,20 +213,20 @@ impl Training {
     }
 }
 
-/// Moves the bar.
-struct Watching<'a> {
+/// Advances the progress bar, and prints a line for each epoch.
+struct Progress<'a> {
     ui: &'a Ui,
     bar: &'a ProgressBar,
 }
 
-impl Watch for Watching<'_> {
+impl Watch for Progress<'_> {
     fn step(&mut self, step: &StepRecord) {
         self.bar.inc(1);
         self.bar.set_message(format!("training, loss {:.3}", step.epoch_loss));
     }
 
     fn skipped(&mut self, picture: &Skipped) {
-        self.ui.warn(format_args!("{} (left out)", picture.error));
+        self.ui.warn(format_args!("{} (picture skipped)", picture.error));
     }
 
     fn epoch(

@@ -1,4 +1,4 @@
-//! A small network with a checkpoint, and a folder of pictures for it.
+//! A small network with a checkpoint and a folder of pictures, for tests.
 
 use std::{
     fs,
@@ -14,15 +14,15 @@ use tempfile::TempDir;
 
 use crate::support::{noise, posterize};
 
-/// MobileNetV2 of a tenth of the width for three classes, and twelve pictures of them.
-pub(crate) struct Scene {
+/// MobileNetV2 with a width multiplier of 0.1 and three classes, and twelve pictures.
+pub(crate) struct Fixture {
     pub(crate) folder: TempDir,
     pub(crate) model: FloatModel,
 }
 
 pub(crate) const CLASSES: [&str; 3] = ["ant", "bee", "cat"];
 
-impl Scene {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = models::mobilenet_v2(&config()).unwrap().init(3);
@@ -44,14 +44,14 @@ impl Scene {
         self.path("data")
     }
 
-    /// `posterize COMMAND mobilenet_v2` with the options of the small network.
+    /// Returns `posterize COMMAND mobilenet_v2` with the options of the small network.
     pub(crate) fn command(&self, command: &str) -> Command {
         let mut posterize = posterize(&self.path("cache"));
         posterize.args([command, "mobilenet_v2", "--num-classes", "3", "--width-mult", "0.1"]);
         posterize
     }
 
-    /// `posterize evaluate` over the pictures.
+    /// Returns `posterize evaluate` with the checkpoint and the pictures.
     pub(crate) fn evaluate(&self) -> Command {
         let mut command = self.command("evaluate");
         command.arg("--weights").arg(self.path("small.safetensors")).arg("--data").arg(self.data());
@@ -63,7 +63,7 @@ pub(crate) fn config() -> Config {
     Config { num_classes: 3, width_mult: 0.1, ..Config::default() }
 }
 
-/// A picture of noise, in PPM.
+/// Writes a picture of noise in PPM format.
 fn write_picture(path: &Path, [height, width]: [usize; 2], seed: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut bytes = format!("P6\n{width} {height}\n255\n").into_bytes();

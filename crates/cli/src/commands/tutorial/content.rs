@@ -1,82 +1,83 @@
-//! What is told, before it is text, Markdown or a page.
+//! The content of the tutorial, which is rendered as text, Markdown and HTML.
 
 use serde::Serialize;
 
-/// The whole of it.
+/// The whole tutorial.
 #[derive(Debug)]
-pub(super) struct Story {
-    /// The network's name.
+pub(super) struct Content {
+    /// The name of the architecture.
     pub(super) model: String,
-    /// What it is told on: network, pictures.
+    /// Sentences on the weights and pictures that are used.
     pub(super) facts: Vec<String>,
     pub(super) steps: Vec<Step>,
-    /// The float network first.
+    /// The summary table. The first row is the float network.
     pub(super) rows: Vec<Row>,
-    /// How the figures were measured, and what they cannot say.
+    /// Sentences on how the table was measured.
     pub(super) notes: Vec<String>,
 }
 
-/// One step on the way.
+/// One step of the tutorial.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) heading: String,
-    /// Why it is done.
+    /// What the step does, and why.
     pub(super) explanation: String,
     pub(super) trees: Vec<Tree>,
     pub(super) figure: Option<Figure>,
-    /// What came out of it.
+    /// Sentences on the results.
     pub(super) findings: Vec<String>,
 }
 
-/// What words say badly.
+/// A figure of a step.
 #[derive(Debug)]
 pub(super) enum Figure {
     Channels(Channels),
     Epochs(Epochs),
 }
 
-/// How large a layer's channels are beside the one step that they share.
+/// The largest weight of each channel of a per-tensor quantized layer.
 #[derive(Debug)]
 pub(super) struct Channels {
     pub(super) layer: String,
-    /// The largest absolute weight of each output channel, in falling order.
+    /// The largest absolute weight of each output channel, in descending order.
     pub(super) largest: Vec<f32>,
-    /// What one step of int8 is worth.
+    /// The scale of the weight.
     pub(super) scale: f32,
-    /// How many channels have no weight but zero in int8.
+    /// Number of channels whose int8 weights are all zero.
     pub(super) lost: usize,
 }
 
-/// How training went.
+/// The epochs of quantization-aware training.
 #[derive(Debug)]
 pub(super) struct Epochs {
     pub(super) rows: Vec<Epoch>,
-    /// Top-1 of the float network, and of the int8 network before training, in percent.
+    /// Top-1 accuracy of the float network in percent.
     pub(super) float: f64,
+    /// Top-1 accuracy of the int8 network before training in percent, if it was measured.
     pub(super) untrained: Option<f64>,
 }
 
 impl Epochs {
-    /// The heads of the table's columns.
-    pub(super) const HEADS: [&str; 4] = ["epoch", "loss", "training top-1 %", "int8 top-1 %"];
+    /// Column headings.
+    pub(super) const HEADS: [&str; 4] = ["epoch", "loss", "train top-1 %", "int8 top-1 %"];
 }
 
-/// One epoch.
+/// One epoch of training.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Epoch {
     /// Counted from 1.
     #[serde(rename = "epoch")]
     pub(super) number: usize,
-    /// Mean over the training pictures.
+    /// Mean loss on the training pictures.
     pub(super) loss: f64,
-    /// Of the fake-quantized network on the training pictures, in percent.
+    /// Accuracy of the fake-quantized network on the training pictures in percent.
     pub(super) train_top1: f64,
-    /// Of the converted int8 network on the evaluated pictures, in percent.
+    /// Accuracy of the converted int8 network on the evaluated pictures in percent.
     pub(super) top1: f64,
 }
 
 impl Epoch {
-    /// The cells below [`Epochs::HEADS`].
+    /// Returns the cells of the epoch's row, in the order of [`Epochs::HEADS`].
     pub(super) fn cells(&self) -> [String; 4] {
         [
             self.number.to_string(),
@@ -87,42 +88,42 @@ impl Epoch {
     }
 }
 
-/// A module as it prints.
+/// The printed form of a module.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) caption: String,
     pub(super) code: String,
 }
 
-/// What a network is worth, whatever the machine.
+/// The size and accuracy of a network.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Score {
     pub(super) method: String,
-    /// 10^6 bytes.
+    /// Size of the file in 10^6 bytes.
     pub(super) size_mb: f64,
-    /// Percent.
+    /// In percent.
     pub(super) top1: f64,
-    /// Percent.
+    /// In percent.
     pub(super) top5: f64,
 }
 
-/// One line of the table.
+/// A row of the summary table.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
     pub(super) score: Score,
-    /// One picture at a time on one thread, the network alone.
+    /// Milliseconds per picture of the network alone, one picture at a time on one thread.
     pub(super) ms_per_image: f64,
-    /// The float network's time over this one's.
+    /// Time of the float network divided by this one's.
     pub(super) speedup: f64,
 }
 
 impl Row {
-    /// The heads of the table's columns.
+    /// Column headings.
     pub(super) const HEADS: [&str; 6] =
         ["method", "size MB", "top-1 %", "top-5 %", "ms/picture", "speed-up"];
 
-    /// The cells below them.
+    /// Returns the cells of the row, in the order of [`Row::HEADS`].
     pub(super) fn cells(&self) -> [String; 6] {
         [
             self.score.method.clone(),
@@ -135,7 +136,7 @@ impl Row {
     }
 }
 
-/// Three digits or so.
+/// Formats milliseconds with about three significant digits.
 pub(super) fn milliseconds(value: f64) -> String {
     let decimals = if value < 1.0 { 3 } else { 2 };
     format!("{value:.decimals$}")
@@ -143,7 +144,7 @@ pub(super) fn milliseconds(value: f64) -> String {
 
 #[cfg(test)]
 impl Epochs {
-    /// Two epochs.
+    /// Returns two epochs for tests.
     pub(super) fn example() -> Self {
         let epoch = |number, loss, top1| Epoch { number, loss, train_top1: 70.0, top1 };
         Self {
@@ -155,8 +156,8 @@ impl Epochs {
 }
 
 #[cfg(test)]
-impl Story {
-    /// A made-up one, with everything that has to be escaped somewhere.
+impl Content {
+    /// Returns content for tests, with all characters that have to be escaped in one of the formats.
     pub(super) fn example() -> Self {
         let row = |method, size_mb, top1, ms_per_image, speedup| Row {
             score: Score { method: String::from(method), size_mb, top1, top5: 98.0 },

@@ -1,0 +1,160 @@
+//! Tests of the texts of `--help`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    fixture::{CLASSES, Fixture},
+    support::{posterize, run, succeeds},
+};
+
+const COMMANDS: [&str; 8] =
+    ["tutorial", "inspect", "quantize", "evaluate", "classify", "bench", "train", "fetch"];
+
+fn help(command: &[&str]) -> String {
+    succeeds(posterize(Path::new("/no/such/cache")).args(command).arg("--help"))
+}
+
+/// Returns the keys in the `JSON output` sections of a help text. A line lists keys, separated by
+/// commas, and their description after two spaces or more. Lines of descriptions are indented further.
+fn documented_keys(help: &str) -> BTreeSet<String> {
+    let (_, json) = help.split_once("JSON output").expect("a section on JSON output");
+    json.lines()
+        .filter(|line| (2..=6).contains(&(line.len() - line.trim_start().len())))
+        .filter_map(|line| line.trim_start().split_once("  "))
+        .flat_map(|(keys, _)| keys.split(", "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Adds all keys of a JSON value. Those inside `qconfig` are left out: they are part of the format of
+/// saved models.
+fn add_keys(value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                keys.insert(key.clone());
+                if key != "qconfig" {
+                    add_keys(value, keys);
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| add_keys(value, keys)),
+        _ => {}
+    }
+}
+
+/// Runs each command with `--json`, in all variants that have different keys.
+fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
+    let file = fixture.int8();
+    let weights = fixture.path("small.safetensors");
+    let with_weights = || {
+        let mut with_weights = fixture.command(command);
+        with_weights.arg("--weights").arg(&weights);
+        with_weights
+    };
+    let with_file = || fixture.with_file(command, &file);
+    let mut commands: Vec<Command> = match command {
+        "tutorial" => {
+            let mut tutorial = with_weights();
+            for class in CLASSES {
+                let others = fixture.path("others").join(class);
+                fs::create_dir_all(&others).unwrap();
+                fs::copy(fixture.data().join(class).join("0.ppm"), others.join("0.ppm")).unwrap();
+            }
+            tutorial.arg("--data").arg(fixture.data()).arg("--out").arg(fixture.path("out"));
+            tutorial.arg("--calibrate").arg(fixture.path("others"));
+            tutorial.args(["--qat", "recommended", "--epochs", "1", "--batches", "1"]);
+            vec![tutorial]
+        }
+        "inspect" => {
+            let mut against = with_file();
+            against.arg("--against").arg(&weights).args(["--width-mult", "0.1", "--limit", "2"]);
+            against.arg("--data").arg(fixture.data());
+            let mut plan = with_file();
+            plan.arg("--plan");
+            vec![with_weights(), with_file(), against, plan]
+        }
+        "quantize" => {
+            let mut quantize = with_weights();
+            quantize.args(["--skip", "classifier.*", "--batches", "1", "--calibrate"]);
+            quantize.arg(fixture.data()).arg("-o").arg(fixture.path("other.safetensors"));
+            vec![quantize]
+        }
+        "evaluate" => vec![fixture.evaluate()],
+        "classify" => {
+            let mut classify = with_file();
+            classify.arg(fixture.data().join("bee/0.ppm")).arg(fixture.path("missing.jpg"));
+            vec![classify]
+        }
+        "bench" => {
+            let (mut compare, mut per_layer) = (with_file(), with_file());
+            compare.args(["--runs", "5", "--compare"]).arg(&file);
+            per_layer.args(["--runs", "1", "--per-layer"]);
+            vec![compare, per_layer]
+        }
+        "train" => {
+            let mut train = with_weights();
+            train.arg("--data").arg(fixture.data()).arg("--val").arg(fixture.data());
+            train.args(["--epochs", "1", "--batches", "1"]);
+            train.arg("-o").arg(fixture.path("trained.safetensors"));
+            vec![train]
+        }
+        "fetch" => {
+            let digest = Sha256::digest("weights");
+            let digits = format!("{:08x}", u32::from_be_bytes(*digest.first_chunk().unwrap()));
+            fs::write(fixture.path("weights.pth"), "weights").unwrap();
+            let mut fetch = posterize(&fixture.path("cache"));
+            fetch.args(["fetch", "mobilenet_v2", "--from"]).arg(fixture.path("weights.pth"));
+            fetch.args(["--url", &format!("https://mirror/net-{digits}.pth")]);
+            vec![fetch]
+        }
+        _ => panic!("no variant of {command}"),
+    };
+    let output = |command: &mut Command| {
+        let output = run(command.arg("--json").stdin(Stdio::null()));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{command:?}: {error}"))
+    };
+    commands.iter_mut().map(output).collect()
+}
+
+#[test]
+fn help_documents_exactly_the_keys_of_the_json_output() {
+    let fixture = Fixture::new();
+    for command in COMMANDS {
+        let mut keys = BTreeSet::new();
+        json_outputs(&fixture, command).iter().for_each(|output| add_keys(output, &mut keys));
+        let documented = documented_keys(&help(&[command]));
+        let missing: Vec<&String> = keys.difference(&documented).collect();
+        let wrong: Vec<&String> = documented.difference(&keys).collect();
+        assert!(missing.is_empty() && wrong.is_empty(), "{command}: {missing:?} {wrong:?}");
+    }
+}
+
+#[test]
+fn the_main_help_mentions_every_command() {
+    let text = help(&[]);
+    let listed: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(listed, [&COMMANDS[..], &["help"]].concat());
+    for command in COMMANDS.iter().filter(|command| **command != "fetch") {
+        assert!(text.contains(&format!("posterize {command}")), "{command}");
+    }
+    // -h is shorter than --help, but has the order of use as well.
+    let short = succeeds(posterize(Path::new("/no/such/cache")).arg("-h"));
+    assert!(short.contains("Order of use:") && !short.contains("Environment variables:"));
+    assert!(text.contains("Order of use:") && text.contains("Environment variables:"));
+}
