@@ -1,5 +1,5 @@
-//! Any bytes as a checkpoint: an error or a state_dict, and what is a state_dict is the same after
-//! it was saved as safetensors and read back.
+//! Reads arbitrary bytes as a checkpoint. The result must be an error, or a state dict that is the same
+//! after saving it as safetensors and reading it back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,6 +11,6 @@ fuzz_target!(|bytes: &[u8]| {
     let path = folder.path().join("saved.safetensors");
     weights.save_safetensors(&path).unwrap();
     let back = StateDict::open(&path).unwrap();
-    // Debug text, because NaN is not equal to NaN.
+    // Compared as debug text, because NaN is not equal to NaN.
     assert_eq!(format!("{back:?}"), format!("{weights:?}"));
 });

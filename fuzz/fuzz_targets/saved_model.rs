@@ -1,6 +1,7 @@
-//! Any bytes as a saved model, and as the graph of one, which the digest would keep a fuzzer from: an
-//! error or a model that is the same after it was saved again, and a graph whose shapes and module
-//! tree can be asked for.
+//! Reads arbitrary bytes as a saved model. The result must be an error, or a model that is the same after
+//! saving and reading it again. Also reads the bytes as the graph of a saved model, because the digest
+//! keeps random changes from reaching that code: the result must be an error, or a graph whose shapes and
+//! module tree can be computed without a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,17 +1,17 @@
-"""Turns Fashion-MNIST's four idx files into folders of PNG pictures, one folder for each class.
+"""Converts Fashion-MNIST's four idx files to PNG pictures, with one folder for each class.
 
     python3 prepare.py fashion-mnist                      # train/ of 60,000 pictures, val/ of 10,000
     python3 prepare.py pictures.zip --train 120 --val 100
 
-writes train/, val/ (from the test files) and classes.txt into the folder or the zip archive that is
-named. With --train and --val each class gets only its first pictures, in the order of the files: the
-second line wrote the archive beside this script. A picture's name is its number in the idx file.
+Writes train/, val/ (from the test files) and classes.txt into the given folder or zip archive. --train
+and --val limit the number of pictures of each class to the first ones in the idx files. The second
+command wrote the archive beside this script. A picture's name is its number in the idx file.
 
-An archive holds the files as they are, for PNG does not shrink any more, sorted by their paths and
-without their times: the same data gives the same bytes.
+The files in an archive are not compressed, because PNG already is, and are sorted by their paths and
+have no times. So the same data gives the same bytes.
 
-The idx files are those of Debian's package dataset-fashion-mnist, or of
-https://github.com/zalandoresearch/fashion-mnist; --source names their folder. Needs only Python.
+The idx files are in Debian's package dataset-fashion-mnist, and at
+https://github.com/zalandoresearch/fashion-mnist; --source is their folder. Needs only Python.
 """
 
 import argparse
@@ -26,7 +26,7 @@ NAMES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 ]
-# Numbered, so that sorting the folders gives the class numbers.
+# They begin with the class number, so that sorting the folders gives the class numbers.
 FOLDERS = [
     f"{number}_{name.lower().replace('/', '_').replace(' ', '_')}"
     for number, name in enumerate(NAMES)
@@ -35,27 +35,28 @@ SPLITS = {"train": "train", "val": "t10k"}
 
 
 def idx(path, dimensions):
-    """The sizes and the bytes of an idx file of unsigned bytes."""
+    """Returns the sizes and the bytes of an idx file of unsigned bytes."""
     data = gzip.open(path).read()
     header = struct.Struct(f">HBB{dimensions}I")
     zero, kind, found, *sizes = header.unpack_from(data)
     if (zero, kind, found) != (0, 8, dimensions):
-        raise SystemExit(f"{path}: no idx file of bytes in {dimensions} dimensions")
+        raise SystemExit(f"{path}: expected an idx file of bytes with {dimensions} dimensions")
     return sizes, data[header.size:]
 
 
 def chunk(kind, data):
+    """Returns a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def filtered(kind, row, above):
-    """A row of grey pixels under PNG's filter 0 (none), 1 (left) or 2 (above)."""
+    """Returns a row of gray pixels with PNG's filter 0 (none), 1 (left) or 2 (above)."""
     before = [bytes(len(row)), b"\0" + row[:-1], above][kind]
     return bytes([kind]) + bytes((value - other) & 255 for value, other in zip(row, before))
 
 
 def png(pixels, width, height):
-    """A grey picture, under the one of three filters that makes it smallest."""
+    """Encodes a gray picture with that of three filters that makes it smallest."""
     rows = [pixels[at:at + width] for at in range(0, len(pixels), width)]
     above = [bytes(width), *rows]
     candidates = (
@@ -68,11 +69,11 @@ def png(pixels, width, height):
 
 
 def split(source, prefix, limit):
-    """One split: its pictures by their paths below the split, at most `limit` of each class."""
+    """Returns the pictures of one split by their paths, at most `limit` of each class."""
     [count, height, width], pixels = idx(source / f"{prefix}-images-idx3-ubyte.gz", 3)
     [labelled], labels = idx(source / f"{prefix}-labels-idx1-ubyte.gz", 1)
     if count != labelled:
-        raise SystemExit(f"{source}: {count} pictures in {prefix}, but {labelled} labels")
+        raise SystemExit(f"{source}: found {count} pictures but {labelled} labels in {prefix}")
     taken = [0] * len(NAMES)
     pictures = {}
     for number, label in enumerate(labels):
@@ -105,10 +106,10 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("output", type=pathlib.Path, help="a folder, or a file named *.zip")
-    parser.add_argument("--source", type=pathlib.Path, default=SOURCE)
-    parser.add_argument("--train", type=int, metavar="N", help="pictures of each class")
-    parser.add_argument("--val", type=int, metavar="N", help="pictures of each class")
+    parser.add_argument("output", type=pathlib.Path, help="folder, or file named *.zip, to write")
+    parser.add_argument("--source", type=pathlib.Path, default=SOURCE, help="folder of the idx files")
+    parser.add_argument("--train", type=int, metavar="N", help="training pictures of each class")
+    parser.add_argument("--val", type=int, metavar="N", help="validation pictures of each class")
     arguments = parser.parse_args()
     lines = (f"{folder} {name}\n" for folder, name in zip(FOLDERS, NAMES))
     files = {"classes.txt": "".join(lines).encode()}

@@ -5,14 +5,14 @@ mod block;
 mod calibration;
 mod channels;
 mod chart;
+mod content;
+mod evaluation_set;
 mod figure;
 mod html;
-mod evaluation_set;
 mod markdown;
 mod measure;
-mod steps;
 mod sources;
-mod content;
+mod steps;
 mod text;
 mod training;
 
@@ -38,11 +38,11 @@ use crate::{
 };
 
 use calibration::Calibration;
+use content::{Content, Epoch, Row, Score, Step};
 use evaluation_set::EvaluationSet;
 use measure::Measure;
-use steps::METHODS;
 use sources::Sources;
-use content::{Epoch, Row, Score, Step, Content};
+use steps::METHODS;
 use training::TrainingArgs;
 
 const JSON_HELP: &str = "\

@@ -15,9 +15,7 @@ pub(super) type Result<T, E = FetchError> = std::result::Result<T, E>;
 /// The reason why a file could not be downloaded, copied or unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error(
-        "found no home folder for downloaded files; pass --cache DIR or set POSTERIZE_CACHE"
-    )]
+    #[error("found no home folder for downloaded files; pass --cache DIR or set POSTERIZE_CACHE")]
     NoCacheFolder,
     #[error("{path}: cannot {action}: {source}{hint}", path = path.display(), hint = hint(source))]
     Io { path: PathBuf, action: &'static str, source: io::Error },

@@ -46,7 +46,11 @@ fn add_keys(value: &Value, keys: &mut BTreeSet<String>) {
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| add_keys(value, keys)),
+        Value::Array(values) => {
+            for value in values {
+                add_keys(value, keys);
+            }
+        }
         _ => {}
     }
 }
@@ -131,7 +135,9 @@ fn help_documents_exactly_the_keys_of_the_json_output() {
     let fixture = Fixture::new();
     for command in COMMANDS {
         let mut keys = BTreeSet::new();
-        json_outputs(&fixture, command).iter().for_each(|output| add_keys(output, &mut keys));
+        for output in json_outputs(&fixture, command) {
+            add_keys(&output, &mut keys);
+        }
         let documented = documented_keys(&help(&[command]));
         let missing: Vec<&String> = keys.difference(&documented).collect();
         let wrong: Vec<&String> = documented.difference(&keys).collect();

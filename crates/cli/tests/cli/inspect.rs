@@ -157,8 +157,5 @@ fn output_that_cannot_be_written_is_an_error() {
     let output = inspect(&["mobilenet_v2"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.starts_with("error: cannot write to standard output: No space left"),
-        "{error}"
-    );
+    assert!(error.starts_with("error: cannot write to standard output: No space left"), "{error}");
 }

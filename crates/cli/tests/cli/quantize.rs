@@ -121,7 +121,8 @@ fn float_layers_are_listed_with_reasons() {
             && model.layer_named("features.1.conv.0.0").is_some()
     );
 
-    let error = fails_with_usage_error(fixture.quantize("x.safetensors").args(["--skip", "faetures.*"]));
+    let error =
+        fails_with_usage_error(fixture.quantize("x.safetensors").args(["--skip", "faetures.*"]));
     assert!(error.contains("what the model does not have: faetures.*"), "{error}");
     assert!(!fixture.path("x.safetensors").exists());
 }
@@ -278,8 +279,9 @@ fn wrong_files_and_options_are_errors() {
     let error = fails_with_usage_error(bench(&file).arg("--no-fuse"));
     assert!(error.contains("--no-fuse cannot be used with a saved int8 model"), "{error}");
     let mut command = fixture.command("inspect");
-    let error =
-        fails_with_usage_error(command.args(["--against", "mobilenet_v2"]).arg("--data").arg(fixture.data()));
+    let error = fails_with_usage_error(
+        command.args(["--against", "mobilenet_v2"]).arg("--data").arg(fixture.data()),
+    );
     assert!(error.contains("but mobilenet_v2 is no saved model"), "{error}");
     let mut command = fixture.with_file("quantize", &file);
     command.arg("--calibrate").arg(fixture.data()).arg("-o").arg(fixture.path("twice.safetensors"));

@@ -59,7 +59,11 @@ fn float_training_writes_weights_logs_curves_and_a_checkpoint() {
     let weights = StateDict::open(fixture.path("out.safetensors")).unwrap();
     assert_eq!(weights.len(), fixture.model.state_dict().len());
     let mut evaluate = fixture.command("evaluate");
-    evaluate.arg("--weights").arg(fixture.path("out.safetensors")).arg("--data").arg(fixture.data());
+    evaluate
+        .arg("--weights")
+        .arg(fixture.path("out.safetensors"))
+        .arg("--data")
+        .arg(fixture.data());
     assert_eq!(json(&mut evaluate)["top1"].as_f64().unwrap(), best);
 
     let log = fs::read_to_string(fixture.path("out.csv")).unwrap();
@@ -115,7 +119,11 @@ fn qat_writes_the_int8_model_and_its_float_weights() {
     let saved = SavedModel::open(fixture.path("int8.safetensors")).unwrap();
     assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", 3));
     let mut evaluate = posterize(&fixture.path("cache"));
-    evaluate.arg("evaluate").arg(fixture.path("int8.safetensors")).arg("--data").arg(fixture.data());
+    evaluate
+        .arg("evaluate")
+        .arg(fixture.path("int8.safetensors"))
+        .arg("--data")
+        .arg(fixture.data());
     assert_eq!(json(&mut evaluate)["top1"], report["best_top1"]);
     let trained = StateDict::open(&float).unwrap();
     assert_ne!(trained, fixture.model.state_dict());
@@ -246,9 +254,8 @@ fn resuming_another_run_or_a_damaged_checkpoint_is_an_error() {
 #[test]
 fn wrong_options_are_errors_before_training_starts() {
     let fixture = Fixture::new();
-    let error = |options: &[&str]| {
-        fails_with_usage_error(&mut fixture.train("out.safetensors", options))
-    };
+    let error =
+        |options: &[&str]| fails_with_usage_error(&mut fixture.train("out.safetensors", options));
     assert!(error(&["--momentum", "1"]).contains("momentum is 1"));
     assert!(error(&["--nesterov"]).contains("momentum above 0"));
     assert!(error(&["--lr", "0"]).contains("learning rate: it is 0"));
@@ -275,7 +282,11 @@ fn wrong_options_are_errors_before_training_starts() {
     let error = fails(command.arg("-o").arg(fixture.path("out.safetensors")));
     assert!(error.contains("empty: found no class folder"), "{error}");
     let mut command = posterize(&fixture.path("cache"));
-    command.args(["train", "resnet18", "--data"]).arg(fixture.data()).arg("--val").arg(fixture.data());
+    command
+        .args(["train", "resnet18", "--data"])
+        .arg(fixture.data())
+        .arg("--val")
+        .arg(fixture.data());
     let error = fails(command.arg("-o").arg(fixture.path("out.safetensors")));
     assert!(error.contains("3 class folders, but the network has 1000 classes"), "{error}");
     let error = fails(&mut fixture.train("none/out.safetensors", &[]));

@@ -6,12 +6,16 @@ use serde_json::Value;
 
 use crate::{
     fixture::{CLASSES, Fixture},
-    support::{fails, files, fails_with_usage_error, posterize, run, succeeds},
+    support::{fails, fails_with_usage_error, files, posterize, run, succeeds},
 };
 
 fn tutorial(fixture: &Fixture) -> Command {
     let mut command = fixture.command("tutorial");
-    command.arg("--weights").arg(fixture.path("small.safetensors")).arg("--data").arg(fixture.data());
+    command
+        .arg("--weights")
+        .arg(fixture.path("small.safetensors"))
+        .arg("--data")
+        .arg(fixture.data());
     command.arg("--out").arg(fixture.path("out"));
     command
 }
@@ -60,7 +64,8 @@ fn steps_are_printed_in_order_and_written_to_files() {
 fn json_has_the_table_and_the_calibration() {
     let fixture = Fixture::new();
     let evaluated: Value =
-        serde_json::from_str(&succeeds(fixture.evaluate().args(["--json", "--limit", "9"]))).unwrap();
+        serde_json::from_str(&succeeds(fixture.evaluate().args(["--json", "--limit", "9"])))
+            .unwrap();
     let mut command = tutorial(&fixture);
     command.args(["--json", "--limit", "9", "--seed", "3", "--augment", "--calibrate"]);
     let report: Value =
@@ -183,7 +188,8 @@ fn errors_are_found_before_anything_is_measured() {
     let broken = fixture.path("broken/any");
     fs::create_dir_all(&broken).unwrap();
     fs::write(broken.join("0.png"), "no picture").unwrap();
-    let output = run(tutorial(&fixture).arg("--json").arg("--calibrate").arg(fixture.path("broken")));
+    let output =
+        run(tutorial(&fixture).arg("--json").arg("--calibrate").arg(fixture.path("broken")));
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("no picture could be decoded (1 skipped"), "{error}");

@@ -67,9 +67,9 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
     let model = &saved.model;
     let node = model.graph().node(id);
     let qparams = model.qparams(id);
-    let range = qparams.zip(model.output_range(id)).map(|(qparams, (qmin, qmax))| {
-        [qmin, qmax].map(|q| qparams.dequantize(i32::from(q)))
-    });
+    let range = qparams
+        .zip(model.output_range(id))
+        .map(|(qparams, (qmin, qmax))| [qmin, qmax].map(|q| qparams.dequantize(i32::from(q))));
     let weights = model.layer(id);
     let bytes = if let Some(layer) = weights {
         layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())

@@ -106,11 +106,9 @@ impl FromStr for Augment {
         match text.split_once(':') {
             None if text == "resized" => Ok(Self::Resized),
             None if text == "none" => Ok(Self::None),
-            Some(("shifted", pixels)) => {
-                pixels.parse().map(Self::Shifted).map_err(|error| {
-                    format!("shifted:N needs a number of pixels from 0 to 65535: {error}")
-                })
-            }
+            Some(("shifted", pixels)) => pixels.parse().map(Self::Shifted).map_err(|error| {
+                format!("shifted:N needs a number of pixels from 0 to 65535: {error}")
+            }),
             _ => Err("expected resized, shifted:N (such as shifted:4) or none".to_owned()),
         }
     }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::{
-    chart, figure, steps,
-    content::{Epoch, Epochs, Figure, Row, Content},
+    chart,
+    content::{Content, Epoch, Epochs, Figure, Row},
+    figure, steps,
 };
 use crate::page::{document, escaped, table};
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
+    content::{Content, Epoch, Epochs, Figure, Row},
     steps,
-    content::{Epoch, Epochs, Figure, Row, Content},
 };
 
 pub(super) fn render(content: &Content) -> String {

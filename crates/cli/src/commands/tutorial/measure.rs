@@ -10,8 +10,8 @@ use posterize::{
 
 use crate::{error::Result, pictures, timing, ui::Ui};
 
-use super::evaluation_set::EvaluationSet;
 use super::content::{Row, Score};
+use super::evaluation_set::EvaluationSet;
 
 /// Number of turns in which each network is timed.
 const TURNS: u32 = 5;

@@ -14,8 +14,8 @@ use crate::{
 };
 
 use super::block::block;
+use super::content::{Channels, Content, Epochs, Figure, Score, Step, Tree};
 use super::evaluation_set::EvaluationSet;
-use super::content::{Channels, Epochs, Figure, Score, Step, Content, Tree};
 use super::training::{Trained, Training};
 
 /// A qconfig that the tutorial shows, and its explanation.
@@ -300,7 +300,9 @@ mod tests {
     fn too_few_and_skipped_pictures_are_mentioned() {
         assert_eq!(caveats(1000, 0), Vec::<String>::new());
         let notes = caveats(20, 1);
-        assert!(notes[0].starts_with("20 pictures are too few") && notes[0].contains("5.00 points"));
+        assert!(
+            notes[0].starts_with("20 pictures are too few") && notes[0].contains("5.00 points")
+        );
         assert_eq!(notes[1], "1 picture could not be decoded and was skipped.");
         assert_eq!(pictures(1000), "1,000 pictures");
     }

@@ -7,8 +7,8 @@ use anstyle::Style;
 use crate::ui::{Align, Table};
 
 use super::{
+    content::{Content, Epoch, Epochs, Figure, Row, Step},
     steps,
-    content::{Epoch, Epochs, Figure, Row, Step, Content},
 };
 
 const HEADING: Style = Style::new().bold();
@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn opening_step_and_summary_are_rendered() {
         let content = Content::example();
-        let text = opening(&content) + "\n" + &step(1, &content.steps[0]) + "\n" + &summary(&content);
+        let text =
+            opening(&content) + "\n" + &step(1, &content.steps[0]) + "\n" + &summary(&content);
         let expected = "\
 Static quantization of net, step by step
 

@@ -23,9 +23,9 @@ use crate::{
 use super::{
     block::block,
     calibration::Calibration,
+    content::Epoch,
     evaluation_set::EvaluationSet,
     sources::{Source, Sources},
-    content::Epoch,
 };
 
 /// The value of `--qat` that skips training.
