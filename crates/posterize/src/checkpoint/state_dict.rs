@@ -141,7 +141,19 @@ impl IntoIterator for StateDict {
     }
 }
 
-/// The entries of a [`StateDict`] in order, by value.
+/// An owning iterator over the entries of a [`StateDict`], in order.
+///
+/// ```
+/// use posterize::StateDict;
+/// use posterize::checkpoint::StateTensor;
+///
+/// let mut weights = StateDict::new();
+/// for name in ["fc.weight", "fc.bias"] {
+///     weights.insert(name, StateTensor::Int(vec![1], vec![7]));
+/// }
+/// let names: Vec<String> = weights.into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["fc.weight", "fc.bias"]);
+/// ```
 #[derive(Debug)]
 pub struct IntoIter(indexmap::map::IntoIter<String, StateTensor>);
 
