@@ -1,8 +1,9 @@
-"""posterize beside ONNX Runtime, OpenVINO, LiteRT and PyTorch: the same network, measured in turns.
+"""Measures posterize, ONNX Runtime, OpenVINO, LiteRT and PyTorch alternately on the same network.
 
-Each peer is a process that loads its file once. In every round each of them runs for a moment
-while the others are stopped, and so does `posterize bench`; the ratios are taken within a round,
-so that what slows the machine down slows both sides. Times are milliseconds per picture.
+Each of the other runtimes ("peers") is a process that loads its file once. In every round each of
+them runs for a moment while the others are stopped, and so does `posterize bench`. Ratios are
+computed within a round, so that a slow moment of the machine affects both times. Times are
+milliseconds per picture.
 
     python bench.py --network tf_mobilenet_v2 --weights W.pth --threads 1 --batch 1
     python bench.py --network tf_mobilenet_v2 --weights W.pth --precision int8 \\
@@ -34,24 +35,25 @@ LABELS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "litert": "Lite
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=sorted(networks.NETWORKS), default="tf_mobilenet_v2")
-    parser.add_argument("--weights", type=Path, help="a state_dict; random weights if absent")
+    parser.add_argument("--weights", type=Path, help="checkpoint with a state dict [default: random weights]")
     parser.add_argument("--precision", choices=["f32", "int8"], default="f32")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--calibrate", type=Path, help="folder of pictures for int8; noise if absent")
-    parser.add_argument("--posterize", type=Path, default=ROOT / "target/release/posterize", help="the binary")
-    parser.add_argument("--posterize-file", type=Path, help="what `posterize quantize` wrote; int8 needs it")
-    parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s")
-    parser.add_argument("--onednn-isa", metavar="ISA", help="narrow OpenVINO and PyTorch: AVX2, AVX512_CORE_VNNI (else they use AMX where it is)")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.4, help="of each peer in each round")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "posterize-peers")
-    parser.add_argument("--prepare", action="store_true", help="only make the files")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads of each runtime")
+    parser.add_argument("--batch", type=int, default=1, help="number of pictures in a batch")
+    parser.add_argument("--calibrate", type=Path, help="folder of calibration pictures for int8 [default: noise]")
+    parser.add_argument("--posterize", type=Path, default=ROOT / "target/release/posterize", help="posterize's binary")
+    parser.add_argument("--posterize-file", type=Path, help="file that `posterize quantize` wrote; needed for int8")
+    parser.add_argument("--peers", default=",".join(PEERS), help="other runtimes to measure [default: %(default)s]")
+    parser.add_argument("--onednn-isa", metavar="ISA", help="instruction set of OpenVINO and PyTorch: AVX2 or AVX512_CORE_VNNI [default: the best, including AMX]")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=0.4, help="time of each runtime in each round")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "posterize-peers", help="folder for the models' files")
+    parser.add_argument("--prepare", action="store_true", help="only create the models' files")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser.parse_args()
 
 
 def peer_file(files: Files, peer: str, precision: str, batch: int) -> Path:
+    """Returns the file that a peer runs, and creates it if it does not exist."""
     if peer == "onnxruntime":
         return files.onnx(precision)
     if peer == "openvino":
@@ -62,7 +64,7 @@ def peer_file(files: Files, peer: str, precision: str, batch: int) -> Path:
 
 
 class Worker:
-    """A peer's process, stopped except during its turn."""
+    """The process of a peer, which is stopped except during its turn."""
 
     def __init__(self, peer: str, file: Path, picture: Path, args: argparse.Namespace):
         self.label = LABELS[peer]
@@ -113,7 +115,7 @@ class Worker:
 
 
 class Posterize:
-    """`posterize bench`, a process of its own in every round."""
+    """Runs `posterize bench`, as a new process in every round."""
 
     label = "posterize"
 
@@ -127,7 +129,7 @@ class Posterize:
         self.command += ["--threads", args.threads, "--batch", args.batch, "--json"]
         version = subprocess.run([args.posterize, "--version"], capture_output=True, text=True).stdout.split()
         if not version:
-            raise RuntimeError(f"{args.posterize} --version says nothing")
+            raise RuntimeError(f"{args.posterize} --version prints nothing; expected a posterize binary")
         self.version = version[-1]
         self.rounds = []
         self.minimum = float("inf")
@@ -159,7 +161,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def cpu() -> str:
-    """The processor's name and those of its extensions that matter for int8."""
+    """Returns the processor's name and those of its extensions that are relevant for int8."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -191,9 +193,9 @@ def main() -> None:
             except RuntimeError as problem:
                 absent[LABELS[peer]] = str(problem).strip()
         if shutil.which(args.posterize) is None:
-            absent["posterize"] = f"{args.posterize} is not there: cargo build --release"
+            absent["posterize"] = f"{args.posterize} does not exist; run `cargo build --release`"
         elif args.precision == "int8" and args.posterize_file is None:
-            absent["posterize"] = "int8 needs --posterize-file"
+            absent["posterize"] = "int8 needs --posterize-file FILE, which `posterize quantize` writes"
         else:
             try:
                 sides.append(Posterize(args))
@@ -224,12 +226,12 @@ def main() -> None:
 
     print(f"{args.network}, {args.precision}, {args.threads} thread(s), batch {args.batch}, {result['cpu']}")
     if args.onednn_isa:
-        print(f"OpenVINO and PyTorch narrowed to {args.onednn_isa}")
+        print(f"OpenVINO and PyTorch are restricted to {args.onednn_isa}")
     print(f"{'':13} {'version':>10} {'median ms':>10} {'min ms':>8} {'posterize/it':>13} {'cosine':>8}")
     for row in result["results"]:
         ratio = f"{row['ours_over_theirs']:.2f}" if "ours_over_theirs" in row else "-"
-        likeness = f"{row['cosine']:.4f}" if "cosine" in row else "-"
-        print(f"{row['name']:13} {row['version']:>10} {row['median_ms']:10.3f} {row['min_ms']:8.3f} {ratio:>13} {likeness:>8}")
+        similarity = f"{row['cosine']:.4f}" if "cosine" in row else "-"
+        print(f"{row['name']:13} {row['version']:>10} {row['median_ms']:10.3f} {row['min_ms']:8.3f} {ratio:>13} {similarity:>8}")
     for name, why in absent.items():
         print(f"{name}: not available: {why.splitlines()[-1]}")
     if args.json:

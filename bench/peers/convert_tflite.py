@@ -1,7 +1,8 @@
-"""Writes a network as TFLite with litert-torch, in an environment of its own (it pins another torch).
+"""Converts a network to TFLite with litert-torch.
 
-Pictures go in channels-last, as XNNPACK wants them; --calibration quantizes to int8 with the
-static recipe of ai-edge-quantizer (int8 activations, per-channel int8 weights).
+It runs in its own environment, because litert-torch pins another version of torch. The input is
+channels-last, as XNNPACK needs it. --calibration quantizes to int8 with the static recipe of
+ai-edge-quantizer (int8 activations, per-channel int8 weights).
 """
 
 import argparse
@@ -17,11 +18,11 @@ import networks
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=sorted(networks.NETWORKS))
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--relu", action="store_true")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--calibration", type=Path, help="a .npy file of shape [N, 3, H, W]")
+    parser.add_argument("out", type=Path, help="file to write")
+    parser.add_argument("--weights", type=Path, help="checkpoint with a state dict [default: random weights]")
+    parser.add_argument("--relu", action="store_true", help="use ReLU instead of ReLU6 (the MobileNets)")
+    parser.add_argument("--batch", type=int, default=1, help="number of pictures in a batch")
+    parser.add_argument("--calibration", type=Path, help=".npy file of calibration pictures [N, 3, H, W]; quantizes to int8")
     args = parser.parse_args()
     size = networks.preprocessing(args.network).size
     model = networks.with_explicit_padding(networks.build(args.network, args.weights, args.relu), size)

@@ -1,8 +1,8 @@
-"""Top-1 and top-5 over a folder of pictures with torchvision and PyTorch, and the seconds it takes.
+"""Measures top-1 and top-5 on a folder of pictures with torchvision and PyTorch, and the time in seconds.
 
-What `posterize evaluate` is compared with: decoding, resizing and the network, on the same cores.
-The clock starts before the first file is opened and stops after the last result; importing and
-loading the network is not counted, though `posterize evaluate --json` counts it in `seconds`.
+For comparison with `posterize evaluate`: decoding, resizing and the network, on the same cores. The
+time is measured from opening the first file to the last result, without importing modules and
+loading the network, as `seconds` of `posterize evaluate --json`.
 
     python evaluate_torchvision.py tf_mobilenet_v2 --weights W.pth --data imagenet_1k/val --sweep
 """
@@ -22,7 +22,7 @@ from pictures import Pictures
 
 
 def evaluate(model, data: Pictures, batch_size: int, threads: int, workers: int) -> dict:
-    """Runs once over `data`; `threads` for the network beside `workers` decoding processes (0: in turn)."""
+    """Runs once over `data`, with `threads` for the network and `workers` processes that decode (0: none)."""
     torch.set_num_threads(threads)
     loader = torch.utils.data.DataLoader(data, batch_size, num_workers=workers)
     start = time.perf_counter()
@@ -45,17 +45,17 @@ def evaluate(model, data: Pictures, batch_size: int, threads: int, workers: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=sorted(networks.NETWORKS))
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--relu", action="store_true", help="ReLU in place of ReLU6 (the MobileNets)")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--classes", type=Path)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--batch-size", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=2, help="of the network")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode; 0 decodes in turn")
-    parser.add_argument("--sweep", action="store_true", help="try several workers and threads, report the fastest last")
-    parser.add_argument("--no-fold", action="store_true", help="keep batch norms as layers")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint with a state dict")
+    parser.add_argument("--relu", action="store_true", help="use ReLU instead of ReLU6 (the MobileNets)")
+    parser.add_argument("--data", type=Path, required=True, help="folder of pictures, with one folder in it for each class")
+    parser.add_argument("--classes", type=Path, help="file with one line for each class [default: the sorted folders]")
+    parser.add_argument("--limit", type=int, help="evaluate only the first pictures")
+    parser.add_argument("--batch-size", type=int, default=30, help="number of pictures in a batch")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads of the network")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes that decode; 0 to decode in this one")
+    parser.add_argument("--sweep", action="store_true", help="try several numbers of workers and threads, and print the fastest last")
+    parser.add_argument("--no-fold", action="store_true", help="do not fold batch norms into convolutions")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     data = Pictures(args.data, networks.preprocessing(args.network), args.classes, args.limit)
     model = networks.build(args.network, args.weights, args.relu)

@@ -1,4 +1,4 @@
-"""The files that each peer runs, made once and kept in a folder: ONNX, OpenVINO's own, TFLite, TorchScript."""
+"""Creates the files that each runtime runs, and keeps them in a folder: ONNX, OpenVINO IR, TFLite, TorchScript."""
 
 import hashlib
 import logging
@@ -18,9 +18,9 @@ CALIBRATION_PICTURES = 200
 
 
 class Files:
-    """Makes the files of one network on demand.
+    """Creates the files of one network when they are needed.
 
-    The quantized ones use each peer's recommended settings for this kind of CPU, all with
+    Networks are quantized with each runtime's recommended settings for this kind of CPU, with
     per-channel weights and the same 200 calibration pictures: ONNX Runtime static QDQ with MinMax,
     NNCF's mixed preset with fast bias correction, PyTorch's 'fbgemm' qconfig in FX graph mode,
     LiteRT's static int8 recipe.
@@ -40,10 +40,10 @@ class Files:
     def _make(self, file: str, make) -> Path:
         path = self.folder / file
         if not path.exists():
-            print(f"  making {path}", flush=True)
+            print(f"  creating {path}", flush=True)
             temporary = path.with_name("new-" + path.name)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # announcements of successors, by the dozen
+                warnings.simplefilter("ignore")  # many deprecation warnings
                 logging.getLogger("nncf").setLevel(logging.ERROR)
                 make(temporary)
             if path.suffix == ".xml":
@@ -52,7 +52,7 @@ class Files:
         return path
 
     def input(self, batch: int) -> np.ndarray:
-        """The pictures that are measured: calibration pictures, or noise where there are none."""
+        """Returns the input that is measured: calibration pictures, or noise if there are none."""
         if self.train is None:
             shape = (batch, 3, self.pre.size, self.pre.size)
             return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
@@ -133,16 +133,16 @@ class Files:
             torch.jit.freeze(torch.jit.trace(model, example.to(memory_format=torch.channels_last))).save(str(path))
 
     def torch_logits(self, x: np.ndarray) -> np.ndarray:
-        """What PyTorch's float model says to `x`, flat: the likeness of every peer is to this."""
+        """Returns the logits of PyTorch's float model for `x`, with which all runtimes are compared."""
         with torch.inference_mode():
             return self.model()(torch.from_numpy(x)).numpy().ravel()
 
     def tflite(self, precision: str, batch: int) -> Path:
-        """Needs the second environment that `setup` makes, named by POSTERIZE_TFLITE_PYTHON or
-        found beside this one."""
+        """Returns the TFLite file. Needs the second environment that `setup --tflite` creates, at
+        POSTERIZE_TFLITE_PYTHON or beside this one."""
         python = tflite_python()
         if python is None:
-            raise FileNotFoundError("no LiteRT converter: ./setup --tflite makes its environment")
+            raise FileNotFoundError("found no environment with the LiteRT converter; run ./setup --tflite")
 
         def make(path):
             command = [python, Path(__file__).with_name("convert_tflite.py"), self.name, path, "--batch", batch]
@@ -159,7 +159,7 @@ class Files:
 
 
 def tflite_python() -> Path | None:
-    """The Python that can convert to TFLite, if there is one."""
+    """Returns the Python of the environment that can convert to TFLite, if there is one."""
     named = os.environ.get("POSTERIZE_TFLITE_PYTHON")
     beside = Path(sys.prefix).with_name(Path(sys.prefix).name + "-tflite") / "bin" / "python"
     found = Path(named) if named else beside

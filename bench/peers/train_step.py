@@ -1,9 +1,9 @@
-"""Times one training step of MobileNetV2, ours and PyTorch's, in turns in one run.
+"""Measures one training step of MobileNetV2 in posterize and PyTorch, alternately.
 
-Quantization-aware training: PyTorch's eager mode (torchvision's quantizable MobileNetV2 with ReLU,
-fused for QAT, `get_default_qat_qconfig("fbgemm")`) against ours with the same qconfig. Float
-training: torchvision's MobileNetV2 with ReLU6 in channels-last memory format against ours. SGD, a
-batch of 224x224 pictures.
+Quantization-aware training compares PyTorch's eager mode (torchvision's quantizable MobileNetV2 with
+ReLU, fused for QAT, `get_default_qat_qconfig("fbgemm")`) with posterize and the same qconfig. Float
+training compares torchvision's MobileNetV2 with ReLU6 in channels-last memory format with posterize.
+Both use SGD and a batch of 224x224 pictures.
 
     cargo build --release -p posterize --example train_step
     python bench/peers/train_step.py [--batch 30] [--threads 2] [--rounds 5]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytorch(kind: str, batch: int, threads: int):
-    """A function that runs one step."""
+    """Returns a function that runs one step in PyTorch."""
     import warnings
 
     import torch
@@ -56,7 +56,7 @@ def pytorch(kind: str, batch: int, threads: int):
 
 
 def work(kind: str, batch: int, threads: int) -> None:
-    """The same conversation as the example `train_step`'s."""
+    """Reads commands from stdin and answers them, as posterize's example `train_step` does."""
     step = pytorch(kind, batch, threads)
     for line in sys.stdin:
         command, *count = line.split()
@@ -75,7 +75,7 @@ def work(kind: str, batch: int, threads: int) -> None:
 
 class Worker:
     def __init__(self, command: list[str]):
-        # Threads that spin while they wait would slow whoever is measured next.
+        # Threads that spin while they wait would slow down the process that is measured next.
         environment = dict(os.environ, OMP_WAIT_POLICY="passive")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -89,11 +89,11 @@ class Worker:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--kinds", nargs="+", choices=["qat", "float"], default=["qat", "float"])
-    parser.add_argument("--model", default="tf_mobilenet_v2", help="ours")
+    parser.add_argument("--batch", type=int, default=30, help="number of pictures in a batch")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed steps of each")
+    parser.add_argument("--kinds", nargs="+", choices=["qat", "float"], default=["qat", "float"], help="kinds of training")
+    parser.add_argument("--model", default="tf_mobilenet_v2", help="posterize's model")
     parser.add_argument("--worker", choices=["qat", "float"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -108,7 +108,7 @@ def main() -> None:
             "pytorch": Worker(theirs),
         }
         for worker in workers.values():
-            worker.ask("run 1")  # memory is laid out
+            worker.ask("run 1")  # the first step allocates memory
         times = {name: [] for name in workers}
         for _ in range(args.rounds):
             for name, worker in workers.items():

@@ -1,7 +1,8 @@
-"""One peer in one process: loads its file, then runs when told to.
+"""Runs one runtime in its own process.
 
-Reads lines from stdin, answers with one line of JSON each: `run N` gives the milliseconds of N
-runs, anything else ends it. The first line it writes has its version and its logits.
+Loads the file and prints a line of JSON with the runtime's version and logits. Then reads lines from
+stdin: `run N` runs the network N times and prints the milliseconds of each as a line of JSON;
+anything else ends the process.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def litert(file: Path, threads: int, x: np.ndarray):
     interpreter.allocate_tensors()
     (put,), (get,) = interpreter.get_input_details(), interpreter.get_output_details()
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    if put["dtype"] == np.int8:  # its quantized files begin with int8, so quantizing is not timed
+    if put["dtype"] == np.int8:  # the input of quantized files is int8, so quantizing it is not timed
         scale, zero_point = put["quantization"]
         x = np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(np.int8)
     scale, zero_point = get["quantization"] if get["dtype"] == np.int8 else (1, 0)
@@ -89,8 +90,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--input", type=Path, required=True, help="a .npy file of shape [N, 3, H, W]")
-    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--input", type=Path, required=True, help=".npy file of the input [N, 3, H, W]")
+    parser.add_argument("--threads", type=int, required=True, help="number of threads")
     args = parser.parse_args()
     answers = sys.stdout
     sys.stdout = sys.stderr

@@ -65,7 +65,7 @@ struct Cli {
     command: Command,
 
     /// Print one JSON object on stdout instead of text; warnings and errors stay text on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
 }
 

@@ -22,6 +22,11 @@ use crate::{
     ui::Ui,
 };
 
+/// The help of MODEL in commands that need a float model.
+pub(crate) const FLOAT_MODEL_HELP: &str = "\
+mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or \
+fashion_mobilenet_v2";
+
 /// The arguments that name a model.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {

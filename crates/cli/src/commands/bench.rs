@@ -49,7 +49,7 @@ JSON output (--json), one object:
 /// Measures how long a model takes, without reading pictures.
 ///
 /// After a warm-up, one batch of noise runs through the model --runs times. Without --weights the
-/// weights are random, which does not change the time.
+/// weights are random.
 #[derive(Args, Debug)]
 #[command(after_long_help = JSON_HELP)]
 pub(crate) struct Bench {

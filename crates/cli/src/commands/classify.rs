@@ -37,7 +37,7 @@ JSON output (--json), one object:
     path, error  The file, and the error message
   threads, isa  Number of threads, and instruction set that was used";
 
-/// Prints the five most probable classes of each picture, with their probabilities.
+/// Prints the five most probable classes of each picture.
 ///
 /// If a picture cannot be read, the error is printed, the other pictures are still classified, and
 /// the exit code is 1.

@@ -40,8 +40,8 @@ JSON output (--json), one object:
 
 /// Measures a model's top-1 and top-5 accuracy on a folder of labelled pictures.
 ///
-/// Without --weights, published weights are downloaded, and without --data, 20 ImageNet photographs.
-/// For fashion_mobilenet_v2, both are built into the program.
+/// Without --weights, published weights are downloaded, and without --data, 20 ImageNet photographs (see
+/// `posterize fetch --help`). For fashion_mobilenet_v2, both are built into the program.
 #[derive(Args, Debug)]
 #[command(after_long_help = JSON_HELP)]
 pub(crate) struct Evaluate {

@@ -19,10 +19,10 @@ JSON output (--json), one object:
   sha256  Digest of the file; of a folder, digest of the list of its files and their digests
   new     false if it was in the cache already";
 
-/// Downloads weights or sample pictures into the cache folder and verifies their sha256.
+/// Downloads weights or sample pictures into the cache folder.
 ///
-/// Other commands do this by themselves when they need a file. Files that are in the cache folder
-/// already are verified, and not downloaded again.
+/// Other commands do this by themselves when they need a file. The sha256 of files is verified, also
+/// of those that are in the cache folder already, which are not downloaded again.
 #[derive(Args, Debug)]
 #[command(after_long_help = JSON_HELP)]
 pub(crate) struct Fetch {

@@ -61,11 +61,11 @@ JSON output with --plan:
     kernel, precision, output_shape  Kernel, type and shape of the output
     offset, bytes     Place of the output in the memory of its type";
 
-/// Prints a model's modules as PyTorch prints them, then the output shape, parameters and
-/// multiply-adds of each layer.
+/// Prints a model's modules, and each layer's shape, parameters and cost.
 ///
-/// For a saved int8 model, the table has scales, zero points and ranges instead. With --against, it
-/// has the signal-to-quantization-noise ratio of each layer's output.
+/// The modules are printed as PyTorch prints them. For a saved int8 model, the table has scales, zero
+/// points and ranges. With --against, it has the signal-to-quantization-noise ratio of each layer's
+/// output in int8. With --plan, it has the steps of the engine.
 #[derive(Args, Debug)]
 #[command(after_long_help = JSON_HELP)]
 pub(crate) struct Inspect {

@@ -14,23 +14,16 @@ use clap::Subcommand;
 use crate::{error::Result, ui::Ui};
 
 /// The command to run. `--help` lists them in this order.
+// The variants have no doc comments, because these would replace the types' in `--help`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Quantize a model step by step, explaining and measuring each step
     Tutorial(tutorial::Tutorial),
-    /// Print a model's modules, shapes, parameters and cost
     Inspect(inspect::Inspect),
-    /// Convert a float model to int8 and write it to one file
     Quantize(quantize::Quantize),
-    /// Measure a model's top-1 and top-5 accuracy on a folder of labelled pictures
     Evaluate(evaluate::Evaluate),
-    /// Print the five most probable classes of pictures
     Classify(classify::Classify),
-    /// Measure how long a model takes, without reading pictures
     Bench(bench::Bench),
-    /// Train a model in float or with fake quantization (QAT)
     Train(Box<train::Train>),
-    /// Download weights or sample pictures into the cache folder
     Fetch(fetch::Fetch),
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     args::{CacheArgs, ThreadArgs},
     error::Result,
-    model::ModelArgs,
+    model::{FLOAT_MODEL_HELP, ModelArgs},
     pictures::{self, Stream},
     ui::{Align, Table, Ui, count, megabytes},
 };
@@ -34,13 +34,17 @@ JSON output (--json), one object:
     scale, zero_point  Quantization parameters computed from the range
   calibration_seconds, seconds  Time of calibration, and of the whole command";
 
-/// Converts a float model to int8 by post-training static quantization, and writes it to one file.
+/// Converts a float model to int8 and writes it to one file.
 ///
-/// Calibration pictures are run through the float model while observers record the range of every
-/// activation. The file contains the int8 model, the preprocessing of its pictures and its class
-/// names, so other commands need no more than this file.
+/// This is post-training static quantization: calibration pictures are run through the float model
+/// while observers record the range of every activation. The file contains the int8 model, the
+/// preprocessing of its pictures and its class names, so other commands need no more than this file.
+/// Without --weights, published weights are downloaded (see `posterize fetch --help`).
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(
+    mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
+    after_long_help = JSON_HELP
+)]
 pub(crate) struct Quantize {
     #[command(flatten)]
     model: ModelArgs,

@@ -21,7 +21,7 @@ use posterize::{
 use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
-    model::ModelArgs,
+    model::{FLOAT_MODEL_HELP, ModelArgs},
     ui::Ui,
 };
 
@@ -54,16 +54,19 @@ JSON output (--json), one object:
   seconds             Time of the whole command
   threads, isa        Number of threads, and instruction set that was used";
 
-/// Trains a model in float, or with --qat by quantization-aware training, so that its int8 form
-/// becomes more accurate.
+/// Trains a model in float or by quantization-aware training (QAT).
 ///
-/// The model is validated after every epoch, with --qat in its converted int8 form, and the most
-/// accurate one is written to OUT. Files with OUT's name and other endings are written beside it:
-/// .csv (one line for each epoch), .steps.csv (one line for each batch), .html (curves) and
-/// .checkpoint, from which --resume continues. The defaults are those of PyTorch's tutorial on static
-/// quantization.
+/// Float training starts from random weights, or from --weights. QAT starts from the published
+/// weights, or from --weights, and makes the int8 form of the model more accurate. The model is
+/// validated after every epoch, with --qat in its converted int8 form, and the most accurate one is
+/// written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
+/// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
+/// which --resume continues. The defaults are those of PyTorch's tutorial on static quantization.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(
+    mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
+    after_long_help = JSON_HELP
+)]
 pub(crate) struct Train {
     #[command(flatten)]
     model: ModelArgs,

@@ -32,7 +32,7 @@ use crate::{
     args::{CacheArgs, ThreadArgs},
     embedded,
     error::Result,
-    model::ModelArgs,
+    model::{FLOAT_MODEL_HELP, ModelArgs},
     pictures,
     ui::Ui,
 };
@@ -66,15 +66,17 @@ JSON output (--json), one object:
     top1              Accuracy of the converted int8 model, in percent
   files               The two files written";
 
-/// Quantizes a model step by step as PyTorch's tutorial on static quantization does: fusion,
-/// calibration with three qconfigs, conversion and quantization-aware training.
+/// Quantizes a model step by step, explains each step and measures its result.
 ///
-/// Each step is explained, its result printed and its accuracy measured; a table of size, accuracy
-/// and time comes last. Without arguments, a small model and pictures that are built into the
-/// program are used. The same text is written to tutorial.md and tutorial.html in the folder --out.
+/// The steps are those of PyTorch's tutorial on static quantization: fusion, calibration with three
+/// qconfigs, conversion and quantization-aware training. A table of size, accuracy and time comes
+/// last. Without arguments, a small model and pictures that are built into the program are used. The
+/// same text is written to tutorial.md and tutorial.html in the folder --out.
 #[derive(Args, Debug)]
 #[command(
-    mut_arg("name", |name| name.required(false).default_value(embedded::MODEL)),
+    mut_arg("name", |name| {
+        name.help(FLOAT_MODEL_HELP).required(false).default_value(embedded::MODEL)
+    }),
     after_long_help = JSON_HELP
 )]
 pub(crate) struct Tutorial {

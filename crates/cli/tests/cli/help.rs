@@ -153,11 +153,17 @@ fn the_main_help_mentions_every_command() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(listed, [&COMMANDS[..], &["help"]].concat());
     for command in COMMANDS.iter().filter(|command| **command != "fetch") {
         assert!(text.contains(&format!("posterize {command}")), "{command}");
+    }
+    // The description of a command has more than the line in the list.
+    for command in COMMANDS {
+        let description = help(&[command]).split("\n\nUsage:").next().unwrap().to_owned();
+        assert!(description.contains("\n\n"), "{command}: {description}");
     }
     // -h is shorter than --help, but has the order of use as well.
     let short = succeeds(posterize(Path::new("/no/such/cache")).arg("-h"));

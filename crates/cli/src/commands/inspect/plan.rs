@@ -62,7 +62,7 @@ impl fmt::Display for Report {
         let PlanSummary { input_shape, float_bytes, int8_bytes, scratch_bytes, .. } = &self.plan;
         write!(
             f,
-            "{table}\n\n{}: {} steps, {fused} of which compute several layers, for an input of \
+            "{table}\n\n{}: number of steps {}, of which {fused} with several layers, for an input of \
              {input_shape:?} on {} with {} threads\nmemory of activations: {} (float32 {}, int8 {}, \
              scratch {})",
             self.model,

@@ -118,7 +118,7 @@ impl FromStr for Augment {
 #[derive(Args, Debug)]
 pub(super) struct QatArgs {
     /// Quantization-aware training: round weights and activations to int8 values in the forward pass
-    /// (fake quantization), starting from the published weights or --weights
+    /// (fake quantization)
     #[arg(long)]
     pub(super) qat: bool,
 

@@ -171,7 +171,7 @@ pub(super) fn converted(
     let mut findings = vec![
         measurements(score),
         format!(
-            "Calibrated on {}. The file is {:.2} times smaller than the float one; {}.",
+            "Calibrated on {}. The file is {:.2} times smaller than the float one; top-1 is {}.",
             pictures(calibrated_on),
             float.size_mb / score.size_mb,
             compared_with_float(score.top1, float.top1)
@@ -217,8 +217,8 @@ pub(super) fn trained(
         findings: vec![
             training.describe(),
             format!(
-                "Top-1 changed{from} to {} after epoch {kept}, the best one, which is kept ({} after \
-                 the last): {}.",
+                "Top-1 changed{from} to {} after epoch {kept}. This is the best epoch, so its network \
+                 is kept (the last one has {}). Its top-1 is {}.",
                 percent(score.top1),
                 percent(last),
                 compared_with_float(score.top1, float.top1)
@@ -233,10 +233,10 @@ pub(super) fn trained(
 fn compared_with_float(top1: f64, float: f64) -> String {
     let points = top1 - float;
     if points.abs() < 0.005 {
-        return "top-1 equals the float network's".into();
+        return "equal to the float network's".into();
     }
     let side = if points < 0.0 { "below" } else { "above" };
-    format!("top-1 is {:.2} points {side} the float network's", points.abs())
+    format!("{:.2} points {side} the float network's", points.abs())
 }
 
 /// Describes how unequal the channels of a layer with one scale are.
