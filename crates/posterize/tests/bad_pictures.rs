@@ -106,13 +106,16 @@ fn pictures_above_the_limit_are_errors_before_memory_is_allocated() {
 }
 
 #[test]
-fn unusual_sampling_factors_are_errors() {
+fn sampling_factors_beyond_the_format_are_errors() {
     let mut jpeg = fs::read(sample("cmyk_plain.jpg")).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
-    // The sampling factors of the first two of four components. The decoder would panic on these.
+    // Factors of the first two of four components.
     (jpeg[frame + 11], jpeg[frame + 14]) = (0x43, 0x13);
     let message = problem(&jpeg);
-    assert!(message.contains("sampling factors 4x3, 1x3, 1x1, 1x1"), "{message}");
+    assert!(message.contains("a scan has 17 blocks in a unit; the most are 10"), "{message}");
+    (jpeg[frame + 11], jpeg[frame + 14]) = (0x31, 0x21);
+    let message = problem(&jpeg);
+    assert!(message.contains("the sampling factors 3x1, 2x1, 1x1, 1x1 is not"), "{message}");
 }
 
 #[test]

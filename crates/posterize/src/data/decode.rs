@@ -7,10 +7,8 @@ use std::path::Path;
 
 use image::codecs::{bmp::BmpDecoder, png::PngDecoder, pnm::PnmDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
-use libjpeg_turbo_rs::common::types::ComponentInfo;
-use libjpeg_turbo_rs::{Decoder as JpegDecoder, JpegError, PixelFormat};
 
-use super::Picture;
+use super::{Picture, jpeg};
 use crate::error::{Error, Result};
 
 /// The largest number of pixels of a picture: `2 * Image.MAX_IMAGE_PIXELS`, above which Pillow
@@ -19,9 +17,6 @@ pub const MAX_PIXELS: u64 = 2 * (1024 * 1024 * 1024 / 4 / 3);
 
 /// The largest file that is read, in bytes. A picture of [`MAX_PIXELS`] pixels is smaller.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-
-/// The largest number of scans in a JPEG. It bounds the time for files that are made to be slow.
-const MAX_JPEG_SCANS: usize = 500;
 
 impl Picture {
     /// Reads and decodes a file.
@@ -74,7 +69,10 @@ fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
 
 fn decode_format(bytes: &[u8]) -> Result<Picture, String> {
     match bytes {
-        [0xFF, 0xD8, 0xFF, ..] => jpeg(bytes),
+        [0xFF, 0xD8, 0xFF, ..] => {
+            let (width, height, rgb) = jpeg::decode(bytes, check_size)?;
+            picture(width, height, rgb)
+        }
         [0x89, b'P', b'N', b'G', ..] => png(bytes),
         [b'B', b'M', ..] => BmpDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
@@ -121,105 +119,8 @@ fn picture(width: usize, height: usize, data: Vec<u8>) -> Result<Picture, String
     Picture::new(width, height, data).map_err(|error| error.to_string())
 }
 
-/// Decodes a JPEG to the same pixels as libjpeg-turbo with its default settings (the accurate
-/// integer IDCT, smooth chroma upsampling).
-fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
-    const TRUNCATED: &str =
-        "truncated or corrupt JPEG: the file ends before the picture is complete";
-    let described = |error: JpegError| match error {
-        JpegError::UnexpectedEof => TRUNCATED.to_owned(),
-        other => format!("corrupt JPEG: {other}"),
-    };
-    let limits = libjpeg_turbo_rs::DecodeLimits {
-        max_pixels: MAX_PIXELS,
-        max_scans: MAX_JPEG_SCANS,
-        ..Default::default()
-    };
-    let mut decoder = JpegDecoder::new_with_limits(bytes, limits).map_err(described)?;
-    let header = decoder.header();
-    let (width, height) = (usize::from(header.width), usize::from(header.height));
-    check_size(width as u64, height as u64)?;
-    if header.precision != 8 {
-        return Err(format!(
-            "a JPEG of {} bits per sample is not supported; expected 8 bits",
-            header.precision
-        ));
-    }
-    let components = header.components.len();
-    let format = match components {
-        1 => PixelFormat::Grayscale,
-        3 => PixelFormat::Rgb,
-        4 => PixelFormat::Cmyk,
-        _ => {
-            return Err(format!(
-                "a JPEG of {components} components is not supported; expected 1, 3 or 4"
-            ));
-        }
-    };
-    check_sampling(&header.components)?;
-    decoder.set_output_format(format);
-    let image = decoder.decode_image().map_err(described)?;
-    if !has_end(bytes) {
-        return Err(TRUNCATED.to_owned());
-    }
-    let data = match components {
-        1 => grey_to_rgb(image.data),
-        4 => cmyk_to_rgb(&image.data),
-        _ => image.data,
-    };
-    picture(width, height, data)
-}
-
-/// Checks the sampling factors: the first component must have full resolution, the others full,
-/// half or a quarter along each axis. Other factors do not occur in practice, and the decoder is
-/// not tested with them.
-fn check_sampling(components: &[ComponentInfo]) -> Result<(), String> {
-    let usual = |axis: fn(&ComponentInfo) -> u8| {
-        let full = components.first().map_or(1, axis);
-        matches!(full, 1 | 2 | 4) && components.iter().all(|c| [1, full].contains(&axis(c)))
-    };
-    if usual(|c| c.horizontal_sampling) && usual(|c| c.vertical_sampling) {
-        return Ok(());
-    }
-    let found: Vec<String> = components
-        .iter()
-        .map(|c| format!("{}x{}", c.horizontal_sampling, c.vertical_sampling))
-        .collect();
-    Err(format!(
-        "a JPEG with the sampling factors {} is not supported; convert the picture",
-        found.join(", ")
-    ))
-}
-
-/// Returns whether the end-of-image marker follows the last scan. Pillow also refuses a file
-/// without it.
-fn has_end(jpeg: &[u8]) -> bool {
-    const START_OF_SCAN: &[u8] = &[0xFF, 0xDA];
-    const END_OF_IMAGE: &[u8] = &[0xFF, 0xD9];
-    let mut pairs = jpeg.windows(2).rev();
-    pairs.find(|pair| [START_OF_SCAN, END_OF_IMAGE].contains(pair)) == Some(END_OF_IMAGE)
-}
-
 fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {
     grey.into_iter().flat_map(|value| [value; 3]).collect()
-}
-
-/// Converts CMYK to RGB as Pillow does: `K - (255 - C) · K / 255` for red, and so on.
-///
-/// The samples are inverted (255 is no ink), as Adobe writes them. Pillow assumes this for all
-/// files.
-fn cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(samples.len() / 4 * 3);
-    for &[c, m, y, k] in samples.as_chunks().0 {
-        rgb.extend([c, m, y].map(|inverted| k - multiply(255 - inverted, k)));
-    }
-    rgb
-}
-
-/// Computes `a * b / 255`, rounded to nearest.
-fn multiply(a: u8, b: u8) -> u8 {
-    let product = u32::from(a) * u32::from(b) + 128;
-    (((product >> 8) + product) >> 8) as u8
 }
 
 fn described(error: ImageError) -> String {

@@ -20,6 +20,7 @@
 
 mod decode;
 mod image_folder;
+mod jpeg;
 mod loader;
 mod picture;
 mod preprocessing;
