@@ -75,9 +75,11 @@ impl Evaluation {
 /// [`Loader::tensors`]: crate::data::Loader::tensors
 ///
 /// ```no_run
+/// # #[cfg(feature = "data")]
+/// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
 /// use posterize::data::{ImageFolder, Loader, Preprocessing};
 /// use posterize::runtime::{Options, compile};
-/// # fn run(model: &posterize::FloatModel) -> posterize::Result<()> {
+///
 /// let folder = ImageFolder::open("val", None)?;
 /// let preprocessing = Preprocessing::imagenet();
 /// let mut engine = compile(model, Options::all_threads()?.pictures(&preprocessing))?;

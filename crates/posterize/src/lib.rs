@@ -6,13 +6,25 @@
 //!
 //! # Cargo features
 //!
-//! None is on by default.
+//! Operators, models, quantization after training, reading saved models, engines and evaluation are
+//! always there. The rest are features:
 //!
-//! - `image`: a [`PixelView`] of `RgbImage`, `RgbaImage`, `GrayImage` or `DynamicImage` of the crate
-//!   `image` 0.25.
-//! - `ndarray`: a [`TensorView`] of an array of the crate `ndarray` 0.17, and a [`Tensor`] as such an
-//!   array.
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `checkpoint` | yes | [`StateDict::open`]: checkpoints of PyTorch and safetensors files of float weights |
+//! | `save` | yes | [`SavedModel::save`](format::SavedModel::save), `StateDict::save_safetensors`, [`atomic_file`] |
+//! | `data` | yes | [`data::ImageFolder`], [`data::Loader`], transforms, [`data::Picture::open`] |
+//! | `jpeg`, `png`, `webp`, `bmp`, `pnm` | yes | the picture format of that name; each turns on `data` |
+//! | `training` | yes | [`training`] and quantization-aware training; turns on `data` and `save` |
+//! | `image` | no | a [`PixelView`] of `RgbImage`, `RgbaImage`, `GrayImage` or `DynamicImage` of the crate `image` 0.25 |
+//! | `ndarray` | no | a [`TensorView`] of an array of the crate `ndarray` 0.17, and a [`Tensor`] as such an array |
+//!
+//! With `default-features = false` a program opens a saved model and runs it on pixels in memory; the
+//! README has an example.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "save")]
 pub mod atomic_file;
 pub mod checkpoint;
 mod compare;
@@ -26,11 +38,14 @@ pub mod metrics;
 pub mod model;
 pub mod models;
 pub mod nn;
+// Gradients are part of the operators, and read by `training` alone.
+#[cfg_attr(not(feature = "training"), allow(dead_code))]
 pub mod ops;
 mod pixels;
 pub mod quantization;
 pub mod runtime;
 pub mod tensor;
+#[cfg(feature = "training")]
 pub mod training;
 
 pub use checkpoint::StateDict;
@@ -44,6 +59,6 @@ pub use runtime::{Engine, compile};
 pub use tensor::{MemoryFormat, Tensor, TensorView};
 
 /// Compiles the example in the README as a doctest.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "checkpoint", feature = "data"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -101,7 +101,7 @@ impl Architecture {
     /// `kaiming_normal_(mode="fan_out")`), those of linear layers with standard deviation 0.01.
     /// Biases are 0. A batch norm's weight is 1, its running mean 0 and its running variance 1.
     pub fn init(&self, seed: u64) -> FloatModel {
-        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |count: usize, std: f32| -> Vec<f32> {
             // Box–Muller transform. The uniform number is in (0, 1], because 0 has no logarithm.
             let mut draw = || {

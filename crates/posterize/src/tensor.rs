@@ -1,7 +1,5 @@
 //! Dense f32 tensors with PyTorch's shapes and memory formats.
 
-use std::borrow::Cow;
-
 use crate::error::{Error, Result};
 
 /// The order of a tensor's values in memory; PyTorch's `torch.memory_format`.
@@ -115,10 +113,13 @@ impl Tensor {
     }
 
     /// Returns the tensor itself if it is channels last, otherwise a copy that is.
-    pub(crate) fn channels_last_or_copy(&self) -> Cow<'_, Self> {
+    #[cfg(feature = "training")]
+    pub(crate) fn channels_last_or_copy(&self) -> std::borrow::Cow<'_, Self> {
         match self.format {
-            MemoryFormat::ChannelsLast => Cow::Borrowed(self),
-            MemoryFormat::Contiguous => Cow::Owned(self.to_format(MemoryFormat::ChannelsLast)),
+            MemoryFormat::ChannelsLast => std::borrow::Cow::Borrowed(self),
+            MemoryFormat::Contiguous => {
+                std::borrow::Cow::Owned(self.to_format(MemoryFormat::ChannelsLast))
+            }
         }
     }
 

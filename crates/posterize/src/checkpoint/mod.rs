@@ -11,15 +11,23 @@
 //! harm.
 
 mod check;
+#[cfg(feature = "checkpoint")]
 mod decode;
+#[cfg(feature = "checkpoint")]
 mod element;
+#[cfg(feature = "checkpoint")]
 mod legacy;
+#[cfg(feature = "checkpoint")]
 mod open;
+#[cfg(feature = "checkpoint")]
 mod pickle;
 pub(crate) mod safetensors;
+#[cfg(feature = "checkpoint")]
 mod select;
 mod state_dict;
+#[cfg(feature = "checkpoint")]
 mod storage;
+#[cfg(feature = "checkpoint")]
 mod zip_archive;
 
 pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
@@ -27,10 +35,12 @@ pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
 pub use crate::error::StateDictMismatch;
 
 /// The result of a reader. With the file's name, the message becomes [`crate::Error::Checkpoint`].
+#[cfg(feature = "checkpoint")]
 type Parsed<T> = Result<T, String>;
 
 /// Returns text of a file for use in a message: control characters are escaped, and long text is
 /// cut.
+#[cfg(feature = "checkpoint")]
 fn printable(text: &[u8]) -> String {
     const MAX_CHARS: usize = 120;
     let shown: String = String::from_utf8_lossy(&text[..text.len().min(4 * MAX_CHARS)])

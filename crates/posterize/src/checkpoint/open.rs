@@ -82,30 +82,6 @@ impl StateDict {
             .and_then(read)
             .map_err(|problem| checkpoint_error(path.as_ref(), problem))
     }
-
-    /// Writes a safetensors file completely or not at all (see
-    /// [`atomic_file`](crate::atomic_file)).
-    ///
-    /// [`StateDict::open`] returns an equal state dict in the same order.
-    ///
-    /// ```
-    /// use posterize::checkpoint::StateTensor;
-    /// use posterize::{StateDict, Tensor};
-    ///
-    /// let mut weights = StateDict::new();
-    /// weights.insert("fc.bias", StateTensor::Float(Tensor::new([2], vec![0.5, -0.5])?));
-    /// let folder = tempfile::tempdir().unwrap();
-    /// let path = folder.path().join("weights.safetensors");
-    /// weights.save_safetensors(&path)?;
-    /// assert_eq!(StateDict::open(&path)?, weights);
-    /// # Ok::<(), posterize::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
-    pub fn save_safetensors(&self, path: impl AsRef<Path>) -> Result<()> {
-        safetensors::write(self, path.as_ref())
-    }
 }
 
 fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {

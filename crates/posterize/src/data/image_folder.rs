@@ -5,36 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::class::Class;
 use crate::error::{Error, Result};
 
 /// The file name extensions of samples, in upper or lower case; torchvision's `IMG_EXTENSIONS`.
 pub const EXTENSIONS: [&str; 9] =
     [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
-
-/// A class of a data set.
-///
-/// ```
-/// use posterize::data::{Class, ImageFolder};
-///
-/// let root = tempfile::tempdir().unwrap();
-/// let folder = root.path().join("n01440764");
-/// std::fs::create_dir(&folder).unwrap();
-/// std::fs::write(folder.join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
-/// let list = root.path().join("classes.txt");
-/// std::fs::write(&list, "n01440764 tench\n").unwrap();
-///
-/// let folder = ImageFolder::open(root.path(), Some(&list))?;
-/// assert_eq!(folder.classes(), [Class { folder: "n01440764".into(), name: "tench".into() }]);
-/// # Ok::<(), posterize::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Class {
-    /// The folder's name: `n01440764`.
-    pub folder: String,
-    /// The class name in the file of classes: `tench`. It is the folder's name if there is no such
-    /// file.
-    pub name: String,
-}
 
 /// A picture file and its label.
 ///

@@ -6,46 +6,69 @@
 //! gives the same results with any number of threads.
 //!
 //! ```no_run
+//! # #[cfg(feature = "data")] {
 //! use posterize::data::{ImageFolder, Loader, Preprocessing};
-//! # fn main() -> posterize::Result<()> {
+//!
 //! let folder = ImageFolder::open("imagenet/val", None)?;
 //! let loader = Loader::new(&folder, Preprocessing::imagenet()).batch_size(30).limit(300);
 //! for batch in loader.tensors() {
 //!     let batch = batch?;
 //!     println!("{:?} {:?}", batch.images.shape(), batch.labels);
 //! }
-//! # Ok(())
 //! # }
+//! # Ok::<(), posterize::Error>(())
 //! ```
 
+mod batch;
+mod class;
+#[cfg(feature = "data")]
 mod decode;
+#[cfg(feature = "data")]
 mod image_folder;
+#[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
+mod image_formats;
+#[cfg(feature = "jpeg")]
 mod jpeg;
+#[cfg(feature = "data")]
+mod limits;
+#[cfg(feature = "data")]
 mod loader;
 mod picture;
 mod preprocessing;
+#[cfg(feature = "data")]
 mod random;
+#[cfg(feature = "data")]
 mod random_crop;
+#[cfg(feature = "data")]
 mod sampler;
+#[cfg(feature = "data")]
 mod transforms;
 
-use std::path::Path;
-
-pub use decode::MAX_PIXELS;
-pub use image_folder::{Class, EXTENSIONS, ImageFolder, Sample};
-pub use loader::{Batch, BatchImages, Batches, Loader, PixelBatch, Skipped};
+pub use batch::{Batch, BatchImages, PixelBatch};
+pub use class::Class;
+#[cfg(feature = "data")]
+pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
+#[cfg(feature = "data")]
+pub use limits::MAX_PIXELS;
+#[cfg(feature = "data")]
+pub use loader::{Batches, Loader, Skipped};
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;
+#[cfg(feature = "data")]
 pub use random_crop::RandomCrop;
+#[cfg(feature = "data")]
 pub use sampler::{RandomSampler, Sampler, SequentialSampler};
+#[cfg(feature = "data")]
 pub use transforms::{Augmentation, Transform};
-
-use crate::error::Result;
 
 /// Reads a picture, resizes and crops it: [`Picture::open`], then [`Preprocessing::apply`].
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or decoded.
-pub fn load_picture(path: impl AsRef<Path>, preprocessing: &Preprocessing) -> Result<Picture> {
+#[cfg(feature = "data")]
+pub fn load_picture(
+    path: impl AsRef<std::path::Path>,
+    preprocessing: &Preprocessing,
+) -> crate::error::Result<Picture> {
     Ok(preprocessing.apply(&Picture::open(path)?))
 }

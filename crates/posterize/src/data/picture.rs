@@ -8,6 +8,7 @@ use crate::pixels::{PixelOrder, PixelView};
 /// A decoded picture of 8-bit RGB pixels, as returned by Pillow's `Image.open(…).convert("RGB")`.
 ///
 /// ```
+/// # #[cfg(feature = "pnm")] {
 /// use posterize::data::Picture;
 ///
 /// // A PPM file of one red and one blue pixel.
@@ -15,6 +16,7 @@ use crate::pixels::{PixelOrder, PixelView};
 /// let picture = Picture::decode("two.ppm", file)?;
 /// assert_eq!((picture.width(), picture.height()), (2, 1));
 /// assert_eq!(picture.data(), [255, 0, 0, 0, 0, 255]);
+/// # }
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Picture {
     }
 
     /// Flips the picture horizontally.
+    #[cfg(feature = "data")]
     pub(super) fn flip(&mut self) {
         for row in self.data.chunks_exact_mut(self.width * 3) {
             row.as_chunks_mut::<3>().0.reverse();

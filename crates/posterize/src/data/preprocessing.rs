@@ -168,6 +168,7 @@ impl Window {
 
     /// Returns the window of `crop` positions from `first` on, where `size` positions are padded
     /// with `padding` zeros on both sides.
+    #[cfg(feature = "data")]
     pub(super) fn padded(size: usize, padding: usize, first: usize, crop: usize) -> Self {
         let inside = |position: usize| position.saturating_sub(padding).min(size);
         Self {

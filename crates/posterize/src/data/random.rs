@@ -3,8 +3,8 @@
 //! Each purpose, seed, epoch and sample has its own stream, so the results do not depend on the
 //! order in which threads draw.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 /// The purpose of a stream. Different purposes have different streams.
 #[derive(Clone, Copy, Debug)]

@@ -230,8 +230,10 @@ impl Error {
 /// let error = models::by_name("vgg16", &Config::default()).unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 ///
+/// # #[cfg(feature = "checkpoint")] {
 /// let error = StateDict::open("no_such_file.pth").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Io);
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -5,6 +5,7 @@ pub(super) const MAX_MODEL_BYTES: u64 = 1 << 30;
 
 /// The largest checkpoint of a training run, in bytes. It has the weights, the momentum and the
 /// best weights.
+#[cfg(feature = "training")]
 pub(super) const MAX_TRAINING_BYTES: u64 = 8 << 30;
 
 /// The largest header, in bytes. The entry of a tensor has about 100 bytes.
@@ -15,6 +16,7 @@ pub(super) const MAX_MODEL_JSON: u64 = 8 << 20;
 
 /// The largest JSON of a training run after decompression, in bytes. It has the scales of every
 /// channel.
+#[cfg(feature = "training")]
 pub(super) const MAX_TRAINING_JSON: u64 = 64 << 20;
 
 /// The largest number of values in the output of a node for one picture, so that a batch fits in

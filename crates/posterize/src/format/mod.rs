@@ -12,6 +12,7 @@ mod parts;
 mod saved_model;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "training")]
 mod training;
 mod v1;
 mod v2;

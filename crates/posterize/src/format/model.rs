@@ -13,6 +13,7 @@ use super::limits::{MAX_MODEL_BYTES, MAX_MODEL_JSON};
 use super::parts::{Reader, compressed, floats, json};
 use super::saved_model::SavedModel;
 use super::{v1, v2};
+#[cfg(feature = "save")]
 use crate::atomic_file;
 use crate::data::Class;
 use crate::error::{Error, Result};
@@ -61,6 +62,7 @@ impl SavedModel {
     /// Returns an error if the network cannot run on pictures of the preprocessing's size, if its
     /// number of outputs is not the number of classes, if two classes have the same folder, or if
     /// the file cannot be written.
+    #[cfg(feature = "save")]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
         let bytes = self.to_bytes()?;
         atomic_file::write(path, |file| file.write_all(&bytes))?;
@@ -100,6 +102,7 @@ impl QuantizedModel {
     ///
     /// # Errors
     /// Returns the same errors as [`SavedModel::save`].
+    #[cfg(feature = "save")]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
         SavedModel::new(self.clone()).save(path)
     }

@@ -9,6 +9,7 @@ use crate::quantization::QuantizedModel;
 /// An int8 network with the preprocessing of its pictures and the names of its classes.
 ///
 /// ```
+/// # #[cfg(feature = "save")] {
 /// use posterize::data::Preprocessing;
 /// use posterize::runtime::Options;
 /// use posterize::format::SavedModel;
@@ -28,6 +29,7 @@ use crate::quantization::QuantizedModel;
 ///     .with_preprocessing(Preprocessing::imagenet());
 /// saved.save(&path)?;
 /// assert_eq!(SavedModel::open(&path)?, saved);
+/// # }
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

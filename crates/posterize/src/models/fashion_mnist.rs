@@ -5,9 +5,12 @@
 //! `torchvision.models.MobileNetV2` with other arguments, so torchvision can load its checkpoint.
 
 use super::config::Config;
-use crate::data::{Preprocessing, RandomCrop, Transform};
+use crate::data::Preprocessing;
+#[cfg(feature = "data")]
+use crate::data::{RandomCrop, Transform};
 
 /// The largest shift of pictures in training, in pixels.
+#[cfg(feature = "data")]
 const PADDING: usize = 3;
 
 /// The `inverted_residual_setting`. After the stem's stride of 2, the feature maps of the stem and
@@ -28,6 +31,7 @@ pub(super) fn config() -> Config {
     }
 }
 
+#[cfg(feature = "data")]
 pub(super) fn augmentation(preprocessing: &Preprocessing, seed: u64) -> Transform {
     RandomCrop::new(preprocessing, PADDING, seed).into()
 }

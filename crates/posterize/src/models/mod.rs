@@ -25,5 +25,7 @@ pub use architectures::{efficientnet_lite, mobilenet_v2, resnet18, resnet50, tf_
 pub use config::Config;
 pub use efficientnet_lite::EfficientNetLite;
 pub use mobilenet_v2::MobileNetV2;
-pub use registry::{augmentation, by_name, config, names, preprocessing};
+#[cfg(feature = "data")]
+pub use registry::augmentation;
+pub use registry::{by_name, config, names, preprocessing};
 pub use resnet::ResNet;

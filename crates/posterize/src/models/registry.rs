@@ -6,7 +6,9 @@
 use super::architectures;
 use super::config::Config;
 use super::{efficientnet_lite, fashion_mnist};
-use crate::data::{Augmentation, Preprocessing, Transform};
+use crate::data::Preprocessing;
+#[cfg(feature = "data")]
+use crate::data::{Augmentation, Transform};
 use crate::error::{Error, Result};
 use crate::model::Architecture;
 
@@ -18,6 +20,7 @@ struct Entry {
     config: fn() -> Config,
     preprocessing: fn() -> Preprocessing,
     /// The augmentation in training, from the preprocessing and a seed.
+    #[cfg(feature = "data")]
     augmentation: fn(&Preprocessing, u64) -> Transform,
 }
 
@@ -27,9 +30,17 @@ const fn imagenet(
     build: fn(&Config) -> Result<Architecture>,
     preprocessing: fn() -> Preprocessing,
 ) -> Entry {
-    Entry { name, build, config: Config::default, preprocessing, augmentation: random_resized_crop }
+    Entry {
+        name,
+        build,
+        config: Config::default,
+        preprocessing,
+        #[cfg(feature = "data")]
+        augmentation: random_resized_crop,
+    }
 }
 
+#[cfg(feature = "data")]
 fn random_resized_crop(preprocessing: &Preprocessing, seed: u64) -> Transform {
     Augmentation::new(preprocessing, seed).into()
 }
@@ -49,6 +60,7 @@ const MODELS: [Entry; 10] = [
         build: architectures::mobilenet_v2,
         config: fashion_mnist::config,
         preprocessing: fashion_mnist::preprocessing,
+        #[cfg(feature = "data")]
         augmentation: fashion_mnist::augmentation,
     },
     imagenet(
@@ -133,6 +145,7 @@ pub fn preprocessing(name: &str) -> Result<Preprocessing> {
 ///
 /// # Errors
 /// Returns an error that lists all names if there is none with that name.
+#[cfg(feature = "data")]
 pub fn augmentation(name: &str, seed: u64) -> Result<Transform> {
     find(name).map(|entry| (entry.augmentation)(&(entry.preprocessing)(), seed))
 }
@@ -145,6 +158,7 @@ mod tests {
     fn every_model_fits_its_preprocessing_and_augmentation() {
         for name in names() {
             let crop = preprocessing(name).unwrap().crop;
+            #[cfg(feature = "data")]
             assert_eq!(augmentation(name, 0).unwrap().crop(), crop, "{name}");
             let config = Config { num_classes: 7, ..config(name).unwrap() };
             let graph = by_name(name, &config).unwrap().graph().clone();

@@ -15,6 +15,7 @@ use crate::tensor::Tensor;
 type Folded = Vec<(Role, Arc<Tensor>)>;
 
 /// How the nodes of a graph join into those of its fused graph.
+#[cfg(feature = "training")]
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
     /// The fused graph.
@@ -23,6 +24,7 @@ pub(crate) struct Blocks {
     pub(crate) members: Vec<Vec<NodeId>>,
 }
 
+#[cfg(feature = "training")]
 impl Blocks {
     /// The blocks that [`FloatModel::fuse`] makes of `model`'s graph.
     ///

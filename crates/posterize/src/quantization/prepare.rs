@@ -215,6 +215,7 @@ pub(super) fn float_layers(
 impl ObservedModel {
     /// A model whose observers have seen their data in training: `weights` are the scales of its
     /// weights.
+    #[cfg(feature = "training")]
     pub(super) fn trained(
         model: FloatModel,
         mapping: QConfigMapping,

@@ -7,11 +7,13 @@ use safetensors::Dtype;
 
 use super::*;
 use crate::graph::Builder;
+#[cfg(feature = "save")]
 use crate::models::{self, Config};
 use crate::ops::{Add, DeQuantStub, QuantStub};
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer};
 use crate::runtime::compile;
 
+#[cfg(feature = "save")]
 #[test]
 fn a_model_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,6 +125,7 @@ fn weights_have_pytorchs_names_and_are_aligned() {
     }
 }
 
+#[cfg(feature = "save")]
 #[test]
 fn a_model_whose_parts_do_not_fit_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();

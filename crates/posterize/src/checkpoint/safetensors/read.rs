@@ -1,0 +1,96 @@
+//! Reading of safetensors files.
+//!
+//! The `safetensors` crate checks the header. It does not keep the order of the tensors in the
+//! header, which is the order of the state dict, so the names are also read here.
+
+use std::fmt;
+
+use safetensors::{Dtype, SafeTensors};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::header::{LENGTH, METADATA, explain};
+use crate::checkpoint::Parsed;
+use crate::checkpoint::decode::{Layout, decode};
+use crate::checkpoint::element::Element;
+use crate::checkpoint::select;
+use crate::checkpoint::state_dict::StateDict;
+use crate::checkpoint::storage::{Budget, in_tensor};
+
+/// Reads the state dict of a safetensors file.
+pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
+    let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let tensors = SafeTensors::deserialize(file)
+        .map_err(|error| explain(&error, header_length, file.len()))?;
+    let header = &file[LENGTH..LENGTH + header_length as usize];
+    let Names(names) = serde_json::from_slice(header).map_err(|error| error.to_string())?;
+    let mut entries: Vec<(String, String)> =
+        names.into_iter().map(|name| (name.clone(), name)).collect();
+    select::strip_prefixes(&mut entries);
+    let mut budget = Budget::of_file(file.len());
+    let mut state_dict = StateDict::new();
+    for (name, in_file) in entries {
+        let in_this = |problem: String| in_tensor(&name, &problem);
+        let view = tensors.tensor(&in_file).map_err(|error| in_this(error.to_string()))?;
+        let layout = Layout::contiguous(view.shape()).map_err(in_this)?;
+        let element = element_of(view.dtype()).ok_or_else(|| {
+            in_this(format!(
+                "values of type {} are not supported; expected F16, BF16, F32, F64, integers or \
+                     BOOL",
+                view.dtype()
+            ))
+        })?;
+        budget.spend(layout.decoded_bytes(element)).map_err(in_this)?;
+        let tensor = decode(view.data(), element, &layout).map_err(in_this)?;
+        state_dict.insert(name, tensor);
+    }
+    Ok(state_dict)
+}
+
+fn element_of(dtype: Dtype) -> Option<Element> {
+    Some(match dtype {
+        Dtype::F16 => Element::F16,
+        Dtype::BF16 => Element::Bf16,
+        Dtype::F32 => Element::F32,
+        Dtype::F64 => Element::F64,
+        Dtype::I8 => Element::I8,
+        Dtype::I16 => Element::I16,
+        Dtype::I32 => Element::I32,
+        Dtype::I64 => Element::I64,
+        Dtype::U8 => Element::U8,
+        Dtype::U16 => Element::U16,
+        Dtype::U32 => Element::U32,
+        Dtype::U64 => Element::U64,
+        Dtype::BOOL => Element::Bool,
+        _ => return None,
+    })
+}
+
+/// The names of the tensors in a header, in order.
+struct Names(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    if name != METADATA {
+                        names.push(name);
+                    }
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
