@@ -89,7 +89,7 @@ pub struct Batch<T> {
     pub images: T,
     /// The label of each picture.
     pub labels: Vec<usize>,
-    /// The index of each picture in [`ImageFolder::samples`].
+    /// The index of each picture in [`ImageFolder::samples`](super::ImageFolder::samples).
     pub indices: Vec<usize>,
 }
 
