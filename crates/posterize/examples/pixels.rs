@@ -1,5 +1,5 @@
 //! Decodes the pictures whose names it reads, a line each, and prints of each one line: its width,
-//! height and the CRC-32 of its pixels, or `refused` and why. `testdata/jpeg/generate.py` compares
+//! height and the CRC-32 of its pixels, or `refused` and why. `testdata/decode/generate.py` compares
 //! them with Pillow's.
 
 use std::io::{self, BufRead, Write};

@@ -67,6 +67,10 @@ fn the_error_says_what_another_file_is() {
     )));
     assert!(problem(b"II*\0aaaa").contains("TIFF is not supported"));
     assert!(problem(b"GIF89a").contains("GIF is not supported"));
+    let avif = b"\0\0\0\x1cftypavif\0\0\0\0";
+    assert!(problem(avif).contains("AVIF is not supported; expected JPEG, PNG"));
+    assert!(problem(avif).ends_with("convert the picture to PNG"));
+    assert!(problem(b"\0\0\0\x18ftypheic").contains("HEIF is not supported"));
 }
 
 /// A PNG of a given size that has only a header.

@@ -2,19 +2,26 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::panic::catch_unwind;
 use std::path::Path;
 
-use super::Picture;
-#[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
+#[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 use super::image_formats;
 #[cfg(feature = "jpeg")]
-use super::{jpeg, limits};
+use super::jpeg;
+use super::limits::Taken;
+use super::memory::{Memory, reserved};
+#[cfg(feature = "png")]
+use super::png;
+use super::{Picture, quiet};
 use crate::error::{Error, Result};
 
 /// The largest file that is read, in bytes. A picture of [`MAX_PIXELS`](super::MAX_PIXELS) pixels is
 /// smaller.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The memory for files. It is taken before the memory for decoding, so that no two threads wait
+/// for one another.
+static FILES: Memory = Memory::new(MAX_FILE_BYTES + 1);
 
 impl Picture {
     /// Reads and decodes a file.
@@ -25,10 +32,9 @@ impl Picture {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, has another format, is truncated or corrupt, or
-    /// has more than [`MAX_PIXELS`](super::MAX_PIXELS) pixels.
+    /// has more than [`MAX_PIXELS`](super::MAX_PIXELS) pixels, or if there is not enough memory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        decode(path, &read(path)?)
+        open(path.as_ref()).map(|(picture, _)| picture)
     }
 
     /// Decodes a file in memory, as [`Picture::open`] does. `name` is the file's name in errors.
@@ -36,34 +42,49 @@ impl Picture {
     /// # Errors
     /// Returns the same errors as [`Picture::open`].
     pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
-        decode(name.as_ref(), bytes)
+        decode(name.as_ref(), bytes).map(|(picture, _)| picture)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// Reads and decodes a file. The memory of the picture counts as taken until the second value is
+/// dropped.
+pub(super) fn open(path: &Path) -> Result<(Picture, Taken)> {
     let failed = || Error::io(path, "read");
+    let problem = |problem: String| Error::Image { path: path.to_path_buf(), problem };
     let file = File::open(path).map_err(failed())?;
     let metadata = file.metadata().map_err(failed())?;
-    let problem = |problem: String| Error::Image { path: path.to_path_buf(), problem };
     if metadata.is_dir() {
         return Err(problem("expected a picture, found a folder".into()));
     }
-    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_FILE_BYTES) as usize + 1);
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed())?;
+    // A pipe has no length.
+    let known = Some(metadata.len()).filter(|length| *length > 0 && metadata.is_file());
+    let limit = known.unwrap_or(MAX_FILE_BYTES).min(MAX_FILE_BYTES) + 1;
+    let _taken = FILES.take(limit).map_err(problem)?;
+    let mut bytes = reserved(known.map_or(0, |_| limit as usize)).map_err(problem)?;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed())?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(problem(format!(
             "expected a picture of at most {MAX_FILE_BYTES} bytes, found a larger file"
         )));
     }
-    Ok(bytes)
+    decode(path, &bytes)
 }
 
-fn decode(name: &Path, bytes: &[u8]) -> Result<Picture> {
+fn decode(name: &Path, bytes: &[u8]) -> Result<(Picture, Taken)> {
     // A decoder may panic on a corrupt file; only that file is an error.
-    catch_unwind(|| decode_format(bytes))
-        .unwrap_or_else(|_| Err("the decoder failed; the file is probably corrupt".to_owned()))
+    let decoded = quiet::catch(|| {
+        let (width, height, data, mut taken) = decode_format(bytes)?;
+        taken.keep(data.len() as u64);
+        let picture = Picture::new(width, height, data).map_err(|error| error.to_string())?;
+        Ok((picture, taken))
+    });
+    decoded
+        .unwrap_or_else(|| Err("the decoder failed; the file is probably corrupt".to_owned()))
         .map_err(|problem| Error::Image { path: name.to_path_buf(), problem })
 }
+
+/// Width, height, RGB, and the memory that it counts for.
+type Decoded = (usize, usize, Vec<u8>, Taken);
 
 /// Decodes with the decoder of a Cargo feature. Without the feature it is an error that names it.
 macro_rules! decoded {
@@ -83,13 +104,10 @@ macro_rules! decoded {
     }};
 }
 
-fn decode_format(bytes: &[u8]) -> Result<Picture, String> {
+fn decode_format(bytes: &[u8]) -> Result<Decoded, String> {
     match bytes {
-        [0xFF, 0xD8, 0xFF, ..] => decoded!("jpeg", "JPEG", {
-            let (width, height, rgb) = jpeg::decode(bytes, limits::check_size)?;
-            Picture::new(width, height, rgb).map_err(|error| error.to_string())
-        }),
-        [0x89, b'P', b'N', b'G', ..] => decoded!("png", "PNG", image_formats::png(bytes)),
+        [0xFF, 0xD8, 0xFF, ..] => decoded!("jpeg", "JPEG", jpeg::decode(bytes)),
+        [0x89, b'P', b'N', b'G', ..] => decoded!("png", "PNG", png::decode(bytes)),
         [b'B', b'M', ..] => decoded!("bmp", "BMP", image_formats::bmp(bytes)),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
             decoded!("webp", "WebP", image_formats::webp(bytes))
@@ -101,19 +119,23 @@ fn decode_format(bytes: &[u8]) -> Result<Picture, String> {
 
 fn unknown(bytes: &[u8]) -> String {
     const EXPECTED: &str = "expected JPEG, PNG, BMP, PNM or WebP";
-    match bytes {
-        [] => format!("the file is empty; {EXPECTED}"),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
-            format!("TIFF is not supported; {EXPECTED}: convert the picture")
-        }
-        [b'G', b'I', b'F', b'8', ..] => {
-            format!("GIF is not supported; {EXPECTED}: convert the picture")
-        }
+    let format = match bytes {
+        [] => return format!("the file is empty; {EXPECTED}"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "TIFF",
+        [b'G', b'I', b'F', b'8', ..] => "GIF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => "AVIF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..]
+        | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => "HEIF",
+        [0, 0, 0, 12, b'j', b'P', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => "JPEG 2000",
+        [0, 0, 0, 12, b'J', b'X', b'L', ..] | [0xFF, 0x0A, ..] => "JPEG XL",
+        [0, 0, 1, 0, ..] => "ICO",
+        [b'8', b'B', b'P', b'S', ..] => "PSD",
         _ => {
             let start: String = bytes.iter().take(8).map(|&b| char::from(b)).collect();
-            format!("{EXPECTED}, found a file that begins with {start:?}")
+            return format!("{EXPECTED}, found a file that begins with {start:?}");
         }
-    }
+    };
+    format!("{format} is not supported; {EXPECTED}: convert the picture to PNG")
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! Decodes the formats of the crate `image`: PNG, BMP, WebP and PNM.
+//! Decodes the formats of the crate `image`: BMP, WebP and PNM.
 
 use std::io::Cursor;
 
 use image::{ColorType, ImageDecoder, ImageError};
 
-use super::Picture;
-use super::limits::check_size;
+use super::limits::{Taken, admit};
+use super::memory::{reserved, zeros};
+use super::pixels::{Depth, Layout};
+
+/// Width, height, RGB, and the memory that it counts for.
+type Decoded = (usize, usize, Vec<u8>, Taken);
 
 fn described(error: ImageError) -> String {
     use std::io::ErrorKind;
@@ -19,71 +23,54 @@ fn described(error: ImageError) -> String {
 }
 
 #[cfg(feature = "bmp")]
-pub(super) fn bmp(bytes: &[u8]) -> Result<Picture, String> {
+pub(super) fn bmp(bytes: &[u8]) -> Result<Decoded, String> {
     use image::codecs::bmp::BmpDecoder;
-    BmpDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb)
+    rgb(BmpDecoder::new(Cursor::new(bytes)).map_err(described)?, 0)
 }
 
 #[cfg(feature = "webp")]
-pub(super) fn webp(bytes: &[u8]) -> Result<Picture, String> {
+pub(super) fn webp(bytes: &[u8]) -> Result<Decoded, String> {
     use image::codecs::webp::WebPDecoder;
-    WebPDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb)
+    // The decoder has the pixels once more, or the planes of YCbCr and alpha.
+    rgb(WebPDecoder::new(Cursor::new(bytes)).map_err(described)?, 5)
 }
 
 #[cfg(feature = "pnm")]
-pub(super) fn pnm(bytes: &[u8]) -> Result<Picture, String> {
+pub(super) fn pnm(bytes: &[u8]) -> Result<Decoded, String> {
     use image::codecs::pnm::PnmDecoder;
-    PnmDecoder::new(Cursor::new(bytes)).map_err(described).and_then(rgb)
+    rgb(PnmDecoder::new(Cursor::new(bytes)).map_err(described)?, 0)
 }
 
-#[cfg(feature = "png")]
-pub(super) fn png(bytes: &[u8]) -> Result<Picture, String> {
-    use image::codecs::png::PngDecoder;
-    // The decoder's own limit is in bytes. Reading the size here gives an error in pixels.
-    if let Some(&[w0, w1, w2, w3, h0, h1, h2, h3]) = bytes.get(16..).and_then(|b| b.first_chunk()) {
-        let side = |bytes| u64::from(u32::from_be_bytes(bytes));
-        check_size(side([w0, w1, w2, w3]), side([h0, h1, h2, h3]))?;
-    }
-    let mut limits = image::Limits::no_limits();
-    limits.max_alloc = Some(super::limits::MAX_PIXELS * 8);
-    PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(described).and_then(rgb)
-}
-
-/// Decodes a picture of the `image` crate to RGB.
-fn rgb(decoder: impl ImageDecoder) -> Result<Picture, String> {
+/// Decodes a picture of the `image` crate. `inside` is what the decoder takes for a pixel, in bytes.
+fn rgb(decoder: impl ImageDecoder, inside: u64) -> Result<Decoded, String> {
     let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into())?;
-    let color = decoder.color_type();
-    let mut data = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut data).map_err(described)?;
-    let wide = |data: &[u8]| -> Vec<u16> {
-        data.as_chunks().0.iter().map(|&bytes| u16::from_ne_bytes(bytes)).collect()
-    };
-    let high_bytes =
-        |data: &[u8]| -> Vec<u8> { wide(data).iter().map(|v| (v >> 8) as u8).collect() };
-    let rgb = match color {
-        ColorType::L8 => grey_to_rgb(data),
-        ColorType::La8 => grey_to_rgb(every_first(&data)),
-        ColorType::Rgb8 => data,
-        ColorType::Rgba8 => without_alpha(&data),
+    let (channels, depth) = match decoder.color_type() {
+        ColorType::L8 => (1, Depth::Eight),
+        ColorType::La8 => (2, Depth::Eight),
+        ColorType::Rgb8 => (3, Depth::Eight),
+        ColorType::Rgba8 => (4, Depth::Eight),
         // Pillow clamps 16-bit grey to 255, but takes the high byte of other 16-bit pixels.
-        ColorType::L16 => grey_to_rgb(wide(&data).iter().map(|&v| v.min(255) as u8).collect()),
-        ColorType::La16 => grey_to_rgb(every_first(&high_bytes(&data))),
-        ColorType::Rgb16 => high_bytes(&data),
-        ColorType::Rgba16 => without_alpha(&high_bytes(&data)),
+        ColorType::L16 => (1, Depth::Clamped),
+        ColorType::La16 => (2, Depth::High),
+        ColorType::Rgb16 => (3, Depth::High),
+        ColorType::Rgba16 => (4, Depth::High),
         other => return Err(format!("pixels of {other:?} are not supported; convert the picture")),
     };
-    Picture::new(width as usize, height as usize, rgb).map_err(|error| error.to_string())
-}
-
-fn grey_to_rgb(grey: Vec<u8>) -> Vec<u8> {
-    grey.into_iter().flat_map(|value| [value; 3]).collect()
-}
-
-fn every_first(grey_alpha: &[u8]) -> Vec<u8> {
-    grey_alpha.iter().step_by(2).copied().collect()
-}
-
-fn without_alpha(rgba: &[u8]) -> Vec<u8> {
-    rgba.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect()
+    let layout = Layout { channels, depth, is_big_endian: cfg!(target_endian = "big") };
+    let grows = layout.bytes() < 3;
+    let bytes = inside + layout.bytes() as u64 + if grows { 3 } else { 0 };
+    let pixels = u64::from(width).saturating_mul(height.into());
+    let taken = admit(width.into(), height.into(), pixels.saturating_mul(bytes))?;
+    let mut data = zeros(decoder.total_bytes() as usize)?;
+    // The decoder aborts the program if it does not get its own memory, so this asks for it first.
+    drop(reserved::<u8>((inside * pixels) as usize)?);
+    decoder.read_image(&mut data).map_err(described)?;
+    if grows {
+        let mut rgb = zeros(pixels as usize * 3)?;
+        layout.convert(&data, &mut rgb);
+        data = rgb;
+    } else {
+        layout.convert_in_place(&mut data);
+    }
+    Ok((width as usize, height as usize, data, taken))
 }

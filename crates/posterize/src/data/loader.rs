@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::batch::{Batch, BatchImages, PixelBatch};
 use super::preprocessing::PixelTables;
-use super::{ImageFolder, Picture, Sample, Sampler, SequentialSampler, Transform};
+use super::{ImageFolder, Sample, Sampler, SequentialSampler, Transform, decode};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -16,7 +16,8 @@ use crate::tensor::Tensor;
 ///
 /// Worker threads decode and transform the pictures. The batches and their order are the same for
 /// any number of threads. At most about two batches of cropped pictures, and one decoded picture
-/// per thread, are in memory at a time.
+/// per thread, are in memory at a time; decoding takes at most
+/// [`MAX_DECODING_BYTES`](super::MAX_DECODING_BYTES) for all threads.
 ///
 /// A picture that cannot be read or decoded is skipped: the batch is filled with the next one, and
 /// [`Batches::skipped`] lists it. With [`strict`](Loader::strict), it is an error that ends the
@@ -305,7 +306,7 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
         let index = shared.order[place];
         let sample = &shared.samples[index];
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let picture = Picture::open(&sample.path)?;
+            let (picture, _taken) = decode::open(&sample.path)?;
             let crop = shared.transform.apply(&picture, shared.epoch, index);
             Ok(T::prepare(crop, &shared.tables))
         }));

@@ -25,7 +25,7 @@ mod class;
 mod decode;
 #[cfg(feature = "data")]
 mod image_folder;
-#[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
+#[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 mod image_formats;
 #[cfg(feature = "jpeg")]
 mod jpeg;
@@ -33,8 +33,16 @@ mod jpeg;
 mod limits;
 #[cfg(feature = "data")]
 mod loader;
+#[cfg(feature = "data")]
+mod memory;
 mod picture;
+#[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
+mod pixels;
+#[cfg(feature = "png")]
+mod png;
 mod preprocessing;
+#[cfg(feature = "data")]
+mod quiet;
 #[cfg(feature = "data")]
 mod random;
 #[cfg(feature = "data")]
@@ -49,7 +57,7 @@ pub use class::Class;
 #[cfg(feature = "data")]
 pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
 #[cfg(feature = "data")]
-pub use limits::MAX_PIXELS;
+pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
 #[cfg(feature = "data")]
 pub use loader::{Batches, Loader, Skipped};
 pub use picture::Picture;

@@ -13,22 +13,23 @@ mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
+use super::limits::{Taken, admit};
+use super::memory::{no_memory, reserved, zeros};
+
 use self::color::{ColorSpace, cmyk_to_rgb};
-use self::scans::{planes, zeros};
-use self::segments::{End, Segments, TRUNCATED};
+use self::scans::planes;
+use self::segments::{End, Segments, TRUNCATED, corrupt};
 use self::upsample::Upsampling;
 
-/// Width, height, and red, green and blue of each pixel. `check_size` may refuse a size.
+/// Decodes a JPEG and returns width, height, RGB, and the memory that it counts for.
 ///
 /// # Errors
-/// The file is corrupt, truncated or of a kind that is not supported, or memory is short.
-pub(super) fn decode(
-    bytes: &[u8],
-    check_size: impl Fn(u64, u64) -> Result<(), String>,
-) -> Result<(usize, usize, Vec<u8>), String> {
+/// Returns a sentence if the file is corrupt, truncated or of a kind that is not supported, or if
+/// there is not enough memory.
+pub(super) fn decode(bytes: &[u8]) -> Result<(usize, usize, Vec<u8>, Taken), String> {
     let segments = segments::read(bytes)?;
     let frame = &segments.frame;
-    check_size(frame.width as u64, frame.height as u64)?;
+    let taken = admit(frame.width as u64, frame.height as u64, memory(&segments, bytes.len()))?;
     if frame.precision != 8 {
         return Err(format!(
             "a JPEG of {} bits per sample is not supported; expected 8 bits",
@@ -42,16 +43,32 @@ pub(super) fn decode(
     let rgb = match segments.end {
         End::Marker(end) if is_common(&segments) => common(&bytes[..end], space)?,
         End::Other(end) if is_common(&segments) => {
-            common(&[&bytes[..end], &[0xFF, 0xD9]].concat(), space)?
+            let mut ended = reserved(end + 2)?;
+            ended.extend_from_slice(&bytes[..end]);
+            ended.extend([0xFF, 0xD9]);
+            common(&ended, space)?
         }
         _ => any(&segments, space)?,
     };
-    Ok((frame.width, frame.height, rgb))
+    Ok((frame.width, frame.height, rgb, taken))
+}
+
+/// The bytes that decoding takes at most, beside the file.
+fn memory(segments: &Segments<'_>, length: usize) -> u64 {
+    let frame = &segments.frame;
+    let pixels = frame.width as u64 * frame.height as u64;
+    let components = frame.components.len() as u64;
+    // The planes, the pixels, and their conversion to RGB.
+    let converted = pixels * if components == 3 { 3 } else { components + 3 };
+    // The coefficients of a progressive file are two bytes each, beside the planes.
+    let coefficients = if frame.progressive { 3 * frame.samples() } else { 0 };
+    let copied = if matches!(segments.end, End::Other(_)) { length as u64 } else { 0 };
+    copied + coefficients.max(frame.samples() + converted)
 }
 
 /// Whether libjpeg-turbo-rs decodes such a file to the pixels of libjpeg-turbo: it does not
 /// upsample four components like it, and refuses or confuses rare samplings and scans of some of
-/// the components.
+/// the components. Where a restart marker is missing, it goes on as if none were.
 fn is_common(segments: &Segments<'_>) -> bool {
     let frame = &segments.frame;
     let (h_max, v_max) = frame.sampling();
@@ -61,16 +78,18 @@ fn is_common(segments: &Segments<'_>) -> bool {
         };
         usual(c.horizontal, h_max) && usual(c.vertical, v_max)
     });
-    let scans = frame.progressive
-        || segments.scans.iter().all(|scan| {
-            scan.components.len() == 1 || scan.components.len() == frame.components.len()
-        });
+    let scans = segments.scans.iter().all(|scan| {
+        let count = scan.components.len();
+        let is_usual = frame.progressive || count == 1 || count == frame.components.len();
+        is_usual && scan.has_its_restarts
+    });
     sampling && scans && (frame.components.len() < 4 || (h_max, v_max) == (1, 1))
 }
 
 fn common(bytes: &[u8], space: ColorSpace) -> Result<Vec<u8>, String> {
     let described = |error: JpegError| match error {
         JpegError::UnexpectedEof => TRUNCATED.to_owned(),
+        JpegError::AllocationFailed { bytes, .. } => no_memory(bytes),
         other => format!("corrupt JPEG: {other}"),
     };
     let mut decoder =
@@ -108,6 +127,9 @@ fn common(bytes: &[u8], space: ColorSpace) -> Result<Vec<u8>, String> {
 fn any(segments: &Segments<'_>, space: ColorSpace) -> Result<Vec<u8>, String> {
     let frame = &segments.frame;
     if frame.arithmetic {
+        if !segments.scans.iter().all(|scan| scan.has_its_restarts) {
+            return Err(corrupt("a restart marker is missing or out of order"));
+        }
         return Err(format!(
             "a JPEG with arithmetic coding and {} is not supported; convert the picture",
             if segments.end == End::File {
@@ -154,7 +176,7 @@ mod tests {
 
     #[test]
     fn both_decoders_give_the_same_pixels() {
-        let folders = ["jpeg/pictures", "preprocess/pictures"];
+        let folders = ["decode/pictures", "preprocess/pictures"];
         let mut compared = 0;
         for folder in folders {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(folder);

@@ -1,5 +1,6 @@
 //! From a JPEG's scans to the samples of each component.
 
+use super::super::memory::{reserved, zeros};
 use super::huffman::{Bits, Decoder};
 use super::idct::inverse;
 use super::segments::{End, Frame, NO_END, Scan, ScanComponent, Segments, corrupt};
@@ -16,25 +17,12 @@ pub(super) struct Plane {
 
 /// The blocks of one component while its scans are read.
 struct Blocks {
-    /// Blocks in a row and rows of them, in a scan of this component alone.
+    /// Blocks in a row, with those that only fill units.
     columns: usize,
-    rows: usize,
-    /// The same in a scan of several components.
-    padded_columns: usize,
     steps: Option<[u16; 64]>,
     /// Coefficients in zigzag order, of a progressive JPEG.
     coefficients: Vec<[i16; 64]>,
     plane: Plane,
-}
-
-/// A vector of `length` zeros, or an error where memory is short.
-pub(super) fn zeros<T: Clone + Default>(length: usize) -> Result<Vec<T>, String> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(length).map_err(|_| {
-        format!("not enough memory: decoding it takes {} bytes more", length * size_of::<T>())
-    })?;
-    zeros.resize(length, T::default());
-    Ok(zeros)
 }
 
 impl Blocks {
@@ -44,24 +32,20 @@ impl Blocks {
         let (h, v) = (component.horizontal, component.vertical);
         let width = (frame.width * h).div_ceil(h_max);
         let height = (frame.height * v).div_ceil(v_max);
-        let padded_columns = frame.width.div_ceil(8 * h_max) * h;
-        let padded_rows = frame.height.div_ceil(8 * v_max) * v;
-        let blocks = padded_columns * padded_rows;
+        let columns = frame.width.div_ceil(8 * h_max) * h;
+        let rows = frame.height.div_ceil(8 * v_max) * v;
+        let blocks = columns * rows;
         let coefficients = Vec::new();
-        let stride = padded_columns * 8;
+        let stride = columns * 8;
         let samples = if frame.progressive { Vec::new() } else { zeros(blocks * 64)? };
         let mut blocks_of = Self {
-            columns: width.div_ceil(8),
-            rows: height.div_ceil(8),
-            padded_columns,
+            columns,
             steps: None,
             coefficients,
             plane: Plane { width, height, stride, samples },
         };
         if frame.progressive {
-            blocks_of.coefficients.try_reserve_exact(blocks).map_err(|_| {
-                format!("not enough memory: decoding it takes {} bytes more", blocks * 128)
-            })?;
+            blocks_of.coefficients = reserved(blocks)?;
             blocks_of.coefficients.resize(blocks, [0; 64]);
         }
         Ok(blocks_of)
@@ -81,7 +65,7 @@ impl Blocks {
             self.plane.samples = zeros(coefficients.len() * 64)?;
             let steps = self.steps.ok_or_else(no_steps)?;
             for (at, block) in coefficients.iter().enumerate() {
-                self.put(at / self.padded_columns, at % self.padded_columns, block, &steps);
+                self.put(at / self.columns, at % self.columns, block, &steps);
             }
         }
         Ok(self.plane)
@@ -158,12 +142,7 @@ fn decode(frame: &Frame, scan: &Scan<'_>, blocks: &mut [Blocks]) -> Result<usize
         let steps = &mut blocks[component.index].steps;
         *steps = steps.or(component.steps);
     }
-    let (columns, rows) = if let [only] = &coded[..] {
-        (blocks[only.index].columns, blocks[only.index].rows)
-    } else {
-        let (h_max, v_max) = frame.sampling();
-        (frame.width.div_ceil(8 * h_max), frame.height.div_ceil(8 * v_max))
-    };
+    let (columns, rows) = frame.units(coded.iter().map(|component| component.index));
     let mut bits = Bits::new(scan.data);
     let mut band = Band { first: scan.band.0, last: scan.band.1, low: scan.low, run: 0 };
     for unit in 0..columns * rows {
@@ -180,7 +159,7 @@ fn decode(frame: &Frame, scan: &Scan<'_>, blocks: &mut [Blocks]) -> Result<usize
                 let row = unit / columns * component.vertical + part / component.horizontal;
                 let column = unit % columns * component.horizontal + part % component.horizontal;
                 if frame.progressive {
-                    let block = &mut of.coefficients[row * of.padded_columns + column];
+                    let block = &mut of.coefficients[row * of.columns + column];
                     match (band.first, scan.high) {
                         (0, 0) => block[0] = (dc(&mut bits, component)? << band.low) as i16,
                         (0, _) => block[0] |= (bits.take(1)? << band.low) as i16,

@@ -64,6 +64,8 @@ pub(super) struct Scan<'a> {
     pub(super) restart_interval: usize,
     /// The entropy-coded data, with stuffed bytes and restart markers.
     pub(super) data: &'a [u8],
+    /// Whether the data have as many restart markers as the scan needs, in order.
+    pub(super) has_its_restarts: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +92,28 @@ impl Frame {
     pub(super) fn sampling(&self) -> (usize, usize) {
         let greatest = |axis: fn(&Component) -> usize| self.components.iter().map(axis).max();
         (greatest(|c| c.horizontal).unwrap_or(1), greatest(|c| c.vertical).unwrap_or(1))
+    }
+
+    /// How many minimum coded units a scan of these components has in a row, and how many rows.
+    pub(super) fn units(&self, components: impl IntoIterator<Item = usize>) -> (usize, usize) {
+        let (h_max, v_max) = self.sampling();
+        let mut components = components.into_iter();
+        match (components.next().map(|index| self.components[index]), components.next()) {
+            // A component alone comes block by block, without those beyond the picture.
+            (Some(Component { horizontal: h, vertical: v, .. }), None) => (
+                (self.width * h).div_ceil(h_max).div_ceil(8),
+                (self.height * v).div_ceil(v_max).div_ceil(8),
+            ),
+            _ => (self.width.div_ceil(8 * h_max), self.height.div_ceil(8 * v_max)),
+        }
+    }
+
+    /// How many samples all components have, with those that fill blocks.
+    pub(super) fn samples(&self) -> u64 {
+        let (h_max, v_max) = self.sampling();
+        let units = self.width.div_ceil(8 * h_max) as u64 * self.height.div_ceil(8 * v_max) as u64;
+        let blocks: usize = self.components.iter().map(|c| c.horizontal * c.vertical).sum();
+        units * blocks as u64 * 64
     }
 
     /// Sampling factors in words.
@@ -266,6 +290,7 @@ fn scan<'a>(frame: &Frame, tables: &Tables<'a>, payload: &[u8]) -> Result<Scan<'
         low: (bits & 15).into(),
         restart_interval: tables.restart_interval,
         data: &[],
+        has_its_restarts: false,
     };
     let blocks = |c: &ScanComponent<'_>| {
         frame.components[c.index].horizontal * frame.components[c.index].vertical
@@ -331,8 +356,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Segments<'_>, String> {
                     return Err(corrupt(&format!("it has more than {MAX_SCANS} scans")));
                 }
                 let mut scan = scan(frame, &tables, payload)?;
-                let (data, next) = entropy_coded(bytes, at);
+                let (data, next, restarts) = entropy_coded(bytes, at);
                 scan.data = data;
+                let (columns, rows) = frame.units(scan.components.iter().map(|c| c.index));
+                scan.has_its_restarts = restarts
+                    == match scan.restart_interval {
+                        0 => Some(0),
+                        interval => Some((columns * rows).saturating_sub(1) / interval),
+                    };
                 at += data.len();
                 let only = !frame.progressive && scan.components.len() == frame.components.len();
                 scans.push(scan);
@@ -356,16 +387,22 @@ pub(super) fn read(bytes: &[u8]) -> Result<Segments<'_>, String> {
     Ok(Segments { frame, scans, jfif, adobe, end })
 }
 
-/// The entropy-coded data from offset `at` on, and the marker that ends it.
-fn entropy_coded(bytes: &[u8], at: usize) -> (&[u8], Option<(u8, usize)>) {
+/// The entropy-coded data from offset `at` on, the marker that ends it, and how many restart markers
+/// it has (`None` if they are not in order).
+fn entropy_coded(bytes: &[u8], at: usize) -> (&[u8], Option<(u8, usize)>, Option<usize>) {
     let mut from = at;
+    let mut restarts = Some(0);
     loop {
         match next_marker(bytes, from) {
-            Some((0xD0..=0xD7, behind)) => from = behind,
-            Some((marker, behind)) => {
-                return (&bytes[at..behind - 2], Some((marker, behind)));
+            Some((marker @ 0xD0..=0xD7, behind)) => {
+                restarts =
+                    restarts.filter(|count| count % 8 == usize::from(marker - 0xD0)).map(|n| n + 1);
+                from = behind;
             }
-            None => return (&bytes[at..], None),
+            Some((marker, behind)) => {
+                return (&bytes[at..behind - 2], Some((marker, behind)), restarts);
+            }
+            None => return (&bytes[at..], None, restarts),
         }
     }
 }
