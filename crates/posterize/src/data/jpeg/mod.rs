@@ -142,7 +142,7 @@ fn any(segments: &Segments<'_>, space: ColorSpace) -> Result<Vec<u8>, String> {
     if segments.is_unrefined() {
         return Err(format!(
             "a progressive JPEG without its last scans and with the sampling factors {} is not \
-             supported",
+             supported; convert the picture",
             frame.factors()
         ));
     }
@@ -205,5 +205,47 @@ mod tests {
             }
         }
         assert!(compared > 30, "{compared}");
+    }
+
+    #[test]
+    fn damaged_bytes_are_errors_or_pixels() {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = move |end: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 16) as usize % end
+        };
+        let rounds = std::env::var("POSTERIZE_TEST_ROUNDS").map_or(40, |n| n.parse().unwrap());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/decode/pictures");
+        let (mut errors, mut pictures) = (0, 0);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let whole = std::fs::read(entry.unwrap().path()).unwrap();
+            if !whole.starts_with(&[0xFF, 0xD8]) {
+                continue;
+            }
+            for _ in 0..rounds {
+                let mut damaged = whole.clone();
+                for _ in 0..=random(3) {
+                    let at = 2 + random(damaged.len() - 2);
+                    damaged[at] =
+                        [0, 0xFF, damaged[at] ^ 1 << random(8), random(256) as u8][random(4)];
+                }
+                let decoded = segments::read(&damaged).and_then(|segments| {
+                    let frame = &segments.frame;
+                    let (pixels, space) = (frame.width * frame.height, ColorSpace::of(&segments));
+                    match space {
+                        Some(space) if (1..100_000).contains(&pixels) => {
+                            let rgb = any(&segments, space)?;
+                            assert_eq!(rgb.len(), 3 * pixels);
+                            Ok(())
+                        }
+                        _ => Err("not decoded".to_owned()),
+                    }
+                });
+                if decoded.is_ok() { pictures += 1 } else { errors += 1 }
+            }
+        }
+        assert!(pictures > rounds && errors > rounds, "{pictures} pictures, {errors} errors");
     }
 }
