@@ -17,7 +17,13 @@
 //! | `jpeg`, `png`, `webp`, `bmp`, `pnm` | yes | the picture format of that name; each turns on `data` |
 //! | `training` | yes | [`training`] and quantization-aware training; turns on `data` and `save` |
 //! | `image` | no | a [`PixelView`] of `RgbImage`, `RgbaImage`, `GrayImage` or `DynamicImage` of the crate `image` 0.25 |
+//! | `tracing` | no | spans of the crate `tracing` 0.1, see below |
 //! | `ndarray` | no | a [`TensorView`] of an array of the crate `ndarray` 0.17, and a [`Tensor`] as such an array |
+//!
+//! The spans of `tracing` are `load` (`path`), `plan` (`layers`), `calibrate` (`layers`), `convert`
+//! (`layers`) and `epoch` (`epoch`) at the level INFO, and within `calibrate` and `epoch` one `batch`
+//! (`batch`, `pictures`) for each batch at the level DEBUG. Epochs and batches count from 0, and
+//! `layers` are nodes of the graph.
 //!
 //! With `default-features = false` a program opens a saved model and runs it on pixels in memory; the
 //! README has an example.
@@ -45,6 +51,7 @@ mod pixels;
 pub mod quantization;
 pub mod runtime;
 pub mod tensor;
+mod trace;
 #[cfg(feature = "training")]
 pub mod training;
 

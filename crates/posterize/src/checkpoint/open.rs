@@ -7,6 +7,7 @@ use std::path::Path;
 use super::state_dict::StateDict;
 use super::{Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
+use crate::trace;
 
 /// The number of bytes at the start of a file from which its format is recognized.
 const SIGNATURE: usize = 512;
@@ -42,6 +43,7 @@ impl StateDict {
     /// run code; the code is not run.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        trace::span!(INFO, "load", path = trace::display(path.display()));
         let mut file = File::open(path).map_err(Error::io(path, "open"))?;
         let metadata = file.metadata().map_err(Error::io(path, "read"))?;
         if metadata.is_dir() {

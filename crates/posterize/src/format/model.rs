@@ -24,6 +24,7 @@ use crate::quantization::{
     QConfigMapping, QParams, QuantizationParams, QuantizedLayer, QuantizedModel,
 };
 use crate::tensor::MemoryFormat;
+use crate::trace;
 
 /// The format version of saved models that is written. All versions from 1 to this one are read.
 pub const FORMAT_VERSION: u32 = 2;
@@ -80,6 +81,7 @@ impl SavedModel {
     /// not valid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        trace::span!(INFO, "load", path = trace::display(path.display()));
         let bytes = read(&MODEL, path)?;
         Self::from_bytes(path, &bytes)
     }

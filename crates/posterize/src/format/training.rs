@@ -21,6 +21,7 @@ use super::parts::{Reader, compressed, floats};
 use crate::atomic_file;
 use crate::error::Result;
 use crate::tensor::{MemoryFormat, Tensor};
+use crate::trace;
 use crate::training::{
     Checkpoint, EpochRecord, History, NetworkState, NetworkValues, Position, Settings,
 };
@@ -98,6 +99,7 @@ impl Checkpoint {
     /// altered or truncated, or has a newer format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        trace::span!(INFO, "load", path = trace::display(path.display()));
         Self::from_bytes(path, &read(&TRAINING, path)?)
     }
 

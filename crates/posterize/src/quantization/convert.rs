@@ -16,6 +16,7 @@ use crate::graph::{Node, NodeId, Rewriter};
 use crate::model::Parameters;
 use crate::ops::{DeQuantStub, Int8Rule, Op, QuantStub, Role};
 use crate::tensor::Tensor;
+use crate::trace;
 
 /// Biases stay within this, so that a bias and every sum of products fit an i32 together.
 const MAX_BIAS: f64 = (1 << 30) as f64;
@@ -26,6 +27,7 @@ impl ObservedModel {
     /// # Errors
     /// Observers that saw no data, all of them by name; a weight that holds NaN or infinite values.
     pub fn convert(&self) -> Result<QuantizedModel> {
+        trace::span!(INFO, "convert", layers = self.model().graph().nodes().len());
         let idle = self.without_data();
         if !idle.is_empty() {
             return Err(Error::NotCalibrated {

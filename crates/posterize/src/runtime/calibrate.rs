@@ -7,6 +7,7 @@ use super::options::Options;
 use crate::error::Result;
 use crate::quantization::ObservedModel;
 use crate::tensor::Tensor;
+use crate::trace;
 
 impl ObservedModel {
     /// Runs a batch `[N, C, H, W]` through the float model on all processors; every observer sees
@@ -28,10 +29,12 @@ impl ObservedModel {
     where
         B: IntoIterator<Item = Result<Tensor>>,
     {
+        trace::span!(INFO, "calibrate", layers = self.model().graph().nodes().len());
         let mut engine = compile(self.model(), options)?;
         let mut pictures = 0;
-        for images in batches {
+        for (index, images) in batches.into_iter().enumerate() {
             let images = images?;
+            trace::span!(DEBUG, "batch", batch = index, pictures = images.shape()[0]);
             self.observe_batch(&mut engine, &images)?;
             pictures += images.shape()[0];
         }

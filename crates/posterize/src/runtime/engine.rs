@@ -17,6 +17,7 @@ use crate::graph::Graph;
 use crate::model::FloatModel;
 use crate::quantization::QuantizedModel;
 use crate::tensor::Tensor;
+use crate::trace;
 
 /// Packs a model's weights for the kernels of this machine, which gives an engine that runs it: a
 /// [`FloatModel`], a [`QuantizedModel`], or a reference to one.
@@ -147,6 +148,7 @@ impl Engine {
         let plan = if let Some(place) = plans.iter().position(fits) {
             plans.remove(place)
         } else {
+            trace::span!(INFO, "plan", layers = self.model().graph().nodes().len());
             let shapes = given.iter().map(Given::for_one).collect();
             let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes);
             let plan = plan.map_err(|error| {

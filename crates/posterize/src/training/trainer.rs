@@ -18,6 +18,7 @@ use crate::model::FloatModel;
 use crate::quantization::{QatModel, QuantizedModel};
 use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
+use crate::trace;
 
 /// A network as it is used after training.
 #[derive(Clone, Debug)]
@@ -281,6 +282,7 @@ impl Trainer {
     /// the layer where it began; what `watch` refuses; none of an epoch's pictures can be read.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         while self.position.epoch < self.options.epochs {
+            trace::span!(INFO, "epoch", epoch = self.position.epoch);
             self.train_epoch(watch)?;
             self.validate(watch)?;
         }
@@ -311,11 +313,12 @@ impl Trainer {
         let spent = self.position.seconds;
         while self.position.batch < self.steps_per_epoch {
             let Some(batch) = next(&mut batches, &mut told, watch)? else { break };
+            let images = batch.labels.len();
+            trace::span!(DEBUG, "batch", batch = self.position.batch, pictures = images);
             let lr = self.learning_rate.at(self.position.step);
             let (loss, correct, grad_norm) = self
                 .step(&batch.images, &batch.labels, lr)
                 .map_err(|error| self.explained(error, lr))?;
-            let images = batch.labels.len();
             let position = &mut self.position;
             position.place = batches.place();
             position.loss_sum += f64::from(loss) * images as f64;
