@@ -25,6 +25,9 @@ use crate::lengths::checked_count;
 /// channel (`[N, 1, 1, C]` with `[N, H, W, C]`) and one value per pixel (`[N, H, W, 1]`) become
 /// loops over one, two or three axes.
 ///
+/// Operators also take several tensors of these shapes one behind the other, such as the images of a
+/// batch, and combine each with the one at the same place: a plan for one image serves any batch.
+///
 /// ```
 /// use posterize_kernels::Broadcast;
 ///
@@ -156,18 +159,26 @@ impl Broadcast {
         &self.axes
     }
 
-    /// Checks the lengths of the inputs and of the output.
+    /// Checks the lengths of the inputs and of the output, and returns how many tensors each holds.
     ///
     /// # Panics
-    /// If one of them is not that of its shape.
-    pub(crate) fn check(&self, a: usize, b: usize, output: usize) {
-        for (what, len, expected) in [
+    /// If the lengths are not the same multiple of those of the shapes.
+    pub(crate) fn check(&self, a: usize, b: usize, output: usize) -> usize {
+        let slices = [
+            ("the output", output, self.len),
             ("the first input", a, self.input_len[0]),
             ("the second input", b, self.input_len[1]),
-            ("the output", output, self.len),
-        ] {
-            assert!(len == expected, "{what} has {len} elements, but its shape has {expected}");
+        ];
+        // Where the output is empty, one of the inputs is, and the other one tells.
+        let count = slices.iter().find_map(|&(_, len, one)| len.checked_div(one)).unwrap_or(1);
+        for (what, len, one) in slices {
+            let expected = count * one;
+            assert!(
+                len == expected,
+                "{what} has {len} elements, but {count} of its shape have {expected}"
+            );
         }
+        count
     }
 }
 

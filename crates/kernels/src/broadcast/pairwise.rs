@@ -15,10 +15,11 @@ pub(crate) trait Pairwise<T>: Copy + Sync {
     fn apply(self, a: T, b: T) -> T;
 }
 
-/// Sets each element of `output` to `f` of the broadcast elements of `a` and `b`.
+/// Sets each element of `output` to `f` of the broadcast elements of `a` and `b`, which may hold
+/// several tensors of the plan's shapes.
 ///
 /// # Panics
-/// If the length of a slice is not that of the plan.
+/// If the lengths are not the same multiple of the plan's.
 pub(crate) fn combine<T: Copy + Default + Send + Sync>(
     isa: Isa,
     pool: &Pool,
@@ -28,10 +29,10 @@ pub(crate) fn combine<T: Copy + Default + Send + Sync>(
     b: &[T],
     output: &mut [T],
 ) {
-    plan.check(a.len(), b.len(), output.len());
+    let count = plan.check(a.len(), b.len(), output.len());
     let moves = plan.row_moves();
     let output = SharedMut::new(output);
-    plan.run(pool, |piece| {
+    plan.run(pool, count, |piece| {
         // SAFETY: `run` gives each part of the output to one call, so the slices do not overlap.
         let output = unsafe { output.slice(piece.range()) };
         vectorize(isa, Rows { f, piece, moves, a, b, output });

@@ -42,14 +42,14 @@ impl Broadcast {
         self.axes()[self.axes().len() - 1].moves
     }
 
-    /// Calls `work` with pieces that together cover each element of the output once, on the threads
-    /// of `pool`.
-    pub(crate) fn run(&self, pool: &Pool, work: impl Fn(Piece) + Sync) {
+    /// Calls `work` with pieces that together cover each element of `count` outputs once, on the
+    /// threads of `pool`.
+    pub(crate) fn run(&self, pool: &Pool, count: usize, work: impl Fn(Piece) + Sync) {
         if self.is_empty() {
             return;
         }
         let len = self.row_len();
-        let rows = self.len() / len;
+        let rows = count * (self.len() / len);
         if len >= TASK {
             // Rows are longer than a task, so they are split.
             let parts = len.div_ceil(TASK);
@@ -97,6 +97,10 @@ impl Broadcast {
                     *first += position * step;
                 }
                 index /= axis.size;
+            }
+            // What is left is the tensor that the row belongs to.
+            for (first, len) in input.iter_mut().zip(self.input_len()) {
+                *first += index * len;
             }
             let count = (second.size - within).min(rows.end - row);
             work(Piece { output: row * len, input, rows: count, len, step: second.step });

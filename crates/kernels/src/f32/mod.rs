@@ -39,7 +39,7 @@ mod unary;
 pub use binary::{Binary, binary};
 pub use clamp::Clamp;
 pub use conv2d::Conv2d;
-pub use elementwise::{add, clamp, mul, scale_shift};
+pub use elementwise::{clamp, scale_shift};
 pub use linear::Linear;
 pub use pixels::{PixelTable, pixel_values};
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};

@@ -1,19 +1,14 @@
 //! Sums.
 
-use std::ops::RangeInclusive;
-
-use posterize_kernels::f32::{self, Binary};
+use posterize_kernels::f32::Binary;
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{no_parameters, prints_as_a_functional};
-use super::broadcast::sum_to_input;
-use super::broadcast_kernel::broadcast_kernel;
-use super::kernel::{
-    Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, function, made,
-};
-use super::shapes::{broadcast, fused_kind};
-use super::training::{Differentiable, Train, Training};
+use super::answers::{prints_as_a_functional, takes_two_broadcast};
+use super::binary;
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::shapes::fused_kind;
+use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Operator, Saved};
 
 /// `x + y`: the sum of two tensors, broadcast as NumPy does.
@@ -46,19 +41,7 @@ impl Operator for Add {
 
     prints_as_a_functional!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        2..=2
-    }
-
-    no_parameters!();
-
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        broadcast(inputs[0], inputs[1])
-    }
+    takes_two_broadcast!();
 
     fn activation(&self) -> Option<Activation> {
         self.activation
@@ -83,15 +66,7 @@ impl Saved for Add {
 
 impl Compute for Add {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        let clamp = Activation::clamp(self.activation);
-        if shapes.inputs[0] == shapes.inputs[1] {
-            return function("add", move |call, input, output| {
-                f32::add(call.isa, call.pool, input(0), input(1), clamp, output);
-            });
-        }
-        broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
-            f32::binary(call.isa, call.pool, plan, Binary::Add, a, b, clamp, output);
-        })
+        binary::float(shapes, "add", Binary::Add, Activation::clamp(self.activation))
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
@@ -100,8 +75,8 @@ impl Compute for Add {
         if shapes.inputs[0] == shapes.inputs[1] {
             return made(Int8Add { kernel });
         }
-        broadcast_kernel(shapes, "add", move |call, plan, a, b, output| {
-            kernel.run_broadcast(call.pool, plan, a, b, output);
+        binary::int8(shapes, "add", move |pool, plan, a, b, output| {
+            kernel.run_broadcast(pool, plan, a, b, output);
         })
     }
 }
@@ -134,32 +109,6 @@ impl Kernel<u8> for Int8Add {
 
 impl Train for Add {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for Add {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, shapes: &Shapes) -> bool {
-        shapes.inputs.iter().all(|input| *input == shapes.output)
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        if shapes.inputs[position] == shapes.output {
-            target.copy_from_slice(gradient);
-        } else {
-            sum_to_input(call, shapes, position, gradient, |gradient, _| gradient, target);
-        }
+        Training::Function(Box::new(binary::Linear([1.0, 1.0])))
     }
 }

@@ -16,6 +16,25 @@ macro_rules! no_parameters {
     };
 }
 
+/// It takes two tensors, which are broadcast as NumPy does, and has no parameters.
+macro_rules! takes_two_broadcast {
+    () => {
+        fn arity(&self) -> std::ops::RangeInclusive<usize> {
+            2..=2
+        }
+
+        $crate::ops::answers::no_parameters!();
+
+        fn validate(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+            $crate::ops::shapes::broadcast(inputs[0], inputs[1])
+        }
+    };
+}
+
 /// Nothing is fused into the operator.
 macro_rules! fuses_nothing {
     () => {
@@ -66,4 +85,6 @@ macro_rules! prints_as_a_functional {
     };
 }
 
-pub(super) use {fuses_nothing, no_parameters, prints_as_a_functional, prints_as_a_layer};
+pub(super) use {
+    fuses_nothing, no_parameters, prints_as_a_functional, prints_as_a_layer, takes_two_broadcast,
+};

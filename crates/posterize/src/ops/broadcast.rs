@@ -6,15 +6,15 @@ use super::shapes::memory_order;
 
 /// Writes the gradient of the input at `position` of two inputs that broadcast as NumPy has it.
 ///
-/// `term(gradient, other)` gives what an element of the output adds to that of the input, where
-/// `other` is the index of the other input's element. Sums are taken in f64, in the order of the
+/// `term(gradient, own, other)` gives what an element of the output adds to that of the input, where
+/// `own` and `other` are the indices of the elements of this and of the other input. Sums are taken in f64, in the order of the
 /// output, picture by picture, so that they do not depend on the number of threads.
 pub(super) fn sum_to_input(
     call: Call<'_>,
     shapes: &Shapes,
     position: usize,
     gradient: &[f32],
-    term: impl Fn(f32, usize) -> f32 + Sync,
+    term: impl Fn(f32, usize, usize) -> f32 + Sync,
     target: &mut [f32],
 ) {
     // The first axis is the batch, which is never broadcast.
@@ -30,8 +30,8 @@ pub(super) fn sum_to_input(
             let (to, from) = (own.row(output, index), other.row(output, index));
             let from = from + picture * other.values;
             for (column, &gradient) in gradient.iter().enumerate() {
-                let term = term(gradient, from + column * other.last());
-                sums[to + column * own.last()] += f64::from(term);
+                let (to, from) = (to + column * own.last(), from + column * other.last());
+                sums[to] += f64::from(term(gradient, picture * own.values + to, from));
             }
         }
         target.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum as f32);

@@ -15,8 +15,8 @@
 //! ```
 
 mod answers;
+mod binary;
 mod broadcast;
-mod broadcast_kernel;
 mod clamp;
 mod int8_rule;
 pub(crate) mod kernel;

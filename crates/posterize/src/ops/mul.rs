@@ -1,16 +1,12 @@
 //! Products of two tensors.
 
-use std::ops::RangeInclusive;
-
-use posterize_kernels::f32::{self, Binary, Clamp};
+use posterize_kernels::f32::{Binary, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional};
-use super::broadcast::sum_to_input;
-use super::broadcast_kernel::broadcast_kernel;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
-use super::shapes::broadcast;
+use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::binary;
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Differentiable, Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
@@ -27,19 +23,7 @@ impl Operator for Mul {
 
     prints_as_a_functional!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        2..=2
-    }
-
-    no_parameters!();
-
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        broadcast(inputs[0], inputs[1])
-    }
+    takes_two_broadcast!();
 
     fuses_nothing!();
 
@@ -54,26 +38,14 @@ impl Saved for Mul {
 
 impl Compute for Mul {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        if shapes.inputs[0] == shapes.inputs[1] {
-            return function("mul", |call, input, output| {
-                f32::mul(call.isa, call.pool, input(0), input(1), Clamp::NONE, output);
-            });
-        }
-        broadcast_kernel(shapes, "mul", |call, plan, a, b, output| {
-            f32::binary(call.isa, call.pool, plan, Binary::Mul, a, b, Clamp::NONE, output);
-        })
+        binary::float(shapes, "mul", Binary::Mul, Clamp::NONE)
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let ([a, b], [min, max]) = (cx.pair()?, cx.range);
         let kernel = int8::Mul::new(cx.isa, a, b, cx.output, min, max);
-        if shapes.inputs[0] == shapes.inputs[1] {
-            return function("mul", move |call, input, output| {
-                kernel.run(call.pool, input(0), input(1), output);
-            });
-        }
-        broadcast_kernel(shapes, "mul", move |call, plan, a, b, output| {
-            kernel.run_broadcast(call.pool, plan, a, b, output);
+        binary::int8(shapes, "mul", move |pool, plan, a, b, output| {
+            kernel.run_broadcast(pool, plan, a, b, output);
         })
     }
 }
@@ -103,11 +75,6 @@ impl Differentiable for Mul {
         target: &mut [f32],
     ) {
         let other = input(1 - position);
-        if shapes.inputs[0] == shapes.inputs[1] {
-            f32::mul(call.isa, call.pool, gradient, other, Clamp::NONE, target);
-        } else {
-            let term = |gradient: f32, at: usize| gradient * other[at];
-            sum_to_input(call, shapes, position, gradient, term, target);
-        }
+        binary::backward_by_other(call, shapes, position, Binary::Mul, gradient, other, target);
     }
 }

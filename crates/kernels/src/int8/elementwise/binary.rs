@@ -2,6 +2,7 @@
 
 use super::for_each_chunk;
 use super::formula::{AddFormula, Target};
+use crate::broadcast::Pairwise;
 use crate::int8::QParams8;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
@@ -80,7 +81,7 @@ impl Add {
     }
 }
 
-impl Formula for AddFormula {
+impl Pairwise<u8> for AddFormula {
     #[inline(always)]
     fn apply(self, a: u8, b: u8) -> u8 {
         let a = f32::from(a).mul_add(self.scale[0], self.offset[0]);
@@ -146,17 +147,12 @@ impl Mul {
     }
 }
 
-impl Formula for MulFormula {
+impl Pairwise<u8> for MulFormula {
     #[inline(always)]
     fn apply(self, a: u8, b: u8) -> u8 {
         let product = (i32::from(a) - self.zero_point[0]) * (i32::from(b) - self.zero_point[1]);
         self.target.round(product as f32 * self.multiplier)
     }
-}
-
-/// A function of two u8 values. Implementations of `apply` must be `#[inline(always)]`.
-pub(super) trait Formula: Copy + Sync {
-    fn apply(self, a: u8, b: u8) -> u8;
 }
 
 struct Binary<'a, F> {
@@ -166,7 +162,7 @@ struct Binary<'a, F> {
     output: &'a mut [u8],
 }
 
-impl<F: Formula> Loop for Binary<'_, F> {
+impl<F: Pairwise<u8>> Loop for Binary<'_, F> {
     #[inline(always)]
     fn run(self) {
         for ((q, &a), &b) in self.output.iter_mut().zip(self.a).zip(self.b) {
@@ -178,7 +174,7 @@ impl<F: Formula> Loop for Binary<'_, F> {
 pub(super) fn run(
     isa: Isa,
     pool: &Pool,
-    formula: impl Formula,
+    formula: impl Pairwise<u8>,
     a: &[u8],
     b: &[u8],
     output: &mut [u8],

@@ -1,8 +1,8 @@
 //! Addition, subtraction and multiplication of two quantized activations with broadcasting.
 
-use super::binary::{Add, Formula, Mul};
+use super::binary::{Add, Mul};
 use super::sub::Sub;
-use crate::broadcast::{Broadcast, Pairwise, combine};
+use crate::broadcast::{Broadcast, combine};
 use crate::pool::Pool;
 
 impl Add {
@@ -20,7 +20,7 @@ impl Add {
         b: &[u8],
         output: &mut [u8],
     ) {
-        combine(self.isa, pool, plan, Bytes(self.formula()), a, b, output);
+        combine(self.isa, pool, plan, self.formula(), a, b, output);
     }
 }
 
@@ -39,7 +39,7 @@ impl Sub {
         b: &[u8],
         output: &mut [u8],
     ) {
-        combine(self.isa, pool, plan, Bytes(self.formula), a, b, output);
+        combine(self.isa, pool, plan, self.formula, a, b, output);
     }
 }
 
@@ -73,18 +73,7 @@ impl Mul {
         b: &[u8],
         output: &mut [u8],
     ) {
-        combine(self.isa, pool, plan, Bytes(self.formula), a, b, output);
-    }
-}
-
-/// A [`Formula`] as a [`Pairwise`] function.
-#[derive(Clone, Copy)]
-struct Bytes<F>(F);
-
-impl<F: Formula> Pairwise<u8> for Bytes<F> {
-    #[inline(always)]
-    fn apply(self, a: u8, b: u8) -> u8 {
-        self.0.apply(a, b)
+        combine(self.isa, pool, plan, self.formula, a, b, output);
     }
 }
 
@@ -112,19 +101,24 @@ mod tests {
         #[test]
         fn every_isa_equals_the_reference(
             [a_shape, b_shape] in shapes(), qa in qparams(), qb in qparams(), out in qparams(),
-            ends in [any::<u8>(), any::<u8>()], threads in 1_usize..4, seed: u64,
+            ends in [any::<u8>(), any::<u8>()], threads in 1_usize..4, count in 1_usize..4,
+            seed: u64,
         ) {
             let [min, max] = [ends[0].min(ends[1]) / 4, ends[0].max(ends[1])];
             let plan = Broadcast::new(&a_shape, &b_shape).expect("they broadcast");
-            let [a, b] = plan.input_len().map(|len| testing::bytes(len, seed ^ len as u64));
-            let expected = |f: Reference| {
+            let [a_len, b_len] = plan.input_len();
+            let [a, b] = [a_len, b_len].map(|len| testing::bytes(count * len, seed ^ len as u64));
+            let expected = |f: Reference| -> Vec<u8> {
                 let f = |a, b| f([qa, qb], out, [min, max], [a, b]);
-                reference::broadcast(plan.shape(), (&a_shape, &a), (&b_shape, &b), f)
+                (0..count).flat_map(|i| {
+                    let (a, b) = (&a[i * a_len..][..a_len], &b[i * b_len..][..b_len]);
+                    reference::broadcast(plan.shape(), (&a_shape, a), (&b_shape, b), f)
+                }).collect()
             };
             let expected = [reference::add, reference::sub, reference::mul].map(expected);
             let pool = Pool::new(threads);
             for isa in Isa::supported() {
-                let mut results = [(); 3].map(|()| vec![1; plan.len()]);
+                let mut results = [(); 3].map(|()| vec![1; count * plan.len()]);
                 let [sum, difference, product] = &mut results;
                 Add::new(isa, qa, qb, out, min, max).run_broadcast(&pool, &plan, &a, &b, sum);
                 Sub::new(isa, qa, qb, out, min, max)
