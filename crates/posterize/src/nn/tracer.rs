@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
-use crate::ops::{Activation, Add, Cat, Flatten, Input, Layer, Mean, Mul, Op};
+use crate::ops::{Activation, Add, Cat, Div, Flatten, Input, Layer, Mean, Mul, Op, Sub};
 
 /// A layer or a struct of layers; `torch.nn.Module`.
 ///
@@ -184,6 +184,16 @@ impl Tracer {
     /// Computes `x + y` with broadcasting.
     pub fn add(&mut self, x: Value, y: Value) -> Value {
         self.function("add", Add::new(), &[x, y])
+    }
+
+    /// Computes `x - y` with broadcasting.
+    pub fn sub(&mut self, x: Value, y: Value) -> Value {
+        self.function("sub", Sub, &[x, y])
+    }
+
+    /// Computes `x / y` with broadcasting.
+    pub fn div(&mut self, x: Value, y: Value) -> Value {
+        self.function("div", Div, &[x, y])
     }
 
     /// Computes `x * y` with broadcasting.

@@ -115,7 +115,7 @@ impl Operator for BatchNorm {
     fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
-        Int8Rule::Float
+        Int8Rule::Float { reason: "it has no int8 form; fuse it into the layer before it" }
     }
 }
 

@@ -41,7 +41,7 @@ impl Operator for DeQuantStub {
     fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
-        Int8Rule::Float
+        Int8Rule::Float { reason: "its output is float" }
     }
 }
 

@@ -4,7 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Int8Rule {
     /// It has no int8 kernel and stays in float.
-    Float,
+    Float {
+        /// Why, as a sentence without a full stop.
+        reason: &'static str,
+    },
     /// Its output has a scale of its own, which an observer finds.
     OwnScale,
     /// Its output has a scale that follows from the function: sigmoid's values lie in 0..1, so that

@@ -149,6 +149,7 @@ operators! {
     cat::Cat,
     conv2d::Conv2d,
     dequant_stub::DeQuantStub,
+    div::Div,
     dropout::Dropout,
     flatten::Flatten,
     hardswish::Hardswish,
@@ -160,6 +161,7 @@ operators! {
     quant_stub::QuantStub,
     sigmoid::Sigmoid,
     silu::SiLU,
+    sub::Sub,
     zero_pad2d::ZeroPad2d,
 }
 

@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::ops::kernel::{FloatContext, Packs};
-    use crate::ops::{AdaptiveAvgPool2d, Add, Cat, Flatten, Mean, Mul, Op, ZeroPad2d};
+    use crate::ops::{AdaptiveAvgPool2d, Add, Cat, Div, Flatten, Mean, Mul, Op, Sub, ZeroPad2d};
 
     const BATCH: usize = 3;
 
@@ -137,6 +137,7 @@ mod tests {
         let picture: &[usize] = &[1, 4, 6, 5];
         let cases: Vec<(Op, Vec<&[usize]>)> = vec![
             (Add::new().into(), vec![picture, picture]),
+            (Sub.into(), vec![picture, picture]),
             (Cat::new(1).into(), vec![picture, &[1, 3, 6, 5], picture]),
             (Cat::new(2).into(), vec![picture, &[1, 4, 2, 5]]),
             (Cat::new(3).into(), vec![&[1, 4, 6, 1], picture]),
@@ -174,8 +175,9 @@ mod tests {
 
     /// Gradients of inputs that are broadcast, by the definition over indices of the shape.
     #[test]
-    fn gradients_are_summed_over_the_axes_of_a_broadcast() {
-        let cases: [[&[usize]; 2]; 5] = [
+    fn gradients_of_two_inputs_are_summed_over_the_axes_of_a_broadcast() {
+        let cases: [[&[usize]; 2]; 6] = [
+            [&[1, 4, 6, 5], &[1, 4, 6, 5]],
             [&[1, 4, 6, 5], &[1, 4, 1, 1]],
             [&[1, 1, 6, 1], &[1, 4, 1, 5]],
             [&[1, 1, 1, 1], &[1, 4, 6, 5]],
@@ -183,9 +185,13 @@ mod tests {
             [&[1, 1], &[1, 7]],
         ];
         for inputs in cases {
-            for op in [Op::from(Add::new()), Mul.into()] {
+            for op in [Op::from(Add::new()), Sub.into(), Mul.into(), Div.into()] {
                 let shapes = shapes(&op, &inputs);
-                let values = [0, 1].map(|i| numbers(len(inputs[i]), i)).to_vec();
+                let mut values = [0, 1].map(|i| numbers(len(inputs[i]), i)).to_vec();
+                if matches!(op, Op::Div(_)) {
+                    // Powers of two, by which quotients are exact.
+                    values[1].iter_mut().for_each(|y| *y = (*y % 3.0).exp2());
+                }
                 for position in [0, 1] {
                     let found = back(&op, &shapes, position, &values);
                     let expected = by_definition(&op, &shapes, position, &values);
@@ -207,15 +213,18 @@ mod tests {
             for axis in (0..output.len()).rev() {
                 (at[axis], rest) = (rest % output[axis], rest / output[axis]);
             }
-            let other = match op {
-                Op::Mul(_) => {
-                    let input = 1 - position;
-                    values[input][offset(&batched(&shapes.inputs[input]), &at)]
-                }
-                _ => 1.0,
+            let [x, y] = [0, 1].map(|i| values[i][offset(&batched(&shapes.inputs[i]), &at)]);
+            let derivative = match (op, position) {
+                (Op::Add(_), _) | (Op::Sub(_), 0) => 1.0,
+                (Op::Sub(_), _) => -1.0,
+                (Op::Mul(_), 0) => y,
+                (Op::Mul(_), _) => x,
+                (Op::Div(_), 0) => 1.0 / y,
+                (Op::Div(_), _) => -x / (y * y),
+                _ => panic!("{op:?}"),
             };
             let to = offset(&batched(&shapes.inputs[position]), &at);
-            target[to] += gradient[offset(&output, &at)] * other;
+            target[to] += gradient[offset(&output, &at)] * derivative;
         }
         target
     }

@@ -178,7 +178,7 @@ fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
             Int8Rule::OwnScale
             | Int8Rule::FixedScale { .. }
             | Int8Rule::InputScale { .. }
-            | Int8Rule::Float => Domain::Float,
+            | Int8Rule::Float { .. } => Domain::Float,
         });
     }
     domains
@@ -203,8 +203,8 @@ pub(super) fn float_layers(
                 "it lies outside the region between QuantStub and DeQuantStub"
             } else if qconfigs[id.0].is_none() {
                 "its qconfig is none"
-            } else if node.op.int8_rule() == Int8Rule::Float {
-                "it has no int8 form; fuse it into the layer before it"
+            } else if let Int8Rule::Float { reason } = node.op.int8_rule() {
+                reason
             } else {
                 "the layer before it is in float"
             },

@@ -144,7 +144,7 @@ impl QuantizedModel {
                     Err("its output must be float".into())
                 };
             }
-            _ if rule == Int8Rule::Float && output.is_some() => {
+            _ if matches!(rule, Int8Rule::Float { .. }) && output.is_some() => {
                 return Err("it has no int8 form".into());
             }
             _ => {}

@@ -1,0 +1,95 @@
+//! Quotients.
+
+use posterize_kernels::f32::{Binary, Clamp};
+use serde::{Deserialize, Serialize};
+
+use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::binary;
+use super::broadcast::sum_to_input;
+use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Differentiable, Train, Training};
+use super::{Int8Rule, Operator, Saved};
+
+/// `x / y`: the quotient of two tensors, element by element, broadcast as NumPy does.
+///
+/// It stays in float in an int8 network: quotients by integers near the zero point are so large that
+/// no scale suits them and the others.
+///
+/// ```
+/// use posterize::ops::{Div, Int8Rule, Op};
+///
+/// let div = Op::from(Div);
+/// assert_eq!(div.infer(&[&[1, 8, 7, 7], &[1, 1, 7, 7]])?, [1, 8, 7, 7]);
+/// assert!(matches!(div.int8_rule(), Int8Rule::Float { .. }));
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Div;
+
+impl Operator for Div {
+    fn kind(&self) -> String {
+        "Div".into()
+    }
+
+    prints_as_a_functional!();
+
+    takes_two_broadcast!();
+
+    fuses_nothing!();
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::Float { reason: NO_INT8 }
+    }
+}
+
+const NO_INT8: &str = "it has no int8 form; quotients are computed in float";
+
+impl Saved for Div {
+    const VERSION: u32 = 1;
+}
+
+impl Compute for Div {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        binary::float(shapes, "div", Binary::Div, Clamp::NONE)
+    }
+
+    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
+        Err(NO_INT8.into())
+    }
+}
+
+impl Train for Div {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(*self))
+    }
+}
+
+impl Differentiable for Div {
+    fn keeps_inputs(&self) -> bool {
+        true
+    }
+
+    fn passes_gradient(&self, _: &Shapes) -> bool {
+        false
+    }
+
+    fn backward<'a>(
+        &self,
+        call: Call<'_>,
+        shapes: &Shapes,
+        position: usize,
+        input: &dyn Fn(usize) -> &'a [f32],
+        gradient: &[f32],
+        target: &mut [f32],
+    ) {
+        let [x, y] = [input(0), input(1)];
+        if position == 0 {
+            binary::backward_by_other(call, shapes, position, Binary::Div, gradient, y, target);
+        } else {
+            // As PyTorch has it: `-gradient * ((x / y) / y)`.
+            let term =
+                |gradient: f32, y_at: usize, x_at: usize| -gradient * (x[x_at] / y[y_at] / y[y_at]);
+            sum_to_input(call, shapes, position, gradient, term, target);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Differences.
+
+use posterize_kernels::f32::{Binary, Clamp};
+use posterize_kernels::int8;
+use serde::{Deserialize, Serialize};
+
+use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::binary;
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training};
+use super::{Int8Rule, Operator, Saved};
+
+/// `x - y`: the difference of two tensors, broadcast as NumPy does.
+///
+/// Of two int8 inputs, each value is dequantized, and the difference is quantized at the output's
+/// scale. PyTorch has no such operator.
+///
+/// ```
+/// use posterize::ops::{Op, Sub};
+///
+/// // Each channel of a picture less its mean.
+/// let shape = Op::from(Sub).infer(&[&[1, 8, 7, 7], &[1, 8, 1, 1]])?;
+/// assert_eq!(shape, [1, 8, 7, 7]);
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sub;
+
+impl Operator for Sub {
+    fn kind(&self) -> String {
+        "Sub".into()
+    }
+
+    prints_as_a_functional!();
+
+    takes_two_broadcast!();
+
+    fuses_nothing!();
+
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::OwnScale
+    }
+}
+
+impl Saved for Sub {
+    const VERSION: u32 = 1;
+}
+
+impl Compute for Sub {
+    fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
+        binary::float(shapes, "sub", Binary::Sub, Clamp::NONE)
+    }
+
+    fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
+        let ([a, b], [min, max]) = (cx.pair()?, cx.range);
+        let kernel = int8::Sub::new(cx.isa, a, b, cx.output, min, max);
+        binary::int8(shapes, "sub", move |pool, plan, a, b, output| {
+            kernel.run_broadcast(pool, plan, a, b, output);
+        })
+    }
+}
+
+impl Train for Sub {
+    fn training(&self) -> Training {
+        Training::Function(Box::new(binary::Linear([1.0, -1.0])))
+    }
+}
