@@ -185,7 +185,7 @@ impl Engine {
     /// A layer that such an input does not fit, by its name; pixels for an engine that was compiled
     /// without their normalization; a network with several inputs or outputs.
     pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
-        self.run_watched(input.into(), Watch::Unwatched)
+        self.run_one(input.into(), Watch::Unwatched)
     }
 
     /// All outputs of a network, in the order of its graph's, for all inputs in the order of its
@@ -215,15 +215,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::run`]; another number of inputs than the network has, or batches that differ.
     pub fn run_all(&mut self, inputs: &[Input<'_>]) -> Result<Vec<Tensor>> {
-        let given = inputs.iter().map(|input| input.given(self.options.normalize));
-        let given = given.collect::<Result<Vec<_>>>()?;
-        check_batches(&given)?;
-        let plan = self.plan(Granularity::Blocks, &given)?;
-        let mut values = Vec::with_capacity(plan.outputs.len());
-        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
-        self.workspace.run(&plan, &self.pool, &given, Watch::Unwatched, &mut keep)?;
-        let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
-        shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
+        self.run_watched(inputs, Watch::Unwatched)
     }
 
     /// The outputs by name, for inputs by name.
@@ -278,7 +270,7 @@ impl Engine {
     pub fn run_into<'a>(&mut self, input: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
         let given = [input.into().given(self.options.normalize)?];
         let plan = self.plan(Granularity::Blocks, &given)?;
-        one_output(&plan)?;
+        one_output(plan.outputs.len())?;
         let batch = given[0].shape.batch();
         plan.check_batch(batch)?;
         if output.len() != batch * plan.len(plan.outputs[0]) {
@@ -305,7 +297,20 @@ impl Engine {
         input: impl Into<Input<'a>>,
         observe: Observe<'_>,
     ) -> Result<Tensor> {
-        self.run_watched(input.into(), Watch::Outputs(observe))
+        self.run_one(input.into(), Watch::Outputs(observe))
+    }
+
+    /// As [`Self::run_all`], and shows `observe` the output of every node, those of the inputs first;
+    /// int8 outputs are dequantized.
+    ///
+    /// # Errors
+    /// As [`Self::run_all`], or the first error of `observe`.
+    pub fn run_all_observed(
+        &mut self,
+        inputs: &[Input<'_>],
+        observe: Observe<'_>,
+    ) -> Result<Vec<Tensor>> {
+        self.run_watched(inputs, Watch::Outputs(observe))
     }
 
     /// The median time of every step over a number of runs.
@@ -316,7 +321,7 @@ impl Engine {
         let input = input.into();
         let given = [input.given(self.options.normalize)?];
         // Also packs the weights and warms the caches.
-        self.run_watched(input, Watch::Unwatched)?;
+        self.run_one(input, Watch::Unwatched)?;
         let plan = self.plan(Granularity::Blocks, &given)?;
         let mut times = vec![Vec::with_capacity(runs); plan.steps.len() + 1];
         for _ in 0..runs {
@@ -352,18 +357,30 @@ impl Engine {
         Ok(PlanSummary::new(&plan, self.model().graph(), input, self.pool.threads()))
     }
 
-    fn run_watched(&mut self, input: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
-        let given = [input.given(self.options.normalize)?];
+    /// Checks that the network has one output.
+    pub(super) fn check_one_output(&self) -> Result<()> {
+        one_output(self.model().graph().outputs().len())
+    }
+
+    fn run_one(&mut self, input: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
+        self.check_one_output()?;
+        Ok(self.run_watched(&[input], watch)?.swap_remove(0))
+    }
+
+    fn run_watched(&mut self, inputs: &[Input<'_>], watch: Watch<'_>) -> Result<Vec<Tensor>> {
+        let given = inputs.iter().map(|input| input.given(self.options.normalize));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        check_batches(&given)?;
         let granularity = match watch {
             Watch::Outputs(_) => Granularity::Layers,
             Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
         };
         let plan = self.plan(granularity, &given)?;
-        one_output(&plan)?;
-        let mut values = Vec::new();
-        let mut keep = |_: usize, output: &[f32]| values = output.to_vec();
+        let mut values = Vec::with_capacity(plan.outputs.len());
+        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
         self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
-        tensor(plan.shape(plan.outputs[0], given[0].shape.batch()), values)
+        let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
+        shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
     }
 }
 
@@ -407,8 +424,8 @@ fn check_batches(given: &[Given<'_>]) -> Result<()> {
 }
 
 /// Checks that a network has one output, for calls that return one.
-fn one_output(plan: &Plan) -> Result<()> {
-    match plan.outputs.len() {
+fn one_output(outputs: usize) -> Result<()> {
+    match outputs {
         1 => Ok(()),
         found => Err(Error::Argument(format!(
             "the network has {found} outputs: call Engine::run_all or Engine::run_named"
