@@ -92,8 +92,11 @@ impl Table {
         });
     }
 
-    /// As [`Self::run`], on the calling thread.
-    pub(crate) fn run_here(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
+    /// Applies the table to each element as [`Self::run`] does, on the calling thread.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn run_here(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
         check_same_len("the output", output.len(), "the input", input.len());
         // SAFETY: both slices have `output.len()` elements, and they cannot overlap.
         unsafe { self.look_up(isa, input.as_ptr(), output.as_mut_ptr(), output.len()) };

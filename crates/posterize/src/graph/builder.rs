@@ -2,7 +2,7 @@
 
 use super::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::error::Result;
-use crate::ops::{Input, Op};
+use crate::ops::{Input, Op, Slice};
 
 /// Builds a graph node by node, without a module tree.
 ///
@@ -51,6 +51,26 @@ impl Builder {
     pub fn add(&mut self, name: impl Into<String>, op: impl Into<Op>, inputs: &[NodeId]) -> NodeId {
         let inputs = inputs.to_vec();
         self.push(Node { name: name.into(), op: op.into(), inputs, is_module: true })
+    }
+
+    /// Splits a value into parts of these sizes along an axis, each a [`Slice`] that is called
+    /// `{name}.0`, `{name}.1` and so on; `torch.split(x, sizes, dim)`.
+    ///
+    /// ```
+    /// use posterize::graph::Builder;
+    ///
+    /// let mut builder = Builder::new("Halves");
+    /// let x = builder.input("x");
+    /// let parts = builder.split("half", x, &[2, 4], 1);
+    /// builder.output("first", parts[0]);
+    /// builder.output("second", parts[1]);
+    /// let shapes = builder.build()?.infer_all(&[&[1, 6, 8, 8]])?;
+    /// assert_eq!(shapes[2], [1, 4, 8, 8]);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn split(&mut self, name: &str, x: NodeId, sizes: &[usize], dim: usize) -> Vec<NodeId> {
+        let parts = Slice::parts(sizes, dim).enumerate();
+        parts.map(|(index, part)| self.add(format!("{name}.{index}"), part, &[x])).collect()
     }
 
     /// Adds an output of the network: the value of `node`, under a name.

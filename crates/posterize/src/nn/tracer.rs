@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
-use crate::ops::{Activation, Add, Cat, Div, Flatten, Input, Layer, Mean, Mul, Op, Sub};
+use crate::ops::{Activation, Add, Cat, Div, Flatten, Input, Layer, Mean, Mul, Op, Slice, Sub};
 
 /// A layer or a struct of layers; `torch.nn.Module`.
 ///
@@ -204,6 +204,13 @@ impl Tracer {
     /// Concatenates values along the channels; `torch.cat(values, 1)`.
     pub fn cat(&mut self, values: &[Value]) -> Value {
         self.function("cat", Cat::new(1), values)
+    }
+
+    /// Splits a value into parts of these sizes along an axis; `torch.split(x, sizes, dim)`. Each part
+    /// is a [`Slice`] of its own.
+    pub fn split(&mut self, x: Value, sizes: &[usize], dim: usize) -> Vec<Value> {
+        let parts = Slice::parts(sizes, dim);
+        parts.map(|part| self.function("split", part, &[x])).collect()
     }
 
     /// Averages over height and width; `x.mean([2, 3])`.

@@ -1,10 +1,8 @@
 //! ReLU and ReLU6 as layers of their own.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels::{f32, int8};
 
-use super::answers::{no_parameters, prints_as_a_layer};
+use super::answers::{keeps_the_shape, no_parameters, prints_as_a_layer, takes_nothing_up};
 pub use super::clamp::Activation;
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Train, Training};
@@ -21,31 +19,19 @@ impl Operator for Activation {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
     no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
 
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Ok(inputs[0].to_vec())
-    }
+    keeps_the_shape!();
 
     fn activation(&self) -> Option<Activation> {
         Some(*self)
     }
 
-    fn with_activation(&self, _: Activation) -> Option<Self> {
-        None
-    }
-
-    fn with_batch_norm(&self, _: u8) -> Option<Self> {
-        None
-    }
+    takes_nothing_up!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: true }

@@ -1,15 +1,13 @@
 //! Averages over windows that cover the input.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels::{f32, int8};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::training::{Differentiable, Train, Training};
+use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved, python};
 
 /// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
@@ -39,9 +37,7 @@ impl Operator for AdaptiveAvgPool2d {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     no_parameters!();
 
@@ -98,38 +94,13 @@ impl Compute for AdaptiveAvgPool2d {
 
 impl Train for AdaptiveAvgPool2d {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for AdaptiveAvgPool2d {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        _: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let (size, channels) = (shapes.size(), shapes.channels());
-        f32::training::adaptive_avg_pool2d_backward(
-            call.isa,
-            call.pool,
-            call.batch,
-            size,
-            channels,
-            self.output_size,
-            gradient,
-            target,
-        );
+        let out = self.output_size;
+        Training::Function(linear(move |from, target| {
+            let (size, channels) = (from.shapes.size(), from.shapes.channels());
+            let Backward { call: Call { isa, pool, batch }, gradient, .. } = from;
+            f32::training::adaptive_avg_pool2d_backward(
+                isa, pool, batch, size, channels, out, gradient, target,
+            );
+        }))
     }
 }

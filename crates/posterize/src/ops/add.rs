@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{prints_as_a_functional, takes_two_broadcast};
 use super::binary;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Kernel, Made, Shapes, made};
+use super::kernel::{Call, Compute, FloatContext, Inputs, Int8Context, Kernel, Made, Shapes, made};
 use super::shapes::fused_kind;
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Operator, Saved};
@@ -39,8 +39,15 @@ impl Operator for Add {
         fused_kind("Add", self.activation)
     }
 
-    prints_as_a_functional!();
+    fn python(&self) -> String {
+        String::new()
+    }
 
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    prints_as_a_functional!();
     takes_two_broadcast!();
 
     fn activation(&self) -> Option<Activation> {
@@ -96,19 +103,13 @@ impl Kernel<u8> for Int8Add {
         0
     }
 
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
-        output: &mut [u8],
-        _: &mut [u8],
-    ) {
+    fn run(&self, call: Call<'_>, input: Inputs<'_, '_, u8>, output: &mut [u8], _: &mut [u8]) {
         self.kernel.run(call.pool, input(0), input(1), output);
     }
 }
 
 impl Train for Add {
     fn training(&self) -> Training {
-        Training::Function(Box::new(binary::Linear([1.0, 1.0])))
+        Training::Function(binary::sum_gradient([1.0, 1.0]))
     }
 }

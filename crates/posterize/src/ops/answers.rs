@@ -1,7 +1,20 @@
-//! Answers of [`Operator`](super::Operator) that many operators share.
+//! Answers of [`Operator`](super::Operator) and its fellow traits that many operators share.
 //!
-//! The trait has no defaults, so that a new operator is asked everything. Naming a group of answers
+//! The traits have no defaults, so that a new operator is asked everything. Naming a group of answers
 //! is an answer.
+
+/// There are no hyper-parameters.
+macro_rules! no_hyper_parameters {
+    () => {
+        fn python(&self) -> String {
+            String::new()
+        }
+
+        fn validate(&self) -> Result<(), String> {
+            Ok(())
+        }
+    };
+}
 
 /// There are no parameters, and no products are computed.
 macro_rules! no_parameters {
@@ -16,6 +29,26 @@ macro_rules! no_parameters {
     };
 }
 
+/// It takes one input.
+macro_rules! takes_one_input {
+    () => {
+        fn arity(&self) -> std::ops::RangeInclusive<usize> {
+            1..=1
+        }
+    };
+}
+
+/// It takes one input, and its output has the same shape.
+macro_rules! keeps_the_shape {
+    () => {
+        $crate::ops::answers::takes_one_input!();
+
+        fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+            Ok(inputs[0].to_vec())
+        }
+    };
+}
+
 /// It takes two tensors, which are broadcast as NumPy does, and has no parameters.
 macro_rules! takes_two_broadcast {
     () => {
@@ -24,10 +57,6 @@ macro_rules! takes_two_broadcast {
         }
 
         $crate::ops::answers::no_parameters!();
-
-        fn validate(&self) -> Result<(), String> {
-            Ok(())
-        }
 
         fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
             $crate::ops::shapes::broadcast(inputs[0], inputs[1])
@@ -42,6 +71,13 @@ macro_rules! fuses_nothing {
             None
         }
 
+        $crate::ops::answers::takes_nothing_up!();
+    };
+}
+
+/// Neither an activation nor a batch norm is fused into the operator.
+macro_rules! takes_nothing_up {
+    () => {
         fn with_activation(&self, _: $crate::ops::Activation) -> Option<Self> {
             None
         }
@@ -68,10 +104,6 @@ macro_rules! prints_as_a_layer {
 /// It is a function of several tensors, which prints as the `FloatFunctional` that calls it.
 macro_rules! prints_as_a_functional {
     () => {
-        fn python(&self) -> String {
-            String::new()
-        }
-
         fn leaf(&self) -> $crate::ops::Leaf {
             $crate::ops::Leaf::functional()
         }
@@ -85,6 +117,29 @@ macro_rules! prints_as_a_functional {
     };
 }
 
+/// In float its output is its input; in int8 it is what the expression gives.
+macro_rules! is_the_identity {
+    ($int8:expr) => {
+        fn float(
+            &self,
+            _: &$crate::ops::kernel::FloatContext<'_>,
+            _: &$crate::ops::kernel::Shapes,
+        ) -> $crate::ops::kernel::Made<f32> {
+            Ok(None)
+        }
+
+        fn int8(
+            &self,
+            _: &$crate::ops::kernel::Int8Context<'_>,
+            _: &$crate::ops::kernel::Shapes,
+        ) -> $crate::ops::kernel::Made<u8> {
+            $int8
+        }
+    };
+}
+
 pub(super) use {
-    fuses_nothing, no_parameters, prints_as_a_functional, prints_as_a_layer, takes_two_broadcast,
+    fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters, no_parameters,
+    prints_as_a_functional, prints_as_a_layer, takes_nothing_up, takes_one_input,
+    takes_two_broadcast,
 };

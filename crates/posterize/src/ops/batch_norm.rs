@@ -1,11 +1,9 @@
 //! Batch normalization.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels::f32::{self, Clamp};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, prints_as_a_layer};
+use super::answers::{fuses_nothing, prints_as_a_layer, takes_one_input};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
@@ -70,9 +68,7 @@ impl Operator for BatchNorm {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     fn parameters(&self) -> Vec<Parameter> {
         let parameter =

@@ -4,8 +4,8 @@ use posterize_kernels::f32::{self, Binary, Clamp};
 use posterize_kernels::{Broadcast, Pool};
 
 use super::broadcast::{in_memory, sum_to_input};
-use super::kernel::{Call, Made, Shapes, function};
-use super::training::Differentiable;
+use super::kernel::{Made, Shapes, function};
+use super::training::{Backward, Gradient, linear};
 
 /// The plan for tensors of two shapes. The batch is never broadcast, so that the plan for one picture
 /// serves each of a batch.
@@ -36,49 +36,28 @@ pub(super) fn int8(
     function(name, move |call, input, output| run(call.pool, &plan, input(0), input(1), output))
 }
 
-/// The gradient of a sum of two tensors, each times a number.
-#[derive(Debug)]
-pub(super) struct Linear(pub(super) [f32; 2]);
-
-impl Differentiable for Linear {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, shapes: &Shapes) -> bool {
-        self.0 == [1.0; 2] && shapes.inputs.iter().all(|input| *input == shapes.output)
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let factor = self.0[position];
-        if factor == 1.0 && shapes.inputs[position] == shapes.output {
-            target.copy_from_slice(gradient);
+/// The gradient of a sum of two tensors, each times a factor.
+pub(super) fn sum_gradient(factors: [f32; 2]) -> Gradient {
+    let gradient = linear(move |from, target| {
+        let factor = factors[from.position];
+        if factor == 1.0 && from.shapes.inputs[from.position] == from.shapes.output {
+            target.copy_from_slice(from.gradient);
         } else {
-            let term = |gradient: f32, _, _| factor * gradient;
-            sum_to_input(call, shapes, position, gradient, term, target);
+            sum_to_input(&from, |gradient, _, _| factor * gradient, target);
         }
+    });
+    if factors == [1.0; 2] {
+        return gradient
+            .passing(|shapes| shapes.inputs.iter().all(|input| *input == shapes.output));
     }
+    gradient
 }
 
-/// Writes the gradient of the input at `position`, where that of an element is the output's times or
-/// by the `other` input's element, as `operator` says.
-pub(super) fn backward_by_other(
-    call: Call<'_>,
-    shapes: &Shapes,
-    position: usize,
-    operator: Binary,
-    gradient: &[f32],
-    other: &[f32],
-    target: &mut [f32],
-) {
+/// Writes the gradient of an input, where that of an element is the output's times or by the other
+/// input's element, as `operator` says.
+pub(super) fn backward_by_other(from: &Backward<'_, '_>, operator: Binary, target: &mut [f32]) {
+    let &Backward { call, shapes, position, gradient, input } = from;
+    let other = input(1 - position);
     let unbroadcast = shapes.inputs[position] == shapes.output;
     match plan(&shapes.output, &shapes.inputs[1 - position]) {
         Ok(plan) if unbroadcast => {
@@ -86,7 +65,7 @@ pub(super) fn backward_by_other(
         }
         _ => {
             let term = |gradient, _, at: usize| operator.apply(gradient, other[at]);
-            sum_to_input(call, shapes, position, gradient, term, target);
+            sum_to_input(from, term, target);
         }
     }
 }

@@ -1,22 +1,21 @@
 //! Gradients of operators whose inputs are broadcast: sums over the axes along which an input was
 //! repeated.
 
-use super::kernel::{Call, Shapes};
 use super::shapes::memory_order;
+use super::training::Backward;
 
 /// Writes the gradient of the input at `position` of two inputs that broadcast as NumPy has it.
 ///
 /// `term(gradient, own, other)` gives what an element of the output adds to that of the input, where
-/// `own` and `other` are the indices of the elements of this and of the other input. Sums are taken in f64, in the order of the
-/// output, picture by picture, so that they do not depend on the number of threads.
+/// `own` and `other` are the indices of this and of the other input's element. Sums are taken in f64,
+/// in the order of the output, picture by picture, so that they do not depend on the number of
+/// threads.
 pub(super) fn sum_to_input(
-    call: Call<'_>,
-    shapes: &Shapes,
-    position: usize,
-    gradient: &[f32],
+    from: &Backward<'_, '_>,
     term: impl Fn(f32, usize, usize) -> f32 + Sync,
     target: &mut [f32],
 ) {
+    let &Backward { call, shapes, position, gradient, .. } = from;
     // The first axis is the batch, which is never broadcast.
     let output = &in_memory(&shapes.output)[1..];
     let own = Strides::new(&shapes.inputs[position], output);
@@ -30,8 +29,9 @@ pub(super) fn sum_to_input(
             let (to, from) = (own.row(output, index), other.row(output, index));
             let from = from + picture * other.values;
             for (column, &gradient) in gradient.iter().enumerate() {
-                let (to, from) = (to + column * own.last(), from + column * other.last());
-                sums[to] += f64::from(term(gradient, picture * own.values + to, from));
+                let to = to + column * own.last();
+                let term = term(gradient, picture * own.values + to, from + column * other.last());
+                sums[to] += f64::from(term);
             }
         }
         target.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum as f32);

@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use posterize_kernels::int8::{self, QParams8};
+use posterize_kernels::Pool;
+use posterize_kernels::int8::{QParams8, Table, requantize_table};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional};
-use super::kernel::{Call, Compute, FloatContext, Inputs, Int8Context, Made, Shapes, function};
-use super::shapes::memory_order;
-use super::training::{Differentiable, Train, Training};
+use super::kernel::{Compute, FloatContext, Inputs, Int8Context, Made, Shapes, function};
+use super::select::{Axis, Select, for_each_row};
+use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Operator, Saved};
 
 /// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
@@ -30,6 +31,10 @@ impl Cat {
 impl Operator for Cat {
     fn kind(&self) -> String {
         "Cat".into()
+    }
+
+    fn python(&self) -> String {
+        String::new()
     }
 
     prints_as_a_functional!();
@@ -77,9 +82,9 @@ impl Saved for Cat {
 
 impl Compute for Cat {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        let runs = Runs::new(shapes, self.dim);
-        function("cat", move |_, input, output| {
-            runs.each(input, output, |_, x, y| y.copy_from_slice(x));
+        let parts = self.parts(shapes);
+        function("cat", move |call, input, output| {
+            parts.each(call.pool, input, output, |_, from, to| to.copy_from_slice(from));
         })
     }
 
@@ -87,81 +92,59 @@ impl Compute for Cat {
         // As torch.ops.quantized.cat: what has another scale than the output is brought to it.
         let table = |&from: &QParams8| {
             (from != cx.output)
-                .then(|| Box::new(int8::requantize_table(from, cx.output, [0, u8::MAX])))
+                .then(|| Table::from_values(requantize_table(from, cx.output, [0, u8::MAX])))
         };
-        let tables: Vec<_> = cx.inputs.iter().map(table).collect();
-        let runs = Runs::new(shapes, self.dim);
-        function("cat", move |_, input, output| {
-            runs.each(input, output, |index, x, y| match &tables[index] {
-                None => y.copy_from_slice(x),
-                Some(table) => {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = table[usize::from(x)]);
-                }
+        let tables: Vec<Option<Table>> = cx.inputs.iter().map(table).collect();
+        let parts = self.parts(shapes);
+        function("cat", move |call, input, output| {
+            parts.each(call.pool, input, output, |index, from, to| match &tables[index] {
+                None => to.copy_from_slice(from),
+                Some(table) => table.run_here(call.isa, from, to),
             });
         })
     }
 }
 
-/// How many values of each input lie together in the output.
-#[derive(Debug)]
-struct Runs(Vec<usize>);
-
-impl Runs {
-    fn new(shapes: &Shapes, dim: usize) -> Self {
-        let run = |shape: &Vec<usize>| -> usize {
-            let order = memory_order(shape.len());
-            let axis = order.iter().position(|&axis| axis == dim).unwrap_or_default();
-            order[axis..].iter().map(|&axis| shape[axis]).product()
-        };
-        Self(shapes.inputs.iter().map(run).collect())
+impl Cat {
+    fn parts(self, shapes: &Shapes) -> Parts {
+        Parts(shapes.inputs.iter().map(|input| Axis::new(input, self.dim).values()).collect())
     }
+}
 
-    /// Calls `copy` with each input's place, and each run of it and of the output.
-    fn each<'a, T: 'a>(
+/// How many values of each input lie together in the output.
+struct Parts(Vec<usize>);
+
+impl Parts {
+    /// Calls `copy` with the index of each input, its values that lie together, and their place in
+    /// the output.
+    fn each<T: Copy + Send + Sync>(
         &self,
-        input: Inputs<'_, 'a, T>,
+        pool: &Pool,
+        input: Inputs<'_, '_, T>,
         output: &mut [T],
-        copy: impl Fn(usize, &[T], &mut [T]),
+        copy: impl Fn(usize, &[T], &mut [T]) + Sync,
     ) {
-        let width: usize = self.0.iter().sum();
+        let width = self.0.iter().sum();
         let mut start = 0;
-        for (index, &run) in self.0.iter().enumerate() {
-            for (x, y) in input(index).chunks_exact(run).zip(output.chunks_exact_mut(width)) {
-                copy(index, x, &mut y[start..start + run]);
-            }
-            start += run;
+        for (index, &len) in self.0.iter().enumerate() {
+            let values = input(index);
+            for_each_row(pool, output, width, |row, output| {
+                copy(index, &values[row * len..][..len], &mut output[start..start + len]);
+            });
+            start += len;
         }
     }
 }
 
 impl Train for Cat {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for Cat {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        _: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let Runs(runs) = Runs::new(shapes, self.dim);
-        let (before, own) = (runs[..position].iter().sum::<usize>(), runs[position]);
-        let all = runs.iter().sum();
-        let rows = target.chunks_exact_mut(own).zip(gradient.chunks_exact(all));
-        rows.for_each(|(to, from)| to.copy_from_slice(&from[before..before + own]));
+        let dim = self.dim;
+        Training::Function(linear(move |from, target| {
+            let Backward { call, shapes, position, gradient, .. } = from;
+            let size = |input: &Vec<usize>| input[dim];
+            let start: usize = shapes.inputs[..position].iter().map(size).sum();
+            let own = start..start + size(&shapes.inputs[position]);
+            Select::new(Axis::new(&shapes.output, dim), own).copy(call.pool, gradient, target);
+        }))
     }
 }

@@ -1,13 +1,13 @@
 //! Two-dimensional convolution.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::answers::takes_one_input;
 use super::kernel::{
-    Call, Compute, FloatContext, Int8Context, Int8Weights, Kernel, Made, Shapes, made,
+    Call, Compute, FloatContext, Inputs, Int8Context, Int8Weights, Kernel, Made, Shapes, made,
 };
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
@@ -182,9 +182,7 @@ impl Operator for Conv2d {
         Some(Leaf::new(format!("Quantized{}", self.kind()), arguments))
     }
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     fn parameters(&self) -> Vec<Parameter> {
         // He et al. 2015, `kaiming_normal_(mode="fan_out")`.
@@ -290,10 +288,10 @@ impl Kernel<f32> for FloatConv2d {
         self.packed.scratch_len(threads, batch, self.size)
     }
 
-    fn run<'a>(
+    fn run(
         &self,
         call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [f32],
+        input: Inputs<'_, '_, f32>,
         output: &mut [f32],
         scratch: &mut [f32],
     ) {
@@ -318,10 +316,10 @@ impl Kernel<u8> for Int8Conv2d {
         self.packed.scratch_len(threads, batch, self.size)
     }
 
-    fn run<'a>(
+    fn run(
         &self,
         call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [u8],
+        input: Inputs<'_, '_, u8>,
         output: &mut [u8],
         scratch: &mut [u8],
     ) {

@@ -1,11 +1,12 @@
 //! Where quantized computation ends.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::answers::{
+    fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters, no_parameters,
+    prints_as_a_layer,
+};
+use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Operator, Saved};
 
@@ -18,25 +19,13 @@ impl Operator for DeQuantStub {
         "DeQuantStub".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
+    no_hyper_parameters!();
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
     no_parameters!();
 
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Ok(inputs[0].to_vec())
-    }
+    keeps_the_shape!();
 
     fuses_nothing!();
 
@@ -56,13 +45,7 @@ impl Saved for DeQuantStub {
 }
 
 impl Compute for DeQuantStub {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        Ok(None)
-    }
-
-    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        Err("its output must be float".into())
-    }
+    is_the_identity!(Err("its output must be float".into()));
 }
 
 impl Train for DeQuantStub {

@@ -3,11 +3,13 @@
 use posterize_kernels::f32::{Binary, Clamp};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::answers::{
+    fuses_nothing, no_hyper_parameters, prints_as_a_functional, takes_two_broadcast,
+};
 use super::binary;
 use super::broadcast::sum_to_input;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes};
-use super::training::{Differentiable, Train, Training};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training, nonlinear};
 use super::{Int8Rule, Operator, Saved};
 
 /// `x / y`: the quotient of two tensors, element by element, broadcast as NumPy does.
@@ -31,10 +33,9 @@ impl Operator for Div {
         "Div".into()
     }
 
+    no_hyper_parameters!();
     prints_as_a_functional!();
-
     takes_two_broadcast!();
-
     fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
@@ -60,36 +61,15 @@ impl Compute for Div {
 
 impl Train for Div {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for Div {
-    fn keeps_inputs(&self) -> bool {
-        true
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        input: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let [x, y] = [input(0), input(1)];
-        if position == 0 {
-            binary::backward_by_other(call, shapes, position, Binary::Div, gradient, y, target);
-        } else {
+        Training::Function(nonlinear(|from, target| {
+            if from.position == 0 {
+                return binary::backward_by_other(&from, Binary::Div, target);
+            }
             // As PyTorch has it: `-gradient * ((x / y) / y)`.
+            let [x, y] = [(from.input)(0), (from.input)(1)];
             let term =
                 |gradient: f32, y_at: usize, x_at: usize| -gradient * (x[x_at] / y[y_at] / y[y_at]);
-            sum_to_input(call, shapes, position, gradient, term, target);
-        }
+            sum_to_input(&from, term, target);
+        }))
     }
 }

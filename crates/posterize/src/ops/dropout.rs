@@ -1,11 +1,9 @@
 //! Dropout.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::answers::{fuses_nothing, is_the_identity, keeps_the_shape, no_parameters};
+use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, QuantizedOutput, Saved, python};
 
@@ -42,19 +40,13 @@ impl Operator for Dropout {
         Some(Leaf::new("QuantizedDropout", self.python()))
     }
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
     no_parameters!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
 
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Ok(inputs[0].to_vec())
-    }
+    keeps_the_shape!();
 
     fuses_nothing!();
 
@@ -74,13 +66,7 @@ impl Saved for Dropout {
 }
 
 impl Compute for Dropout {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        Ok(None)
-    }
-
-    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        Ok(None)
-    }
+    is_the_identity!(Ok(None));
 }
 
 impl Train for Dropout {

@@ -1,12 +1,10 @@
 //! Flattening.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
-use super::training::{Differentiable, Train, Training};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
+use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.Flatten`, `torch.flatten(x, 1)`: all axes but the batch as one, in PyTorch's order
@@ -25,9 +23,7 @@ impl Operator for Flatten {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     no_parameters!();
 
@@ -92,42 +88,23 @@ fn permute<T: Copy + 'static>(shapes: &Shapes) -> Made<T> {
 
 impl Train for Flatten {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for Flatten {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        _: Call<'_>,
-        shapes: &Shapes,
-        _: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let (plane, channels) = (shapes.size().into_iter().product::<usize>(), shapes.channels());
-        if plane == 1 {
-            target.copy_from_slice(gradient);
-            return;
-        }
-        // From PyTorch's C, H, W to H, W, C in memory.
-        let picture = plane * channels;
-        let pictures = gradient.chunks_exact(picture).zip(target.chunks_exact_mut(picture));
-        for (from, to) in pictures {
-            for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
-                for (channel, value) in values.iter_mut().enumerate() {
-                    *value = from[channel * plane + pixel];
+        Training::Function(linear(|Backward { shapes, gradient, .. }, target| {
+            let plane = shapes.size().into_iter().product::<usize>();
+            let channels = shapes.channels();
+            if plane == 1 {
+                target.copy_from_slice(gradient);
+                return;
+            }
+            // From PyTorch's C, H, W to H, W, C in memory.
+            let picture = plane * channels;
+            let pictures = gradient.chunks_exact(picture).zip(target.chunks_exact_mut(picture));
+            for (from, to) in pictures {
+                for (pixel, values) in to.chunks_exact_mut(channels).enumerate() {
+                    for (channel, value) in values.iter_mut().enumerate() {
+                        *value = from[channel * plane + pixel];
+                    }
                 }
             }
-        }
+        }))
     }
 }

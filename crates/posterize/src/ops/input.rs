@@ -4,8 +4,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::answers::{
+    fuses_nothing, is_the_identity, no_hyper_parameters, no_parameters, prints_as_a_layer,
+};
+use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
@@ -18,9 +20,7 @@ impl Operator for Input {
         "Input".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
+    no_hyper_parameters!();
 
     prints_as_a_layer!();
 
@@ -29,10 +29,6 @@ impl Operator for Input {
     }
 
     no_parameters!();
-
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
 
     fn infer(&self, _: &[&[usize]]) -> Result<Vec<usize>, String> {
         Err("an input has the shape that its caller gives".into())
@@ -50,13 +46,7 @@ impl Saved for Input {
 }
 
 impl Compute for Input {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        Ok(None)
-    }
-
-    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        Err("an input is float".into())
-    }
+    is_the_identity!(Err("an input is float".into()));
 }
 
 impl Train for Input {

@@ -55,13 +55,7 @@ pub(crate) trait Kernel<T>: Any + fmt::Debug + Send + Sync {
     fn scratch_len(&self, threads: usize, batch: usize) -> usize;
 
     /// Computes the output of a batch. `input` gives the values of each input.
-    fn run<'a>(
-        &self,
-        call: Call<'_>,
-        input: &dyn Fn(usize) -> &'a [T],
-        output: &mut [T],
-        scratch: &mut [T],
-    );
+    fn run(&self, call: Call<'_>, input: Inputs<'_, '_, T>, output: &mut [T], scratch: &mut [T]);
 }
 
 /// The packed weights of one node, which the kernels of all sizes share.

@@ -1,10 +1,9 @@
 //! Fully connected layers.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels::{Conv2dGeometry, Padding, f32, int8};
 use serde::{Deserialize, Serialize};
 
+use super::answers::takes_one_input;
 use super::kernel::{Compute, FloatContext, Int8Context, Int8Weights, Made, Shapes, function};
 use super::limits::{check_sizes, check_weight};
 use super::shapes::{fused_kind, values};
@@ -81,9 +80,7 @@ impl Operator for Linear {
         ))
     }
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     fn parameters(&self) -> Vec<Parameter> {
         let weight = vec![self.out_features, self.in_features];

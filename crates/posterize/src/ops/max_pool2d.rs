@@ -1,15 +1,13 @@
 //! Max pooling.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels::{self as kernels, f32, int8};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::training::{Differentiable, Train, Training};
+use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.MaxPool2d`: the largest value in each window of `[N, C, H, W]`.
@@ -70,9 +68,7 @@ impl Operator for MaxPool2d {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     no_parameters!();
 
@@ -135,38 +131,14 @@ impl Compute for MaxPool2d {
 
 impl Train for MaxPool2d {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for MaxPool2d {
-    fn keeps_inputs(&self) -> bool {
-        true
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        _: usize,
-        input: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let (size, channels) = (shapes.size(), shapes.channels());
-        f32::training::max_pool2d_backward(
-            call.pool,
-            self.geometry(),
-            call.batch,
-            size,
-            channels,
-            input(0),
-            gradient,
-            target,
-        );
+        let geometry = self.geometry();
+        Training::Function(nonlinear(move |from, target| {
+            let (size, channels) = (from.shapes.size(), from.shapes.channels());
+            let Backward { call: Call { pool, batch, .. }, gradient, input, .. } = from;
+            let x = input(0);
+            f32::training::max_pool2d_backward(
+                pool, geometry, batch, size, channels, x, gradient, target,
+            );
+        }))
     }
 }

@@ -1,10 +1,10 @@
 //! The average over height and width.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
+use super::answers::{
+    fuses_nothing, no_hyper_parameters, no_parameters, prints_as_a_layer, takes_one_input,
+};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
 use super::training::{Train, Training};
@@ -19,21 +19,13 @@ impl Operator for Mean {
         "Mean".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
+    no_hyper_parameters!();
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     no_parameters!();
-
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let [n, c, _, _] = picture(inputs[0])?;
@@ -72,6 +64,6 @@ impl Compute for Mean {
 
 impl Train for Mean {
     fn training(&self) -> Training {
-        Training::Function(Box::new(POOLING))
+        POOLING.training()
     }
 }

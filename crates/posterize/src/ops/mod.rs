@@ -26,6 +26,7 @@ mod operator;
 mod padding;
 mod parameter;
 mod python;
+mod select;
 pub(crate) mod shapes;
 pub(crate) mod training;
 mod unary;
@@ -147,6 +148,7 @@ operators! {
     add::Add,
     batch_norm::BatchNorm,
     cat::Cat,
+    channel_shuffle::ChannelShuffle,
     conv2d::Conv2d,
     dequant_stub::DeQuantStub,
     div::Div,
@@ -161,6 +163,7 @@ operators! {
     quant_stub::QuantStub,
     sigmoid::Sigmoid,
     silu::SiLU,
+    slice::Slice,
     sub::Sub,
     zero_pad2d::ZeroPad2d,
 }

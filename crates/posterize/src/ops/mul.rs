@@ -4,15 +4,36 @@ use posterize_kernels::f32::{Binary, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::answers::{
+    fuses_nothing, no_hyper_parameters, prints_as_a_functional, takes_two_broadcast,
+};
 use super::binary;
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes};
-use super::training::{Differentiable, Train, Training};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::training::{Train, Training, nonlinear};
 use super::{Int8Rule, Operator, Saved};
 
-/// `x · y`: the product of two tensors, element by element, broadcast as NumPy does.
+/// `torch.mul`: the product of two tensors, element by element, broadcast as NumPy does.
 ///
 /// Squeeze-and-excitation multiplies `[N, C, H, W]` by `[N, C, 1, 1]`.
+///
+/// ```
+/// use posterize::graph::Builder;
+/// use posterize::ops::Mul;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::{Architecture, Tensor};
+///
+/// let mut builder = Builder::new("Example");
+/// let (x, y) = (builder.input("x"), builder.input("y"));
+/// let result = builder.add("result", Mul, &[x, y]);
+/// builder.output("result", result);
+/// let model = Architecture::from(builder.build()?).init(0);
+///
+/// let x = Tensor::new([1, 3], vec![1.0, 2.0, 3.0])?;
+/// let y = Tensor::new([1, 1], vec![10.0])?;
+/// let outputs = compile(&model, Options::new(1)?)?.run_all(&[(&x).into(), (&y).into()])?;
+/// assert_eq!(outputs[0].data(), [10.0, 20.0, 30.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mul;
 
@@ -21,10 +42,9 @@ impl Operator for Mul {
         "Mul".into()
     }
 
+    no_hyper_parameters!();
     prints_as_a_functional!();
-
     takes_two_broadcast!();
-
     fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
@@ -52,29 +72,8 @@ impl Compute for Mul {
 
 impl Train for Mul {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for Mul {
-    fn keeps_inputs(&self) -> bool {
-        true
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        input: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let other = input(1 - position);
-        binary::backward_by_other(call, shapes, position, Binary::Mul, gradient, other, target);
+        Training::Function(nonlinear(|from, target| {
+            binary::backward_by_other(&from, Binary::Mul, target);
+        }))
     }
 }

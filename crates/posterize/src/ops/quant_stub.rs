@@ -1,11 +1,11 @@
 //! Where quantized computation begins.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::answers::{
+    fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters, no_parameters,
+};
+use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, QuantizedOutput, Saved};
 
@@ -20,9 +20,7 @@ impl Operator for QuantStub {
         "QuantStub".into()
     }
 
-    fn python(&self) -> String {
-        String::new()
-    }
+    no_hyper_parameters!();
 
     fn leaf(&self) -> Leaf {
         Leaf::new(self.kind(), self.python())
@@ -38,19 +36,9 @@ impl Operator for QuantStub {
         ))
     }
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
     no_parameters!();
 
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Ok(inputs[0].to_vec())
-    }
+    keeps_the_shape!();
 
     fuses_nothing!();
 
@@ -70,13 +58,7 @@ impl Saved for QuantStub {
 }
 
 impl Compute for QuantStub {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        Ok(None)
-    }
-
-    fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        Err("it quantizes what is int8 already".into())
-    }
+    is_the_identity!(Err("it quantizes what is int8 already".into()));
 }
 
 impl Train for QuantStub {

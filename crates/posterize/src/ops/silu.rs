@@ -1,90 +1,45 @@
-//! SiLU, which is called Swish as well.
-
-use std::ops::RangeInclusive;
+//! The sigmoid linear unit, also called swish.
 
 use posterize_kernels::f32::Unary;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
-use super::training::{Train, Training};
-use super::unary::{self, Derivative};
-use super::{Int8Rule, Layer, Operator, Saved};
+use super::Int8Rule;
+use super::unary::{UnaryFunction, unary_operator};
 
-/// `torch.nn.SiLU`: `x · sigmoid(x)`.
+/// `torch.nn.SiLU`: `x · sigmoid(x)` of each element.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::SiLU;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Sequential::new().then(SiLU))?.init(0);
+/// let x = Tensor::new([1, 3], vec![0.0, 100.0, -100.0])?;
+/// let y = compile(&model, Options::new(1)?)?.run(&x)?;
+/// assert!(y.data()[0] == 0.0 && (y.data()[1] - 100.0).abs() < 0.01);
+/// assert!(y.data()[2].abs() < 1e-6);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SiLU;
 
-impl Operator for SiLU {
-    fn kind(&self) -> String {
-        "SiLU".into()
+impl UnaryFunction for SiLU {
+    const NAME: &str = "silu";
+
+    fn kernel(self) -> Unary {
+        Unary::SiLU
     }
 
-    fn python(&self) -> String {
-        String::new()
+    /// `s · (1 + x · (1 − s))`, where `s` is the sigmoid of `x`.
+    fn derivative(self, x: f32) -> f32 {
+        let sigmoid = Unary::Sigmoid.apply(x);
+        sigmoid * (1.0 + x * (1.0 - sigmoid))
     }
 
-    prints_as_a_layer!();
-
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    no_parameters!();
-
-    fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Ok(inputs[0].to_vec())
-    }
-
-    fuses_nothing!();
-
-    fn int8_rule(&self) -> Int8Rule {
+    fn int8_rule(self) -> Int8Rule {
         Int8Rule::OwnScale
     }
 }
 
-impl Layer for SiLU {
-    fn class(&self) -> &'static str {
-        "SiLU"
-    }
-}
-
-impl Saved for SiLU {
-    const VERSION: u32 = 1;
-}
-
-impl Compute for SiLU {
-    fn float(&self, _: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
-        unary::float(Unary::SiLU, "silu")
-    }
-
-    fn int8(&self, cx: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        unary::int8(cx, Unary::SiLU, "silu")
-    }
-}
-
-impl Train for SiLU {
-    fn training(&self) -> Training {
-        Training::Function(Box::new(DERIVATIVE))
-    }
-}
-
-/// `s · (1 + x · (1 − s))`, where `s` is the sigmoid of `x`.
-const DERIVATIVE: Derivative = Derivative(|x| {
-    let sigmoid = Unary::Sigmoid.apply(x);
-    sigmoid * (1.0 + x * (1.0 - sigmoid))
-});
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_derivative_is_that_of_the_function() {
-        unary::check_derivative(Unary::SiLU, &DERIVATIVE);
-    }
-}
+unary_operator!(SiLU, version 1);

@@ -4,7 +4,9 @@ use posterize_kernels::f32::{Binary, Clamp};
 use posterize_kernels::int8;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, prints_as_a_functional, takes_two_broadcast};
+use super::answers::{
+    fuses_nothing, no_hyper_parameters, prints_as_a_functional, takes_two_broadcast,
+};
 use super::binary;
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
@@ -31,10 +33,9 @@ impl Operator for Sub {
         "Sub".into()
     }
 
+    no_hyper_parameters!();
     prints_as_a_functional!();
-
     takes_two_broadcast!();
-
     fuses_nothing!();
 
     fn int8_rule(&self) -> Int8Rule {
@@ -62,6 +63,6 @@ impl Compute for Sub {
 
 impl Train for Sub {
     fn training(&self) -> Training {
-        Training::Function(Box::new(binary::Linear([1.0, -1.0])))
+        Training::Function(binary::sum_gradient([1.0, -1.0]))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use posterize_kernels::Conv2dGeometry;
 
 use super::Padding;
-use super::kernel::{Call, Shapes};
+use super::kernel::{Call, Inputs, Shapes};
 
 /// How an operator takes part in training.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Training {
     /// Zeros with this probability.
     Dropout(f32),
     /// A function without parameters: its kernel for inference goes forward, this back.
-    Function(Box<dyn Differentiable>),
+    Function(Gradient),
     /// It cannot be trained; the reason, as a sentence without a full stop.
     ///
     /// Every operator of today can be trained; an operator that is added may not.
@@ -61,26 +61,69 @@ pub(crate) trait Train {
     fn training(&self) -> Training;
 }
 
-/// A function without parameters that has a gradient.
-pub(crate) trait Differentiable: fmt::Debug + Send + Sync {
-    /// Whether [`Self::backward`] reads the inputs of the forward pass.
-    fn keeps_inputs(&self) -> bool;
+/// The gradient of a function without parameters.
+pub(crate) struct Gradient {
+    keeps_inputs: bool,
+    passes: fn(&Shapes) -> bool,
+    backward: BackwardFn,
+}
+
+/// Writes the gradient of one input.
+type BackwardFn = Box<dyn Fn(Backward<'_, '_>, &mut [f32]) + Send + Sync>;
+
+/// What the gradient of one input is computed from.
+pub(crate) struct Backward<'c, 'a> {
+    pub(crate) call: Call<'c>,
+    pub(crate) shapes: &'c Shapes,
+    /// Which of the inputs it is.
+    pub(crate) position: usize,
+    /// The gradient of the output.
+    pub(crate) gradient: &'c [f32],
+    /// The values of each input, where the function [keeps](Gradient::keeps_inputs) them.
+    pub(crate) input: Inputs<'c, 'a, f32>,
+}
+
+impl Gradient {
+    /// Whether the gradient depends on the inputs of the forward pass.
+    pub(crate) fn keeps_inputs(&self) -> bool {
+        self.keeps_inputs
+    }
 
     /// Whether the gradient of each input is that of the output as it lies in memory, so that both
     /// may share it.
-    fn passes_gradient(&self, shapes: &Shapes) -> bool;
+    pub(crate) fn passes(&self, shapes: &Shapes) -> bool {
+        (self.passes)(shapes)
+    }
 
-    /// Writes the gradient of the input at `position`, given that of the output. `input` gives the
-    /// values of each input, where the function [keeps](Self::keeps_inputs) them.
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        shapes: &Shapes,
-        position: usize,
-        input: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    );
+    /// Writes the gradient of an input to `target`.
+    pub(crate) fn backward(&self, from: Backward<'_, '_>, target: &mut [f32]) {
+        (self.backward)(from, target);
+    }
+
+    /// The same gradient, which is that of the output for inputs of such shapes.
+    pub(super) fn passing(self, passes: fn(&Shapes) -> bool) -> Self {
+        Self { passes, ..self }
+    }
+}
+
+impl fmt::Debug for Gradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gradient").field("keeps_inputs", &self.keeps_inputs).finish_non_exhaustive()
+    }
+}
+
+/// The gradient of a linear function: it depends on that of the output alone.
+pub(super) fn linear(
+    backward: impl Fn(Backward<'_, '_>, &mut [f32]) + Send + Sync + 'static,
+) -> Gradient {
+    Gradient { keeps_inputs: false, passes: |_| false, backward: Box::new(backward) }
+}
+
+/// The gradient of a function that is not linear: it also depends on the inputs.
+pub(super) fn nonlinear(
+    backward: impl Fn(Backward<'_, '_>, &mut [f32]) + Send + Sync + 'static,
+) -> Gradient {
+    Gradient { keeps_inputs: true, ..linear(backward) }
 }
 
 #[cfg(test)]
@@ -115,8 +158,11 @@ mod tests {
             let call = Call { isa: Isa::detect(), pool: &pool, batch: BATCH };
             let mut target = vec![f32::NAN; len(&shapes.inputs[position])];
             let input = |index: usize| inputs[index].as_slice();
-            function.backward(call, shapes, position, &input, &gradient, &mut target);
-            if function.passes_gradient(shapes) {
+            let input: Inputs<'_, '_, f32> = &input;
+            let gradient = gradient.as_slice();
+            let from = Backward { call, shapes, position, gradient, input };
+            function.backward(from, &mut target);
+            if function.passes(shapes) {
                 assert_eq!(target, gradient, "{op:?}");
             }
             target

@@ -1,78 +1,142 @@
-//! What functions of one element share: their kernels, and how a gradient goes back through them.
+//! Functions of one element: what their operators share.
 
-use std::fmt;
+use std::fmt::Debug;
 
 use posterize_kernels::f32::{self, Unary};
 use posterize_kernels::int8::Table;
 
-use super::kernel::{self, Call, Int8Context, Made, Shapes};
-use super::training::Differentiable;
+use super::Int8Rule;
+use super::kernel::{self, Int8Context, Made};
+use super::training::{Backward, Gradient, nonlinear};
+
+/// A function that is applied to each element of its input.
+///
+/// [`unary_operator`] makes an operator of it: in float it is computed by a kernel, in int8 by a
+/// table of the 256 values that an input may have.
+pub(super) trait UnaryFunction: Copy + Debug + Send + Sync + 'static {
+    /// The name of its kernels in profiles.
+    const NAME: &str;
+
+    /// What computes it.
+    fn kernel(self) -> Unary;
+
+    /// Its derivative at `x`.
+    fn derivative(self, x: f32) -> f32;
+
+    /// Where its output gets its scale from in int8.
+    fn int8_rule(self) -> Int8Rule;
+}
+
+/// Makes an operator without hyper-parameters of a [`UnaryFunction`] whose type has the name of
+/// PyTorch's class, with the version of it in saved files.
+macro_rules! unary_operator {
+    ($name:ident, version $version:literal) => {
+        impl $crate::ops::Operator for $name {
+            fn kind(&self) -> String {
+                stringify!($name).into()
+            }
+
+            $crate::ops::answers::no_hyper_parameters!();
+            $crate::ops::answers::prints_as_a_layer!();
+            $crate::ops::answers::no_parameters!();
+            $crate::ops::answers::keeps_the_shape!();
+            $crate::ops::answers::fuses_nothing!();
+
+            fn int8_rule(&self) -> $crate::ops::Int8Rule {
+                $crate::ops::unary::UnaryFunction::int8_rule(*self)
+            }
+        }
+
+        impl $crate::ops::Layer for $name {
+            fn class(&self) -> &'static str {
+                stringify!($name)
+            }
+        }
+
+        impl $crate::ops::operator::Saved for $name {
+            const VERSION: u32 = $version;
+        }
+
+        impl $crate::ops::kernel::Compute for $name {
+            fn float(
+                &self,
+                _: &$crate::ops::kernel::FloatContext<'_>,
+                _: &$crate::ops::kernel::Shapes,
+            ) -> $crate::ops::kernel::Made<f32> {
+                $crate::ops::unary::float(*self)
+            }
+
+            fn int8(
+                &self,
+                cx: &$crate::ops::kernel::Int8Context<'_>,
+                _: &$crate::ops::kernel::Shapes,
+            ) -> $crate::ops::kernel::Made<u8> {
+                $crate::ops::unary::int8(*self, cx)
+            }
+        }
+
+        impl $crate::ops::training::Train for $name {
+            fn training(&self) -> $crate::ops::training::Training {
+                $crate::ops::training::Training::Function($crate::ops::unary::gradient(*self))
+            }
+        }
+
+        #[cfg(test)]
+        mod tests {
+            #[test]
+            fn the_derivative_is_that_of_the_function() {
+                $crate::ops::unary::check_derivative(super::$name);
+            }
+        }
+    };
+}
+
+pub(super) use unary_operator;
 
 /// Elements of a gradient that are worth a task.
 const TASK: usize = 1 << 14;
 
 /// The float kernel of a function.
-pub(super) fn float(function: Unary, name: &'static str) -> Made<f32> {
-    kernel::function(name, move |call, input, output| {
-        f32::unary(call.isa, call.pool, function, input(0), output);
+pub(super) fn float<F: UnaryFunction>(function: F) -> Made<f32> {
+    let unary = function.kernel();
+    kernel::function(F::NAME, move |call, input, output| {
+        f32::unary(call.isa, call.pool, unary, input(0), output);
     })
 }
 
-/// The int8 kernel of a function: a table of what it makes of each of the 256 integers.
-pub(super) fn int8(cx: &Int8Context<'_>, function: Unary, name: &'static str) -> Made<u8> {
-    let table = Table::new(cx.inputs[0], cx.output, |x| function.apply(x));
-    kernel::function(name, move |call, input, output| {
+/// The int8 kernel of a function: a table of its values for each of the 256 integers.
+pub(super) fn int8<F: UnaryFunction>(function: F, cx: &Int8Context<'_>) -> Made<u8> {
+    let unary = function.kernel();
+    let table = Table::new(cx.inputs[0], cx.output, |x| unary.apply(x));
+    kernel::function(F::NAME, move |call, input, output| {
         table.run(call.isa, call.pool, input(0), output);
     })
 }
 
-/// The derivative of a function of one element, as a function of its input.
-pub(super) struct Derivative(pub(super) fn(f32) -> f32);
-
-impl fmt::Debug for Derivative {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Derivative")
-    }
-}
-
-impl Differentiable for Derivative {
-    fn keeps_inputs(&self) -> bool {
-        true
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        call: Call<'_>,
-        _: &Shapes,
-        _: usize,
-        input: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
+/// The gradient of a function: that of its output times its derivative.
+pub(super) fn gradient<F: UnaryFunction>(function: F) -> Gradient {
+    nonlinear(move |Backward { call, gradient, input, .. }, target| {
         let x = input(0);
         call.pool.for_each_chunk_mut(target, TASK, &|task, target| {
             let range = task * TASK..task * TASK + target.len();
             let pairs = x[range.clone()].iter().zip(&gradient[range]);
             for (target, (&x, &gradient)) in target.iter_mut().zip(pairs) {
-                *target = gradient * (self.0)(x);
+                *target = gradient * function.derivative(x);
             }
         });
-    }
+    })
 }
 
 /// Checks a derivative against differences of the function itself.
 #[cfg(test)]
-pub(super) fn check_derivative(function: Unary, derivative: &Derivative) {
+pub(super) fn check_derivative<F: UnaryFunction>(function: F) {
+    let unary = function.kernel();
     for step in -80..=80_i16 {
         // Beside the points where a function has no derivative.
         let x = f32::from(step) / 10.0 + 0.03;
         let h = 1e-2;
-        let difference = (function.apply(x + h) - function.apply(x - h)) / (2.0 * h);
-        let found = (derivative.0)(x);
+        let difference = (unary.apply(x + h) - unary.apply(x - h)) / (2.0 * h);
+        let found = function.derivative(x);
         assert!((found - difference).abs() < 2e-3, "{function:?} at {x}: {found}, {difference}");
     }
 }

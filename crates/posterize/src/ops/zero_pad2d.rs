@@ -1,15 +1,13 @@
 //! Zeros around pictures.
 
-use std::ops::RangeInclusive;
-
 use posterize_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer};
-use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
-use super::training::{Differentiable, Train, Training};
+use super::training::{Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.ZeroPad2d`: zeros around `[N, C, H, W]`.
@@ -51,9 +49,7 @@ impl Operator for ZeroPad2d {
 
     prints_as_a_layer!();
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
+    takes_one_input!();
 
     no_parameters!();
 
@@ -105,37 +101,17 @@ impl ZeroPad2d {
 
 impl Train for ZeroPad2d {
     fn training(&self) -> Training {
-        Training::Function(Box::new(*self))
-    }
-}
-
-impl Differentiable for ZeroPad2d {
-    fn keeps_inputs(&self) -> bool {
-        false
-    }
-
-    fn passes_gradient(&self, _: &Shapes) -> bool {
-        false
-    }
-
-    fn backward<'a>(
-        &self,
-        _: Call<'_>,
-        shapes: &Shapes,
-        _: usize,
-        _: &dyn Fn(usize) -> &'a [f32],
-        gradient: &[f32],
-        target: &mut [f32],
-    ) {
-        let ([h, w], channels) = (shapes.size(), shapes.channels());
         let Self { left, right, top, bottom } = *self;
-        let padded = (w + left + right) * channels;
-        let pictures = gradient.chunks_exact((h + top + bottom) * padded);
-        for (from, to) in pictures.zip(target.chunks_exact_mut(h * w * channels)) {
-            let rows = from[top * padded..].chunks_exact(padded);
-            for (from, to) in rows.zip(to.chunks_exact_mut(w * channels)) {
-                to.copy_from_slice(&from[left * channels..][..w * channels]);
+        Training::Function(linear(move |from, target| {
+            let ([h, w], channels) = (from.shapes.size(), from.shapes.channels());
+            let padded = (w + left + right) * channels;
+            let pictures = from.gradient.chunks_exact((h + top + bottom) * padded);
+            for (from, to) in pictures.zip(target.chunks_exact_mut(h * w * channels)) {
+                let rows = from[top * padded..].chunks_exact(padded);
+                for (from, to) in rows.zip(to.chunks_exact_mut(w * channels)) {
+                    to.copy_from_slice(&from[left * channels..][..w * channels]);
+                }
             }
-        }
+        }))
     }
 }

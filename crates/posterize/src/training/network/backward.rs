@@ -11,6 +11,7 @@ use super::layers::{Core, Layer, Product, Program};
 use super::plan::{Backward, Contribution, Place, Shape};
 use super::{Network, State};
 use crate::ops::kernel::Call;
+use crate::ops::training;
 use crate::runtime::arena::split;
 
 /// How many elements of a sum of gradients are worth a task.
@@ -191,7 +192,7 @@ impl Network {
         let shapes = &plan.shapes_of_one[index];
         let call = Call { isa: *isa, pool, batch: plan.shapes[index].batch };
         let as_it_is = match &layer.core {
-            Core::Function(function) => function.gradient.passes_gradient(shapes),
+            Core::Function(function) => function.gradient.passes(shapes),
             Core::Identity => true,
             Core::Input | Core::Product(_) | Core::Dropout(_) => false,
         };
@@ -207,8 +208,9 @@ impl Network {
                 match &layer.core {
                     Core::Function(function) => {
                         let input = |position: usize| reader.stored(plan, layer.inputs[position]);
-                        let back = &function.gradient;
-                        back.backward(call, shapes, position, &input, gradient, target);
+                        let input = &input;
+                        let from = training::Backward { call, shapes, position, gradient, input };
+                        function.gradient.backward(from, target);
                     }
                     &Core::Dropout(p) => {
                         Mask::new(p, *seed, *count, index).apply(gradient, target);

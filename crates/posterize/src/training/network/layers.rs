@@ -9,7 +9,7 @@ use super::super::ParameterGroup;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, ParameterKey};
 use crate::model::FloatModel;
-use crate::ops::training::{self, Differentiable, Training};
+use crate::ops::training::{self, Gradient, Training};
 use crate::ops::{Activation, Int8Rule, Op, Role};
 use crate::quantization::{Blocks, Domain, QParams, QatModel};
 
@@ -89,7 +89,7 @@ pub(super) struct Function {
     /// What goes forward.
     pub(super) op: Op,
     /// What goes back.
-    pub(super) gradient: Box<dyn Differentiable>,
+    pub(super) gradient: Gradient,
 }
 
 #[derive(Debug)]

@@ -379,7 +379,7 @@ impl Planner<'_> {
             Core::Identity => true,
             Core::Function(function) => {
                 let once = layer.inputs.iter().filter(|&&other| other == input).count() == 1;
-                once && function.gradient.passes_gradient(&self.shapes_of_one[index])
+                once && function.gradient.passes(&self.shapes_of_one[index])
             }
             Core::Input | Core::Product(_) | Core::Dropout(_) => false,
         };

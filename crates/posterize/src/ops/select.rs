@@ -1,0 +1,192 @@
+//! Moving values along one axis: what slices, shuffles and concatenations share.
+
+use posterize_kernels::Pool;
+
+use super::shapes::memory_order;
+
+/// Elements that are worth a task.
+const TASK: usize = 1 << 14;
+
+/// The part of a tensor's memory that one step along an axis takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    /// Sizes along it.
+    pub(super) len: usize,
+    /// Values that lie together at each position along it.
+    pub(super) inner: usize,
+}
+
+impl Axis {
+    /// Axis `dim` of a shape.
+    pub(super) fn new(shape: &[usize], dim: usize) -> Self {
+        let order = memory_order(shape.len());
+        let at = order.iter().position(|&axis| axis == dim).unwrap_or_default();
+        let inner = order[at + 1..].iter().map(|&axis| shape[axis]).product();
+        Self { len: shape[dim], inner }
+    }
+
+    /// Values of all positions along it.
+    pub(super) fn values(self) -> usize {
+        self.len * self.inner
+    }
+}
+
+/// Calls `work` with each row of `output`, rows of `width` values, shared among the threads of the
+/// pool: with the row's index and its values.
+pub(super) fn for_each_row<T: Send>(
+    pool: &Pool,
+    output: &mut [T],
+    width: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    if output.is_empty() {
+        return;
+    }
+    let rows = (TASK / width).max(1);
+    pool.for_each_chunk_mut(output, rows * width, &|task, chunk| {
+        for (row, values) in chunk.chunks_exact_mut(width).enumerate() {
+            work(task * rows + row, values);
+        }
+    });
+}
+
+/// A selection of positions along an axis, none of them twice: position `k` of the output is position
+/// `indices[k]` of the input.
+#[derive(Clone, Debug)]
+pub(super) struct Select {
+    /// Values of the input for all positions along the axis.
+    input: usize,
+    /// Values of the output for all positions along the axis.
+    output: usize,
+    moves: Moves,
+}
+
+/// Where the values of the output begin in the input.
+#[derive(Clone, Debug)]
+enum Moves {
+    /// Each value by itself.
+    Values(Vec<usize>),
+    /// Runs of values that lie together: where each begins, and how long it is.
+    Runs(Vec<(usize, usize)>),
+}
+
+impl Select {
+    /// The selection of `indices` along an axis of the input.
+    pub(super) fn new(axis: Axis, indices: impl IntoIterator<Item = usize>) -> Self {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for index in indices {
+            let start = index * axis.inner;
+            match runs.last_mut() {
+                Some((at, len)) if *at + *len == start => *len += axis.inner,
+                _ => runs.push((start, axis.inner)),
+            }
+        }
+        let output = runs.iter().map(|(_, len)| len).sum();
+        let moves = if runs.iter().all(|&(_, len)| len == 1) {
+            Moves::Values(runs.into_iter().map(|(start, _)| start).collect())
+        } else {
+            Moves::Runs(runs)
+        };
+        Self { input: axis.values(), output, moves }
+    }
+
+    /// Copies the selected values.
+    pub(super) fn copy<T: Copy + Send + Sync>(&self, pool: &Pool, input: &[T], output: &mut [T]) {
+        for_each_row(pool, output, self.output, |row, output| {
+            let input = &input[row * self.input..][..self.input];
+            match &self.moves {
+                Moves::Values(from) => {
+                    output.iter_mut().zip(from).for_each(|(to, &from)| *to = input[from]);
+                }
+                Moves::Runs(runs) => {
+                    let mut rest = output;
+                    for &(start, len) in runs {
+                        let (to, behind) = rest.split_at_mut(len);
+                        to.copy_from_slice(&input[start..start + len]);
+                        rest = behind;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Writes the gradient of the input: that of the output at the selected positions, elsewhere 0.
+    pub(super) fn backward(&self, pool: &Pool, gradient: &[f32], target: &mut [f32]) {
+        for_each_row(pool, target, self.input, |row, target| {
+            let gradient = &gradient[row * self.output..][..self.output];
+            target.fill(0.0);
+            match &self.moves {
+                Moves::Values(to) => {
+                    to.iter().zip(gradient).for_each(|(&to, &gradient)| target[to] = gradient);
+                }
+                Moves::Runs(runs) => {
+                    let mut rest = gradient;
+                    for &(start, len) in runs {
+                        let (from, behind) = rest.split_at(len);
+                        target[start..start + len].copy_from_slice(from);
+                        rest = behind;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions along an axis by their indices, for shapes of several ranks, on one and three
+    /// threads.
+    #[test]
+    fn positions_are_those_of_the_indices() {
+        let cases: [(&[usize], usize, &[usize]); 6] = [
+            (&[2, 6, 3, 4], 1, &[1, 3, 5]),
+            (&[2, 6, 3, 4], 1, &[2, 3, 4]),
+            (&[2, 6, 3, 4], 2, &[2, 0]),
+            (&[2, 6, 3, 4], 3, &[1, 2]),
+            (&[2, 6, 5], 1, &[0, 3, 1, 4, 2, 5]),
+            (&[3, 7], 1, &[6]),
+        ];
+        for (shape, dim, indices) in cases {
+            let mut out = shape.to_vec();
+            out[dim] = indices.len();
+            let input: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+            let select = Select::new(Axis::new(shape, dim), indices.iter().copied());
+            for pool in [1, 3].map(Pool::new) {
+                let mut output = vec![f32::NAN; out.iter().product()];
+                select.copy(&pool, &input, &mut output);
+                let mut expected = Vec::new();
+                let mut back = vec![0.0; input.len()];
+                each_index(&out, |at| {
+                    let mut from = at.to_vec();
+                    from[dim] = indices[at[dim]];
+                    let from = offset(shape, &from);
+                    expected.push(input[from]);
+                    back[from] = 1.0 + expected.len() as f32;
+                });
+                assert_eq!(output, expected, "{shape:?}, {dim}, {indices:?}");
+                let gradient: Vec<f32> = (0..output.len()).map(|i| 2.0 + i as f32).collect();
+                let mut target = vec![f32::NAN; input.len()];
+                select.backward(&pool, &gradient, &mut target);
+                assert_eq!(target, back, "{shape:?}, {dim}, {indices:?}");
+            }
+        }
+    }
+
+    /// Calls `visit` with the indices of each element of a shape, in the order of memory.
+    fn each_index(shape: &[usize], mut visit: impl FnMut(&[usize])) {
+        let order = memory_order(shape.len());
+        for index in 0..shape.iter().product() {
+            let (mut rest, mut at) = (index, vec![0; shape.len()]);
+            for &axis in order.iter().rev() {
+                (at[axis], rest) = (rest % shape[axis], rest / shape[axis]);
+            }
+            visit(&at);
+        }
+    }
+
+    fn offset(shape: &[usize], at: &[usize]) -> usize {
+        memory_order(shape.len()).iter().fold(0, |offset, &axis| offset * shape[axis] + at[axis])
+    }
+}
