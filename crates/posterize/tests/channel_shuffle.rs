@@ -209,3 +209,35 @@ fn a_quotient_stays_in_float_between_int8_layers() {
         assert!((found - expected).abs() < 0.1 * largest, "{found} {expected}");
     }
 }
+
+/// Layers may be called as the stubs are that conversion places.
+#[test]
+fn stubs_take_names_that_are_free() {
+    let graph = trace_with("Names", &["a", "b"], |cx, inputs| {
+        let a = cx.call("quant", &Conv2d::new(3, 4, 1), inputs[0]);
+        let b = cx.call("dequant", &Conv2d::new(3, 4, 1), inputs[1]);
+        let sum = cx.add(a, b);
+        vec![("sum", sum), ("a", a)]
+    })
+    .unwrap();
+    let float = Architecture::from(graph).init(4);
+    let mapping = QConfigMapping::global(QConfig::recommended());
+    let mut observed = float.prepare(&mapping).unwrap();
+    let batches = (0..4).map(|seed| Ok([pictures(seed), pictures(seed + 1)]));
+    assert_eq!(observed.calibrate_all(Options::new(2).unwrap(), batches).unwrap(), 8);
+    let int8 = observed.convert().unwrap();
+    let names: Vec<&str> = int8.graph().iter().map(|(_, node)| node.name.as_str()).collect();
+    let stubs = ["a.quant", "b.quant", "add.dequant", "quant.dequant"];
+    assert!(stubs.iter().all(|stub| names.contains(stub)), "{names:?}");
+    let (first, second) = (pictures(1), pictures(2));
+    let inputs = [(&first).into(), (&second).into()];
+    let options = Options::new(1).unwrap();
+    let expected = compile(&float, options).unwrap().run_all(&inputs).unwrap();
+    let found = compile(&int8, options).unwrap().run_all(&inputs).unwrap();
+    for (found, expected) in found.iter().zip(&expected) {
+        for (found, expected) in found.data().iter().zip(expected.data()) {
+            assert!((found - expected).abs() < 0.2, "{found} {expected}");
+        }
+    }
+    assert_eq!(reopened(int8).graph().outputs().len(), 2);
+}

@@ -64,8 +64,8 @@ impl Builder {
     /// let parts = builder.split("half", x, &[2, 4], 1);
     /// builder.output("first", parts[0]);
     /// builder.output("second", parts[1]);
-    /// let shapes = builder.build()?.infer_all(&[&[1, 6, 8, 8]])?;
-    /// assert_eq!(shapes[2], [1, 4, 8, 8]);
+    /// let layers = builder.build()?.infer(&[1, 6, 8, 8])?;
+    /// assert_eq!(layers[2].shape, [1, 4, 8, 8]);
     /// # Ok::<(), posterize::Error>(())
     /// ```
     pub fn split(&mut self, name: &str, x: NodeId, sizes: &[usize], dim: usize) -> Vec<NodeId> {

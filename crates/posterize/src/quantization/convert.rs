@@ -4,7 +4,7 @@
 //! int32 at `scale_x · scale_w`, and quantize and dequantize nodes are placed wherever values pass
 //! between float and int8.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::observer::ObserverSpec;
@@ -44,6 +44,7 @@ impl ObservedModel {
             dequantized: BTreeMap::new(),
             layers: BTreeMap::new(),
             parameters: Parameters::new(),
+            names: self.model().graph().iter().map(|(_, node)| node.name.clone()).collect(),
         };
         let graph = self.model().graph();
         for (id, node) in graph.iter() {
@@ -76,6 +77,8 @@ struct Pass<'a> {
     dequantized: BTreeMap<NodeId, NodeId>,
     layers: BTreeMap<NodeId, QuantizedLayer>,
     parameters: Parameters,
+    /// The names of nodes that are taken: those of the graph, and of what was placed.
+    names: HashSet<String>,
 }
 
 impl Pass<'_> {
@@ -124,6 +127,16 @@ impl Pass<'_> {
         format!("{}.{what}", self.observed.model().graph().node(id).name)
     }
 
+    /// Returns `name`, or where that is taken the name behind node `id`, with a number if need be.
+    fn free_name(&mut self, name: String, id: NodeId, what: &str) -> String {
+        let behind = self.behind(id, what);
+        let numbered = (1..).map(|number| format!("{behind}_{number}"));
+        let mut names = [name, behind.clone()].into_iter().chain(numbered);
+        let free = names.find(|name| !self.names.contains(name)).unwrap_or(behind);
+        self.names.insert(free.clone());
+        free
+    }
+
     /// The int8 form of a node's output.
     fn in_int8(&mut self, id: NodeId) -> Result<NodeId> {
         let moved = self.rewriter.moved(id);
@@ -137,6 +150,7 @@ impl Pass<'_> {
         let name =
             if matches!(node.op, Op::Input(_)) { "quant".into() } else { self.behind(id, "quant") };
         let qparams = self.observed_qparams(id)?;
+        let name = self.free_name(name, id, "quant");
         let stub = Node { name, op: QuantStub.into(), inputs: vec![moved], is_module: true };
         let new = self.push(stub, Some(qparams));
         self.quantized.insert(id, new);
@@ -152,6 +166,7 @@ impl Pass<'_> {
         if let Some(&known) = self.dequantized.get(&id) {
             return known;
         }
+        let name = self.free_name(name, id, "dequant");
         let stub = Node { name, op: DeQuantStub.into(), inputs: vec![moved], is_module: true };
         let new = self.push(stub, None);
         self.dequantized.insert(id, new);

@@ -362,25 +362,35 @@ impl Engine {
         one_output(self.model().graph().outputs().len())
     }
 
+    /// As [`Self::run_watched`] for one input and one output, without a list of either.
     fn run_one(&mut self, input: Input<'_>, watch: Watch<'_>) -> Result<Tensor> {
         self.check_one_output()?;
-        Ok(self.run_watched(&[input], watch)?.swap_remove(0))
+        let given = [input.given(self.options.normalize)?];
+        let plan = self.plan(granularity_of(&watch), &given)?;
+        let mut values = Vec::new();
+        let mut keep = |_: usize, output: &[f32]| values = output.to_vec();
+        self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
+        tensor(plan.shape(plan.outputs[0], given[0].shape.batch()), values)
     }
 
     fn run_watched(&mut self, inputs: &[Input<'_>], watch: Watch<'_>) -> Result<Vec<Tensor>> {
         let given = inputs.iter().map(|input| input.given(self.options.normalize));
         let given = given.collect::<Result<Vec<_>>>()?;
         check_batches(&given)?;
-        let granularity = match watch {
-            Watch::Outputs(_) => Granularity::Layers,
-            Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
-        };
-        let plan = self.plan(granularity, &given)?;
+        let plan = self.plan(granularity_of(&watch), &given)?;
         let mut values = Vec::with_capacity(plan.outputs.len());
         let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
         self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
         let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
         shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
+    }
+}
+
+/// Whoever watches outputs wants those of every layer.
+fn granularity_of(watch: &Watch<'_>) -> Granularity {
+    match watch {
+        Watch::Outputs(_) => Granularity::Layers,
+        Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
     }
 }
 
