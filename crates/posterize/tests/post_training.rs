@@ -138,7 +138,7 @@ fn layers_without_a_qconfig_stay_in_float() {
     let mut observed = float.prepare(&mapping).unwrap();
     let reasons: Vec<String> =
         observed.float_layers().iter().map(|l| format!("{}: {}", l.name, l.reason)).collect();
-    assert!(reasons.contains(&"block.3: its qconfig is none".to_owned()), "{reasons:?}");
+    assert!(reasons.contains(&"block.3: it has no qconfig".to_owned()), "{reasons:?}");
     observed.forward(&pictures(4, 0)).unwrap();
     let int8 = observed.convert().unwrap();
     for name in ["block.0.dequant", "block.3.quant", "tail.1.dequant"] {
@@ -235,7 +235,7 @@ fn float_parameters_of_nodes_that_take_none_are_errors() {
         let error = refused.unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("node {}: it has a bias and is no float layer that takes one", id.0)
+            format!("node {}: only a float layer with a bias may have a float bias", id.0)
         );
     }
 }

@@ -108,8 +108,8 @@ fn float_layers_are_listed_with_reasons() {
     let skip = ["--skip", "classifier.*", "--skip", "features.0", "-v"];
     let printed = succeeds(fixture.quantize("int8.safetensors").args(skip));
     for line in [
-        "features.0.0 (ConvReLU6_2d) stays in float: its qconfig is none",
-        "classifier.1 (Linear) stays in float: its qconfig is none",
+        "features.0.0 (ConvReLU6_2d) stays in float: it has no qconfig",
+        "classifier.1 (Linear) stays in float: it has no qconfig",
     ] {
         assert!(printed.contains(line), "{printed}");
     }

@@ -1,4 +1,4 @@
-//! ReLU and ReLU6 as layers of their own.
+//! ReLU and ReLU6 as layers.
 
 use posterize_kernels::{f32, int8};
 

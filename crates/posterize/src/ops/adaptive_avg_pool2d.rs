@@ -1,4 +1,4 @@
-//! Averages over windows that cover the input.
+//! Adaptive average pooling.
 
 use posterize_kernels::{f32, int8};
 use serde::{Deserialize, Serialize};
@@ -10,17 +10,31 @@ use super::shapes::picture;
 use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved, python};
 
-/// `torch.nn.AdaptiveAvgPool2d`: averages over windows that cover `[N, C, H, W]`.
+/// `torch.nn.AdaptiveAvgPool2d`: average pooling of `[N, C, H, W]` to a fixed output size.
+///
+/// Output row `i` is the average of the input rows from `floor(i · H / output_size[0])` up to, but
+/// not including, `ceil((i + 1) · H / output_size[0])`; columns likewise
+/// (`aten/src/ATen/native/AdaptivePooling.h`).
+///
+/// ```
+/// use posterize::ops::AdaptiveAvgPool2d;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&AdaptiveAvgPool2d::new([1, 2]))?.init(0);
+/// let row = Tensor::new([1, 1, 1, 4], vec![1.0, 2.0, 3.0, 6.0])?;
+/// assert_eq!(model.forward(&row)?.data(), [1.5, 4.5]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdaptiveAvgPool2d {
-    /// Rows and columns of the output.
+    /// Height and width of the output, each at least 1.
     pub output_size: [usize; 2],
 }
 
 impl AdaptiveAvgPool2d {
-    /// As many rows and columns of averages as `output_size` says.
+    /// Creates a pooling to an output of height `output_size[0]` and width `output_size[1]`.
     pub const fn new(output_size: [usize; 2]) -> Self {
         Self { output_size }
     }
@@ -44,7 +58,7 @@ impl Operator for AdaptiveAvgPool2d {
     fn validate(&self) -> Result<(), String> {
         check_sizes(&self.output_size)?;
         if self.output_size.contains(&0) {
-            return Err("output_size must be at least 1".into());
+            return Err(format!("output_size must be at least 1, found {:?}", self.output_size));
         }
         Ok(())
     }
@@ -71,7 +85,7 @@ impl Saved for AdaptiveAvgPool2d {
     const VERSION: u32 = 1;
 }
 
-/// What profiles call its kernels.
+/// The name of its kernels in profiles.
 const NAME: &str = "adaptive_avg_pool2d";
 
 impl Compute for AdaptiveAvgPool2d {

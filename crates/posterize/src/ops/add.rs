@@ -1,4 +1,4 @@
-//! Sums.
+//! Addition of two tensors.
 
 use posterize_kernels::f32::Binary;
 use posterize_kernels::int8;
@@ -11,24 +11,35 @@ use super::shapes::fused_kind;
 use super::training::{Train, Training};
 use super::{Activation, Int8Rule, Operator, Saved};
 
-/// `x + y`: the sum of two tensors, broadcast as NumPy does.
+/// `torch.add`: the sum `x + y` of two tensors, which are broadcast as in NumPy.
 ///
-/// Of two int8 inputs, each value is dequantized, and the sum is quantized at the output's scale.
+/// Both tensors must have the same number of axes and the same batch size. Int8 inputs are
+/// dequantized, added in f32 and quantized with the scale of the output, as in
+/// `torch.ops.quantized.add`.
+///
+/// ```
+/// use posterize::ops::{Activation, Add, Op};
+///
+/// let add = Op::from(Add::fused(Activation::ReLU));
+/// assert_eq!(add.kind(), "AddReLU");
+/// assert_eq!(add.infer(&[&[2, 8, 7, 7], &[2, 8, 1, 1]])?, [2, 8, 7, 7]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Add {
-    /// The activation that was fused into it.
+    /// The activation that is fused into it.
     pub activation: Option<Activation>,
 }
 
 impl Add {
-    /// The sum, as it is.
+    /// Creates an addition without an activation.
     pub const fn new() -> Self {
         Self { activation: None }
     }
 
-    /// The sum, bounded by `activation`.
+    /// Creates an addition followed by `activation`.
     pub const fn fused(activation: Activation) -> Self {
         Self { activation: Some(activation) }
     }
@@ -88,7 +99,7 @@ impl Compute for Add {
     }
 }
 
-/// An addition in int8, which may become a part of a step that computes several nodes.
+/// The int8 kernel of an addition. The planner may fuse it with the convolution before it.
 #[derive(Debug)]
 pub(crate) struct Int8Add {
     pub(crate) kernel: int8::Add,

@@ -88,7 +88,7 @@ macro_rules! takes_nothing_up {
     };
 }
 
-/// It prints as `kind(python)` wherever it is a module, in int8 as well.
+/// For a layer that is printed as `kind(python)` in float and int8.
 macro_rules! prints_as_a_layer {
     () => {
         fn leaf(&self) -> $crate::ops::Leaf {
@@ -101,7 +101,7 @@ macro_rules! prints_as_a_layer {
     };
 }
 
-/// It is a function of several tensors, which prints as the `FloatFunctional` that calls it.
+/// For a function of several tensors, printed as the `FloatFunctional` that calls it.
 macro_rules! prints_as_a_functional {
     () => {
         fn leaf(&self) -> $crate::ops::Leaf {

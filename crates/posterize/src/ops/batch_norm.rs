@@ -10,41 +10,54 @@ use super::shapes::expect_channels;
 use super::training::{Train, Training};
 use super::{Initializer, Int8Rule, Layer, Operator, Parameter, Role, Saved, python};
 
-/// `torch.nn.BatchNorm2d` over `[N, C, H, W]`, or `BatchNorm1d` over `[N, C]`:
-/// `(x − running_mean) / sqrt(running_var + eps) · weight + bias` for each channel.
+/// `torch.nn.BatchNorm2d` over `[N, C, H, W]`, or `torch.nn.BatchNorm1d` over `[N, C]`.
+///
+/// In eval mode it computes `(x − running_mean) / sqrt(running_var + eps) · weight + bias` for each
+/// channel; in training it uses the mean and the biased variance of the batch instead (Ioffe and
+/// Szegedy 2015, <https://arxiv.org/abs/1502.03167>).
+///
+/// ```
+/// use posterize::ops::{BatchNorm, Op};
+///
+/// let norm = Op::from(BatchNorm::two_d(8).eps(1e-3));
+/// assert_eq!(norm.kind(), "BatchNorm2d");
+/// let names: Vec<_> = norm.parameters().iter().map(|parameter| parameter.role.name()).collect();
+/// assert_eq!(names, ["weight", "bias", "running_mean", "running_var"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct BatchNorm {
-    /// Channels.
+    /// Number of channels C, at least 1.
     pub num_features: usize,
-    /// Added to the variance.
+    /// Value added to the variance for numerical stability, not negative.
     pub eps: f32,
-    /// Weight of a new batch in the running estimates.
+    /// Weight of the batch's mean and variance in the running estimates:
+    /// `running = (1 − momentum) · running + momentum · batch`.
     pub momentum: f32,
-    /// 2 for `[N, C, H, W]`, 1 for `[N, C]`.
+    /// 2 for `BatchNorm2d` over `[N, C, H, W]`, 1 for `BatchNorm1d` over `[N, C]`.
     pub dimensions: u8,
 }
 
 impl BatchNorm {
-    /// `BatchNorm2d(num_features)`: eps 1e-5, momentum 0.1.
+    /// Creates a `BatchNorm2d` with PyTorch's defaults: an `eps` of 1e-5 and a `momentum` of 0.1.
     pub const fn two_d(num_features: usize) -> Self {
         Self { num_features, eps: 1e-5, momentum: 0.1, dimensions: 2 }
     }
 
-    /// `BatchNorm1d(num_features)`: eps 1e-5, momentum 0.1.
+    /// Creates a `BatchNorm1d` with PyTorch's defaults: an `eps` of 1e-5 and a `momentum` of 0.1.
     pub const fn one_d(num_features: usize) -> Self {
         Self { dimensions: 1, ..Self::two_d(num_features) }
     }
 
-    /// The same with another eps.
+    /// Sets the value that is added to the variance.
     #[must_use]
     pub const fn eps(mut self, eps: f32) -> Self {
         self.eps = eps;
         self
     }
 
-    /// The same with another momentum.
+    /// Sets the weight of the batch in the running estimates.
     #[must_use]
     pub const fn momentum(mut self, momentum: f32) -> Self {
         self.momentum = momentum;
@@ -84,13 +97,13 @@ impl Operator for BatchNorm {
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.num_features])?;
         if !matches!(self.dimensions, 1 | 2) {
-            return Err(format!("a batch norm over {} dimensions", self.dimensions));
+            return Err(format!("dimensions must be 1 or 2, found {}", self.dimensions));
         }
         if self.num_features == 0 {
             return Err("num_features must be at least 1".into());
         }
         if !(self.eps >= 0.0 && self.eps.is_finite()) {
-            return Err(format!("eps is {}; it must be finite and not negative", self.eps));
+            return Err(format!("eps must be finite and not negative, found {}", self.eps));
         }
         Ok(())
     }
@@ -142,7 +155,7 @@ impl Compute for BatchNorm {
     }
 
     fn int8(&self, _: &Int8Context<'_>, _: &Shapes) -> Made<u8> {
-        Err("it has no int8 kernel".into())
+        Err("a batch norm has no int8 kernel; fuse it into the layer before it".into())
     }
 }
 
@@ -157,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_prints_as_pytorch_prints_it() {
+    fn a_batch_norm_prints_as_in_pytorch() {
         assert_eq!(
             BatchNorm::two_d(32).python(),
             "32, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True"

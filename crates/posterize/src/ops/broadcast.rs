@@ -1,10 +1,9 @@
-//! Gradients of operators whose inputs are broadcast: sums over the axes along which an input was
-//! repeated.
+//! Gradients of operators with broadcast inputs: sums over the broadcast axes.
 
 use super::shapes::memory_order;
 use super::training::Backward;
 
-/// Writes the gradient of the input at `position` of two inputs that broadcast as NumPy has it.
+/// Writes the gradient of the input at `position` of an operator with two broadcast inputs.
 ///
 /// `term(gradient, own, other)` gives what an element of the output adds to that of the input, where
 /// `own` and `other` are the indices of this and of the other input's element. Sums are taken in f64,
@@ -38,11 +37,11 @@ pub(super) fn sum_to_input(
     });
 }
 
-/// Where an input's elements lie as seen from those of the output, for one picture.
+/// The strides of an input along the axes of the output, for one picture.
 struct Strides {
-    /// Of each axis; 0 along those that are broadcast.
+    /// The stride of each axis in elements; 0 for a broadcast axis.
     strides: Vec<usize>,
-    /// Values of a picture.
+    /// Number of values of the input for one picture.
     values: usize,
 }
 
@@ -60,12 +59,12 @@ impl Strides {
         Self { strides, values }
     }
 
-    /// The stride of the last axis.
+    /// Returns the stride of the last axis.
     fn last(&self) -> usize {
         self.strides.last().copied().unwrap_or(0)
     }
 
-    /// Where a row along the last axis begins.
+    /// Returns the offset of row number `row` along the last axis.
     fn row(&self, output: &[usize], mut row: usize) -> usize {
         let mut start = 0;
         for axis in (0..output.len().saturating_sub(1)).rev() {
@@ -76,7 +75,7 @@ impl Strides {
     }
 }
 
-/// A shape in memory order.
+/// Returns the sizes of a shape in memory order.
 pub(super) fn in_memory(shape: &[usize]) -> Vec<usize> {
     memory_order(shape.len()).into_iter().map(|axis| shape[axis]).collect()
 }

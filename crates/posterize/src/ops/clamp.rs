@@ -1,10 +1,22 @@
-//! Activations that bound values.
+//! The activations ReLU and ReLU6.
 
 use posterize_kernels::f32::Clamp;
 use serde::{Deserialize, Serialize};
 
-/// `torch.nn.ReLU` or `torch.nn.ReLU6`: an activation that bounds values. A layer of its own, or fused
-/// into a convolution, linear layer or addition, which then bound their own results.
+/// `torch.nn.ReLU` or `torch.nn.ReLU6`, as a layer or fused into the operator before it.
+///
+/// It can be fused into a convolution, a linear layer or an addition, whose kernels then clamp
+/// their results.
+///
+/// ```
+/// use posterize::ops::Activation;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Activation::ReLU6)?.init(0);
+/// let y = model.forward(&Tensor::new([1, 3], vec![-1.0, 2.0, 8.0])?)?;
+/// assert_eq!(y.data(), [0.0, 2.0, 6.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Activation {
     /// `max(x, 0)`.
@@ -14,7 +26,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// PyTorch's class name.
+    /// Returns PyTorch's class name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ReLU => "ReLU",
@@ -22,7 +34,7 @@ impl Activation {
         }
     }
 
-    /// What is added to the class name of an operator that is fused with it.
+    /// Returns what is appended to the class name of an operator when `activation` is fused into it.
     pub(super) const fn suffix(activation: Option<Self>) -> &'static str {
         match activation {
             None => "",
@@ -30,7 +42,7 @@ impl Activation {
         }
     }
 
-    /// The smallest and the largest value that it leaves; infinite where it has no bound.
+    /// Returns the smallest and the largest value of its output; `f32::INFINITY` for no upper bound.
     pub const fn bounds(self) -> [f32; 2] {
         match self {
             Self::ReLU => [0.0, f32::INFINITY],
@@ -38,7 +50,7 @@ impl Activation {
         }
     }
 
-    /// The bounds of an activation for the kernels; none where there is no activation.
+    /// Returns the bounds of an optional activation for the kernels.
     pub(crate) fn clamp(activation: Option<Self>) -> Clamp {
         activation.map_or(Clamp::NONE, |activation| {
             let [min, max] = activation.bounds();

@@ -17,41 +17,47 @@ use super::{
     Role, Saved, python,
 };
 
-/// `torch.nn.Conv2d`: a convolution over `[N, C, H, W]`. Weight
-/// `[out_channels, in_channels / groups, kh, kw]`.
+/// `torch.nn.Conv2d`: a two-dimensional convolution over `[N, C, H, W]`.
+///
+/// The weight has the shape `[out_channels, in_channels / groups, kh, kw]`, the bias
+/// `[out_channels]`. The output has `(size + padding − dilation · (kernel_size − 1) − 1) / stride + 1`
+/// rows and columns, rounded down, where `padding` is the sum of both sides.
 ///
 /// ```
-/// use posterize::ops::{Conv2d, Padding};
+/// use posterize::ops::{Conv2d, Op, Padding};
 ///
 /// let depthwise = Conv2d::new(32, 32, 3).padding(Padding::all(1)).groups(32).bias(false);
 /// assert_eq!(depthwise.weight_shape(), [32, 1, 3, 3]);
+/// assert_eq!(Op::from(depthwise).infer(&[&[1, 32, 7, 5]])?, [1, 32, 7, 5]);
+/// # Ok::<(), String>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Conv2d {
-    /// Input channels.
+    /// Number of channels of the input.
     pub in_channels: usize,
-    /// Output channels.
+    /// Number of channels of the output.
     pub out_channels: usize,
-    /// Window height and width.
+    /// Height and width of the kernel.
     pub kernel_size: [usize; 2],
-    /// Step of the window.
+    /// Vertical and horizontal stride.
     pub stride: [usize; 2],
-    /// Padding of the input.
+    /// Padding of the input with zeros.
     pub padding: Padding,
-    /// Distance between taps.
+    /// Vertical and horizontal distance between the kernel's elements; 1 for adjacent pixels.
     pub dilation: [usize; 2],
-    /// Groups of channels.
+    /// Number of groups, which divides both numbers of channels.
     pub groups: usize,
-    /// Whether there is a bias `[out_channels]`.
+    /// Whether it has a bias `[out_channels]`.
     pub bias: bool,
-    /// The activation that was fused into it.
+    /// The activation that is fused into it.
     pub activation: Option<Activation>,
 }
 
 impl Conv2d {
-    /// A square window of `kernel_size`, stride 1, no padding, one group, with a bias.
+    /// Creates a convolution with a square kernel and PyTorch's defaults: a stride and a dilation of
+    /// 1, no padding, one group, a bias.
     pub const fn new(in_channels: usize, out_channels: usize, kernel_size: usize) -> Self {
         Self {
             in_channels,
@@ -66,48 +72,48 @@ impl Conv2d {
         }
     }
 
-    /// The same with a step of the window.
+    /// Sets the stride of both axes.
     #[must_use]
     pub const fn stride(mut self, stride: usize) -> Self {
         self.stride = [stride; 2];
         self
     }
 
-    /// The same with padding.
+    /// Sets the padding.
     #[must_use]
     pub const fn padding(mut self, padding: Padding) -> Self {
         self.padding = padding;
         self
     }
 
-    /// The same with a distance between taps.
+    /// Sets the dilation of both axes.
     #[must_use]
     pub const fn dilation(mut self, dilation: usize) -> Self {
         self.dilation = [dilation; 2];
         self
     }
 
-    /// The same in groups of channels.
+    /// Sets the number of groups.
     #[must_use]
     pub const fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
     }
 
-    /// The same with or without a bias.
+    /// Sets whether it has a bias.
     #[must_use]
     pub const fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
-    /// `[out_channels, in_channels / groups, kh, kw]`.
+    /// Returns the shape of the weight, `[out_channels, in_channels / groups, kh, kw]`.
     pub fn weight_shape(&self) -> Vec<usize> {
         let [kh, kw] = self.kernel_size;
         vec![self.out_channels, self.in_channels / self.groups, kh, kw]
     }
 
-    /// The kernel's geometry for an input of `[h, w]`, with the padding resolved.
+    /// Returns the kernel's geometry for an input of `[h, w]`, with the padding in pixels.
     pub(crate) fn geometry(&self, size: [usize; 2]) -> kernels::Conv2dGeometry {
         kernels::Conv2dGeometry {
             padding: self.padding.resolve(self.kernel_size, self.stride, self.dilation, size),
@@ -115,7 +121,8 @@ impl Conv2d {
         }
     }
 
-    /// The kernel's geometry without padding, whose resolution needs sizes that are in range.
+    /// Returns the kernel's geometry without padding. Unlike [`Self::geometry`] it does not divide by
+    /// the stride, so it can be called before the hyper-parameters are validated.
     pub(crate) fn unpadded(&self) -> kernels::Conv2dGeometry {
         kernels::Conv2dGeometry {
             in_channels: self.in_channels,
@@ -128,8 +135,8 @@ impl Conv2d {
         }
     }
 
-    /// What PyTorch prints between the brackets, with `extra` (a quantized module's scale and zero
-    /// point) after the stride as PyTorch has it.
+    /// Returns the arguments as printed by PyTorch, with `extra` (a quantized module's scale and zero
+    /// point) after the stride.
     fn arguments(&self, extra: &str) -> String {
         let mut text = format!(
             "{}, {}, kernel_size={}, stride={}{extra}",
@@ -200,7 +207,7 @@ impl Operator for Conv2d {
         if let Padding::Explicit { top, bottom, left, right } = self.padding {
             check_sizes(&[top, bottom, left, right])?;
         }
-        // TensorFlow's padding divides by the stride: sizes of zero must be found without it.
+        // Without padding, because SAME padding divides by the stride, which may still be 0 here.
         self.unpadded().validate().map_err(|error| error.to_string())?;
         check_weight(&self.weight_shape())
     }
@@ -210,7 +217,7 @@ impl Operator for Conv2d {
         expect_channels(self.in_channels, c, inputs[0])?;
         let [oh, ow] = self.geometry([h, w]).output_size([h, w]).ok_or_else(|| {
             format!(
-                "a window of {:?} (dilation {:?}) does not fit into an input of {:?}",
+                "a kernel of {:?} with dilation {:?} does not fit into an input of {:?}",
                 self.kernel_size, self.dilation, inputs[0]
             )
         })?;
@@ -299,7 +306,7 @@ impl Kernel<f32> for FloatConv2d {
     }
 }
 
-/// A convolution in int8, which may become a part of a step that computes several nodes.
+/// The int8 kernel of a convolution. The planner may fuse it with the kernels beside it.
 #[derive(Debug)]
 pub(crate) struct Int8Conv2d {
     pub(crate) packed: Arc<int8::Conv2d>,
@@ -339,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_prints_as_pytorch_prints_it() {
+    fn a_convolution_prints_as_in_pytorch() {
         let conv = Conv2d::new(32, 32, 3).padding(Padding::all(1)).groups(32).bias(false);
         assert_eq!(
             conv.python(),

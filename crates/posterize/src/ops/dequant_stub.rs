@@ -1,4 +1,4 @@
-//! Where quantized computation ends.
+//! The layer that ends quantized computation.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,29 @@ use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Operator, Saved};
 
-/// `torch.ao.quantization.DeQuantStub`: where quantized computation ends; the identity in float.
+/// `torch.ao.quantization.DeQuantStub`: ends quantized computation.
+///
+/// In a float model it returns its input. In an int8 model it dequantizes its input.
+/// [`ObservedModel::convert`](crate::quantization::ObservedModel::convert) inserts it where int8
+/// values reach a float layer; place it yourself to choose where quantized computation ends.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{DeQuantStub, Linear, QuantStub};
+/// use posterize::quantization::{QConfig, QConfigMapping};
+///
+/// let net = Sequential::new()
+///     .then(QuantStub)
+///     .then(Linear::new(4, 4))
+///     .then(DeQuantStub)
+///     .then(Linear::new(4, 2));
+/// let model = Architecture::trace(&net)?.init(0);
+/// let observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// let float: Vec<_> = observed.float_layers().into_iter().map(|layer| layer.name).collect();
+/// assert_eq!(float, ["3"]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeQuantStub;
 

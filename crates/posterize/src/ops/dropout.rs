@@ -7,17 +7,29 @@ use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, QuantizedOutput, Saved, python};
 
-/// `torch.nn.Dropout`: zeros values at random in training; the identity in eval mode.
+/// `torch.nn.Dropout`: sets values to zero at random in training.
+///
+/// In training, values that are not set to zero are multiplied by `1 / (1 − p)` (Srivastava et al.
+/// 2014). In eval mode it returns its input.
+///
+/// ```
+/// use posterize::ops::{Dropout, Op};
+///
+/// let dropout = Op::from(Dropout::new(0.2));
+/// assert_eq!(dropout.leaf().detail, "p=0.2, inplace=False");
+/// assert_eq!(dropout.infer(&[&[4, 1280]])?, [4, 1280]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Dropout {
-    /// Probability of a zero in training.
+    /// The probability that a value is set to zero in training.
     pub p: f32,
 }
 
 impl Dropout {
-    /// Zeros with probability `p`.
+    /// Creates a dropout with probability `p`.
     pub const fn new(p: f32) -> Self {
         Self { p }
     }
@@ -80,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_prints_as_pytorch_prints_it() {
+    fn dropout_prints_as_in_pytorch() {
         assert_eq!(Dropout::new(0.2).python(), "p=0.2, inplace=False");
     }
 }

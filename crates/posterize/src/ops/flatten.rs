@@ -1,4 +1,4 @@
-//! Flattening.
+//! Flattening of all axes but the batch.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,22 @@ use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
-/// `torch.nn.Flatten`, `torch.flatten(x, 1)`: all axes but the batch as one, in PyTorch's order
-/// C, H, W.
+/// `torch.nn.Flatten`, or `torch.flatten(x, 1)`: flattens all axes but the batch into one.
+///
+/// The values of `[N, C, H, W]` are in PyTorch's order C, H, W afterwards, although they are
+/// channels last in memory before.
+///
+/// ```
+/// use posterize::ops::Flatten;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Flatten)?.init(0);
+/// // Two channels of one row of two pixels.
+/// let y = model.forward(&Tensor::new([1, 2, 1, 2], vec![1.0, 2.0, 3.0, 4.0])?)?;
+/// assert_eq!(y.shape(), [1, 4]);
+/// assert_eq!(y.data(), [1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flatten;
 
@@ -34,7 +48,7 @@ impl Operator for Flatten {
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match inputs[0] {
             [n, rest @ ..] => Ok(vec![*n, rest.iter().product()]),
-            [] => Err("expected an input with a batch axis".into()),
+            [] => Err("expected an input with a batch axis, found a scalar".into()),
         }
     }
 
@@ -65,8 +79,8 @@ impl Compute for Flatten {
     }
 }
 
-/// Brings pictures that lie channels last into PyTorch's order C, H, W; nothing is computed where
-/// values lie in that order already.
+/// Creates the kernel that reorders channels-last values to PyTorch's order C, H, W; `None` if both
+/// orders are the same.
 fn permute<T: Copy + 'static>(shapes: &Shapes) -> Made<T> {
     let ([h, w], channels) = (shapes.size(), shapes.channels());
     if [h, w] == [1, 1] {

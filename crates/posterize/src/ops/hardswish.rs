@@ -1,4 +1,4 @@
-//! Hard-swish.
+//! The activation Hardswish.
 
 use posterize_kernels::f32::Unary;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The inputs of a network.
+//! The operator of a network's inputs.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +11,19 @@ use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
-/// An input of a network: what its caller gives under the node's name.
+/// An input of a network; ONNX's `graph.input`.
+///
+/// [`Builder::input`](crate::graph::Builder::input) and the tracer add its nodes.
+///
+/// ```
+/// use posterize::graph::NodeId;
+/// use posterize::nn::trace;
+/// use posterize::ops::{Input, Linear, Op};
+///
+/// let graph = trace(&Linear::new(4, 2))?;
+/// assert_eq!(graph.node(NodeId(0)).op, Op::Input(Input));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Input;
 
@@ -31,7 +43,8 @@ impl Operator for Input {
     no_parameters!();
 
     fn infer(&self, _: &[&[usize]]) -> Result<Vec<usize>, String> {
-        Err("an input has the shape that its caller gives".into())
+        Err("the shape of an input cannot be inferred; give it to the call that runs the graph"
+            .into())
     }
 
     fuses_nothing!();

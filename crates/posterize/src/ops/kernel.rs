@@ -1,7 +1,7 @@
-//! Kernels as operators make them: a step of a plan, for one size of input.
+//! The kernels that operators create for a plan.
 //!
-//! Whatever depends on the size (a resolved padding, a table of copies) is computed when a kernel is
-//! made; packed weights are shared between the kernels of all sizes ([`Packs`]).
+//! A kernel is created for one size of input: everything that depends on the size, such as SAME
+//! padding in pixels, is computed then. Packed weights are shared between all sizes ([`Packs`]).
 
 use std::any::Any;
 use std::fmt;
@@ -12,17 +12,17 @@ use posterize_kernels::{Isa, Padding, Pool};
 
 use super::Role;
 
-/// The shapes that a kernel is called with, for a batch of one.
+/// The shapes of a kernel's inputs and output, for a batch of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shapes {
-    /// Of each input; the first axis is the batch, 1.
+    /// The shape of each input; the first axis is the batch, of size 1.
     pub(crate) inputs: Vec<Vec<usize>>,
-    /// Of the output.
+    /// The shape of the output.
     pub(crate) output: Vec<usize>,
 }
 
 impl Shapes {
-    /// Height and width of the first input; 1x1 for `[N, C]`.
+    /// Returns height and width of the first input; `[1, 1]` for `[N, C]`.
     pub(crate) fn size(&self) -> [usize; 2] {
         match self.inputs.first().map(Vec::as_slice) {
             Some(&[_, _, h, w]) => [h, w],
@@ -30,13 +30,13 @@ impl Shapes {
         }
     }
 
-    /// Channels of the first input: the axis behind the batch.
+    /// Returns the number of channels of the first input.
     pub(crate) fn channels(&self) -> usize {
         self.inputs.first().and_then(|shape| shape.get(1)).copied().unwrap_or(1)
     }
 }
 
-/// What every kernel is called with besides its values.
+/// The arguments of every kernel call besides the values.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) isa: Isa,
@@ -44,29 +44,29 @@ pub(crate) struct Call<'a> {
     pub(crate) batch: usize,
 }
 
-/// One step of a plan, over values of type `T`: f32, or u8 that stand for numbers by a scale.
+/// A kernel over values of type `T`: f32, or u8 for quantized values.
 ///
-/// Values of four axes lie channels last, others in the order of their shape.
+/// Values with four axes are channels last in memory, others in the order of their shape.
 pub(crate) trait Kernel<T>: Any + fmt::Debug + Send + Sync {
-    /// What runs, as a profile names it.
+    /// Returns the name of the kernel in profiles.
     fn name(&self) -> &'static str;
 
-    /// Elements of scratch memory that a run needs.
+    /// Returns the number of elements of scratch memory that [`Self::run`] needs.
     fn scratch_len(&self, threads: usize, batch: usize) -> usize;
 
     /// Computes the output of a batch. `input` gives the values of each input.
     fn run(&self, call: Call<'_>, input: Inputs<'_, '_, T>, output: &mut [T], scratch: &mut [T]);
 }
 
-/// The packed weights of one node, which the kernels of all sizes share.
+/// The packed weights of one node, shared by the kernels of all sizes.
 ///
-/// A convolution's packed form may depend on its padding, which TensorFlow's SAME resolves by the
-/// size of the input; hence the key.
+/// They are stored by padding: the packed form of a convolution may depend on it, and SAME padding
+/// depends on the size of the input.
 #[derive(Debug, Default)]
 pub(crate) struct Packs(Mutex<Vec<(Padding, Arc<dyn Any + Send + Sync>)>>);
 
 impl Packs {
-    /// The weights that were packed for a padding, packed now where they were not yet.
+    /// Returns the weights packed for `padding`, calling `pack` if there are none yet.
     pub(crate) fn get<P: Any + Send + Sync>(
         &self,
         padding: Padding,
@@ -83,20 +83,20 @@ impl Packs {
     }
 }
 
-/// A kernel over values of type `T`; `None` where nothing is computed, so that the output is the
-/// first input as it lies in memory.
+/// The kernel of an operator over values of type `T`; `None` if the output is the memory of the
+/// first input, unchanged.
 pub(crate) type Made<T> = Result<Option<Box<dyn Kernel<T>>>, String>;
 
-/// The kernel of an operator, ready to be given.
-#[allow(clippy::unnecessary_wraps, reason = "what operators return")]
+/// Wraps a kernel in the type that operators return.
+#[allow(clippy::unnecessary_wraps, reason = "the return type of Compute's methods")]
 pub(crate) fn made<T>(kernel: impl Kernel<T>) -> Made<T> {
     Ok(Some(Box::new(kernel)))
 }
 
-/// What a kernel reads: the values of each of its inputs, by position.
+/// Returns the values of a kernel's input by its index.
 pub(crate) type Inputs<'i, 'a, T> = &'i dyn Fn(usize) -> &'a [T];
 
-/// A kernel that is a function and needs no scratch memory.
+/// A kernel that calls a function and needs no scratch memory.
 struct Function<F> {
     name: &'static str,
     run: F,
@@ -125,7 +125,7 @@ where
     }
 }
 
-/// A kernel that calls `run`, and is called `name` in profiles.
+/// Creates a kernel that calls `run`, named `name` in profiles.
 pub(crate) fn function<T: 'static>(
     name: &'static str,
     run: impl for<'a> Fn(Call<'_>, Inputs<'_, 'a, T>, &mut [T]) + Send + Sync + 'static,
@@ -133,52 +133,61 @@ pub(crate) fn function<T: 'static>(
     made(Function { name, run })
 }
 
-/// What an operator is packed with for float.
+/// What an operator needs to create its float kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct FloatContext<'a> {
     pub(crate) isa: Isa,
-    /// The values of the node's parameters.
+    /// Returns the values of one of the node's parameters.
     pub(crate) parameter: &'a dyn Fn(Role) -> Option<&'a [f32]>,
-    /// What was packed of them.
+    /// The node's packed weights.
     pub(crate) packs: &'a Packs,
 }
 
 impl<'a> FloatContext<'a> {
-    /// A parameter that the operator has.
+    /// Returns the values of a parameter.
+    ///
+    /// # Errors
+    /// Returns an error if the model has no such parameter for the node.
     pub(crate) fn required(&self, role: Role) -> Result<&'a [f32], String> {
-        (self.parameter)(role).ok_or_else(|| format!("the model has no {role} for it"))
+        (self.parameter)(role).ok_or_else(|| format!("the model has no {role} for this layer"))
     }
 }
 
-/// What an operator is packed with for int8.
+/// What an operator needs to create its int8 kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Int8Context<'a> {
     pub(crate) isa: Isa,
-    /// The scale of each input.
+    /// The scale and zero point of each input.
     pub(crate) inputs: Vec<QParams8>,
-    /// The scale of the output.
+    /// The scale and zero point of the output.
     pub(crate) output: QParams8,
-    /// The smallest and the largest integer of the output, as its activation leaves them.
+    /// The smallest and the largest integer of the output, after its activation.
     pub(crate) range: [u8; 2],
-    /// The weights of an operator that has some.
+    /// The weights of a convolution or linear layer.
     pub(crate) weights: Option<Int8Weights<'a>>,
-    /// What was packed of them.
+    /// The node's packed weights.
     pub(crate) packs: &'a Packs,
 }
 
 impl<'a> Int8Context<'a> {
-    /// The weights of an operator that needs some.
+    /// Returns the weights of a convolution or linear layer.
+    ///
+    /// # Errors
+    /// Returns an error if the model has no int8 weights for the node.
     pub(crate) fn required(&self) -> Result<&Int8Weights<'a>, String> {
-        self.weights.as_ref().ok_or_else(|| "it has no int8 weights".to_owned())
+        self.weights.as_ref().ok_or_else(|| "the model has no int8 weights for this layer".into())
     }
 
-    /// The scales of two inputs.
+    /// Returns the scales and zero points of two inputs.
+    ///
+    /// # Errors
+    /// Returns an error if there are not exactly two int8 inputs.
     pub(crate) fn pair(&self) -> Result<[QParams8; 2], String> {
         let found = self.inputs.as_slice().try_into();
-        found.map_err(|_| format!("it has {} inputs with a scale, not 2", self.inputs.len()))
+        found.map_err(|_| format!("expected 2 int8 inputs, found {}", self.inputs.len()))
     }
 
-    /// The zero point of the first input, and how accumulators become integers of the output.
+    /// Returns the zero point of the first input and the requantization of the accumulators.
     pub(crate) fn requantize(&self) -> Result<(u8, Requantize), String> {
         let [min, max] = self.range;
         let multiplier = self.required()?.multiplier.clone();
@@ -190,25 +199,25 @@ impl<'a> Int8Context<'a> {
 /// The int8 weights of a convolution or linear layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Int8Weights<'a> {
-    /// In the order of the weight's shape.
+    /// The values of the weight in the order of its shape.
     pub(crate) weight: &'a [i8],
-    /// One for each output channel, at the scale of the accumulators.
+    /// One bias for each output channel, at the scale of the accumulators.
     pub(crate) bias: &'a [i32],
-    /// What each output channel's accumulator is multiplied by.
+    /// The multiplier of each output channel's accumulator: `scale_x · scale_w / scale_y`.
     pub(crate) multiplier: Vec<f32>,
 }
 
-/// The kernels of an operator.
+/// Creates the kernels of an operator.
 pub(crate) trait Compute {
-    /// The float kernel for inputs of such shapes.
+    /// Creates the float kernel for inputs of these shapes.
     ///
     /// # Errors
-    /// A parameter is missing.
+    /// Returns an error if a parameter is missing.
     fn float(&self, cx: &FloatContext<'_>, shapes: &Shapes) -> Made<f32>;
 
-    /// The int8 kernel for inputs of such shapes.
+    /// Creates the int8 kernel for inputs of these shapes.
     ///
     /// # Errors
-    /// Weights are missing, or there is no int8 kernel.
+    /// Returns an error if the weights are missing or the operator has no int8 kernel.
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8>;
 }

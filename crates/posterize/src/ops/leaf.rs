@@ -1,45 +1,64 @@
-//! How a layer prints in the module tree.
+//! Layers as printed in the module tree.
 
 use std::fmt;
 
-/// How a layer prints: `kind(detail)`, or with children below it.
+/// A layer as printed in the module tree: `kind(detail)`, with its children indented below.
+///
+/// ```
+/// use posterize::ops::{Leaf, Linear, Op};
+///
+/// let leaf = Op::from(Linear::new(4, 2)).leaf();
+/// assert_eq!(leaf, Leaf::new("Linear", "in_features=4, out_features=2, bias=True"));
+/// assert!(leaf.children.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leaf {
-    /// The class name: `ConvReLU2d`.
+    /// The class name, such as `ConvReLU2d`.
     pub kind: String,
-    /// What stands between the brackets.
+    /// The text between the brackets; `torch.nn.Module.extra_repr`.
     pub detail: String,
-    /// Parts that print on lines of their own, by name: the members of a fused layer, an observer.
+    /// The modules printed on lines below it, with their names: the layers of a fused layer, an
+    /// observer.
     pub children: Vec<(String, Leaf)>,
 }
 
-/// The scale of a layer's output, for printing.
+/// The scale of an int8 layer's output, for printing.
+///
+/// ```
+/// use posterize::ops::{Linear, Op, QuantizedOutput};
+///
+/// let output =
+///     QuantizedOutput { scale: 0.5, zero_point: 64, per_channel: false, is_module: true };
+/// let leaf = Op::from(Linear::new(4, 2)).quantized_leaf(&output).unwrap();
+/// assert_eq!(leaf.kind, "QuantizedLinear");
+/// assert!(leaf.detail.contains("scale=0.5, zero_point=64"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantizedOutput {
     /// The scale.
     pub scale: f32,
     /// The zero point.
     pub zero_point: i32,
-    /// Whether its weight has a scale for each output channel.
+    /// Whether the weight has a scale for each output channel.
     pub per_channel: bool,
-    /// Whether a module makes the call, not a function inside a `forward`.
+    /// Whether it is a layer and not a function call in a `forward`.
     pub is_module: bool,
 }
 
 impl QuantizedOutput {
-    /// `scale=…, zero_point=…`; PyTorch keeps scales as doubles and prints them so.
+    /// Returns `scale=…, zero_point=…`, with the scale as a double, as in PyTorch.
     pub(super) fn python(&self) -> String {
         format!("scale={}, zero_point={}", f64::from(self.scale), self.zero_point)
     }
 }
 
 impl Leaf {
-    /// A layer without parts.
+    /// Creates a layer without children.
     pub fn new(kind: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind: kind.into(), detail: detail.into(), children: Vec::new() }
     }
 
-    /// A layer with an activation fused into it, each on a line of its own.
+    /// Creates a layer with an activation fused into it, each printed on its own line.
     pub(super) fn fused(kind: String, first: Self, second: &str) -> Self {
         let second = Self::new(second, "");
         Self {
@@ -49,7 +68,7 @@ impl Leaf {
         }
     }
 
-    /// A function of two tensors that was called through a `FloatFunctional`.
+    /// Creates the `FloatFunctional` of a function of several tensors.
     pub(super) fn functional() -> Self {
         Self {
             kind: "FloatFunctional".into(),
@@ -58,7 +77,7 @@ impl Leaf {
         }
     }
 
-    /// The same function in int8.
+    /// Creates the `QFunctional` of a function of several tensors in int8.
     pub(super) fn quantized_functional(kind: &str, output: &QuantizedOutput) -> Self {
         if output.is_module {
             return Self {

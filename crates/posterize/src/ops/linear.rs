@@ -13,29 +13,40 @@ use super::{
     Saved, python,
 };
 
-/// `torch.nn.Linear`: `x · weightᵀ + bias` over `[N, in_features]`. Weight
-/// `[out_features, in_features]`.
+/// `torch.nn.Linear`: a fully connected layer, `x · weightᵀ + bias`.
+///
+/// It maps `[N, in_features]` to `[N, out_features]`. The weight has the shape
+/// `[out_features, in_features]`, the bias `[out_features]`.
+///
+/// ```
+/// use posterize::ops::{Linear, Op};
+///
+/// let linear = Op::from(Linear::new(1280, 10));
+/// assert_eq!(linear.infer(&[&[4, 1280]])?, [4, 10]);
+/// assert_eq!(linear.parameters()[0].shape, [10, 1280]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Linear {
-    /// Input features.
+    /// Number of input features, at least 1.
     pub in_features: usize,
-    /// Output features.
+    /// Number of output features, at least 1.
     pub out_features: usize,
-    /// Whether there is a bias `[out_features]`.
+    /// Whether it has a bias `[out_features]`.
     pub bias: bool,
-    /// The activation that was fused into it.
+    /// The activation that is fused into it.
     pub activation: Option<Activation>,
 }
 
 impl Linear {
-    /// With a bias.
+    /// Creates a linear layer with a bias.
     pub const fn new(in_features: usize, out_features: usize) -> Self {
         Self { in_features, out_features, bias: true, activation: None }
     }
 
-    /// The same with or without a bias.
+    /// Sets whether it has a bias.
     #[must_use]
     pub const fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
@@ -90,7 +101,10 @@ impl Operator for Linear {
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.in_features, self.out_features])?;
         if self.in_features == 0 || self.out_features == 0 {
-            return Err("a Linear needs at least one input and one output feature".into());
+            return Err(format!(
+                "in_features and out_features must be at least 1, found {} and {}",
+                self.in_features, self.out_features
+            ));
         }
         check_weight(&[self.out_features, self.in_features])
     }

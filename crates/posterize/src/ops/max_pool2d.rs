@@ -10,40 +10,50 @@ use super::shapes::picture;
 use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
-/// `torch.nn.MaxPool2d`: the largest value in each window of `[N, C, H, W]`.
+/// `torch.nn.MaxPool2d`: the largest value of each window of `[N, C, H, W]`.
+///
+/// ```
+/// use posterize::ops::MaxPool2d;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&MaxPool2d::new(2))?.init(0);
+/// let x = Tensor::new([1, 1, 2, 4], vec![1.0, 2.0, 3.0, 4.0, 8.0, 7.0, 6.0, 5.0])?;
+/// assert_eq!(model.forward(&x)?.data(), [8.0, 6.0]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct MaxPool2d {
-    /// Window height and width (PyTorch prints one number: windows are square).
+    /// Height and width of the window, at least 1.
     pub kernel_size: usize,
-    /// Step of the window.
+    /// Stride of the window in both directions, at least 1.
     pub stride: usize,
-    /// Padding on all sides; never wins.
+    /// Padding on all sides, at most half of `kernel_size`. Padded pixels are never the largest.
     pub padding: usize,
 }
 
 impl MaxPool2d {
-    /// A square window of `kernel_size` with a step of `kernel_size` and no padding.
+    /// Creates a max pooling with a stride of `kernel_size` and no padding, as PyTorch does.
     pub const fn new(kernel_size: usize) -> Self {
         Self { kernel_size, stride: kernel_size, padding: 0 }
     }
 
-    /// The same with a step of the window.
+    /// Sets the stride of both axes.
     #[must_use]
     pub const fn stride(mut self, stride: usize) -> Self {
         self.stride = stride;
         self
     }
 
-    /// The same with padding on all sides.
+    /// Sets the padding of all sides.
     #[must_use]
     pub const fn padding(mut self, padding: usize) -> Self {
         self.padding = padding;
         self
     }
 
-    /// The kernel's geometry.
+    /// Returns the kernel's geometry.
     pub(crate) fn geometry(self) -> kernels::Pool2dGeometry {
         kernels::Pool2dGeometry {
             kernel: [self.kernel_size; 2],
@@ -75,11 +85,14 @@ impl Operator for MaxPool2d {
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.kernel_size, self.stride, self.padding])?;
         if self.kernel_size == 0 || self.stride == 0 {
-            return Err("kernel_size and stride must be at least 1".into());
+            return Err(format!(
+                "kernel_size and stride must be at least 1, found {} and {}",
+                self.kernel_size, self.stride
+            ));
         }
         if self.padding * 2 > self.kernel_size {
             return Err(format!(
-                "padding {} is more than half of kernel_size {}",
+                "padding must be at most half of kernel_size, found {} and {}",
                 self.padding, self.kernel_size
             ));
         }
@@ -88,10 +101,12 @@ impl Operator for MaxPool2d {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let [n, c, h, w] = picture(inputs[0])?;
-        let [oh, ow] = self
-            .geometry()
-            .output_size([h, w])
-            .ok_or_else(|| format!("the window does not fit into an input of {:?}", inputs[0]))?;
+        let [oh, ow] = self.geometry().output_size([h, w]).ok_or_else(|| {
+            format!(
+                "a window of {0}x{0} with padding {1} does not fit into an input of {2:?}",
+                self.kernel_size, self.padding, inputs[0]
+            )
+        })?;
         Ok(vec![n, c, oh, ow])
     }
 

@@ -10,7 +10,17 @@ use super::shapes::picture;
 use super::training::{Train, Training};
 use super::{AdaptiveAvgPool2d, Int8Rule, Layer, Operator, Saved};
 
-/// `x.mean([2, 3])`: the average over H and W, `[N, C, H, W]` to `[N, C]`.
+/// `x.mean([2, 3])`: the average over height and width, from `[N, C, H, W]` to `[N, C]`.
+///
+/// ```
+/// use posterize::ops::Mean;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Mean)?.init(0);
+/// let y = model.forward(&Tensor::new([1, 1, 2, 2], vec![1.0, 2.0, 3.0, 6.0])?)?;
+/// assert_eq!((y.shape(), y.data()), (&[1, 1][..], &[3.0][..]));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mean;
 
@@ -49,7 +59,7 @@ impl Saved for Mean {
     const VERSION: u32 = 1;
 }
 
-/// The pooling that computes it: one average for each channel.
+/// The pooling with the same kernel: one average for each channel.
 const POOLING: AdaptiveAvgPool2d = AdaptiveAvgPool2d::new([1, 1]);
 
 impl Compute for Mean {

@@ -1,4 +1,4 @@
-//! Products of two tensors.
+//! Multiplication of two tensors, element by element.
 
 use posterize_kernels::f32::{Binary, Clamp};
 use posterize_kernels::int8;

@@ -1,74 +1,91 @@
-//! The questions that every operator answers.
+//! The traits that every operator implements.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
 use super::{Activation, Int8Rule, Leaf, Parameter, QuantizedOutput};
 
-/// The questions about an operator that need no kernels: how it prints, what it takes and gives, how
-/// it is fused and quantized.
+/// The properties of an operator: its shapes, parameters and printed form, and how it is fused and
+/// quantized.
 ///
-/// No method has a default: a new operator answers each, or does not compile.
+/// No method has a default implementation, so that none is forgotten for a new operator.
+///
+/// ```
+/// use posterize::ops::{AdaptiveAvgPool2d, Operator};
+///
+/// let pool = AdaptiveAvgPool2d::new([1, 1]);
+/// assert_eq!(pool.arity(), 1..=1);
+/// assert_eq!(pool.infer(&[&[2, 8, 7, 7]])?, [2, 8, 1, 1]);
+/// # Ok::<(), String>(())
+/// ```
 pub trait Operator: Debug {
-    /// PyTorch's class name: `Conv2d`, `ConvReLU2d`, `ConvReLU6_2d` (which PyTorch lacks).
+    /// Returns PyTorch's class name: `Conv2d`, `ConvReLU2d`; `ConvReLU6_2d`, which PyTorch does not
+    /// have.
     fn kind(&self) -> String;
 
-    /// What PyTorch prints between the brackets.
+    /// Returns its arguments as printed by PyTorch between the brackets.
     fn python(&self) -> String;
 
-    /// How it prints as a module of a float network.
+    /// Returns its printed form in a float network.
     fn leaf(&self) -> Leaf;
 
-    /// How it prints where its output is int8; `None` where that does not differ from float.
+    /// Returns its printed form if its output is int8; `None` if it is printed as in float.
     fn quantized_leaf(&self, output: &QuantizedOutput) -> Option<Leaf>;
 
-    /// How many inputs it takes.
+    /// Returns how many inputs it takes.
     fn arity(&self) -> RangeInclusive<usize>;
 
-    /// Its parameters and buffers in PyTorch's order.
+    /// Returns its parameters and buffers in PyTorch's order.
     fn parameters(&self) -> Vec<Parameter>;
 
     /// Checks the hyper-parameters, which may come from a file.
     ///
     /// # Errors
-    /// What is out of range, as a sentence.
+    /// Returns a message that names the hyper-parameter that is out of range.
     fn validate(&self) -> Result<(), String>;
 
-    /// The shape of the output for inputs of these shapes, each with the batch as its first axis.
+    /// Returns the shape of the output for inputs of these shapes. The first axis is the batch.
     ///
     /// # Errors
-    /// What does not fit, as a sentence.
+    /// Returns a message with the expected and the found shape if an input does not fit.
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
 
-    /// Multiply-adds for an output of that shape; 0 for what is no product.
+    /// Returns the number of multiply-adds for an output of this shape; 0 for operators other than
+    /// convolutions and linear layers.
     fn multiply_adds(&self, output: &[usize]) -> u64;
 
-    /// The activation that bounds its output: its own, or one that was fused into it.
+    /// Returns the activation that clamps its output: the operator itself, or the one fused into it.
     fn activation(&self) -> Option<Activation>;
 
-    /// The operator that also applies `activation` to its output; `None` where there is none.
+    /// Returns the operator with `activation` fused into it; `None` if it cannot be fused.
     fn with_activation(&self, activation: Activation) -> Option<Self>
     where
         Self: Sized;
 
-    /// The operator that also computes a batch norm over so many dimensions behind it, with the norm
-    /// folded into its weight and bias; `None` where there is none.
+    /// Returns the operator with a `BatchNorm1d` or `BatchNorm2d` (`dimensions`) folded into its
+    /// weight and bias; `None` if it cannot be folded.
     fn with_batch_norm(&self, dimensions: u8) -> Option<Self>
     where
         Self: Sized;
 
-    /// How it is computed in int8.
+    /// Returns whether it can be computed in int8, and how its output gets its scale.
     fn int8_rule(&self) -> Int8Rule;
 }
 
-/// An operator that is a layer: a module of one input and one output.
+/// An operator that is a layer: a module with one input and one output.
+///
+/// ```
+/// use posterize::ops::{BatchNorm, Layer};
+///
+/// assert_eq!(BatchNorm::one_d(8).class(), "BatchNorm1d");
+/// ```
 pub trait Layer: Operator {
-    /// PyTorch's class name of the layer as its author writes it, with nothing fused into it.
+    /// Returns PyTorch's class name of the layer before fusion.
     fn class(&self) -> &'static str;
 }
 
-/// An operator as saved files hold it.
+/// The version of an operator in saved files.
 pub(super) trait Saved {
-    /// The version of its hyper-parameters; it grows when their meaning changes.
+    /// The version of its hyper-parameters, increased when their meaning changes.
     const VERSION: u32;
 }

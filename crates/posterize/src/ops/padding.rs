@@ -1,12 +1,23 @@
-//! How a convolution pads its input.
+//! The padding of a convolution.
 
 use posterize_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
-/// How a convolution pads its input.
+/// The padding of a convolution's input with zeros.
+///
+/// ```
+/// use posterize::ops::{Conv2d, Op, Padding};
+///
+/// let conv = Conv2d::new(3, 8, 3).stride(2);
+/// let valid = Op::from(conv.clone().padding(Padding::all(0)));
+/// assert_eq!(valid.infer(&[&[1, 3, 8, 8]])?, [1, 8, 3, 3]);
+/// let same = Op::from(conv.padding(Padding::Same));
+/// assert_eq!(same.infer(&[&[1, 3, 8, 8]])?, [1, 8, 4, 4]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Padding {
-    /// Zeros on each of the four sides, in pixels.
+    /// A number of pixels for each side.
     Explicit {
         /// Rows above.
         top: usize,
@@ -17,18 +28,18 @@ pub enum Padding {
         /// Columns to the right.
         right: usize,
     },
-    /// TensorFlow's SAME: the output has `ceil(size / stride)` rows and columns; an odd pixel of
-    /// padding goes to the bottom and right.
+    /// TensorFlow's `SAME`, ONNX's `SAME_UPPER`: the output has `ceil(size / stride)` rows and
+    /// columns. If the padding of an axis is odd, the bottom or right side gets one pixel more.
     Same,
 }
 
 impl Padding {
-    /// The same number of pixels on all four sides.
+    /// Creates a padding of the same number of pixels on all four sides.
     pub const fn all(pixels: usize) -> Self {
         Self::Explicit { top: pixels, bottom: pixels, left: pixels, right: pixels }
     }
 
-    /// The pixels on each side for an input of `[h, w]`.
+    /// Returns the pixels of each side for an input of `[h, w]`.
     pub(crate) fn resolve(
         self,
         kernel: [usize; 2],
@@ -59,14 +70,14 @@ impl Padding {
         }
     }
 
-    /// The keyword argument that PyTorch prints; `None` where nothing is padded.
+    /// Returns the keyword argument printed by PyTorch; `None` without padding.
     pub(super) fn python(self) -> Option<String> {
         match self {
             Self::Explicit { top: 0, bottom: 0, left: 0, right: 0 } => None,
             Self::Explicit { top, bottom, left, right } if top == bottom && left == right => {
                 Some(format!("padding=({top}, {left})"))
             }
-            // PyTorch's own order for four-sided padding is F.pad's.
+            // PyTorch's convolutions have no such padding; this is the order of F.pad.
             Self::Explicit { top, bottom, left, right } => {
                 Some(format!("padding=({left}, {right}, {top}, {bottom})"))
             }

@@ -2,7 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a parameter or buffer is to its operator.
+/// The role of a parameter or buffer in its operator.
+///
+/// ```
+/// use posterize::ops::Role;
+///
+/// assert_eq!(Role::RunningMean.to_string(), "running_mean");
+/// assert!(Role::Weight.is_trained() && !Role::RunningMean.is_trained());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,7 +25,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The last part of the parameter's name in PyTorch: `running_mean`.
+    /// Returns PyTorch's attribute name, such as `running_mean`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Weight => "weight",
@@ -28,7 +35,7 @@ impl Role {
         }
     }
 
-    /// Whether it is trained; running estimates are not.
+    /// Returns whether it is trained, as weights and biases are, or a buffer.
     pub const fn is_trained(self) -> bool {
         match self {
             Self::Weight | Self::Bias => true,
@@ -43,25 +50,34 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// A parameter or buffer of an operator.
+/// A parameter or buffer of an operator, without its values.
+///
+/// ```
+/// use posterize::ops::{Initializer, Linear, Op, Role};
+///
+/// let parameters = Op::from(Linear::new(4, 2)).parameters();
+/// let bias = &parameters[1];
+/// assert_eq!((bias.role, bias.shape.as_slice()), (Role::Bias, &[2][..]));
+/// assert_eq!(bias.init, Initializer::Constant(0.0));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Parameter {
-    /// What it is to the operator.
+    /// Its role in the operator.
     pub role: Role,
-    /// Its shape, as PyTorch has it.
+    /// Its shape in PyTorch.
     pub shape: Vec<usize>,
-    /// How a new network fills it.
+    /// Its initial values.
     pub init: Initializer,
 }
 
 impl Parameter {
-    /// A parameter of that role and shape, filled with `init` in a new network.
+    /// Creates a parameter.
     pub(super) fn new(role: Role, shape: impl Into<Vec<usize>>, init: Initializer) -> Self {
         Self { role, shape: shape.into(), init }
     }
 
-    /// A weight and, where there is one, a bias of `outputs` zeros.
+    /// Creates a weight `[outputs, …]` and, if `bias`, a bias `[outputs]` of zeros.
     pub(super) fn weight_and_bias(weight: Vec<usize>, init: Initializer, bias: bool) -> Vec<Self> {
         let outputs = weight[0];
         let mut all = vec![Self::new(Role::Weight, weight, init)];
@@ -72,13 +88,20 @@ impl Parameter {
     }
 }
 
-/// How the values of a parameter are chosen in a new network.
+/// The initial values of a parameter; `torch.nn.init`.
+///
+/// ```
+/// use posterize::ops::{BatchNorm, Initializer, Op};
+///
+/// let weight = &Op::from(BatchNorm::two_d(8)).parameters()[0];
+/// assert_eq!(weight.init, Initializer::Constant(1.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Initializer {
-    /// The same value everywhere.
+    /// The same value everywhere; `torch.nn.init.constant_`.
     Constant(f32),
-    /// Normally distributed around 0.
+    /// Samples of a normal distribution with mean 0; `torch.nn.init.normal_`.
     Normal {
         /// The standard deviation.
         std: f32,

@@ -1,6 +1,6 @@
-//! Values as Python prints them.
+//! Values as printed by Python.
 
-/// A float: `1e-05`, `0.1`, `0.2`.
+/// Returns a float as printed by Python: `1e-05`, `0.1`.
 pub(super) fn float(value: f32) -> String {
     if value != 0.0 && value.abs() < 1e-4 {
         let text = format!("{value:e}");
@@ -13,12 +13,12 @@ pub(super) fn float(value: f32) -> String {
     }
 }
 
-/// A tuple of two: `(3, 3)`.
+/// Returns a tuple of two as printed by Python: `(3, 3)`.
 pub(super) fn pair([a, b]: [usize; 2]) -> String {
     format!("({a}, {b})")
 }
 
-/// `True` or `False`.
+/// Returns a boolean as printed by Python: `True` or `False`.
 pub(super) fn boolean(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_floats_have_an_exponent_of_two_digits() {
+    fn floats_print_as_in_python() {
         assert_eq!([1e-5, 1e-3, 0.1, 0.0].map(float), ["1e-05", "0.001", "0.1", "0.0"]);
     }
 }

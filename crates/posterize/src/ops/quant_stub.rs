@@ -1,4 +1,4 @@
-//! Where quantized computation begins.
+//! The layer that begins quantized computation.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,26 @@ use super::kernel::Compute;
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Leaf, Operator, QuantizedOutput, Saved};
 
-/// `torch.ao.quantization.QuantStub`: where quantized computation begins; the identity in float.
+/// `torch.ao.quantization.QuantStub`: begins quantized computation.
 ///
-/// Stubs are placed when a network is converted; those that its author places are respected.
+/// In a float model it returns its input. In an int8 model it quantizes its input.
+/// [`ObservedModel::convert`](crate::quantization::ObservedModel::convert) inserts it where float
+/// values reach an int8 layer. In a network that has stubs, only the layers between a `QuantStub`
+/// and a [`DeQuantStub`](super::DeQuantStub) are quantized.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Linear, QuantStub};
+/// use posterize::quantization::{QConfig, QConfigMapping};
+///
+/// let net = Sequential::new().then(Linear::new(4, 4)).then(QuantStub).then(Linear::new(4, 2));
+/// let model = Architecture::trace(&net)?.init(0);
+/// let observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// let float: Vec<_> = observed.float_layers().into_iter().map(|layer| layer.name).collect();
+/// assert_eq!(float, ["0"]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QuantStub;
 

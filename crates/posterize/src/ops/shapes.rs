@@ -1,13 +1,13 @@
-//! Checks of input shapes that several operators share.
+//! Shapes and their checks, shared by several operators.
 
 use super::Activation;
 
-/// The shape of a batch of pictures, `[N, C, H, W]`.
+/// Returns a shape as `[N, C, H, W]`, or an error if it does not have four axes.
 pub(super) fn picture(shape: &[usize]) -> Result<[usize; 4], String> {
     shape.try_into().map_err(|_| format!("expected an input [N, C, H, W], found {shape:?}"))
 }
 
-/// Checks the number of channels of an input.
+/// Returns an error if an input has another number of channels than expected.
 pub(super) fn expect_channels(
     expected: usize,
     found: usize,
@@ -20,20 +20,26 @@ pub(super) fn expect_channels(
     }
 }
 
-/// The axes of a value in the order in which they lie in memory: channels last where there are four.
+/// Returns the axes of a shape in memory order: channels last for four axes.
 pub(crate) fn memory_order(rank: usize) -> Vec<usize> {
     if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }
 }
 
-/// The number of values of a shape, saturated.
+/// Returns the number of values of a shape, or `u64::MAX` if it overflows.
 pub(super) fn values(shape: &[usize]) -> u64 {
     shape.iter().map(|&size| size as u64).fold(1, u64::saturating_mul)
 }
 
-/// The shape that two inputs broadcast to, as NumPy has it. Every value has the batch as its first
-/// axis, so both need the same number of axes for their batches to meet.
+/// Returns the shape that two inputs are broadcast to, as in NumPy.
+///
+/// The batch, the first axis, is not broadcast, so both inputs need the same number of axes.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
-    let mismatch = || format!("its inputs {a:?} and {b:?} cannot be broadcast to one shape");
+    let mismatch = || {
+        format!(
+            "inputs {a:?} and {b:?} cannot be broadcast: they need the same number of axes and the \
+             same batch size, and other sizes must be equal or 1"
+        )
+    };
     if a.len() != b.len() || a.first() != b.first() {
         return Err(mismatch());
     }
@@ -47,7 +53,7 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> 
         .collect()
 }
 
-/// The class name of an operator with an activation behind it: `AddReLU`.
+/// Returns the class name of an operator with an activation fused into it, such as `AddReLU`.
 pub(super) fn fused_kind(kind: &str, activation: Option<Activation>) -> String {
     format!("{kind}{}", Activation::suffix(activation))
 }
@@ -57,7 +63,7 @@ mod tests {
     use super::broadcast;
 
     #[test]
-    fn axes_of_one_are_stretched() {
+    fn shapes_are_broadcast_as_in_numpy() {
         assert_eq!(broadcast(&[2, 8, 1, 1], &[2, 8, 7, 5]), Ok(vec![2, 8, 7, 5]));
         assert_eq!(broadcast(&[2, 1, 7, 1], &[2, 8, 1, 5]), Ok(vec![2, 8, 7, 5]));
         assert!(broadcast(&[2, 3, 7, 5], &[2, 8, 7, 5]).unwrap_err().contains("[2, 3, 7, 5]"));

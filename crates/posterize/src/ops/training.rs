@@ -1,4 +1,4 @@
-//! How operators are trained.
+//! The gradients of operators.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use posterize_kernels::Conv2dGeometry;
 use super::Padding;
 use super::kernel::{Call, Inputs, Shapes};
 
-/// How an operator takes part in training.
+/// How an operator is computed in training.
 #[derive(Debug)]
 pub(crate) enum Training {
-    /// It is the network's input.
+    /// The network's input.
     Input,
-    /// Its output is its input, within the bounds of its activation where it has one.
+    /// The identity, followed by the operator's activation if it has one.
     Identity,
     /// A batch norm over the last axis in memory.
     BatchNorm {
-        /// Added to the variance.
+        /// Value added to the variance.
         eps: f32,
-        /// Weight of a new batch in the running estimates.
+        /// Weight of the batch in the running estimates.
         momentum: f32,
     },
     /// A convolution, or a linear layer as a convolution over one pixel.
     Product(Product),
-    /// Zeros with this probability.
+    /// Dropout with this probability of a zero.
     Dropout(f32),
     /// A function without parameters: its kernel for inference goes forward, this back.
     Function(Gradient),
@@ -34,18 +34,18 @@ pub(crate) enum Training {
     Untrainable(&'static str),
 }
 
-/// A product of the input and a weight.
+/// A convolution of the input with a weight.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
-    /// The convolution, but for its padding.
+    /// The geometry without padding.
     pub(crate) unpadded: Conv2dGeometry,
     pub(crate) padding: Padding,
-    /// Whether there is a bias.
+    /// Whether it has a bias.
     pub(crate) bias: bool,
 }
 
 impl Product {
-    /// The convolution for an input of `[h, w]`.
+    /// Returns the geometry for an input of `[h, w]`, with the padding in pixels.
     pub(crate) fn geometry(&self, size: [usize; 2]) -> Conv2dGeometry {
         let Conv2dGeometry { kernel, stride, dilation, .. } = self.unpadded;
         let padding = self.padding.resolve(kernel, stride, dilation, size);
@@ -53,11 +53,11 @@ impl Product {
     }
 }
 
-/// An operator's answer to how it is trained.
+/// An operator that says how it is computed in training.
 ///
-/// There is no default: a new operator answers, or does not compile.
+/// There is no default, so that it is not forgotten for a new operator.
 pub(crate) trait Train {
-    /// How it takes part in training.
+    /// Returns how the operator is computed in training.
     fn training(&self) -> Training;
 }
 
@@ -177,9 +177,9 @@ mod tests {
         a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     }
 
-    /// Of a linear function `A`, going back multiplies by the transpose: `⟨g, A x⟩ = ⟨Aᵀ g, x⟩`.
+    /// The backward pass of a linear function `A` is its transpose: `⟨g, A x⟩ = ⟨Aᵀ g, x⟩`.
     #[test]
-    fn linear_functions_go_back_by_their_transpose() {
+    fn the_backward_pass_of_a_linear_function_is_its_transpose() {
         let picture: &[usize] = &[1, 4, 6, 5];
         let cases: Vec<(Op, Vec<&[usize]>)> = vec![
             (Add::new().into(), vec![picture, picture]),
@@ -219,7 +219,6 @@ mod tests {
         }
     }
 
-    /// Gradients of inputs that are broadcast, by the definition over indices of the shape.
     #[test]
     fn gradients_of_two_inputs_are_summed_over_the_axes_of_a_broadcast() {
         let cases: [[&[usize]; 2]; 6] = [
@@ -253,7 +252,7 @@ mod tests {
         let gradient = numbers(len(&shapes.output), 5);
         let mut target = vec![0.0; values[position].len()];
         for index in 0..gradient.len() {
-            // The indices of an element along each axis of the shape.
+            // The index of the element along each axis of the shape.
             let mut rest = index;
             let mut at = vec![0; output.len()];
             for axis in (0..output.len()).rev() {
@@ -275,7 +274,7 @@ mod tests {
         target
     }
 
-    /// Where an element lies in memory, that of a broadcast axis at its start.
+    /// Returns the offset of an element in memory; the index along a broadcast axis is taken as 0.
     fn offset(shape: &[usize], at: &[usize]) -> usize {
         let order: &[usize] = if shape.len() == 4 { &[0, 2, 3, 1] } else { &[0, 1, 2] };
         order[..shape.len()]

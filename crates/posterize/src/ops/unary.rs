@@ -93,7 +93,7 @@ macro_rules! unary_operator {
 
 pub(super) use unary_operator;
 
-/// Elements of a gradient that are worth a task.
+/// Number of elements of a gradient that one task computes.
 const TASK: usize = 1 << 14;
 
 /// The float kernel of a function.
@@ -127,12 +127,12 @@ pub(super) fn gradient<F: UnaryFunction>(function: F) -> Gradient {
     })
 }
 
-/// Checks a derivative against differences of the function itself.
+/// Checks a derivative against finite differences of its function.
 #[cfg(test)]
 pub(super) fn check_derivative<F: UnaryFunction>(function: F) {
     let unary = function.kernel();
     for step in -80..=80_i16 {
-        // Beside the points where a function has no derivative.
+        // The offset avoids the points where a function is not differentiable.
         let x = f32::from(step) / 10.0 + 0.03;
         let h = 1e-2;
         let difference = (unary.apply(x + h) - unary.apply(x - h)) / (2.0 * h);

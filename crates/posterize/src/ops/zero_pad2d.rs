@@ -1,4 +1,4 @@
-//! Zeros around pictures.
+//! Padding with zeros.
 
 use posterize_kernels as kernels;
 use serde::{Deserialize, Serialize};
@@ -10,28 +10,36 @@ use super::shapes::picture;
 use super::training::{Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
-/// `torch.nn.ZeroPad2d`: zeros around `[N, C, H, W]`.
+/// `torch.nn.ZeroPad2d`: pads the height and width of `[N, C, H, W]` with zeros.
+///
+/// ```
+/// use posterize::ops::{Op, ZeroPad2d};
+///
+/// let pad = Op::from(ZeroPad2d::new([0, 1, 0, 2]));
+/// assert_eq!(pad.infer(&[&[1, 3, 8, 8]])?, [1, 3, 10, 9]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ZeroPad2d {
-    /// Columns to the left.
+    /// Number of columns on the left.
     pub left: usize,
-    /// Columns to the right.
+    /// Number of columns on the right.
     pub right: usize,
-    /// Rows above.
+    /// Number of rows at the top.
     pub top: usize,
-    /// Rows below.
+    /// Number of rows at the bottom.
     pub bottom: usize,
 }
 
 impl ZeroPad2d {
-    /// Zeros on each side, in the order of PyTorch's tuple.
+    /// Creates a padding of `[left, right, top, bottom]` pixels, which is PyTorch's order.
     pub const fn new([left, right, top, bottom]: [usize; 4]) -> Self {
         Self { left, right, top, bottom }
     }
 
-    /// The kernel's padding.
+    /// Returns the kernel's padding.
     pub(crate) fn padding(self) -> kernels::Padding {
         let Self { left, right, top, bottom } = self;
         kernels::Padding { top, bottom, left, right }
@@ -90,7 +98,7 @@ impl Compute for ZeroPad2d {
 }
 
 impl ZeroPad2d {
-    /// The kernel that pads with `zero`, whatever stands for that.
+    /// Creates the kernel that pads with `zero`, the value that represents 0.
     fn kernel<T: Copy + Send + Sync + 'static>(self, shapes: &Shapes, zero: T) -> Made<T> {
         let (padding, size, channels) = (self.padding(), shapes.size(), shapes.channels());
         function("pad", move |call, input, output: &mut [T]| {

@@ -1,8 +1,7 @@
-//! Convert: the observed float model becomes an int8 one.
+//! The conversion of a calibrated model to int8; `torch.ao.quantization.convert`.
 //!
-//! `torch.ao.quantization.convert`: weights are quantized by their qconfig's observer, biases to
-//! int32 at `scale_x · scale_w`, and quantize and dequantize nodes are placed wherever values pass
-//! between float and int8.
+//! Weights are quantized with the scales of their observer and biases to int32 with the scale
+//! `scale_x · scale_w`. Quantize and dequantize nodes are inserted between float and int8 layers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -18,14 +17,16 @@ use crate::ops::{DeQuantStub, Int8Rule, Op, QuantStub, Role};
 use crate::tensor::Tensor;
 use crate::trace;
 
-/// Biases stay within this, so that a bias and every sum of products fit an i32 together.
+/// The largest absolute value of an int8 layer's bias, so that its sum with the products of the
+/// layer fits an i32.
 const MAX_BIAS: f64 = (1 << 30) as f64;
 
 impl ObservedModel {
-    /// Converts to int8.
+    /// Converts the model to int8; `torch.ao.quantization.convert`.
     ///
     /// # Errors
-    /// Observers that saw no data, all of them by name; a weight that holds NaN or infinite values.
+    /// Returns [`Error::NotCalibrated`], which lists every observer without data, or
+    /// [`Error::Layer`] if a weight holds NaN or infinite values.
     pub fn convert(&self) -> Result<QuantizedModel> {
         trace::span!(INFO, "convert", layers = self.model().graph().nodes().len());
         let idle = self.without_data();
@@ -66,14 +67,15 @@ impl ObservedModel {
     }
 }
 
+/// The state of a conversion.
 struct Pass<'a> {
     observed: &'a ObservedModel,
     rewriter: Rewriter,
-    /// For every new node: the scale of its output where that is int8.
+    /// For each new node, the scale and zero point of its output if that is int8.
     qparams: Vec<Option<QParams>>,
-    /// The quantize node behind a float node, where one was placed.
+    /// The quantize nodes inserted after float nodes.
     quantized: BTreeMap<NodeId, NodeId>,
-    /// The dequantize node behind an int8 node, where one was placed.
+    /// The dequantize nodes inserted after int8 nodes.
     dequantized: BTreeMap<NodeId, NodeId>,
     layers: BTreeMap<NodeId, QuantizedLayer>,
     parameters: Parameters,
@@ -103,7 +105,7 @@ impl Pass<'_> {
         let new = self.push(Node { inputs: inputs.clone(), ..node.clone() }, qparams);
         if let (false, Some(output)) = (parameters.is_empty(), qparams) {
             let input = self.qparams[inputs[0].0]
-                .ok_or_else(|| Error::layer(&node.name, "its input has no scale"))?;
+                .ok_or_else(|| Error::layer(&node.name, "its input must be int8, found float"))?;
             let layer = self.quantize_weights(id, node, input, output)?;
             self.layers.insert(new, layer);
         } else {
@@ -157,7 +159,7 @@ impl Pass<'_> {
         Ok(new)
     }
 
-    /// The float form of a node's output.
+    /// Returns the new node with the float output of a node, inserting a dequantize node if needed.
     fn in_float(&mut self, id: NodeId, name: String) -> NodeId {
         let moved = self.rewriter.moved(id);
         if self.qparams[moved.0].is_none() {
@@ -182,7 +184,12 @@ impl Pass<'_> {
             .observer(source)
             .and_then(super::observer::Observer::calculate_qparams)
             .and_then(|qparams| qparams.per_tensor())
-            .ok_or_else(|| Error::layer(&node.name, "its output has no observer with data"))
+            .ok_or_else(|| {
+                Error::layer(
+                    &node.name,
+                    "the observer of its output has no data; calibrate the model",
+                )
+            })
     }
 
     fn quantize_weights(
@@ -196,7 +203,7 @@ impl Pass<'_> {
         let qconfig = self.observed.qconfig(id).expect("int8 nodes have a qconfig");
         let weight = model
             .parameter(id, Role::Weight)
-            .ok_or_else(|| Error::layer(&node.name, "the model has no weight for it"))?;
+            .ok_or_else(|| Error::layer(&node.name, "the model has no weight for this layer"))?;
         let bias = model.parameter(id, Role::Bias).map(Tensor::data);
         let spec = &qconfig.weight;
         let qparams = match self.observed.weight_qparams(id) {
@@ -208,22 +215,22 @@ impl Pass<'_> {
     }
 }
 
-/// The scales that `spec`'s observer finds for a weight.
+/// Returns the scales of a weight from an observer built from `spec`.
 fn observe_weight(name: &str, weight: &Tensor, spec: &ObserverSpec) -> Result<QuantizationParams> {
     let in_weight = || format!("{name}.weight");
     let mut observer = spec.build()?;
     observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
-    observer.calculate_qparams().ok_or_else(|| Error::layer(in_weight(), "it holds no values"))
+    observer.calculate_qparams().ok_or_else(|| Error::layer(in_weight(), "the weight is empty"))
 }
 
-/// Quantizes a weight `[out, …]` to the integers of `quant_range`, and a bias to i32 at
-/// `scale_x · scale_w`.
+/// Quantizes a weight `[out, …]` to the integers of `quant_range`, and a bias `[out]` to i32 with
+/// the scale `scale_x · scale_w`.
 ///
-/// Where a channel's weights are so small that its bias would not fit, the channel's scale is raised
-/// until it does: such weights contribute next to nothing beside their bias.
+/// If the weights of a channel are so small that its bias would exceed [`MAX_BIAS`], the channel's
+/// scale is raised until the bias fits; the weights are then negligible beside the bias.
 ///
 /// # Errors
-/// NaN or infinite values.
+/// Returns an error if the weight or bias holds NaN or infinite values.
 pub(crate) fn quantize_layer(
     name: &str,
     weight: &Tensor,
@@ -239,17 +246,17 @@ pub(crate) fn quantize_layer(
     if let Some(channel) = bias.iter().position(|value| !value.is_finite()) {
         return Err(Error::layer(
             format!("{name}.bias"),
-            format!("value {channel} is {}: weights must be finite", bias[channel]),
+            format!("value {channel} is {}; weights must be finite", bias[channel]),
         ));
     }
-    let least = |bias: f32| (f64::from(bias.abs()) / MAX_BIAS / f64::from(input.scale)) as f32;
+    let min_scale = |bias: f32| (f64::from(bias.abs()) / MAX_BIAS / f64::from(input.scale)) as f32;
     match &mut qparams {
         QuantizationParams::PerTensor(all) => {
-            all.scale = bias.iter().fold(all.scale, |scale, &bias| scale.max(least(bias)));
+            all.scale = bias.iter().fold(all.scale, |scale, &bias| scale.max(min_scale(bias)));
         }
         QuantizationParams::PerChannel { channels, .. } => {
             for (channel, &bias) in channels.iter_mut().zip(bias) {
-                channel.scale = channel.scale.max(least(bias));
+                channel.scale = channel.scale.max(min_scale(bias));
             }
         }
     }

@@ -1,5 +1,4 @@
-//! Fake quantization: rounding f32 values to what their integers will stand for, so that a network
-//! learns to live with it.
+//! Fake quantization, which simulates the rounding of int8 in f32 during training.
 
 use std::fmt;
 
@@ -12,19 +11,27 @@ use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
 
 impl QParams {
-    /// Quantizes and dequantizes: `(clamp(round_half_even(x · (1 / scale)) + zero_point) −
-    /// zero_point) · scale`, the clamp to `quant_min` and `quant_max`.
+    /// Quantizes and dequantizes `x`; `torch.fake_quantize_per_tensor_affine`.
     ///
-    /// As `torch.fake_quantize_per_tensor_affine`, bit for bit; but NaN stays NaN, where PyTorch makes
-    /// a number of it. Runs on the caller's thread.
+    /// It computes `(clamp(round_half_even(x · (1 / scale)) + zero_point, quant_min, quant_max) −
+    /// zero_point) · scale` with the integers `(quant_min, quant_max)` of `quant_range`. The results
+    /// are bit-exact with PyTorch, except that NaN stays NaN. It runs on the calling thread.
+    ///
+    /// ```
+    /// use posterize::quantization::QParams;
+    ///
+    /// let mut output = [0.0; 3];
+    /// QParams { scale: 0.5, zero_point: 0 }.fake_quantize((0, 127), &[1.3, -2.0, 99.0], &mut output);
+    /// assert_eq!(output, [1.5, 0.0, 63.5]);
+    /// ```
     ///
     /// # Panics
-    /// `x` and `output` have different lengths.
+    /// Panics if `x` and `output` have different lengths.
     pub fn fake_quantize(self, quant_range: (i32, i32), x: &[f32], output: &mut [f32]) {
         self.fake_quantize_on(Isa::detect(), &Pool::new(1), quant_range, x, output);
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::fake_quantize`] on the threads of a pool.
     fn fake_quantize_on(
         self,
         isa: Isa,
@@ -33,22 +40,24 @@ impl QParams {
         x: &[f32],
         output: &mut [f32],
     ) {
-        assert_eq!(x.len(), output.len(), "fake quantization writes as many values as it reads");
+        assert_eq!(x.len(), output.len(), "input and output must have the same length");
         output.copy_from_slice(x);
         kernels::fake_quantize(isa, pool, self.within(quant_range), output);
     }
 
-    /// The gradient of [`fake_quantize`](Self::fake_quantize) by the straight-through estimator: sets
-    /// to 0 the gradients of those `x` that round to an integer outside of the range. Runs on the
-    /// caller's thread.
+    /// Computes the gradient of [`fake_quantize`](Self::fake_quantize) by the straight-through
+    /// estimator (Bengio et al. 2013, <https://arxiv.org/abs/1308.3432>).
+    ///
+    /// `gradient` is that of the output and becomes that of `x`: it is set to 0 where `x` rounds to
+    /// an integer outside `quant_range`. It runs on the calling thread.
     ///
     /// # Panics
-    /// `x` and `gradient` have different lengths.
+    /// Panics if `x` and `gradient` have different lengths.
     pub fn fake_quantize_backward(self, quant_range: (i32, i32), x: &[f32], gradient: &mut [f32]) {
         self.fake_quantize_backward_on(Isa::detect(), &Pool::new(1), quant_range, x, gradient);
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::fake_quantize_backward`] on the threads of a pool.
     fn fake_quantize_backward_on(
         self,
         isa: Isa,
@@ -57,16 +66,15 @@ impl QParams {
         x: &[f32],
         gradient: &mut [f32],
     ) {
-        assert_eq!(x.len(), gradient.len(), "there is a gradient for each value");
+        assert_eq!(x.len(), gradient.len(), "input and gradient must have the same length");
         kernels::fake_quantize_backward(isa, pool, self.within(quant_range), x, gradient);
     }
 }
 
-/// Observes values and rounds them to what their integers will stand for; PyTorch's
-/// `torch.ao.quantization.FakeQuantize`.
+/// Observes values and simulates their quantization; `torch.ao.quantization.FakeQuantize`.
 ///
-/// Observing and rounding are switched separately. While observing, each batch updates the scale and
-/// zero point before it is rounded with them.
+/// The observer and the fake quantization are enabled and disabled separately. While the observer is
+/// enabled, each batch updates the scale and zero point before it is quantized with them.
 ///
 /// ```
 /// use posterize::quantization::{FakeQuantize, QConfig};
@@ -95,10 +103,11 @@ pub struct FakeQuantize {
 }
 
 impl FakeQuantize {
-    /// One that has seen nothing yet, with both switches on, a scale of 1 and a zero point of 0.
+    /// Creates a fake quantization with an observer built from `spec`, with both enabled, a scale of
+    /// 1 and a zero point of 0.
     ///
     /// # Errors
-    /// As [`ObserverSpec::build`].
+    /// Returns the error of [`ObserverSpec::build`].
     pub fn new(spec: &ObserverSpec) -> Result<Self> {
         Ok(Self {
             observer: spec.build()?,
@@ -108,55 +117,57 @@ impl FakeQuantize {
         })
     }
 
-    /// What observes, and what it has seen.
+    /// Returns the observer.
     pub fn observer(&self) -> &Observer {
         &self.observer
     }
 
-    /// The scale and zero point that it rounds with.
+    /// Returns the scales and zero points that it quantizes with.
     pub fn qparams(&self) -> &QuantizationParams {
         &self.qparams
     }
 
-    /// Whether [`forward`](Self::forward) observes.
+    /// Returns whether the observer is enabled.
     pub fn observer_enabled(&self) -> bool {
         self.observer_enabled
     }
 
-    /// Whether [`forward`](Self::forward) rounds.
+    /// Returns whether the fake quantization is enabled.
     pub fn fake_quant_enabled(&self) -> bool {
         self.fake_quant_enabled
     }
 
-    /// Switches observing on or off.
+    /// Enables or disables the observer.
     pub fn enable_observer(&mut self, enabled: bool) {
         self.observer_enabled = enabled;
     }
 
-    /// Switches observing off: the scale and zero point stay as they are.
+    /// Disables the observer, so that the scale and zero point do not change.
     pub fn disable_observer(&mut self) {
         self.enable_observer(false);
     }
 
-    /// Switches rounding on or off.
+    /// Enables or disables the fake quantization.
     pub fn enable_fake_quant(&mut self, enabled: bool) {
         self.fake_quant_enabled = enabled;
     }
 
-    /// Switches rounding off: values pass unchanged.
+    /// Disables the fake quantization, so that [`Self::forward`] copies its input.
     pub fn disable_fake_quant(&mut self) {
         self.enable_fake_quant(false);
     }
 
-    /// Observes a batch and updates the scale and zero point, if observing is on.
+    /// Observes a batch and updates the scale and zero point, if the observer is enabled.
+    ///
+    /// `x` are the values of a row-major tensor of shape `shape`.
     ///
     /// # Errors
-    /// As [`Observer::observe`].
+    /// Returns the error of [`Observer::observe`].
     pub fn observe(&mut self, x: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
         self.observe_on(&Pool::new(1), x, shape)
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::observe`] on the threads of a pool.
     pub(crate) fn observe_on(
         &mut self,
         pool: &Pool,
@@ -172,13 +183,15 @@ impl FakeQuantize {
         Ok(())
     }
 
-    /// [Observes](Self::observe) a batch and [rounds](Self::apply) it, as far as each is on.
+    /// Observes a batch and quantizes and dequantizes it to `output`, each if enabled:
+    /// [`Self::observe`], then [`Self::apply`].
     ///
     /// # Errors
-    /// As [`Observer::observe`]; the shape does not go with the scales.
+    /// Returns the error of [`Observer::observe`], or [`ObserveError::Shape`] if the shape does not
+    /// have a channel for each scale.
     ///
     /// # Panics
-    /// `x` and `output` have different lengths.
+    /// Panics if `x` and `output` have different lengths.
     pub fn forward(
         &mut self,
         x: &[f32],
@@ -188,7 +201,7 @@ impl FakeQuantize {
         self.forward_on(Isa::detect(), &Pool::new(1), x, shape, output)
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::forward`] on the threads of a pool.
     pub(crate) fn forward_on(
         &mut self,
         isa: Isa,
@@ -201,14 +214,14 @@ impl FakeQuantize {
         self.apply_on(isa, pool, x, shape, output)
     }
 
-    /// Rounds the values of a row-major tensor without observing them, if rounding is on; else copies
-    /// them.
+    /// Quantizes and dequantizes the values of a row-major tensor without observing them, or copies
+    /// them if the fake quantization is disabled.
     ///
     /// # Errors
-    /// The shape does not go with the scales.
+    /// Returns [`ObserveError::Shape`] if the shape does not have a channel for each scale.
     ///
     /// # Panics
-    /// `x` and `output` have different lengths.
+    /// Panics if `x` and `output` have different lengths.
     pub fn apply(
         &self,
         x: &[f32],
@@ -218,7 +231,7 @@ impl FakeQuantize {
         self.apply_on(Isa::detect(), &Pool::new(1), x, shape, output)
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::apply`] on the threads of a pool.
     pub(crate) fn apply_on(
         &self,
         isa: Isa,
@@ -236,16 +249,17 @@ impl FakeQuantize {
         })
     }
 
-    /// The gradient of [`apply`](Self::apply) at `x`: sets `gradient` to 0 where `x` lies outside of
-    /// the range, if rounding is on.
+    /// Computes the gradient of [`apply`](Self::apply) at `x`, as
+    /// [`QParams::fake_quantize_backward`]; `gradient` is unchanged if the fake quantization is
+    /// disabled.
     ///
-    /// To be called before the next [`forward`](Self::forward) moves the scale.
+    /// Call it before the next [`forward`](Self::forward), which may change the scale.
     ///
     /// # Errors
-    /// The shape does not go with the scales.
+    /// Returns [`ObserveError::Shape`] if the shape does not have a channel for each scale.
     ///
     /// # Panics
-    /// `x` and `gradient` have different lengths.
+    /// Panics if `x` and `gradient` have different lengths.
     pub fn backward(
         &self,
         x: &[f32],
@@ -255,7 +269,7 @@ impl FakeQuantize {
         self.backward_on(Isa::detect(), &Pool::new(1), x, shape, gradient)
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::backward`] on the threads of a pool.
     pub(crate) fn backward_on(
         &self,
         isa: Isa,
@@ -279,7 +293,7 @@ impl FakeQuantize {
         output: &mut [f32],
         work: impl Fn(QParams, (i32, i32), &[f32], &mut [f32]),
     ) -> Result<(), ObserveError> {
-        assert_eq!(x.len(), output.len(), "as many values out as in");
+        assert_eq!(x.len(), output.len(), "both slices must have the same length");
         let quant_range = self.observer.target().quant_range();
         let mut output = output;
         self.qparams
@@ -293,7 +307,7 @@ impl FakeQuantize {
 }
 
 impl FakeQuantize {
-    /// What PyTorch's `extra_repr` prints.
+    /// Returns the text of PyTorch's `extra_repr`.
     pub(super) fn extra_repr(&self) -> String {
         let target = self.observer.target();
         let (quant_min, quant_max) = target.quant_range();
@@ -321,7 +335,7 @@ impl fmt::Display for FakeQuantize {
     }
 }
 
-/// What serde sees; the parts are checked against each other.
+/// The serialized form. Its parts are checked against each other when it is read.
 #[derive(Serialize, Deserialize)]
 struct SavedFakeQuantize {
     observer: Observer,
@@ -351,7 +365,8 @@ impl TryFrom<SavedFakeQuantize> for FakeQuantize {
         let fits = qparams.axis().is_none_or(|found| axis == Some(found));
         if !fits || !qparams.channels().iter().all(usable) {
             return Err(Error::Argument(format!(
-                "saved scales and zero points do not go with a {} for {quant_min} to {quant_max}",
+                "the saved scales and zero points are not those of a {} with the integers \
+                 {quant_min} to {quant_max}",
                 observer.spec().kind
             )));
         }
@@ -368,7 +383,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_quantizing_and_dequantizing(
+        fn fake_quantization_equals_quantizing_and_dequantizing(
             scale in 1e-6f32..1e6,
             range in prop::sample::select(vec![(0, 255), (0, 127), (-128, 127), (-127, 127), (-64, 63)]),
             at in 0.0f32..=1.0,
@@ -394,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_shows() {
+    fn nan_stays_nan_and_infinities_are_clamped() {
         let qparams = QParams { scale: 0.5, zero_point: 3 };
         let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         let mut output = [0.0; 3];
@@ -407,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_threads_nor_instruction_sets_change_a_value() {
+    fn results_do_not_depend_on_threads_or_instruction_sets() {
         let qparams = QParams { scale: 0.01, zero_point: 40 };
         let x: Vec<f32> = (0..200_077).map(|i| (i % 1999 - 999) as f32 / 200.0).collect();
         let (mut expected, mut gradient) = (vec![0.0; x.len()], vec![1.0; x.len()]);
@@ -426,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_it_passes_values_and_gradients() {
+    fn disabled_fake_quantization_copies_values_and_gradients() {
         let mut fake_quantize = FakeQuantize::new(&ObserverSpec::min_max()).unwrap();
         fake_quantize.disable_fake_quant();
         let x = [-7.3, 0.2, 1e9];
@@ -435,11 +450,11 @@ mod tests {
         assert_eq!(output, x);
         fake_quantize.backward(&x, &[3], &mut output).unwrap();
         assert_eq!(output, x);
-        assert!(fake_quantize.observer().has_data(), "observing is another switch");
+        assert!(fake_quantize.observer().has_data(), "the observer is still enabled");
     }
 
     #[test]
-    fn a_batch_in_error_changes_nothing() {
+    fn a_batch_that_is_an_error_changes_nothing() {
         let mut fake_quantize = FakeQuantize::new(&QConfig::recommended_qat().weight).unwrap();
         let mut output = [0.0; 4];
         fake_quantize.forward(&[1.0, 2.0, 3.0, 4.0], &[2, 2], &mut output).unwrap();
@@ -455,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_its_state() {
+    fn fake_quantization_prints_as_in_pytorch() {
         let mut fake_quantize = FakeQuantize::new(&QConfig::fbgemm_qat().activation).unwrap();
         fake_quantize.disable_observer();
         assert_eq!(
@@ -467,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn saved_state_is_checked() {
+    fn damaged_saved_states_are_errors() {
         let mut fake_quantize = FakeQuantize::new(&QConfig::recommended_qat().weight).unwrap();
         fake_quantize.observe(&[1.0, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
         fake_quantize.disable_observer();

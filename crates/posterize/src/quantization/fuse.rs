@@ -1,7 +1,8 @@
-//! Fusion: batch norms folded into the weights before them, activations into the kernels before them.
+//! Fusion of layers in eval mode; `torch.ao.quantization.fuse_modules`.
 //!
-//! Eval mode only (`torch.ao.quantization.fuse_modules`). The fused layer keeps the first member's
-//! name; the others leave the graph, so that no `Identity` stays behind.
+//! Batch norms are folded into the weights before them, and activations are fused into the operators
+//! before them. A fused layer has the name of its first layer. The others are removed from the
+//! graph, where PyTorch leaves an `Identity`.
 
 use std::sync::Arc;
 
@@ -11,32 +12,32 @@ use crate::model::{FloatModel, Parameters};
 use crate::ops::{BatchNorm, Op, Role};
 use crate::tensor::Tensor;
 
-/// The parameters of a layer that others were folded into.
+/// The parameters of a fused layer.
 type Folded = Vec<(Role, Arc<Tensor>)>;
 
-/// How the nodes of a graph join into those of its fused graph.
+/// A fused graph and the nodes of the original graph that each of its nodes was fused from.
 #[cfg(feature = "training")]
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
     /// The fused graph.
     pub(crate) fused: Graph,
-    /// For every node of it, the nodes that it is made of, in execution order.
+    /// For each of its nodes, the nodes of the original graph, in execution order.
     pub(crate) members: Vec<Vec<NodeId>>,
 }
 
 #[cfg(feature = "training")]
 impl Blocks {
-    /// The blocks that [`FloatModel::fuse`] makes of `model`'s graph.
+    /// Finds the blocks of `model`'s graph that [`FloatModel::fuse`] fuses.
     ///
     /// # Errors
-    /// As [`FloatModel::fuse`].
+    /// Returns the error of [`FloatModel::fuse`].
     pub(crate) fn of(model: &FloatModel) -> Result<Self> {
         let graph = model.graph();
         let fused = model.fuse()?.graph().clone();
         let consumers = graph.consumers();
         let members = fused.nodes().iter().map(|node| {
             let first =
-                graph.find(&node.name).expect("a fused layer keeps its first member's name");
+                graph.find(&node.name).expect("a fused layer has the name of its first layer");
             chain_from(graph, &consumers, first)
         });
         let members = members.collect();
@@ -45,11 +46,29 @@ impl Blocks {
 }
 
 impl FloatModel {
-    /// Fuses every Conv+BN, Conv+BN+ReLU/ReLU6, Conv+ReLU/ReLU6, Linear(+BN)(+ReLU/ReLU6) and
-    /// Add+ReLU/ReLU6 of the graph. A model that is fused already stays as it is.
+    /// Fuses all layers that can be fused: a convolution or linear layer with the batch norm and the
+    /// ReLU or ReLU6 after it, and an addition with the ReLU or ReLU6 after it.
+    ///
+    /// A model that is already fused is returned unchanged.
+    ///
+    /// ```
+    /// use posterize::Architecture;
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{Activation, BatchNorm, Conv2d};
+    ///
+    /// let net = Sequential::new()
+    ///     .then(Conv2d::new(3, 8, 3).bias(false))
+    ///     .then(BatchNorm::two_d(8))
+    ///     .then(Activation::ReLU);
+    /// let fused = Architecture::trace(&net)?.init(0).fuse()?;
+    /// let kinds: Vec<_> = fused.graph().nodes().iter().map(|node| node.op.kind()).collect();
+    /// assert_eq!(kinds, ["Input", "ConvReLU2d"]);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// A parameter is missing.
+    /// Returns an error if a parameter is missing or a batch norm has another number of channels
+    /// than the layer before it.
     pub fn fuse(&self) -> Result<Self> {
         let graph = self.graph();
         let consumers = graph.consumers();
@@ -61,12 +80,15 @@ impl FloatModel {
         self.fuse_chains(&chains)
     }
 
-    /// Fuses the layers named, as `torch.ao.quantization.fuse_modules`: each list names two or three
-    /// layers that follow one another (`["features.0.0", "features.0.1", "features.0.2"]`).
+    /// Fuses the named layers; `torch.ao.quantization.fuse_modules`.
+    ///
+    /// Each list names two or three consecutive layers, such as `["features.0.0", "features.0.1",
+    /// "features.0.2"]`.
     ///
     /// # Errors
-    /// A name is no layer, the layers do not follow one another, another layer takes a value
-    /// between them, or their types have no fused form.
+    /// Returns an error if there is no layer of a name, if the layers are not consecutive, if another
+    /// layer uses the output of a layer that is not the last of its list, or if the operators cannot
+    /// be fused.
     pub fn fuse_modules(&self, lists: &[&[&str]]) -> Result<Self> {
         let graph = self.graph();
         let consumers = graph.consumers();
@@ -86,19 +108,22 @@ impl FloatModel {
                 return Err(Error::layer(
                     names[0],
                     format!(
-                        "cannot fuse {}: from there the graph can fuse {}",
+                        "cannot fuse {}; the layers that can be fused from there: {}",
                         ids.iter()
                             .map(|id| name_and_kind(graph, *id))
                             .collect::<Vec<_>>()
                             .join(" + "),
-                        if found.len() < 2 { "nothing".to_owned() } else { found.join(" + ") }
+                        if found.len() < 2 { "none".to_owned() } else { found.join(" + ") }
                     ),
                 ));
             }
             if let Some(twice) =
                 ids.iter().find(|id| chains.iter().flatten().any(|known| known == *id))
             {
-                return Err(Error::layer(graph.node(*twice).name.clone(), "named in two lists"));
+                return Err(Error::layer(
+                    graph.node(*twice).name.clone(),
+                    "it is named in two of the lists to fuse",
+                ));
             }
             chains.push(ids);
         }
@@ -129,7 +154,7 @@ impl FloatModel {
         Self::new(rewriter.finish(graph)?, parameters)
     }
 
-    /// The operator that computes a chain, and its parameters.
+    /// Returns the operator that a chain is fused to, and its parameters.
     fn fuse_chain(&self, chain: &[NodeId]) -> Result<(Op, Folded)> {
         let first = self.graph().node(chain[0]);
         let mut op = first.op.clone();
@@ -157,8 +182,9 @@ impl FloatModel {
         })
     }
 
-    /// Folds a batch norm into the weight and bias before it:
-    /// `w' = w · gamma / sqrt(var + eps)`, `b' = (b - mean) · gamma / sqrt(var + eps) + beta`
+    /// Folds a batch norm into the weight and bias before it.
+    ///
+    /// `w' = w · gamma / sqrt(var + eps)`, `b' = (b − mean) · gamma / sqrt(var + eps) + beta`
     /// (`torch.nn.utils.fusion.fuse_conv_bn_weights`).
     fn fold(&self, before: &[(Role, Arc<Tensor>)], id: NodeId, norm: &BatchNorm) -> Result<Folded> {
         let of_norm = |role| self.shared_parameter(id, role).map(|tensor| tensor.data());
@@ -166,14 +192,14 @@ impl FloatModel {
         let (mean, var) = (of_norm(Role::RunningMean)?, of_norm(Role::RunningVar)?);
         let find = |role| before.iter().find(|found| found.0 == role).map(|(_, tensor)| tensor);
         let name = &self.graph().node(id).name;
-        let missing = || Error::layer(name, "what comes before it has no weight to fold it into");
+        let missing = || Error::layer(name, "the layer before it has no weight to fold it into");
         let mut weight = Arc::clone(find(Role::Weight).ok_or_else(missing)?);
         let channels = weight.shape()[0];
         if channels != norm.num_features {
             return Err(Error::shape(
                 name,
                 format!(
-                    "it normalizes {} channels; what comes before it has {channels}",
+                    "expected {} channels from the layer before it, found {channels}",
                     norm.num_features
                 ),
             ));
@@ -194,7 +220,7 @@ impl FloatModel {
     }
 }
 
-/// The operator that computes `op` and `next` behind it; `None` where there is none.
+/// Returns `op` with the operator `next` after it fused into it; `None` if they cannot be fused.
 fn fused(op: &Op, next: &Op) -> Option<Op> {
     match next {
         Op::BatchNorm(norm) => op.with_batch_norm(norm.dimensions),
@@ -208,8 +234,8 @@ fn name_and_kind(graph: &Graph, id: NodeId) -> String {
     format!("{} ({})", node.name, node.op.kind())
 }
 
-/// The longest run of nodes from `start` that one operator can compute: at most one batch norm, then
-/// at most one activation.
+/// Returns the longest chain of nodes from `start` that can be fused: at most one batch norm,
+/// followed by at most one activation.
 fn chain_from(graph: &Graph, consumers: &[Vec<NodeId>], start: NodeId) -> Vec<NodeId> {
     let mut chain = vec![start];
     let mut op = graph.node(start).op.clone();
@@ -230,7 +256,7 @@ fn chain_from(graph: &Graph, consumers: &[Vec<NodeId>], start: NodeId) -> Vec<No
     chain
 }
 
-/// A bias with a batch norm folded into it, where `factor` is `gamma / sqrt(var + eps)`.
+/// Returns a bias with a batch norm folded into it; `factor` is `gamma / sqrt(var + eps)`.
 pub(crate) fn folded_bias(bias: f32, mean: f32, factor: f32, beta: f32) -> f32 {
     (bias - mean) * factor + beta
 }
@@ -269,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_found_and_the_tree_shows_them() {
+    fn fused_layers_show_in_the_module_tree() {
         let fused = block().fuse().unwrap();
         let names: Vec<_> = fused.graph().nodes().iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["input", "conv.0", "conv.3", "add", "mean"]);
@@ -288,7 +314,7 @@ Residual(
     }
 
     #[test]
-    fn named_layers_fuse_and_others_are_left() {
+    fn only_the_named_layers_are_fused() {
         let fused = block().fuse_modules(&[&["conv.3", "conv.4"]]).unwrap();
         assert!(fused.graph().find("conv.1").is_some());
         assert!(fused.graph().find("conv.4").is_none());
@@ -296,20 +322,21 @@ Residual(
     }
 
     #[test]
-    fn lists_that_cannot_be_fused_say_why() {
+    fn errors_name_the_layers_that_cannot_be_fused() {
         let error = |names: &[&str]| block().fuse_modules(&[names]).unwrap_err().to_string();
         assert_eq!(error(&["conv.9", "conv.1"]), "conv.9: there is no such layer");
         assert_eq!(
             error(&["conv.0", "conv.2"]),
-            "conv.0: cannot fuse conv.0 (Conv2d) + conv.2 (ReLU6): from there the graph can fuse \
-             conv.0 (Conv2d) + conv.1 (BatchNorm2d) + conv.2 (ReLU6)"
+            "conv.0: cannot fuse conv.0 (Conv2d) + conv.2 (ReLU6); the layers that can be fused \
+             from there: conv.0 (Conv2d) + conv.1 (BatchNorm2d) + conv.2 (ReLU6)"
         );
         let twice = block().fuse_modules(&[&["conv.0", "conv.1"], &["conv.0", "conv.1"]]);
-        assert_eq!(twice.unwrap_err().to_string(), "conv.0: named in two lists");
+        let error = twice.unwrap_err().to_string();
+        assert_eq!(error, "conv.0: it is named in two of the lists to fuse");
     }
 
     #[test]
-    fn linear_layers_fold_a_batch_norm_of_one_dimension() {
+    fn batch_norm_1d_is_folded_into_a_linear_layer() {
         let mut net = Sequential::new();
         net.push(Linear::new(4, 3));
         net.push(BatchNorm::one_d(3));

@@ -1,4 +1,24 @@
-//! From float to int8: qparams, observers, qconfigs, fusion, prepare and convert.
+//! Post-training quantization and quantization-aware training; PyTorch's `torch.ao.quantization`.
+//!
+//! A [`FloatModel`](crate::FloatModel) is fused, prepared with observers as a [`QConfigMapping`]
+//! says, calibrated with pictures and converted to a [`QuantizedModel`].
+//!
+//! ```
+//! use posterize::nn::Sequential;
+//! use posterize::ops::{Activation, Flatten, Linear};
+//! use posterize::quantization::{QConfig, QConfigMapping};
+//! use posterize::{Architecture, Tensor};
+//!
+//! let net = Sequential::new().then(Flatten).then(Linear::new(4, 2)).then(Activation::ReLU);
+//! let model = Architecture::trace(&net)?.init(0).fuse()?;
+//! let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+//! let x = Tensor::new([1, 1, 2, 2], vec![-1.0, 0.0, 0.5, 1.0])?;
+//! let y = observed.forward(&x)?;
+//! let quantized = observed.convert()?;
+//! let error = quantized.forward(&x)?.data()[0] - y.data()[0];
+//! assert!(error.abs() < 0.01);
+//! # Ok::<(), posterize::Error>(())
+//! ```
 
 mod convert;
 #[cfg(feature = "training")]

@@ -1,8 +1,9 @@
-//! Prepare: which layers become int8, and an observer for every value that needs a scale.
+//! The choice of the layers to quantize, and their observers; `torch.ao.quantization.prepare`.
 //!
-//! `torch.ao.quantization.prepare`, without its traps: where quantized computation begins and ends
-//! is found from the graph (or from stubs the author placed), an addition is observed like any
-//! layer, and a layer without an int8 form stays in float.
+//! Unlike in PyTorch, a network needs no stubs and no `FloatFunctional`: quantize and dequantize
+//! nodes are inserted where they are needed (or where the network has stubs), the outputs of
+//! functions such as additions are observed like those of layers, and layers without an int8 kernel
+//! stay in float.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +17,35 @@ use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
 use crate::ops::{Int8Rule, Leaf, Op};
 
-/// Where a node's output gets its scale from.
+/// Whether a node is computed in float or int8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Domain {
-    /// The node computes in float.
+    /// The node is computed in float.
     Float,
-    /// The node computes in int8; the observer of this node gives its output's scale. Pooling, ReLU
-    /// and other layers that only move values name the node whose scale they share.
+    /// The node is computed in int8, and its output has the scale of this node's observer: its own,
+    /// or for pooling and other operators that keep the scale of their input, that of an earlier node.
     Int8(NodeId),
 }
 
-/// A float model with observers, to run calibration pictures through.
+/// A float model with observers, to be calibrated and converted to int8.
+///
+/// [`FloatModel::prepare`] creates it.
+///
+/// ```
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// assert_eq!(observed.without_data().len(), 2); // the input and the output
+///
+/// observed.forward(&Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, 1.0])?)?;
+/// assert!(observed.without_data().is_empty());
+/// let quantized = observed.convert()?;
+/// assert_eq!(quantized.layers().len(), 1);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ObservedModel {
     model: FloatModel,
@@ -34,28 +53,46 @@ pub struct ObservedModel {
     domains: Vec<Domain>,
     qconfigs: Vec<Option<QConfig>>,
     observers: BTreeMap<NodeId, Observer>,
-    /// The scales of weights that were found in training; other weights are observed when they are
-    /// converted.
+    /// The scales of weights that were trained with fake quantization. Other weights are observed by
+    /// [`ObservedModel::convert`].
     weights: BTreeMap<NodeId, QuantizationParams>,
 }
 
-/// Why a layer stays in float.
+/// A layer that is not quantized, and the reason.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+///
+/// let net = Sequential::new().then(Linear::new(4, 4)).then(Linear::new(4, 2));
+/// let mapping = QConfigMapping::global(QConfig::recommended()).set_module_name("1", None);
+/// let observed = Architecture::trace(&net)?.init(0).prepare(&mapping)?;
+/// let layer = &observed.float_layers()[0];
+/// assert_eq!((layer.name.as_str(), layer.kind.as_str()), ("1", "Linear"));
+/// assert_eq!(layer.reason, "it has no qconfig");
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FloatLayer {
-    /// The layer's dotted path.
+    /// The dotted path of the layer.
     pub name: String,
-    /// Its type: `BatchNorm2d`.
+    /// The class name of the layer, such as `BatchNorm2d`.
     pub kind: String,
     /// The reason, as a sentence without a full stop.
     pub reason: &'static str,
 }
 
 impl FloatModel {
-    /// Inserts observers as `mapping` says.
+    /// Inserts observers for post-training quantization, as `mapping` says;
+    /// `torch.ao.quantization.prepare`.
+    ///
+    /// [Fuse](Self::fuse) the model before: a batch norm alone stays in float.
     ///
     /// # Errors
-    /// A qconfig that no kernel can serve (asymmetric weights, signed activations), or a module name
-    /// or glob of the mapping that matches no layer.
+    /// Returns an error if a qconfig has no int8 kernel (asymmetric weights, signed activations), or
+    /// if a module name or glob of the mapping matches no layer.
     pub fn prepare(&self, mapping: &QConfigMapping) -> Result<ObservedModel> {
         let Preparation { domains, qconfigs, observed } = Preparation::new(self.graph(), mapping)?;
         let observers = observed
@@ -73,29 +110,29 @@ impl FloatModel {
     }
 }
 
-/// What becomes int8, and which values are observed for it.
+/// The nodes that are quantized and the values that are observed for them.
 #[derive(Clone, Debug)]
 pub(super) struct Preparation {
-    /// For every node, where its output gets its scale from.
+    /// For each node, whether it is computed in float or int8.
     pub(super) domains: Vec<Domain>,
-    /// For every node, its qconfig.
+    /// For each node, its qconfig.
     pub(super) qconfigs: Vec<Option<QConfig>>,
-    /// The nodes whose outputs are observed, and how.
+    /// The nodes whose outputs are observed, and the observers to build.
     pub(super) observed: BTreeMap<NodeId, ObserverSpec>,
 }
 
 impl Preparation {
-    /// Chooses for a fused graph.
+    /// Chooses the nodes of a fused graph that are quantized.
     ///
     /// # Errors
-    /// As [`FloatModel::prepare`].
+    /// Returns the errors of [`FloatModel::prepare`].
     pub(super) fn new(graph: &Graph, mapping: &QConfigMapping) -> Result<Self> {
         let names = graph.modules().iter().map(|module| module.path.as_str());
         let unmatched =
             mapping.unmatched(names.chain(graph.nodes().iter().map(|n| n.name.as_str())));
         if !unmatched.is_empty() {
             return Err(Error::Argument(format!(
-                "the qconfig mapping names what the model does not have: {}",
+                "the qconfig mapping has module names or globs that match no layer: {}",
                 unmatched.join(", ")
             )));
         }
@@ -118,7 +155,7 @@ impl Preparation {
                 observed.insert(id, qconfig.activation.clone());
             }
             if !matches!(node.op, Op::QuantStub(_)) {
-                // A float value on its way into int8 needs a scale of its own.
+                // A float value that an int8 node reads is quantized with its own scale.
                 for &input in &node.inputs {
                     if domains[input.0] == Domain::Float {
                         observed.entry(input).or_insert_with(|| qconfig.activation.clone());
@@ -144,13 +181,14 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
     };
     match problem {
         Some(problem) => {
-            Err(Error::layer(&node.name, format!("its qconfig has no int8 kernel: {problem}")))
+            Err(Error::layer(&node.name, format!("no int8 kernel supports its qconfig: {problem}")))
         }
         None => Ok(()),
     }
 }
 
-/// Where quantized computation is wanted: everywhere, or where the author's stubs say.
+/// Returns for each node whether it may be quantized: all, or if the graph has stubs those between a
+/// `QuantStub` and a `DeQuantStub`.
 fn quantized_region(graph: &Graph) -> Vec<bool> {
     let stubs =
         graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
@@ -184,7 +222,7 @@ fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
     domains
 }
 
-/// The layers of a fused graph that stay in float, and why.
+/// Returns the layers of a fused graph that are not quantized.
 pub(super) fn float_layers(
     graph: &Graph,
     domains: &[Domain],
@@ -200,21 +238,20 @@ pub(super) fn float_layers(
             name: node.name.clone(),
             kind: node.op.kind(),
             reason: if !region[id.0] {
-                "it lies outside the region between QuantStub and DeQuantStub"
+                "it is not between a QuantStub and a DeQuantStub"
             } else if qconfigs[id.0].is_none() {
                 "its qconfig is none"
             } else if let Int8Rule::Float { reason } = node.op.int8_rule() {
                 reason
             } else {
-                "the layer before it is in float"
+                "the layer before it stays in float"
             },
         })
         .collect()
 }
 
 impl ObservedModel {
-    /// A model whose observers have seen their data in training: `weights` are the scales of its
-    /// weights.
+    /// Creates a model from observers with the data of training and the scales of weights.
     #[cfg(feature = "training")]
     pub(super) fn trained(
         model: FloatModel,
@@ -227,7 +264,7 @@ impl ObservedModel {
         Self { model, mapping, domains, qconfigs, observers, weights }
     }
 
-    /// Shows a node's output to its observer, if it has one.
+    /// Passes the output of a node to its observer, if it has one.
     pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
         match self.observers.get_mut(&id) {
             Some(observer) => observer
@@ -237,24 +274,24 @@ impl ObservedModel {
         }
     }
 
-    /// The float model that is observed.
+    /// Returns the float model.
     pub fn model(&self) -> &FloatModel {
         &self.model
     }
 
-    /// The mapping it was prepared with.
+    /// Returns the qconfig mapping that it was prepared with.
     pub fn mapping(&self) -> &QConfigMapping {
         &self.mapping
     }
 
-    /// The observers, by the name of the node whose output they see.
+    /// Returns the observers, each with the name of the node whose output it observes.
     pub fn observers(&self) -> impl Iterator<Item = (&str, &Observer)> {
         self.observers
             .iter()
             .map(|(id, observer)| (self.model.graph().node(*id).name.as_str(), observer))
     }
 
-    /// The names of the nodes whose observers saw no data.
+    /// Returns the names of the nodes whose observers have no data.
     pub fn without_data(&self) -> Vec<&str> {
         self.observers()
             .filter(|(_, observer)| !observer.has_data())
@@ -262,7 +299,7 @@ impl ObservedModel {
             .collect()
     }
 
-    /// The layers that stay in float, and why.
+    /// Returns the layers that are not quantized, and the reasons.
     pub fn float_layers(&self) -> Vec<FloatLayer> {
         float_layers(self.model.graph(), &self.domains, &self.qconfigs)
     }
@@ -279,15 +316,16 @@ impl ObservedModel {
         self.observers.get(&id)
     }
 
-    /// The scales of a layer's weight, where they are known before it is converted.
+    /// Returns the scales of a layer's weight if it was trained with fake quantization.
     pub(super) fn weight_qparams(&self, id: NodeId) -> Option<&QuantizationParams> {
         self.weights.get(&id)
     }
 
-    /// The module tree with its observers, of the whole network or below a dotted path.
+    /// Returns the module at a dotted path and all modules below it, with their observers; an empty
+    /// path is the whole network.
     ///
     /// # Errors
-    /// There is no such module.
+    /// Returns an error that lists the existing names if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(self.model.graph(), path, &|id, node| {
             let observer = self
@@ -297,7 +335,7 @@ impl ObservedModel {
             match (float_leaf(node), observer) {
                 (Some(leaf), Some(observer)) => Some(observed_leaf(leaf, observer)),
                 (Some(leaf), None) => Some(leaf),
-                // Functions show only where there is something to see.
+                // Function calls are printed only if they have an observer.
                 (None, Some(observer)) => {
                     let kind = if matches!(node.op, Op::Input(_)) {
                         "QuantStub".to_owned()

@@ -1,7 +1,7 @@
-//! Quantization-aware training: a float model with fake quantization where int8 will be.
+//! Quantization-aware training; `torch.ao.quantization.prepare_qat`.
 //!
-//! `torch.ao.quantization.prepare_qat`, with the choices of [`prepare`](super::prepare): what becomes
-//! int8, which values share a scale, where quantized computation begins and ends.
+//! The same layers are quantized, with the same scales in common, as in post-training quantization
+//! ([`prepare`](super::prepare)).
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,12 @@ use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
 use crate::ops::{Leaf, Op, Role};
 
-/// A float model whose weights and activations are rounded in training to what int8 can hold.
+/// A float model with fake quantization of weights and activations, for quantization-aware training.
 ///
-/// Its graph is not fused: convolutions and batch norms train as
-/// `torch.ao.nn.intrinsic.qat.ConvBnReLU2d` does, with the batch norm folded into the weights before
-/// they are rounded. Build it with [`FloatModel::prepare_qat`], train it with
-/// [`training::Network`](crate::training::Network), and [`convert`](Self::convert) it whenever you
-/// want to know how accurate it is in int8.
+/// [`FloatModel::prepare_qat`] creates it, [`training::Network`](crate::training::Network) trains it,
+/// and [`convert`](Self::convert) converts it to int8 at any time. Its graph is not fused:
+/// convolutions with batch norms are trained as `torch.ao.nn.intrinsic.qat.ConvBnReLU2d`, with the
+/// batch norm folded into the weight before its fake quantization.
 ///
 /// ```
 /// use posterize::Architecture;
@@ -38,8 +37,7 @@ use crate::ops::{Leaf, Op, Role};
 /// let model = Architecture::trace(&net)?.init(0);
 /// let qat = model.prepare_qat(&QConfigMapping::global(QConfig::recommended_qat()))?;
 /// assert!(qat.module("0")?.to_string().starts_with("ConvBnReLU6_2d("));
-/// // Nothing was observed yet.
-/// assert!(qat.convert().unwrap_err().to_string().contains("saw no data"));
+/// assert_eq!(qat.without_data(), ["input", "0", "0.weight"]);
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -53,24 +51,40 @@ pub struct QatModel {
     bn_stats_frozen: bool,
 }
 
-/// The fake quantization of a [`QatModel`], to save and go on with.
+/// The state of the fake quantization of a [`QatModel`], to save and restore.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut qat = model.prepare_qat(&QConfigMapping::global(QConfig::recommended_qat()))?;
+/// let saved = qat.state();
+/// qat.freeze_bn_stats();
+/// qat.load_state(saved)?;
+/// assert!(!qat.bn_stats_frozen());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QatState {
-    /// Those of activations, by the layer whose output they round.
+    /// The fake quantization of each layer's output.
     pub activations: BTreeMap<String, FakeQuantize>,
-    /// Those of weights, by layer.
+    /// The fake quantization of each layer's weight.
     pub weights: BTreeMap<String, FakeQuantize>,
-    /// Whether batch norms use their running estimates in training.
+    /// Whether batch norms normalize with their running estimates in training.
     pub bn_stats_frozen: bool,
 }
 
 impl FloatModel {
-    /// Inserts fake quantization as `mapping` says. The model should not be fused: a batch norm that
-    /// was folded into its convolution can no longer be trained.
+    /// Inserts fake quantization, as `mapping` says; `torch.ao.quantization.prepare_qat`.
+    ///
+    /// Do not [fuse](Self::fuse) the model before, since batch norms that are folded into weights
+    /// cannot be trained.
     ///
     /// # Errors
-    /// As [`FloatModel::prepare`].
+    /// Returns the errors of [`FloatModel::prepare`].
     pub fn prepare_qat(&self, mapping: &QConfigMapping) -> Result<QatModel> {
         let blocks = Blocks::of(self)?;
         let preparation = Preparation::new(&blocks.fused, mapping)?;
@@ -102,22 +116,23 @@ impl FloatModel {
 }
 
 impl QatModel {
-    /// The float model that is trained.
+    /// Returns the float model.
     pub fn model(&self) -> &FloatModel {
         &self.model
     }
 
-    /// The mapping it was prepared with.
+    /// Returns the qconfig mapping that it was prepared with.
     pub fn mapping(&self) -> &QConfigMapping {
         &self.mapping
     }
 
-    /// The fake quantization of activations, by the name of the layer whose output it rounds.
+    /// Returns the fake quantization of activations, each with the name of the node whose output it
+    /// quantizes.
     pub fn activations(&self) -> impl Iterator<Item = (&str, &FakeQuantize)> {
         self.named(&self.activations)
     }
 
-    /// The fake quantization of weights, by the name of the layer.
+    /// Returns the fake quantization of weights, each with the name of the layer.
     pub fn weights(&self) -> impl Iterator<Item = (&str, &FakeQuantize)> {
         self.named(&self.weights)
     }
@@ -129,8 +144,8 @@ impl QatModel {
         all.iter().map(|(id, found)| (self.blocks.fused.node(*id).name.as_str(), found))
     }
 
-    /// The names of what observed no data: layers for their outputs, and with `.weight` for their
-    /// weights.
+    /// Returns the names of the observers without data: the name of a node for its output, and with
+    /// `.weight` for its weight.
     pub fn without_data(&self) -> Vec<String> {
         let idle = |fake_quantize: &FakeQuantize| !fake_quantize.observer().has_data();
         let activations = self.activations().filter(|(_, found)| idle(found));
@@ -141,47 +156,51 @@ impl QatModel {
             .collect()
     }
 
-    /// The layers that stay in float, and why.
+    /// Returns the layers that are not quantized, and the reasons.
     pub fn float_layers(&self) -> Vec<FloatLayer> {
         float_layers(&self.blocks.fused, &self.preparation.domains, &self.preparation.qconfigs)
     }
 
-    /// Switches all observers on: scales follow what they see.
+    /// Enables all observers; `torch.ao.quantization.enable_observer`.
     pub fn enable_observer(&mut self) {
         self.each(&mut |found| found.enable_observer(true));
     }
 
-    /// Switches all observers off: scales stay as they are.
+    /// Disables all observers, so that the scales do not change;
+    /// `torch.ao.quantization.disable_observer`.
     pub fn disable_observer(&mut self) {
         self.each(&mut FakeQuantize::disable_observer);
     }
 
-    /// Switches all rounding on.
+    /// Enables all fake quantization; `torch.ao.quantization.enable_fake_quant`.
     pub fn enable_fake_quant(&mut self) {
         self.each(&mut |found| found.enable_fake_quant(true));
     }
 
-    /// Switches all rounding off: the model then trains in float.
+    /// Disables all fake quantization, so that the model is trained in float;
+    /// `torch.ao.quantization.disable_fake_quant`.
     pub fn disable_fake_quant(&mut self) {
         self.each(&mut FakeQuantize::disable_fake_quant);
     }
 
-    /// Batch norms normalize by their running estimates in training, which then stay as they are.
+    /// Makes batch norms normalize with their running estimates in training, without updating them;
+    /// `torch.ao.nn.intrinsic.qat.freeze_bn_stats`.
     pub fn freeze_bn_stats(&mut self) {
         self.bn_stats_frozen = true;
     }
 
-    /// Batch norms normalize by the batch, and their running estimates follow.
+    /// Makes batch norms normalize with the statistics of the batch in training, and update their
+    /// running estimates; `torch.ao.nn.intrinsic.qat.update_bn_stats`.
     pub fn update_bn_stats(&mut self) {
         self.bn_stats_frozen = false;
     }
 
-    /// Whether batch norms normalize by their running estimates in training.
+    /// Returns whether batch norms normalize with their running estimates in training.
     pub fn bn_stats_frozen(&self) -> bool {
         self.bn_stats_frozen
     }
 
-    /// Whether any rounding is on.
+    /// Returns whether any fake quantization is enabled.
     pub(crate) fn fake_quant_enabled(&self) -> bool {
         self.activations.values().chain(self.weights.values()).any(FakeQuantize::fake_quant_enabled)
     }
@@ -190,7 +209,7 @@ impl QatModel {
         self.activations.values_mut().chain(self.weights.values_mut()).for_each(switch);
     }
 
-    /// The fake quantization, to save.
+    /// Returns the state of the fake quantization, to save.
     pub fn state(&self) -> QatState {
         let owned = |all: &BTreeMap<NodeId, FakeQuantize>| {
             self.named(all).map(|(name, found)| (name.to_owned(), found.clone())).collect()
@@ -202,10 +221,10 @@ impl QatModel {
         }
     }
 
-    /// Takes over what [`state`](Self::state) gave.
+    /// Restores a state saved with [`state`](Self::state).
     ///
     /// # Errors
-    /// The state is of another model, or of another qconfig; this one is then as it was.
+    /// Returns an error, and changes nothing, if the state is of another model or qconfig.
     pub fn load_state(&mut self, state: QatState) -> Result<()> {
         let QatState { activations, weights, bn_stats_frozen } = state;
         let activations = matched(&self.blocks.fused, &self.activations, activations)?;
@@ -219,7 +238,10 @@ impl QatModel {
             if found.qparams().axis().is_some() && scales != outputs {
                 return Err(Error::layer(
                     name,
-                    format!("the saved state has {scales} scales for {outputs} channels"),
+                    format!(
+                        "expected a scale for each of {outputs} output channels, found {scales} in \
+                         the saved state"
+                    ),
                 ));
             }
         }
@@ -228,18 +250,20 @@ impl QatModel {
         Ok(())
     }
 
-    /// Converts to int8 as training left it: the scales are those that it rounded with.
+    /// Converts the model to int8 with the scales of its fake quantization;
+    /// `torch.ao.quantization.convert`.
     ///
     /// # Errors
-    /// What saw no data, all of it by name; a weight that holds NaN or infinite values.
+    /// Returns [`Error::NotCalibrated`], which lists every observer without data, or
+    /// [`Error::Layer`] if a weight holds NaN or infinite values.
     pub fn convert(&self) -> Result<QuantizedModel> {
         let idle = self.without_data();
         if !idle.is_empty() {
             return Err(Error::NotCalibrated {
                 observers: idle,
                 total: self.activations.len() + self.weights.len(),
-                remedy: "train the model, or run pictures through it with its observers on, before \
-                         converting it",
+                remedy: "train the model, or run pictures through it with its observers enabled, \
+                         before converting it",
             });
         }
         let observers =
@@ -255,10 +279,11 @@ impl QatModel {
         .convert()
     }
 
-    /// The module tree with its fake quantization, of the whole network or below a dotted path.
+    /// Returns the module at a dotted path and all modules below it, with their fake quantization; an
+    /// empty path is the whole network.
     ///
     /// # Errors
-    /// There is no such module.
+    /// Returns an error that lists the existing names if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(&self.blocks.fused, path, &|id, node| self.leaf(id, node))
     }
@@ -268,7 +293,7 @@ impl QatModel {
         let leaf = match (self.layer_leaf(id), activation) {
             (Some(leaf), Some(activation)) => observed_leaf(leaf, activation),
             (Some(leaf), None) => leaf,
-            // Functions show only where there is something to see.
+            // Function calls are printed only if they have fake quantization.
             (None, Some(activation)) => {
                 let kind = match node.op {
                     Op::Input(_) => "QuantStub".to_owned(),
@@ -281,7 +306,7 @@ impl QatModel {
         Some(leaf)
     }
 
-    /// A layer as PyTorch's `torch.ao.nn.qat` and `torch.ao.nn.intrinsic.qat` print theirs.
+    /// Returns a layer as printed by PyTorch's `torch.ao.nn.qat` and `torch.ao.nn.intrinsic.qat`.
     fn layer_leaf(&self, id: NodeId) -> Option<Leaf> {
         let graph = self.model.graph();
         let members = &self.blocks.members[id.0];
@@ -321,7 +346,7 @@ fn leaf_of(fake_quantize: &FakeQuantize) -> Leaf {
     }
 }
 
-/// The saved fake quantization of the same layers, built from the same specs.
+/// Returns the saved fake quantization by node, if it is of the same layers and observers.
 fn matched(
     graph: &Graph,
     current: &BTreeMap<NodeId, FakeQuantize>,
@@ -331,15 +356,29 @@ fn matched(
     for (id, fake_quantize) in current {
         let name = &graph.node(*id).name;
         let saved = saved.remove(name).ok_or_else(|| {
-            Error::layer(name, "the saved state has no fake quantization for it: another qconfig?")
+            Error::layer(
+                name,
+                "the saved state has no fake quantization for it; prepare the model with the \
+                 qconfig mapping that the state was saved with",
+            )
         })?;
-        if saved.observer().spec() != fake_quantize.observer().spec() {
-            return Err(Error::layer(name, "the saved state observes in another way"));
+        let (ours, theirs) = (fake_quantize.observer().spec(), saved.observer().spec());
+        if theirs != ours {
+            return Err(Error::layer(
+                name,
+                format!(
+                    "the saved state has another observer: expected {ours:?}, found {theirs:?}"
+                ),
+            ));
         }
         found.insert(*id, saved);
     }
     match saved.into_keys().next() {
-        Some(name) => Err(Error::layer(name, "the saved state quantizes it; this model does not")),
+        Some(name) => Err(Error::layer(
+            name,
+            "the saved state has fake quantization for it, the model has none; prepare the model \
+             with the qconfig mapping that the state was saved with",
+        )),
         None => Ok(found),
     }
 }
@@ -369,7 +408,7 @@ impl QatModel {
         self.weights.get_mut(&id)
     }
 
-    /// The same with other values of the parameters.
+    /// Returns the model with other values of its parameters.
     pub(crate) fn with_model(&self, model: FloatModel) -> Self {
         Self { model, ..self.clone() }
     }

@@ -1,4 +1,4 @@
-//! Which observers a layer gets: qconfigs, and their mapping to the layers of a model.
+//! Qconfigs, and their mapping to the layers of a model.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,29 +9,32 @@ use serde::{Deserialize, Serialize};
 use super::observer::{ObserverKind, ObserverSpec};
 use crate::error::{Error, Result};
 
-/// How to quantize a layer: an observer for its output, and one for its weight. PyTorch's
+/// How to quantize a layer: an observer for its output and one for its weight;
 /// `torch.ao.quantization.QConfig`.
 ///
 /// ```
 /// use posterize::quantization::{ObserverSpec, QConfig};
-/// let per_tensor = QConfig { weight: ObserverSpec::default_weight_observer(), ..QConfig::recommended() };
+///
 /// assert_eq!("fbgemm".parse::<QConfig>()?, QConfig::fbgemm());
+/// // Preset activations with another observer for weights.
+/// let weight = ObserverSpec::default_weight_observer();
+/// assert_eq!(QConfig { weight, ..QConfig::fbgemm() }.activation, QConfig::fbgemm().activation);
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QConfig {
-    /// For the layer's output.
+    /// The observer of the layer's output.
     pub activation: ObserverSpec,
-    /// For its weight.
+    /// The observer of the layer's weight.
     pub weight: ObserverSpec,
 }
 
 impl QConfig {
-    /// The names that [`FromStr`] knows.
+    /// The names that [`str::parse`] and [`Self::qat`] accept.
     pub const PRESETS: [&str; 4] = ["recommended", "default", "fbgemm", "qnnpack"];
 
-    /// PyTorch's `default_qconfig`: minimum and maximum for 7-bit activations, one scale for all of a
-    /// weight.
+    /// PyTorch's `default_qconfig`: 7-bit activations from their minimum and maximum, and one scale
+    /// for each weight.
     pub const fn default_qconfig() -> Self {
         Self {
             activation: ObserverSpec::default_observer(),
@@ -39,8 +42,8 @@ impl QConfig {
         }
     }
 
-    /// PyTorch's `get_default_qconfig("fbgemm")`: histograms for 7-bit activations, a scale for each
-    /// output channel of a weight.
+    /// PyTorch's `get_default_qconfig("fbgemm")`: 7-bit activations from histograms, and a scale for
+    /// each output channel of a weight.
     pub const fn fbgemm() -> Self {
         Self {
             activation: ObserverSpec { reduce_range: true, ..ObserverSpec::histogram() },
@@ -48,8 +51,8 @@ impl QConfig {
         }
     }
 
-    /// PyTorch's `get_default_qconfig("qnnpack")`: histograms for 8-bit activations, one scale for
-    /// all of a weight.
+    /// PyTorch's `get_default_qconfig("qnnpack")`: 8-bit activations from histograms, and one scale
+    /// for each weight.
     pub const fn qnnpack() -> Self {
         Self {
             activation: ObserverSpec::histogram(),
@@ -57,12 +60,13 @@ impl QConfig {
         }
     }
 
-    /// The one to use here: histograms for activations of all 8 bits, which our kernels multiply
-    /// exactly, and a scale for each output channel of a weight, whose integers are −127 to 127.
+    /// The recommended qconfig: 8-bit activations from histograms, and a scale for each output
+    /// channel of a weight, with the integers −127 to 127.
     ///
-    /// PyTorch's `get_default_qconfig("onednn")` with the weights of the TFLite specification: the
-    /// largest weight of a channel then falls on an integer (PyTorch's 255 / 2 steps leave it half a
-    /// step off), and so does every weight of a network that was trained or published in int8.
+    /// It is PyTorch's `get_default_qconfig("onednn")` with the weights of the TFLite quantization
+    /// specification. With 2 · 127 steps the largest weight of a channel is an integer multiple of
+    /// the scale; with PyTorch's 255 steps it is half a step off. Weights of networks that were
+    /// trained in int8 are therefore quantized without error.
     pub const fn recommended() -> Self {
         Self {
             activation: ObserverSpec::histogram(),
@@ -74,7 +78,7 @@ impl QConfig {
     }
 
     /// The observers of PyTorch's `get_default_qat_qconfig("fbgemm")`: moving averages, 7-bit
-    /// activations, a scale for each output channel of a weight.
+    /// activations, and a scale for each output channel of a weight.
     pub const fn fbgemm_qat() -> Self {
         Self {
             activation: ObserverSpec {
@@ -86,19 +90,20 @@ impl QConfig {
         }
     }
 
-    /// The observers of PyTorch's `default_qat_qconfig`: moving averages, 7-bit activations, one
-    /// scale for all of a weight.
+    /// The observers of PyTorch's `default_qat_qconfig`: moving averages, 7-bit activations, and one
+    /// scale for each weight.
     pub const fn default_qat() -> Self {
         Self { weight: ObserverSpec::default_weight_fake_quant(), ..Self::fbgemm_qat() }
     }
 
     /// The observers of PyTorch's `get_default_qat_qconfig("qnnpack")`: moving averages, 8-bit
-    /// activations, one scale for all of a weight.
+    /// activations, and one scale for each weight.
     pub const fn qnnpack_qat() -> Self {
         Self { weight: ObserverSpec::default_weight_fake_quant(), ..Self::recommended_qat() }
     }
 
-    /// The one to train with here: as [`Self::fbgemm_qat`], with all 8 bits.
+    /// The recommended qconfig for quantization-aware training: moving averages, 8-bit activations,
+    /// and a scale for each output channel of a weight, with the integers −127 to 127.
     pub const fn recommended_qat() -> Self {
         Self {
             activation: ObserverSpec::new(ObserverKind::MovingAverageMinMax),
@@ -109,11 +114,12 @@ impl QConfig {
         }
     }
 
-    /// The preset of that name for quantization-aware training: [`Self::recommended_qat`],
-    /// [`Self::default_qat`], [`Self::fbgemm_qat`] or [`Self::qnnpack_qat`].
+    /// Returns the preset for quantization-aware training with a name of [`Self::PRESETS`]:
+    /// [`Self::recommended_qat`], [`Self::default_qat`], [`Self::fbgemm_qat`] or
+    /// [`Self::qnnpack_qat`].
     ///
     /// # Errors
-    /// There is none of that name in [`Self::PRESETS`].
+    /// Returns an error that lists the names if there is no preset with this name.
     pub fn qat(name: &str) -> Result<Self> {
         Ok(match name {
             "recommended" => Self::recommended_qat(),
@@ -124,10 +130,10 @@ impl QConfig {
         })
     }
 
-    /// Whether both observers can be built.
+    /// Checks that both observers can be built.
     ///
     /// # Errors
-    /// As [`ObserverSpec::build`], naming which of the two.
+    /// Returns the error of [`ObserverSpec::build`], which names the observer.
     pub fn validate(&self) -> Result<()> {
         for (spec, of) in [(&self.activation, "activation"), (&self.weight, "weight")] {
             spec.target().map_err(|error| Error::Argument(format!("qconfig, {of}: {error}")))?;
@@ -153,12 +159,12 @@ impl FromStr for QConfig {
     }
 }
 
-/// Which layer gets which [`QConfig`]; PyTorch's `torch.ao.quantization.QConfigMapping`, with globs
-/// where PyTorch has regular expressions.
+/// The qconfigs of the layers of a model; `torch.ao.quantization.QConfigMapping`, with globs in place
+/// of regular expressions.
 ///
-/// A layer's qconfig is, in this order: that of its module name or of the nearest module around it;
-/// of the first glob that matches its name or that of a module around it; of its type; the global
-/// one. `None` keeps what it matches in float.
+/// The qconfig of a layer is the first of these that is set: that of the layer's name or of the
+/// innermost module that contains it; that of the first glob that matches the layer or a module that
+/// contains it; that of its type; the global one. Layers whose qconfig is `None` stay in float.
 ///
 /// ```
 /// use posterize::quantization::{QConfig, QConfigMapping};
@@ -182,24 +188,26 @@ pub struct QConfigMapping {
 }
 
 impl QConfigMapping {
-    /// A mapping that keeps everything in float.
+    /// Creates a mapping that keeps all layers in float.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A mapping of every layer to one qconfig.
+    /// Creates a mapping of all layers to one qconfig.
     pub fn global(qconfig: QConfig) -> Self {
         Self { global: Some(qconfig), ..Self::default() }
     }
 
-    /// Sets the qconfig of what nothing else matches.
+    /// Sets the qconfig of all layers that have no other.
     #[must_use]
     pub fn set_global(mut self, qconfig: impl Into<Option<QConfig>>) -> Self {
         self.global = qconfig.into();
         self
     }
 
-    /// Sets the qconfig of all layers of a type, named as PyTorch's class: `Conv2d`, `Linear`.
+    /// Sets the qconfig of all layers of a type, given as PyTorch's class name, such as `Linear`.
+    ///
+    /// A fused layer has the type of the fused class, such as `ConvReLU2d`.
     #[must_use]
     pub fn set_object_type(
         mut self,
@@ -210,12 +218,13 @@ impl QConfigMapping {
         self
     }
 
-    /// Sets the qconfig of the modules whose dotted name matches `glob`, and of all within them:
-    /// `features.1?`, `*.conv.0`, `{features.0,classifier}`. An asterisk matches dots too. Of several
-    /// globs that match, the one set first counts.
+    /// Sets the qconfig of the modules whose dotted name matches `glob`, and of all layers in them.
+    ///
+    /// `features.1?`, `*.conv.0` and `{features.0,classifier}` are globs. An asterisk also matches
+    /// dots. If several globs match, the one that was set first is used.
     ///
     /// # Errors
-    /// `glob` is malformed.
+    /// Returns an error if `glob` is malformed or longer than 256 bytes.
     pub fn set_module_glob(
         mut self,
         glob: &str,
@@ -225,7 +234,7 @@ impl QConfigMapping {
         Ok(self)
     }
 
-    /// Sets the qconfig of the module of that dotted name, and of all within it.
+    /// Sets the qconfig of the module with a dotted name, and of all layers in it.
     #[must_use]
     pub fn set_module_name(
         mut self,
@@ -236,7 +245,7 @@ impl QConfigMapping {
         self
     }
 
-    /// The qconfig of a layer, from its dotted module name and its type; none keeps it in float.
+    /// Returns the qconfig of a layer from its dotted name and its type; `None` if it stays in float.
     pub fn get(&self, module_name: &str, object_type: &str) -> Option<&QConfig> {
         let by_name = || {
             enclosing(module_name).find_map(|module| {
@@ -255,8 +264,8 @@ impl QConfigMapping {
         by_name().or_else(by_glob).or_else(by_type).unwrap_or(&self.global).as_ref()
     }
 
-    /// The names and globs that match none of `modules`, dotted names of layers: most likely typing
-    /// errors.
+    /// Returns the module names and globs that match none of the dotted names `modules`, most likely
+    /// because of a typing error.
     pub fn unmatched<'a>(&self, modules: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         let modules: Vec<&str> = modules.into_iter().flat_map(enclosing).collect();
         let names = self.module_names.iter().map(|(name, _)| name);
@@ -272,7 +281,7 @@ impl QConfigMapping {
             .collect()
     }
 
-    /// All qconfigs in it.
+    /// Returns all qconfigs of the mapping.
     pub fn qconfigs(&self) -> impl Iterator<Item = &QConfig> {
         let globs = self.module_globs.iter().map(|(_, qconfig)| qconfig);
         let names = self.object_types.iter().chain(&self.module_names).map(|(_, qconfig)| qconfig);
@@ -280,12 +289,12 @@ impl QConfigMapping {
     }
 }
 
-/// The module and those around it, from the inside out: `a.b.c`, `a.b`, `a`.
+/// Returns a module and all modules that contain it, innermost first: `a.b.c`, `a.b`, `a`.
 fn enclosing(module_name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(module_name), |name| name.rsplit_once('.').map(|(outer, _)| outer))
 }
 
-/// Sets the value of a key, in place where the key is there.
+/// Sets the value of a key, keeping its position if it exists.
 fn set<K: PartialEq, V>(entries: &mut Vec<(K, V)>, key: K, value: V) {
     match entries.iter_mut().find(|(known, _)| *known == key) {
         Some((_, old)) => *old = value,
@@ -320,11 +329,11 @@ impl FromStr for ModuleGlob {
     type Err = Error;
 
     fn from_str(glob: &str) -> Result<Self> {
-        // What is compiled of it stays small.
-        const LONGEST: usize = 256;
-        if glob.len() > LONGEST {
+        // Bounds the memory of the compiled glob, which may come from a file.
+        const MAX_LEN: usize = 256;
+        if glob.len() > MAX_LEN {
             return Err(Error::Argument(format!(
-                "a module glob of {} bytes; at most {LONGEST} are allowed",
+                "a module glob must have at most {MAX_LEN} bytes, found {}",
                 glob.len()
             )));
         }
@@ -372,8 +381,8 @@ mod tests {
     }
 
     #[test]
-    fn presets_use_pytorchs_integers_and_ours_symmetric_ones() {
-        for (qconfig, bits, least_weight) in [
+    fn presets_have_pytorchs_integers_and_the_recommended_ones_symmetric_weights() {
+        for (qconfig, max_activation, min_weight) in [
             (QConfig::default_qconfig(), 127, -128),
             (QConfig::fbgemm(), 127, -128),
             (QConfig::fbgemm_qat(), 127, -128),
@@ -381,13 +390,13 @@ mod tests {
             (QConfig::recommended(), 255, -127),
             (QConfig::recommended_qat(), 255, -127),
         ] {
-            assert_eq!(qconfig.activation.target().unwrap().quant_range(), (0, bits));
-            assert_eq!(qconfig.weight.target().unwrap().quant_range(), (least_weight, 127));
+            assert_eq!(qconfig.activation.target().unwrap().quant_range(), (0, max_activation));
+            assert_eq!(qconfig.weight.target().unwrap().quant_range(), (min_weight, 127));
         }
     }
 
     #[test]
-    fn names_come_before_globs_before_types() {
+    fn module_names_precede_globs_and_globs_precede_types() {
         let mapping = QConfigMapping::global(QConfig::recommended())
             .set_object_type("Conv2d", None)
             .set_module_glob("features.*", QConfig::fbgemm())
@@ -399,7 +408,7 @@ mod tests {
         let get = |name, object_type| mapping.get(name, object_type).cloned();
         assert_eq!(get("stem", "Linear"), Some(QConfig::recommended()));
         assert_eq!(get("stem", "Conv2d"), None);
-        assert_eq!(get("features.0", "Conv2d"), Some(QConfig::fbgemm()), "the first glob counts");
+        assert_eq!(get("features.0", "Conv2d"), Some(QConfig::fbgemm()), "the first glob is used");
         assert_eq!(get("features.0.1", "Conv2d"), Some(QConfig::default_qconfig()));
         assert_eq!(get("features.0.1.x.y", "Conv2d"), Some(QConfig::default_qconfig()));
         assert_eq!(get("features.0.1.weird.y", "Conv2d"), None);
@@ -407,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_again_replaces_in_place() {
+    fn setting_a_glob_again_keeps_its_position() {
         let mapping = QConfigMapping::new()
             .set_module_glob("a*", None)
             .unwrap()
@@ -420,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_is_named() {
+    fn names_and_globs_that_match_no_layer_are_returned() {
         let mapping = QConfigMapping::new()
             .set_module_name("features.0", None)
             .set_module_name("faetures", None)
@@ -433,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_glob_is_an_error_also_when_read() {
+    fn malformed_globs_are_errors_in_calls_and_in_files() {
         let error = QConfigMapping::new().set_module_glob("features.[", None).unwrap_err();
         assert!(error.to_string().contains("features.["), "{error}");
         let json = r#"{"module_globs": [["features.[", null]]}"#;
@@ -441,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_survives_json() {
+    fn a_mapping_round_trips_through_json() {
         let mapping = QConfigMapping::global(QConfig::fbgemm())
             .set_module_glob("features.1?", None)
             .unwrap()

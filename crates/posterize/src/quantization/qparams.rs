@@ -1,5 +1,4 @@
-//! Scales and zero points: the affine map between f32 and 8-bit integers, and the one formula that
-//! derives it from a range of values.
+//! Scales and zero points, the affine map between f32 values and 8-bit integers.
 
 use std::fmt;
 
@@ -8,18 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The 8-bit integer a value is quantized to; PyTorch's `torch.quint8` and `torch.qint8`.
+/// The 8-bit integer type that values are quantized to; `torch.quint8` or `torch.qint8`.
+///
+/// ```
+/// use posterize::quantization::Dtype;
+///
+/// assert_eq!(Dtype::Qint8.bounds(), (-128, 127));
+/// assert_eq!(Dtype::Quint8.to_string(), "torch.quint8");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// Unsigned, 0 to 255: activations.
+    /// Unsigned integers from 0 to 255, for activations.
     Quint8,
-    /// Signed, −128 to 127: weights.
+    /// Signed integers from −128 to 127, for weights.
     Qint8,
 }
 
 impl Dtype {
-    /// The smallest and the largest value.
+    /// Returns the smallest and the largest integer.
     pub const fn bounds(self) -> (i32, i32) {
         match self {
             Self::Quint8 => (0, 255),
@@ -37,27 +43,35 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// How scales and zero points are shared and chosen; PyTorch's `torch.qscheme`.
+/// How scales and zero points are chosen; `torch.qscheme`.
+///
+/// ```
+/// use posterize::quantization::QScheme;
+///
+/// assert!(QScheme::PerChannelSymmetric.is_per_channel());
+/// assert!(!QScheme::PerTensorAffine.is_symmetric());
+/// assert_eq!(QScheme::PerTensorAffine.to_string(), "torch.per_tensor_affine");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QScheme {
-    /// One scale and zero point; the range is used in full.
+    /// One scale and zero point for the tensor.
     PerTensorAffine,
-    /// One scale; the zero point is the middle of the integer range.
+    /// One scale for the tensor; the zero point is the middle of the integer range.
     PerTensorSymmetric,
     /// A scale and zero point for each channel.
     PerChannelAffine,
-    /// A scale for each channel; the zero points are the middle of the integer range.
+    /// A scale for each channel; the zero point is the middle of the integer range.
     PerChannelSymmetric,
 }
 
 impl QScheme {
-    /// Whether every channel has its own scale.
+    /// Returns whether each channel has its own scale.
     pub const fn is_per_channel(self) -> bool {
         matches!(self, Self::PerChannelAffine | Self::PerChannelSymmetric)
     }
 
-    /// Whether the zero point is fixed in the middle of the integer range.
+    /// Returns whether the zero point is the middle of the integer range.
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::PerTensorSymmetric | Self::PerChannelSymmetric)
     }
@@ -74,10 +88,11 @@ impl fmt::Display for QScheme {
     }
 }
 
-/// A scale and a zero point: the real value of an integer `q` is `(q − zero_point) · scale`.
+/// A scale and a zero point: the integer `q` represents the real value `(q − zero_point) · scale`.
 ///
 /// ```
 /// use posterize::quantization::{Dtype, QParams};
+///
 /// let qparams = QParams { scale: 0.5, zero_point: 10 };
 /// assert_eq!(qparams.quantize(1.25, Dtype::Quint8), 12); // 2.5 rounds to even
 /// assert_eq!(qparams.dequantize(12), 1.0);
@@ -85,45 +100,46 @@ impl fmt::Display for QScheme {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QParams {
-    /// The distance between the real values of neighbouring integers; positive.
+    /// The difference of the real values of two consecutive integers, positive.
     pub scale: f32,
-    /// The integer whose real value is 0.
+    /// The integer that represents 0.
     pub zero_point: i32,
 }
 
 impl QParams {
-    /// What PyTorch's observers and fake-quantize modules hold before they have seen data.
+    /// A scale of 1 and a zero point of 0, PyTorch's initial values.
     pub const IDENTITY: Self = Self { scale: 1.0, zero_point: 0 };
 
-    /// The integer before clamping, as an f32: `round_half_even(x · (1 / scale)) + zero_point`.
+    /// Returns the integer of `x` before clamping, as an f32:
+    /// `round_half_even(x · (1 / scale)) + zero_point`.
     ///
-    /// PyTorch multiplies by the reciprocal, in `quantize_per_tensor` and in
-    /// `fake_quantize_per_tensor_affine` alike, and adds the zero point after rounding.
+    /// As in PyTorch's `quantize_per_tensor` and `fake_quantize_per_tensor_affine`, `x` is multiplied
+    /// by the reciprocal of the scale, and the zero point is added after rounding.
     #[inline]
     pub fn unclamped(self, x: f32) -> f32 {
         self.within((i32::MIN, i32::MAX)).unclamped(x)
     }
 
-    /// The integer of `dtype` that stands for `x`; NaN becomes the zero point.
+    /// Returns the integer of `dtype` for `x`, clamped to its bounds; the zero point for NaN.
     #[inline]
     pub fn quantize(self, x: f32, dtype: Dtype) -> i32 {
         let (quant_min, quant_max) = dtype.bounds();
         self.quantize_within(x, quant_min, quant_max)
     }
 
-    /// The integer from `quant_min` to `quant_max` that stands for `x`; NaN becomes the zero point.
+    /// Returns the integer for `x`, clamped to `quant_min` and `quant_max`; the zero point for NaN.
     #[inline]
     pub fn quantize_within(self, x: f32, quant_min: i32, quant_max: i32) -> i32 {
         self.within((quant_min, quant_max)).quantize(x)
     }
 
-    /// The rounding of the kernels to the integers of a range.
+    /// Returns the kernels' quantization to the integers of a range.
     pub(super) fn within(self, (quant_min, quant_max): (i32, i32)) -> FakeQuant {
         let Self { scale, zero_point } = self;
         FakeQuant { scale, zero_point, quant_min, quant_max }
     }
 
-    /// The real value of `q`.
+    /// Returns the real value of the integer `q`.
     #[inline]
     pub fn dequantize(self, q: i32) -> f32 {
         (q - self.zero_point) as f32 * self.scale
@@ -136,23 +152,34 @@ impl fmt::Display for QParams {
     }
 }
 
-/// The scales and zero points of a whole tensor.
+/// The scales and zero points of a tensor: one for all its values, or one for each channel.
+///
+/// ```
+/// use posterize::quantization::{Dtype, QParams, QuantizationParams};
+///
+/// let channels = [0.5, 1.0].map(|scale| QParams { scale, zero_point: 0 }).to_vec();
+/// let qparams = QuantizationParams::PerChannel { axis: 0, channels };
+/// // A weight of two output channels.
+/// let q = qparams.quantize(&[1.0, 2.0, 1.0, 2.0], &[2, 2], Dtype::Qint8)?;
+/// assert_eq!(q, [2, 4, 1, 2]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuantizationParams {
-    /// One for all values.
+    /// One scale and zero point for all values.
     PerTensor(QParams),
-    /// One for each index along an axis.
+    /// A scale and zero point for each channel.
     PerChannel {
-        /// The axis of the shape that counts channels.
+        /// The axis of the channels.
         axis: usize,
-        /// One for each channel.
+        /// The scale and zero point of each channel.
         channels: Vec<QParams>,
     },
 }
 
 impl QuantizationParams {
-    /// The one scale and zero point, where there is only one.
+    /// Returns the scale and zero point of the tensor; `None` if each channel has its own.
     pub fn per_tensor(&self) -> Option<QParams> {
         match self {
             Self::PerTensor(qparams) => Some(*qparams),
@@ -160,7 +187,7 @@ impl QuantizationParams {
         }
     }
 
-    /// The axis that counts channels, where each has its own scale.
+    /// Returns the axis of the channels; `None` if all have the same scale and zero point.
     pub fn axis(&self) -> Option<usize> {
         match self {
             Self::PerTensor(_) => None,
@@ -168,7 +195,7 @@ impl QuantizationParams {
         }
     }
 
-    /// All scales and zero points: one, or one for each channel.
+    /// Returns all scales and zero points: one, or one for each channel.
     pub fn channels(&self) -> &[QParams] {
         match self {
             Self::PerTensor(qparams) => std::slice::from_ref(qparams),
@@ -176,10 +203,10 @@ impl QuantizationParams {
         }
     }
 
-    /// Those of one channel; per tensor, the same for each.
+    /// Returns the scale and zero point of a channel.
     ///
     /// # Panics
-    /// There is no such channel.
+    /// Panics if each channel has its own and there is no channel at this index.
     pub fn channel(&self, channel: usize) -> QParams {
         match self {
             Self::PerTensor(qparams) => *qparams,
@@ -187,11 +214,12 @@ impl QuantizationParams {
         }
     }
 
-    /// Quantizes the values of a row-major tensor as `torch.quantize_per_tensor` and
-    /// `torch.quantize_per_channel` do. Every result fits `dtype`.
+    /// Quantizes the values of a row-major tensor; `torch.quantize_per_tensor` or
+    /// `torch.quantize_per_channel`. The integers are within the bounds of `dtype`.
     ///
     /// # Errors
-    /// The shape does not hold `values`, or has no such axis or another number of channels.
+    /// Returns an error if the shape has another number of values than `values`, or does not have a
+    /// channel for each scale.
     pub fn quantize(&self, values: &[f32], shape: &[usize], dtype: Dtype) -> Result<Vec<i32>> {
         let mut quantized = Vec::with_capacity(values.len());
         self.for_each_run(values, shape, |run, qparams| {
@@ -201,8 +229,11 @@ impl QuantizationParams {
         Ok(quantized)
     }
 
-    /// Walks over the values of a row-major tensor in memory order, in runs that share a scale and
-    /// zero point; or says what does not fit.
+    /// Calls `visit` for each run of consecutive values of a row-major tensor with the same scale and
+    /// zero point.
+    ///
+    /// # Errors
+    /// Returns a message with the expected and the found numbers if the shape does not fit.
     pub(super) fn for_each_run(
         &self,
         values: &[f32],
@@ -215,7 +246,8 @@ impl QuantizationParams {
                 let layout = ChannelLayout::of(shape, *axis, values.len())?;
                 if layout.channels != channels.len() {
                     return Err(format!(
-                        "{} channels have scales, axis {axis} of {shape:?} has {}",
+                        "expected {} channels, one for each scale, found axis {axis} of {shape:?} \
+                         with {}",
                         channels.len(),
                         layout.channels
                     ));
@@ -245,7 +277,7 @@ impl fmt::Display for QuantizationParams {
     }
 }
 
-/// Prints a tensor of a value for each channel, the middle left out where there are many.
+/// Displays a one-dimensional tensor as in PyTorch; of many values only the first and last three.
 pub(super) struct Elided<'a, T>(pub(super) &'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Elided<'_, T> {
@@ -267,50 +299,70 @@ impl<T: fmt::Display> fmt::Display for Elided<'_, T> {
     }
 }
 
-/// Where the values of a channel lie in a row-major tensor: value `i` of channel `c` in group `o`
-/// is at `(o · channels + c) · inner + i`.
+/// The layout of the channels in a row-major tensor.
+///
+/// The value at index `o` of the axes before the channel axis, `c` of the channel axis and `i` of
+/// the axes after it is at `(o · channels + c) · inner + i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChannelLayout {
-    /// How many values of a channel lie together.
+    /// The number of consecutive values of a channel: the product of the sizes after its axis.
     pub(crate) inner: usize,
-    /// How many channels there are.
+    /// The number of channels.
     pub(crate) channels: usize,
 }
 
 impl ChannelLayout {
-    /// The layout of `values` values of `shape` along `axis`; else what does not fit.
+    /// Returns the layout of a tensor of `shape` with `values` values and the channel axis `axis`.
+    ///
+    /// # Errors
+    /// Returns a message if `shape` has another number of values, or no such axis.
     pub(crate) fn of(shape: &[usize], axis: usize, values: usize) -> Result<Self, String> {
         let held = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         if held != Some(values) {
-            return Err(format!("shape {shape:?} does not hold {values} values"));
+            return Err(format!("shape {shape:?} does not fit {values} values"));
         }
         let Some(&channels) = shape.get(axis) else {
-            return Err(format!("shape {shape:?} has no axis {axis} to count channels along"));
+            return Err(format!("shape {shape:?} has no channel axis {axis}"));
         };
         Ok(Self { inner: shape[axis + 1..].iter().product(), channels })
     }
 }
 
-/// What a range of real values is mapped onto: integers, and the rules for choosing the map.
+/// The integers that a range of real values is quantized to, and how the scale and zero point are
+/// chosen.
+///
+/// ```
+/// use posterize::quantization::{Dtype, QParams, QScheme, QuantizationTarget};
+///
+/// let target =
+///     QuantizationTarget::new(Dtype::Quint8, QScheme::PerTensorAffine, None, false, f32::EPSILON)?;
+/// assert_eq!(target.quant_range(), (0, 255));
+/// let qparams = target.calculate_qparams(-1.0, 254.0);
+/// assert_eq!(qparams, QParams { scale: 1.0, zero_point: 1 });
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantizationTarget {
     pub(crate) dtype: Dtype,
     pub(crate) qscheme: QScheme,
     pub(crate) quant_min: i32,
     pub(crate) quant_max: i32,
-    /// The range was given instead of following from the dtype. Decides the zero point of
-    /// symmetric quint8.
+    /// Whether the range was given and is not that of the dtype. The zero point of symmetric quint8
+    /// depends on it.
     pub(crate) customized: bool,
     pub(crate) eps: f32,
 }
 
 impl QuantizationTarget {
-    /// Checks and resolves a quantization range as PyTorch's observers do: `quant_range` is the
-    /// whole range of `dtype` unless given, and `reduce_range` drops one bit of it.
+    /// Creates a target as PyTorch's observers do: `quant_range` defaults to the bounds of `dtype`,
+    /// and `reduce_range` halves it to save one bit.
+    ///
+    /// `eps` is the smallest scale.
     ///
     /// # Errors
-    /// The range does not lie within `dtype` or does not hold 0; `eps` is not positive; symmetric
-    /// quint8 is asked to reduce its range, which would leave its zero point outside.
+    /// Returns an error if the range does not contain 0 or is not within the bounds of `dtype`, if
+    /// `eps` is not positive, or if the range of symmetric quint8 is reduced, since its zero point of
+    /// 128 would be outside the range.
     pub fn new(
         dtype: Dtype,
         qscheme: QScheme,
@@ -324,14 +376,15 @@ impl QuantizationTarget {
             || quant_max - quant_min < 1 + i32::from(reduce_range)
         {
             return Err(Error::Argument(format!(
-                "the quantization range {quant_min} to {quant_max} must hold 0, be wide enough and \
-                 lie within {lowest} to {highest}, the range of {dtype}"
+                "the quantization range must contain 0 and at least {} integers, and be within \
+                 {lowest} to {highest}, the bounds of {dtype}; found {quant_min} to {quant_max}",
+                2 + i32::from(reduce_range)
             )));
         }
         if reduce_range {
             if dtype == Dtype::Quint8 && qscheme.is_symmetric() {
                 return Err(Error::Argument(
-                    "symmetric quint8 cannot reduce its range: use qint8, or an affine scheme"
+                    "the range of symmetric quint8 cannot be reduced; use qint8 or an affine qscheme"
                         .into(),
                 ));
             }
@@ -344,25 +397,26 @@ impl QuantizationTarget {
         Ok(Self { dtype, qscheme, quant_min, quant_max, customized: quant_range.is_some(), eps })
     }
 
-    /// The integers that are used.
+    /// Returns the smallest and the largest integer that is used.
     pub fn quant_range(&self) -> (i32, i32) {
         (self.quant_min, self.quant_max)
     }
 
-    /// The integer type.
+    /// Returns the integer type.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// How the scale and zero point are chosen.
+    /// Returns how the scale and zero point are chosen.
     pub fn qscheme(&self) -> QScheme {
         self.qscheme
     }
 
-    /// The scale and zero point for values from `min` to `max` (finite, `min <= max`).
+    /// Returns the scale and zero point for values from `min` to `max` (finite, `min <= max`).
     ///
-    /// The formula of PyTorch's `UniformQuantizationObserverBase._calculate_qparams`, in f32 and in
-    /// its order. The range is widened to hold 0, so that 0 is represented exactly. Affine:
+    /// It is the formula of PyTorch's `UniformQuantizationObserverBase._calculate_qparams`, in f32
+    /// and in the same order. The range is extended to contain 0, so that 0 is represented exactly.
+    /// Affine:
     /// `scale = (max − min) / (quant_max − quant_min)` and
     /// `zero_point = quant_min − round_half_even(min / scale)`. Symmetric:
     /// `scale = max(−min, max) / ((quant_max − quant_min) / 2)`, the zero point 0 for qint8 and the
@@ -398,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn per_channel_runs_follow_the_axis() {
+    fn channels_are_quantized_along_their_axis() {
         let channels = [1.0, 2.0, 4.0].map(|scale| QParams { scale, zero_point: 0 }).to_vec();
         let qparams = QuantizationParams::PerChannel { axis: 1, channels };
         let quantized = qparams.quantize(&[8.0; 12], &[2, 3, 2], Dtype::Qint8).unwrap();
@@ -412,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_cannot_be_are_refused() {
+    fn invalid_quantization_ranges_are_errors() {
         let new = |dtype, qscheme, range, reduce, eps| {
             QuantizationTarget::new(dtype, qscheme, range, reduce, eps)
         };
@@ -438,8 +492,8 @@ mod tests {
             let (min, max) = (bounds.0.min(bounds.1), bounds.0.max(bounds.1));
             let dtype = if signed { Dtype::Qint8 } else { Dtype::Quint8 };
             let qparams = affine(dtype).calculate_qparams(min, max);
-            // The representable range starts at a whole number of scales, so an end of the
-            // observed range can lie up to half a scale outside.
+            // The representable range begins at an integer multiple of the scale, so that an end of
+            // the observed range can be up to half a scale outside of it.
             let x = (min + (max - min) * at).clamp(min, max);
             let (lowest, highest) = dtype.bounds();
             let x = x.clamp(qparams.dequantize(lowest), qparams.dequantize(highest));
@@ -456,7 +510,7 @@ mod tests {
         }
 
         #[test]
-        fn every_integer_survives_a_round_trip(scale in 1e-6f32..1e6, zero_point in 0i32..256) {
+        fn every_integer_round_trips(scale in 1e-6f32..1e6, zero_point in 0i32..256) {
             let qparams = QParams { scale, zero_point };
             for q in 0..256 {
                 prop_assert_eq!(qparams.quantize(qparams.dequantize(q), Dtype::Quint8), q);

@@ -1,4 +1,4 @@
-//! The int8 model: a graph whose values have scales, with int8 weights.
+//! Quantized models and their int8 weights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +13,41 @@ use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::Parameters;
 use crate::ops::{Int8Rule, Leaf, Linear, Op, QuantizedOutput};
 
-/// The weights of an int8 convolution or linear layer.
+/// The int8 weight and int32 bias of a convolution or linear layer.
+///
+/// ```
+/// use posterize::quantization::{QParams, QuantizationParams, QuantizedLayer};
+///
+/// let layer = QuantizedLayer {
+///     shape: vec![1, 2],
+///     weight: vec![100, -27],
+///     qparams: QuantizationParams::PerTensor(QParams { scale: 0.5, zero_point: 0 }),
+///     bias: vec![40],
+/// };
+/// let input = QParams { scale: 0.25, zero_point: 128 };
+/// let output = QParams { scale: 2.0, zero_point: 0 };
+/// assert_eq!(layer.multipliers(input, output)?, [0.0625]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedLayer {
-    /// `[out_channels, in_channels / groups, kh, kw]`, or `[out_features, in_features]`.
+    /// The shape of the weight: `[out_channels, in_channels / groups, kh, kw]` of a convolution,
+    /// `[out_features, in_features]` of a linear layer.
     pub shape: Vec<usize>,
-    /// The weight in the order of the shape; symmetric, zero point 0.
+    /// The integers of the weight in the order of the shape. The zero point is 0.
     pub weight: Vec<i8>,
-    /// The weight's scale, or one for each output channel.
+    /// The scale of the weight: one, or one for each output channel (axis 0).
     pub qparams: QuantizationParams,
-    /// The bias at `scale_x · scale_w`, one for each output channel.
+    /// The bias of each output channel, with the scale `scale_x · scale_w`.
     pub bias: Vec<i32>,
 }
 
 impl QuantizedLayer {
-    /// What each output channel's accumulator is multiplied by: `scale_x · scale_w / scale_y`, in
-    /// f32 as PyTorch computes it.
+    /// Returns the multiplier of each output channel's int32 accumulator:
+    /// `scale_x · scale_w / scale_y`, in f32 as in FBGEMM.
     ///
     /// # Errors
-    /// A multiplier that is not a positive, finite number.
+    /// Returns a message with the three scales if a multiplier is not positive and finite.
     pub fn multipliers(&self, input: QParams, output: QParams) -> Result<Vec<f32>, String> {
         (0..self.bias.len())
             .map(|channel| {
@@ -41,8 +57,8 @@ impl QuantizedLayer {
                     Ok(multiplier)
                 } else {
                     Err(format!(
-                        "channel {channel} has no multiplier: input scale {}, weight scale {weight}, \
-                         output scale {}",
+                        "input scale · weight scale / output scale must be positive and finite, found \
+                         {} · {weight} / {} in channel {channel}",
                         input.scale, output.scale
                     ))
                 }
@@ -51,24 +67,46 @@ impl QuantizedLayer {
     }
 }
 
-/// An int8 network: every value that has a scale is `u8`, the rest stay f32.
+/// A quantized network: its int8 layers compute `u8` values with a scale and zero point, the others
+/// f32 values.
+///
+/// [`ObservedModel::convert`](super::ObservedModel::convert) and
+/// [`QatModel::convert`](super::QatModel::convert) create it.
+///
+/// ```
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+/// observed.forward(&Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, 1.0])?)?;
+/// let quantized = observed.convert()?;
+/// let kinds: Vec<_> = quantized.graph().nodes().iter().map(|node| node.op.kind()).collect();
+/// assert_eq!(kinds, ["Input", "QuantStub", "Linear", "DeQuantStub"]);
+/// assert_eq!(quantized.layers().values().next().unwrap().weight.len(), 8);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedModel {
     graph: Graph,
     qparams: Vec<Option<QParams>>,
-    /// Shared, so that an engine's copy of the model costs nothing.
+    /// Shared, so that an engine's copy of the model does not copy weights.
     layers: Arc<BTreeMap<NodeId, QuantizedLayer>>,
     parameters: Parameters,
     mapping: QConfigMapping,
 }
 
 impl QuantizedModel {
-    /// A network from its parts: the graph; for every node the scale of its output, where that is
-    /// int8; the int8 weights by node; the float parameters of layers that stay in float; and the
-    /// qconfig it was made with.
+    /// Creates a model from its parts.
+    ///
+    /// `qparams` holds for each node the scale and zero point of its output, or `None` if that is
+    /// float. `layers` are the int8 weights by node, `parameters` those of the layers that stay in
+    /// float, and `mapping` the qconfigs that the model was quantized with.
     ///
     /// # Errors
-    /// The parts do not fit together: a file may hold anything.
+    /// Returns an error that names the node if the parts, which may come from a file, do not fit
+    /// together.
     pub fn new(
         graph: Graph,
         qparams: Vec<Option<QParams>>,
@@ -85,7 +123,11 @@ impl QuantizedModel {
         if self.qparams.len() != self.graph.nodes().len() {
             return Err(Error::layer(
                 "graph",
-                format!("{} nodes have {} scales", self.graph.nodes().len(), self.qparams.len()),
+                format!(
+                    "expected the scales of {} nodes, found {}",
+                    self.graph.nodes().len(),
+                    self.qparams.len()
+                ),
             ));
         }
         for (id, node) in self.graph.iter() {
@@ -96,20 +138,26 @@ impl QuantizedModel {
             let node = self.graph.nodes().get(id.0);
             let name = node.map_or_else(|| format!("node {}", id.0), |node| node.name.clone());
             if self.qparams(*id).is_none() || node.is_none_or(|n| n.op.parameters().is_empty()) {
-                return Err(Error::layer(name, "it has int8 weights and is no int8 layer"));
+                return Err(Error::layer(
+                    name,
+                    "only an int8 layer with weights may have int8 weights",
+                ));
             }
         }
         for &(id, role) in self.parameters.keys() {
             let node = self.graph.nodes().get(id.0).filter(|_| self.qparams(id).is_none());
             let has = |node: &Node| node.op.parameters().iter().any(|found| found.role == role);
             if !node.is_some_and(has) {
-                let problem = format!("it has a {role} and is no float layer that takes one");
+                let problem = format!("only a float layer with a {role} may have a float {role}");
                 return Err(Error::layer(format!("node {}", id.0), problem));
             }
         }
         for output in self.graph.outputs() {
             if self.qparams[output.node.0].is_some() {
-                return Err(Error::layer("graph", "its output is int8; it must be dequantized"));
+                return Err(Error::layer(
+                    &output.name,
+                    "an output of the graph must be float, found int8; add a DeQuantStub",
+                ));
             }
         }
         Ok(())
@@ -118,8 +166,9 @@ impl QuantizedModel {
     fn validate_node(&self, id: NodeId, node: &Node) -> Result<(), String> {
         let output = self.qparams[id.0];
         if let Some(qparams) = output {
-            let zero_point = u8::try_from(qparams.zero_point)
-                .map_err(|_| format!("its zero point {} is not in 0..=255", qparams.zero_point))?;
+            let zero_point = u8::try_from(qparams.zero_point).map_err(|_| {
+                format!("its zero point must be from 0 to 255, found {}", qparams.zero_point)
+            })?;
             if let Some(defect) = (QParams8 { scale: qparams.scale, zero_point }).defect() {
                 return Err(format!("its {defect}"));
             }
@@ -128,20 +177,24 @@ impl QuantizedModel {
         let rule = node.op.int8_rule();
         match node.op {
             Op::Input(_) => {
-                return if output.is_none() { Ok(()) } else { Err("an input is float".into()) };
+                return if output.is_none() {
+                    Ok(())
+                } else {
+                    Err("the input of a network must be float, found int8".into())
+                };
             }
             Op::QuantStub(_) => {
                 return if inputs().all(|input| input.is_none()) {
                     Ok(())
                 } else {
-                    Err("it quantizes what is int8 already".into())
+                    Err("the input of a QuantStub must be float, found int8".into())
                 };
             }
             Op::DeQuantStub(_) => {
                 return if output.is_none() {
                     Ok(())
                 } else {
-                    Err("its output must be float".into())
+                    Err("the output of a DeQuantStub must be float, found int8".into())
                 };
             }
             _ if matches!(rule, Int8Rule::Float { .. }) && output.is_some() => {
@@ -150,10 +203,14 @@ impl QuantizedModel {
             _ => {}
         }
         if inputs().any(|input| input.is_some() != output.is_some()) {
-            return Err("int8 and float values meet without a quantize or dequantize".into());
+            return Err(
+                "its inputs and its output must be all int8 or all float; add a QuantStub or \
+                        DeQuantStub"
+                    .into(),
+            );
         }
         if rule.keeps_scale() && inputs().next().flatten() != output {
-            return Err("its output must have its input's scale and zero point".into());
+            return Err("its output must have the scale and zero point of its input".into());
         }
         let parameters = node.op.parameters();
         if parameters.is_empty() {
@@ -165,17 +222,19 @@ impl QuantizedModel {
                 let found = found.map(|tensor| tensor.shape().to_vec());
                 if found.as_ref() != Some(&parameter.shape) {
                     let expected = &parameter.shape;
+                    let found = found.map_or("none".to_owned(), |shape| format!("{shape:?}"));
                     return Err(format!(
-                        "{} must be {expected:?}, found {found:?}",
+                        "expected a {} {expected:?}, found {found}",
                         parameter.role
                     ));
                 }
             }
             return Ok(());
         };
-        let layer = self.layers.get(&id).ok_or("it has no int8 weights")?;
+        let layer =
+            self.layers.get(&id).ok_or("an int8 layer must have int8 weights, found none")?;
         layer.validate(&parameters[0].shape)?;
-        let input = inputs().next().flatten().ok_or("its input has no scale")?;
+        let input = inputs().next().flatten().ok_or("its input must be int8, found float")?;
         let multiplier = layer.multipliers(input, output)?;
         let (min, max) = self.output_range(id).unwrap_or((0, u8::MAX));
         let requantize = Requantize { multiplier, zero_point: output.zero_point as u8, min, max };
@@ -185,43 +244,43 @@ impl QuantizedModel {
         }
     }
 
-    /// The graph.
+    /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The scale and zero point of a node's output; `None` where it is float.
+    /// Returns the scale and zero point of a node's output; `None` if it is float.
     pub fn qparams(&self, id: NodeId) -> Option<QParams> {
         self.qparams.get(id.0).copied().flatten()
     }
 
-    /// The int8 weights of a node; `None` where it stays in float or has none.
+    /// Returns the int8 weights of a node; `None` if it has none.
     pub fn layer(&self, id: NodeId) -> Option<&QuantizedLayer> {
         self.layers.get(&id)
     }
 
-    /// The int8 weights of the layer of that name; `None` where it stays in float or has none.
+    /// Returns the int8 weights of the layer with a dotted name; `None` if it has none.
     pub fn layer_named(&self, name: &str) -> Option<&QuantizedLayer> {
         self.layer(self.graph.find(name)?)
     }
 
-    /// All int8 weights by node.
+    /// Returns all int8 weights by node.
     pub fn layers(&self) -> &BTreeMap<NodeId, QuantizedLayer> {
         &self.layers
     }
 
-    /// The parameters of the layers that stay in float.
+    /// Returns the parameters of the layers that stay in float.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// The qconfig that it was made with.
+    /// Returns the qconfig mapping that it was quantized with.
     pub fn mapping(&self) -> &QConfigMapping {
         &self.mapping
     }
 
-    /// The smallest and the largest integer of a node's output: all of `u8`, or what its activation
-    /// leaves of it.
+    /// Returns the smallest and the largest integer of a node's output, after its activation; `None`
+    /// if it is float.
     pub fn output_range(&self, id: NodeId) -> Option<(u8, u8)> {
         let qparams = self.qparams(id)?;
         let quantize = |x| qparams.quantize(x, super::Dtype::Quint8) as u8;
@@ -234,10 +293,11 @@ impl QuantizedModel {
         })
     }
 
-    /// The module tree of the whole network, or below a dotted path.
+    /// Returns the module at a dotted path and all modules below it; an empty path is the whole
+    /// network.
     ///
     /// # Errors
-    /// There is no such module.
+    /// Returns an error that lists the existing names if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(&self.graph, path, &|id, node| self.leaf(id, node))
     }
@@ -256,18 +316,18 @@ impl QuantizedModel {
             per_channel,
             is_module: node.is_module,
         };
-        // What keeps its input's scale prints as in float.
+        // Operators that keep the scale of their input are printed as in float.
         node.op.quantized_leaf(&output).or_else(|| float_leaf(node))
     }
 }
 
 impl QuantizedLayer {
-    /// What keeps the kernels from computing it, in words: an accumulator that may overflow.
+    /// Returns why the kernels cannot compute the layer, such as an accumulator that may overflow.
     fn defect(&self, op: &Op, input_zero_point: u8, requantize: &Requantize) -> Option<String> {
         let (weight, bias) = (self.weight.as_slice(), self.bias.as_slice());
         match op {
             Op::Conv2d(conv) => {
-                // Padding has no part in it.
+                // The check does not depend on the padding.
                 let geometry = conv.unpadded();
                 reference::Conv2d { geometry, weight, bias, input_zero_point, requantize }.defect()
             }
@@ -283,29 +343,38 @@ impl QuantizedLayer {
                 }
                 .defect()
             }
-            _ => Some("it has no int8 kernel".into()),
+            _ => Some(format!("a {} with weights has no int8 kernel", op.kind())),
         }
     }
 
     fn validate(&self, shape: &[usize]) -> Result<(), String> {
         if self.shape != shape {
-            return Err(format!("its int8 weight must be {shape:?}, found {:?}", self.shape));
+            return Err(format!("expected an int8 weight {shape:?}, found {:?}", self.shape));
         }
         let outputs = shape[0];
         let found = (self.weight.len(), self.bias.len());
         if found != (shape.iter().product(), outputs) {
             return Err(format!(
-                "a weight of {shape:?} has {} values and {} biases",
+                "expected as many int8 values as a weight {shape:?} has and {outputs} biases, found \
+                 {} values and {} biases",
                 found.0, found.1
             ));
         }
         let scales = self.qparams.channels();
         let expected = if self.qparams.axis().is_some() { outputs } else { 1 };
         if scales.len() != expected || self.qparams.axis().is_some_and(|axis| axis != 0) {
-            return Err(format!("a weight of {shape:?} has {} scales", scales.len()));
+            return Err(format!(
+                "expected one scale, or one for each of {outputs} output channels along axis 0, found \
+                 {} along axis {}",
+                scales.len(),
+                self.qparams.axis().unwrap_or(0)
+            ));
         }
         match scales.iter().find(|q| !(q.scale.is_finite() && q.scale > 0.0 && q.zero_point == 0)) {
-            Some(bad) => Err(format!("a weight has {bad}; it must be positive and symmetric")),
+            Some(bad) => Err(format!(
+                "expected weight scales that are positive and finite with a zero point of 0, found \
+                 {bad}"
+            )),
             None => Ok(()),
         }
     }

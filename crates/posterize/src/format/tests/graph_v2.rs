@@ -77,8 +77,11 @@ fn invalid_graphs_are_errors() {
         (conv(json!({"kernel_size": [0, 0]})), "kernel height is zero"),
         (conv(json!({"groups": 0})), "groups is zero"),
         (conv(json!({"groups": 7})), "do not divide into 7 groups"),
-        (conv(json!({"out_channels": 1u64 << 40})), "beyond the limit"),
-        (conv(json!({"in_channels": 1 << 24, "kernel_size": [1 << 24, 1]})), "more than the limit"),
+        (conv(json!({"out_channels": 1u64 << 40})), "sizes must be at most 16777216"),
+        (
+            conv(json!({"in_channels": 1 << 24, "kernel_size": [1 << 24, 1]})),
+            "must have at most 1073741824 values",
+        ),
         (
             conv(json!({"out_channels": 16})),
             "tensor `0.weight`: expected I8 of shape [16, 3, 3, 3]",
@@ -87,7 +90,7 @@ fn invalid_graphs_are_errors() {
         (
             conv(json!({"stride": [1 << 20, 1 << 20], "padding": {"Explicit":
             {"top": 0, "bottom": 0, "left": 0, "right": 0}}})),
-            "4: the window does not fit",
+            "does not fit into an input of",
         ),
         (
             outputs(json!([{"name": "output", "node": 99}])),
@@ -101,7 +104,10 @@ fn invalid_graphs_are_errors() {
         (outputs(json!([])), "it has no output"),
         (outputs(json!([{"name": "\u{7}", "node": last}])), "control characters"),
         (outputs(json!([{"name": "a", "node": last, "axis": 1}])), "unknown field `axis`"),
-        (outputs(json!([{"name": "a", "node": 2}])), "its output is int8"),
+        (
+            outputs(json!([{"name": "a", "node": 2}])),
+            "a: an output of the graph must be float, found int8",
+        ),
         (outputs(Value::Null), "invalid type: null, expected a sequence"),
         (with_graph(&|graph| graph["nodes"] = json!([])), "it has no input"),
         (with_graph(&|graph| graph["qparams"] = json!([])), "unknown field `qparams`"),
@@ -110,9 +116,9 @@ fn invalid_graphs_are_errors() {
         (scale(-1.0, 0), "scale -1 is not a positive number"),
         (scale(f32::NAN, 0), "invalid type: null, expected f32"),
         (scale(1e-45, 0), "with a finite inverse"),
-        (scale(1.0, 256), "zero point 256 is not in 0..=255"),
-        (scale(1.0, -1), "zero point -1 is not in 0..=255"),
-        (unequal, "0: channel 0 has no multiplier"),
+        (scale(1.0, 256), "zero point must be from 0 to 255, found 256"),
+        (scale(1.0, -1), "zero point must be from 0 to 255, found -1"),
+        (unequal, "must be positive and finite, found"),
         (
             quantization(json!({"scale": 1e300, "zero_point": 0, "dtype": "u8"})),
             "number out of range",
@@ -126,7 +132,7 @@ fn invalid_graphs_are_errors() {
             quantization(json!({"scale": 1, "zero_point": 0, "dtype": "u8", "axis": 0})),
             "unknown field `axis`",
         ),
-        (quantization(Value::Null), "int8 and float values meet"),
+        (quantization(Value::Null), "must be all int8 or all float"),
         (text("[".repeat(1 << 20)), "tensor `graph.json.zlib`: invalid type: sequence"),
         (
             text(format!("{{\"nodes\":[{{\"attributes\":{}", "[".repeat(1 << 20))),

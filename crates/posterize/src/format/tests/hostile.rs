@@ -24,8 +24,14 @@ fn invalid_tensors_and_metadata_are_errors() {
         ),
         (edit("0.weight", &|t| t.shape = vec![8, 27]), "found I8 of shape [8, 27]"),
         (edit("0.weight_scale", &|t| t.bytes = floats(&nan)), "value 2 is NaN; it must be finite"),
-        (edit("0.weight_scale", &|t| t.bytes = floats(&[-1.0; 8])), "must be positive"),
-        (edit("0.weight_scale", &|t| t.bytes = floats(&[0.0; 8])), "must be positive"),
+        (
+            edit("0.weight_scale", &|t| t.bytes = floats(&[-1.0; 8])),
+            "expected weight scales that are positive and finite",
+        ),
+        (
+            edit("0.weight_scale", &|t| t.bytes = floats(&[0.0; 8])),
+            "expected weight scales that are positive and finite",
+        ),
         (edit("0.weight_scale", &|t| t.shape = vec![2, 4]), "expected F32 of shape [8]"),
         (edit("7.weight", &|t| t.bytes = floats(&[f32::INFINITY; 48])), "value 0 is inf"),
         (

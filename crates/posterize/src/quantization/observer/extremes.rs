@@ -1,4 +1,5 @@
-//! The smallest and the largest value of a slice, found in one pass that also finds what is not finite.
+//! The smallest and the largest value of a slice, computed in one pass that also detects NaN and
+//! infinities.
 
 use posterize_kernels::Pool;
 
@@ -6,22 +7,22 @@ use super::error::ObserveError;
 use super::range::Range;
 use crate::quantization::qparams::ChannelLayout;
 
-/// Slices longer than this are worth a second thread.
+/// The smallest length of a slice that is split between threads.
 pub(super) const PARALLEL: usize = 1 << 17;
 
-/// The fewest values that a thread takes at a time.
+/// The smallest number of values of a task.
 pub(super) const MIN_PART: usize = PARALLEL / 2;
 
 impl Range {
-    /// The range of `values`; none where there are no values.
+    /// Returns the range of `values`; `None` if it is empty.
     ///
     /// # Errors
-    /// A value is NaN or infinite.
+    /// Returns an error if a value is NaN or infinite, or if the width of the range overflows an f32.
     pub fn of(values: &[f32]) -> Result<Option<Self>, ObserveError> {
         Self::of_on(&Pool::new(1), values)
     }
 
-    /// The same on the threads of a pool.
+    /// [`Self::of`] on the threads of a pool.
     pub(super) fn of_on(pool: &Pool, values: &[f32]) -> Result<Option<Self>, ObserveError> {
         if values.is_empty() {
             return Ok(None);
@@ -38,13 +39,13 @@ impl Range {
         extremes.range(values).map(Some)
     }
 
-    /// Itself, unless it is too wide to compute with.
+    /// Returns the range, or an error if its width overflows an f32.
     pub(super) fn checked(self) -> Result<Self, ObserveError> {
         if self.width().is_finite() { Ok(self) } else { Err(ObserveError::TooWide(self)) }
     }
 }
 
-/// What one pass finds. NaN is tracked apart because comparisons skip it; an infinity is an extreme.
+/// The smallest and the largest value of a slice, and whether it holds NaN, which comparisons skip.
 #[derive(Clone, Copy)]
 pub(super) struct Extremes {
     min: f32,
@@ -58,8 +59,8 @@ impl Extremes {
     }
 
     pub(super) fn of(values: &[f32]) -> Self {
-        // Lanes that do not depend on each other, each step a comparison and a selection: the
-        // compiler makes vector instructions of it.
+        // Independent lanes, each step a comparison and a selection, so that the compiler uses vector
+        // instructions.
         const LANES: usize = 32;
         let mut min = [f32::INFINITY; LANES];
         let mut max = [f32::NEG_INFINITY; LANES];
@@ -83,7 +84,7 @@ impl Extremes {
         all
     }
 
-    /// Whether all values are numbers within `range`.
+    /// Returns whether all values are numbers within `range`.
     pub(super) fn lie_within(self, range: Range) -> bool {
         !self.nan && range.min <= self.min && self.max <= range.max
     }
@@ -96,21 +97,21 @@ impl Extremes {
         }
     }
 
-    /// The range of `values` (not empty), whose extremes these are.
+    /// Returns the range of `values` (not empty), which these are the extremes of.
     pub(super) fn range(self, values: &[f32]) -> Result<Range, ObserveError> {
         if self.nan || self.min == f32::NEG_INFINITY || self.max == f32::INFINITY {
             let index = values.iter().position(|x| !x.is_finite()).unwrap_or_default();
             return Err(ObserveError::NonFinite { index, value: values[index] });
         }
-        // Adding 0 turns −0 into 0: which of the two is met first depends on the lanes.
+        // Adding 0 turns −0 into 0, so that the sign does not depend on the order of the lanes.
         Range { min: self.min + 0.0, max: self.max + 0.0 }.checked()
     }
 }
 
-/// The range of each channel of a row-major tensor; none where there are no values.
+/// Returns the range of each channel of a row-major tensor; an empty vector if it has no values.
 ///
 /// # Errors
-/// A value is NaN or infinite.
+/// Returns an error if a value is NaN or infinite, or if the width of a range overflows an f32.
 pub(super) fn channel_ranges(
     values: &[f32],
     layout: ChannelLayout,
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finite_is_found_wherever_it_is() {
+    fn the_first_value_that_is_not_finite_is_reported() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for len in [1, 31, 32, 100, PARALLEL * 2] {
                 for index in [0, len / 2, len - 1] {
@@ -160,21 +161,21 @@ mod tests {
     }
 
     #[test]
-    fn a_range_beyond_f32_is_an_error() {
+    fn a_range_whose_width_overflows_is_an_error() {
         assert!(matches!(Range::of(&[-3e38, 3e38]), Err(ObserveError::TooWide(_))));
         assert_eq!(Range::of(&[]), Ok(None));
     }
 
     proptest! {
         #[test]
-        fn the_range_is_that_of_the_definition(values in prop::collection::vec(-1e30f32..1e30, 1..300)) {
+        fn the_range_equals_a_sequential_search(values in prop::collection::vec(-1e30f32..1e30, 1..300)) {
             let min = values.iter().copied().fold(f32::INFINITY, f32::min);
             let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             prop_assert_eq!(Range::of(&values).unwrap(), Some(Range { min, max }));
         }
 
         #[test]
-        fn channels_are_ranged_one_by_one(outer in 1usize..4, channels in 1usize..5, inner in 1usize..40) {
+        fn each_channel_has_the_range_of_its_values(outer in 1usize..4, channels in 1usize..5, inner in 1usize..40) {
             let values: Vec<f32> = (0..outer * channels * inner)
                 .map(|i| ((i * 7919) % 1000) as f32 - 500.0)
                 .collect();

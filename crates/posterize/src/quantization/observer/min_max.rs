@@ -1,20 +1,19 @@
-//! The running minimum and maximum.
+//! The running minimum and maximum; `MinMaxObserver`.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{ObserveError, same_channels};
 use super::range::Range;
 
-/// The smallest and largest value of each channel over all batches; per tensor there is one
-/// channel. PyTorch's `MinMaxObserver` and `PerChannelMinMaxObserver`.
+/// The smallest and largest value of all batches; `MinMaxObserver` and `PerChannelMinMaxObserver`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MinMax {
-    /// One for each channel; empty before data.
+    /// The range of each channel, or one for the tensor; empty without data.
     pub(super) ranges: Vec<Range>,
 }
 
 impl MinMax {
-    /// Takes in the ranges of a batch, or those of another observer: the union is the same.
+    /// Extends the ranges by those of a batch or of another observer.
     pub(super) fn update(&mut self, batch: &[Range]) -> Result<(), ObserveError> {
         if self.ranges.is_empty() {
             self.ranges = batch.to_vec();

@@ -1,5 +1,5 @@
-//! Observers watch the values that flow past during calibration and say with which scale and zero
-//! point to quantize them.
+//! Observers, which collect statistics of values and calculate their scale and zero point;
+//! `torch.ao.quantization.observer`.
 
 mod error;
 mod extremes;
@@ -24,12 +24,14 @@ use self::moving_average::MovingAverage;
 use super::qparams::{ChannelLayout, Elided, QuantizationParams, QuantizationTarget};
 use crate::error::{Error, Result};
 
-/// Collects the statistics of values and derives their scale and zero point.
+/// Collects statistics of values and calculates their scale and zero point; PyTorch's
+/// `UniformQuantizationObserverBase`.
 ///
-/// Built from an [`ObserverSpec`], or read with serde; printed as PyTorch prints its observers.
+/// [`ObserverSpec::build`] creates it. It is displayed as in PyTorch.
 ///
 /// ```
 /// use posterize::quantization::ObserverSpec;
+///
 /// let mut observer = ObserverSpec::histogram().build()?;
 /// observer.observe(&[-1.0, 0.5, 2.0, 2.0], &[1, 4]).unwrap();
 /// assert!(observer.has_data());
@@ -46,6 +48,7 @@ pub struct Observer {
     statistics: Statistics,
 }
 
+/// The statistics of an observer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Statistics {
@@ -67,7 +70,7 @@ impl Statistics {
         }
     }
 
-    /// The extremes, for each channel where there are several; empty before data.
+    /// Returns the range of each channel, or one for the tensor; an empty slice without data.
     fn ranges(&self) -> &[Range] {
         match self {
             Self::MinMax(min_max) => &min_max.ranges,
@@ -78,11 +81,11 @@ impl Statistics {
 }
 
 impl ObserverSpec {
-    /// An observer that has seen nothing yet.
+    /// Creates an observer without data.
     ///
     /// # Errors
-    /// The scheme does not go with the kind; the integer range does not lie within the dtype or does
-    /// not hold 0; symmetric quint8 with a reduced range; a constant out of its range.
+    /// Returns [`Error::Argument`] if only one of `kind` and `qscheme` is per channel, if
+    /// `averaging_constant` or `bins` is out of range, or if [`QuantizationTarget::new`] fails.
     pub fn build(&self) -> Result<Observer> {
         Observer::new(self.clone())
     }
@@ -95,28 +98,30 @@ impl Observer {
         Ok(Self { spec, target, statistics })
     }
 
-    /// What it was built from.
+    /// Returns the spec that it was built from.
     pub fn spec(&self) -> &ObserverSpec {
         &self.spec
     }
 
-    /// What it quantizes to.
+    /// Returns the integers that it calculates scales and zero points for.
     pub fn target(&self) -> &QuantizationTarget {
         &self.target
     }
 
-    /// Takes in a batch: the values of a tensor in memory order, and its shape as it lies in memory.
+    /// Updates the statistics with the values of a batch.
     ///
-    /// A batch without values changes nothing. Runs on the caller's thread.
+    /// `values` are those of a row-major tensor of shape `shape`. An empty batch changes nothing. It
+    /// runs on the calling thread.
     ///
     /// # Errors
-    /// A value is NaN or infinite, or the range is beyond f32; the shape does not hold the values; the
-    /// number of channels differs from before. The observer is then as it was.
+    /// Returns an error, and changes nothing, if a value is NaN or infinite, if the width of the range
+    /// overflows an f32, if the shape has another number of values, or if the number of channels is
+    /// not that of earlier batches.
     pub fn observe(&mut self, values: &[f32], shape: &[usize]) -> Result<(), ObserveError> {
         self.observe_on(&Pool::new(1), values, shape)
     }
 
-    /// The same on the threads of a pool. The result does not depend on how many there are.
+    /// [`Self::observe`] on the threads of a pool. The result does not depend on their number.
     pub(crate) fn observe_on(
         &mut self,
         pool: &Pool,
@@ -145,20 +150,22 @@ impl Observer {
         }
     }
 
-    /// Whether it has seen any value.
+    /// Returns whether it has observed any value.
     pub fn has_data(&self) -> bool {
         !self.statistics.ranges().is_empty()
     }
 
-    /// The smallest and largest value over all channels (of moving averages, the extremes of those);
-    /// none before data.
+    /// Returns the smallest and the largest value, or moving average, of all channels; `None` without
+    /// data.
     pub fn range(&self) -> Option<Range> {
         self.statistics.ranges().iter().copied().reduce(Range::union)
     }
 
-    /// The scale and zero point for what was seen; none before data.
+    /// Returns the scales and zero points for the observed values; `None` without data, where PyTorch
+    /// returns a scale of 1 and a zero point of 0.
     ///
-    /// PyTorch returns a scale of 1 and a zero point of 0 before data, and warns.
+    /// The range of the values, or for a histogram the part of it with the smallest quantization
+    /// error, is passed to [`QuantizationTarget::calculate_qparams`].
     pub fn calculate_qparams(&self) -> Option<QuantizationParams> {
         let of = |range: &Range| self.target.calculate_qparams(range.min, range.max);
         match &self.statistics {
@@ -177,24 +184,25 @@ impl Observer {
         }
     }
 
-    /// Forgets all data.
+    /// Resets the statistics.
     pub fn reset(&mut self) {
         self.statistics = Statistics::new(&self.spec);
     }
 
-    /// Takes in what `later` has seen, as though this observer had seen it after its own data.
+    /// Merges the statistics of `later`, as if its values had been observed after those of this
+    /// observer.
     ///
-    /// Exact for minimum and maximum. Moving averages are continued, equal up to rounding. Histograms
-    /// add up exactly where their ranges are equal; else a count can land in the bin beside its own,
-    /// as it does when one observer's range grows.
+    /// Minima and maxima are exact, and moving averages are exact up to rounding. Histograms are exact
+    /// if their ranges are equal; otherwise counts may move to a neighboring bin, as when the range of
+    /// one observer is extended.
     ///
     /// # Errors
-    /// The observers are built from different specs, have different numbers of channels, or their
-    /// common range is beyond f32.
+    /// Returns an error if the observers have different specs or numbers of channels, or if the width
+    /// of the merged range overflows an f32.
     pub fn merge(&mut self, later: &Self) -> Result<()> {
         if self.spec != later.spec {
             return Err(Error::Argument(format!(
-                "observers of different specs cannot be merged: {:?} and {:?}",
+                "observers with different specs cannot be merged: {:?} and {:?}",
                 self.spec, later.spec
             )));
         }
@@ -217,7 +225,7 @@ impl Observer {
 }
 
 impl Observer {
-    /// What it has seen, as PyTorch's `extra_repr` prints it.
+    /// Returns the text of PyTorch's `extra_repr`: the observed minimum and maximum.
     pub(crate) fn extra_repr(&self) -> String {
         let ranges = self.statistics.ranges();
         if self.spec.kind.is_per_channel() {
@@ -239,7 +247,7 @@ impl fmt::Display for Observer {
     }
 }
 
-/// What serde sees: the target follows from the spec, and the statistics are checked against it.
+/// The serialized form. The statistics are checked against the spec when it is read.
 #[derive(Serialize, Deserialize)]
 struct SavedObserver {
     spec: ObserverSpec,
@@ -273,7 +281,7 @@ impl TryFrom<SavedObserver> for Observer {
         };
         if !consistent || !statistics.ranges().iter().all(|range| range.is_valid()) {
             return Err(Error::Argument(format!(
-                "the saved statistics are not those of a {}",
+                "the saved statistics of a {} are damaged or those of another observer",
                 observer.spec.kind
             )));
         }

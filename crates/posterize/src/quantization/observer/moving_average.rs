@@ -1,28 +1,28 @@
-//! The moving average of the batches' minima and maxima.
+//! The moving average of minima and maxima; `MovingAverageMinMaxObserver`.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{ObserveError, same_channels};
 use super::range::Range;
 
-/// The moving average of each channel's smallest and largest value; per tensor there is one
-/// channel. PyTorch's `MovingAverageMinMaxObserver` and `MovingAveragePerChannelMinMaxObserver`:
-/// the first batch sets the average, each later one moves it by `c · (batch − average)`.
+/// The moving average of the smallest and largest value of each batch; `MovingAverageMinMaxObserver`
+/// and `MovingAveragePerChannelMinMaxObserver`.
 ///
-/// The average depends on the order of the batches. With the first batch and the number of batches
-/// at hand it can still be continued by that of later batches: see [`MovingAverage::merge`].
+/// The first batch sets the average, and each later one adds `c · (batch − average)` to it, where `c`
+/// is the averaging constant. The first batch and the number of batches are kept for
+/// [`MovingAverage::merge`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MovingAverage {
-    /// The first batch, one range for each channel; empty before data.
+    /// The range of each channel, or one for the tensor, in the first batch; empty without data.
     pub(super) first: Vec<Range>,
-    /// The average over all batches.
+    /// The moving average of each range.
     pub(super) average: Vec<Range>,
-    /// How many batches there were.
+    /// The number of batches.
     pub(super) batches: u64,
 }
 
 impl MovingAverage {
-    /// Moves the average towards the ranges of one more batch.
+    /// Updates the average with the ranges of a batch.
     pub(super) fn update(&mut self, batch: &[Range], constant: f32) -> Result<(), ObserveError> {
         if self.batches == 0 {
             self.first = batch.to_vec();
@@ -38,11 +38,11 @@ impl MovingAverage {
         Ok(())
     }
 
-    /// Continues the average with that of later batches, as though this observer had seen them.
+    /// Merges the average of later batches, as if they had been observed here.
     ///
-    /// Over `n` batches `b1 … bn` the average is an affine function of where it started: `bn'` is
-    /// `(1−c)^n · start + rest`, where `later`, which started by taking `b1` whole, is
-    /// `(1−c)^n · b1 + rest`. So the continued average is `later + (1−c)^n · (this − b1)`.
+    /// After `n` batches an average is an affine function of its start: `(1 − c)^n · start + rest`.
+    /// `later` started at its first batch `b1`, so it is `(1 − c)^n · b1 + rest`. Started at the
+    /// average of this observer, it would be `later + (1 − c)^n · (this − b1)`.
     pub(super) fn merge(&mut self, later: &Self, constant: f32) -> Result<(), ObserveError> {
         if later.batches == 0 {
             return Ok(());
@@ -59,7 +59,7 @@ impl MovingAverage {
         for ((this, first), later) in self.average.iter_mut().zip(&later.first).zip(&later.average)
         {
             let min = continued(this.min, first.min, later.min);
-            // Rounding must not turn a one-valued range round.
+            // Rounding must not make the maximum smaller than the minimum.
             *this = Range { min, max: continued(this.max, first.max, later.max).max(min) };
         }
         self.batches += later.batches;

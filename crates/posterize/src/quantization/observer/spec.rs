@@ -1,4 +1,4 @@
-//! What an observer is to be, as data.
+//! The specifications that observers are built from.
 
 use std::fmt;
 
@@ -7,25 +7,34 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::quantization::qparams::{Dtype, QScheme, QuantizationTarget};
 
-/// Which statistics an observer keeps. Each is named after PyTorch's class in
+/// The statistics that an observer collects. Each kind is displayed as the name of its class in
 /// `torch.ao.quantization.observer`.
+///
+/// ```
+/// use posterize::quantization::ObserverKind;
+///
+/// assert_eq!(ObserverKind::MinMax.to_string(), "MinMaxObserver");
+/// assert!(ObserverKind::PerChannelMinMax.is_per_channel());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ObserverKind {
     /// `MinMaxObserver`: the smallest and largest value.
     MinMax,
-    /// `MovingAverageMinMaxObserver`: the moving average of the batches' smallest and largest values.
+    /// `MovingAverageMinMaxObserver`: moving averages of the smallest and largest value of each batch.
     MovingAverageMinMax,
     /// `PerChannelMinMaxObserver`: the smallest and largest value of each channel.
     PerChannelMinMax,
-    /// `MovingAveragePerChannelMinMaxObserver`: their moving averages.
+    /// `MovingAveragePerChannelMinMaxObserver`: moving averages of the smallest and largest value of
+    /// each channel.
     MovingAveragePerChannelMinMax,
-    /// `HistogramObserver`: a histogram, and the range within it that loses least.
+    /// `HistogramObserver`: a histogram, from which the range with the smallest quantization error is
+    /// chosen.
     Histogram,
 }
 
 impl ObserverKind {
-    /// Whether it keeps statistics of each channel.
+    /// Returns whether it collects statistics for each channel.
     pub const fn is_per_channel(self) -> bool {
         matches!(self, Self::PerChannelMinMax | Self::MovingAveragePerChannelMinMax)
     }
@@ -43,10 +52,13 @@ impl fmt::Display for ObserverKind {
     }
 }
 
-/// Everything that [builds](Self::build) an observer. Fields that a kind has no use for are ignored.
+/// The specification of an observer: its kind and its arguments. [`Self::build`] creates the observer.
+///
+/// Arguments that a kind does not use are ignored.
 ///
 /// ```
-/// use posterize::quantization::{Dtype, ObserverSpec};
+/// use posterize::quantization::ObserverSpec;
+///
 /// let spec = ObserverSpec { reduce_range: true, ..ObserverSpec::min_max() };
 /// let mut observer = spec.build()?;
 /// observer.observe(&[0.0, 12.7], &[2]).unwrap();
@@ -56,29 +68,30 @@ impl fmt::Display for ObserverKind {
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObserverSpec {
-    /// The statistics.
+    /// The statistics that it collects.
     pub kind: ObserverKind,
     /// The integer type to quantize to.
     pub dtype: Dtype,
-    /// How the scale and zero point are chosen; per channel just where `kind` is.
+    /// How the scale and zero point are chosen. It must be per channel if and only if `kind` is.
     pub qscheme: QScheme,
-    /// Leaves one bit of the range unused, which PyTorch's fbgemm kernels need so as not to overflow
-    /// and ours never do.
+    /// Whether to halve the range of integers. PyTorch's FBGEMM kernels need it to avoid overflow on
+    /// CPUs without VNNI; the kernels of this crate do not.
     pub reduce_range: bool,
-    /// The integers to use, where they are not all of `dtype`.
+    /// The smallest and the largest integer; `None` for the bounds of `dtype`.
     pub quant_range: Option<(i32, i32)>,
-    /// The smallest scale.
+    /// The smallest scale, positive.
     pub eps: f32,
-    /// How far a batch moves a moving average; over 0, at most 1.
+    /// The weight of each batch in a moving average; greater than 0, at most 1.
     pub averaging_constant: f32,
-    /// The number of bins of a histogram.
+    /// The number of bins of a histogram, from 8 to 65536.
     pub bins: usize,
-    /// The axis of an observed shape that counts channels.
+    /// The channel axis of the observed shapes.
     pub ch_axis: usize,
 }
 
 impl ObserverSpec {
-    /// The defaults of PyTorch's observers: affine quint8, per tensor or per channel as `kind` is.
+    /// Creates a specification with the default arguments of PyTorch's observers: affine quint8, per
+    /// tensor or per channel as `kind` is.
     pub const fn new(kind: ObserverKind) -> Self {
         let qscheme = if kind.is_per_channel() {
             QScheme::PerChannelAffine
@@ -98,22 +111,22 @@ impl ObserverSpec {
         }
     }
 
-    /// PyTorch's `MinMaxObserver`.
+    /// PyTorch's `MinMaxObserver` with default arguments.
     pub const fn min_max() -> Self {
         Self::new(ObserverKind::MinMax)
     }
 
-    /// PyTorch's `HistogramObserver`.
+    /// PyTorch's `HistogramObserver` with default arguments.
     pub const fn histogram() -> Self {
         Self::new(ObserverKind::Histogram)
     }
 
-    /// PyTorch's `default_observer`: minimum and maximum, quantized to 0 to 127.
+    /// PyTorch's `default_observer`: minimum and maximum, with the integers 0 to 127.
     pub const fn default_observer() -> Self {
         Self { quant_range: Some((0, 127)), ..Self::min_max() }
     }
 
-    /// PyTorch's `default_weight_observer`: symmetric qint8, one scale for all output channels.
+    /// PyTorch's `default_weight_observer`: symmetric qint8, with one scale for the weight.
     pub const fn default_weight_observer() -> Self {
         Self {
             dtype: Dtype::Qint8,
@@ -122,7 +135,7 @@ impl ObserverSpec {
         }
     }
 
-    /// PyTorch's `default_per_channel_weight_observer`: symmetric qint8, one scale for each output
+    /// PyTorch's `default_per_channel_weight_observer`: symmetric qint8, with a scale for each output
     /// channel.
     pub const fn default_per_channel_weight_observer() -> Self {
         Self {
@@ -147,24 +160,27 @@ impl ObserverSpec {
         }
     }
 
-    /// What the observer quantizes to.
+    /// Returns the integers that the observer calculates scales and zero points for.
     ///
     /// # Errors
-    /// As [`Self::build`].
+    /// Returns the error of [`Self::build`].
     pub fn target(&self) -> Result<QuantizationTarget> {
         let Self { kind, qscheme, .. } = *self;
         if kind.is_per_channel() != qscheme.is_per_channel() {
-            return Err(Error::Argument(format!("{kind} cannot serve the scheme {qscheme}")));
+            return Err(Error::Argument(format!(
+                "a {kind} cannot have the qscheme {qscheme}; both must be per channel, or both per \
+                 tensor"
+            )));
         }
         if !(self.averaging_constant > 0.0 && self.averaging_constant <= 1.0) {
             return Err(Error::Argument(format!(
-                "an averaging constant lies over 0 and at most at 1, found {}",
+                "averaging_constant must be greater than 0 and at most 1, found {}",
                 self.averaging_constant
             )));
         }
         if !(Self::MIN_BINS..=Self::MAX_BINS).contains(&self.bins) {
             return Err(Error::Argument(format!(
-                "a histogram has {} to {} bins, found {}",
+                "bins must be from {} to {}, found {}",
                 Self::MIN_BINS,
                 Self::MAX_BINS,
                 self.bins

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::quantization::{Dtype, QScheme};
 
-/// Every kind in its two schemes.
+/// Specs of each kind with an affine and a symmetric qscheme.
 fn specs() -> Vec<ObserverSpec> {
     let kinds = [
         ObserverKind::MinMax,
@@ -27,7 +27,7 @@ fn specs() -> Vec<ObserverSpec> {
         .collect()
 }
 
-/// An observer that has seen `batches`, each of shape `[2, n]`.
+/// Returns an observer with the data of `batches`, each of shape `[2, n]`.
 fn observed(spec: &ObserverSpec, batches: &[Vec<f32>]) -> Observer {
     let mut observer = spec.build().unwrap();
     for batch in batches {
@@ -41,7 +41,7 @@ fn scales(observer: &Observer) -> Vec<f32> {
 }
 
 #[test]
-fn before_data_there_are_no_qparams() {
+fn an_observer_without_data_has_no_qparams() {
     for spec in specs() {
         let mut observer = spec.build().unwrap();
         observer.observe(&[], &[2, 0]).unwrap();
@@ -56,7 +56,7 @@ fn before_data_there_are_no_qparams() {
 }
 
 #[test]
-fn values_that_are_not_finite_are_an_error_that_changes_nothing() {
+fn nan_and_infinities_are_errors_that_change_nothing() {
     for spec in specs() {
         let mut observer = observed(&spec, &[vec![-1.0, 1.0, 2.0, 3.0]]);
         let before = observer.clone();
@@ -87,7 +87,7 @@ fn shapes_that_do_not_fit_are_errors() {
 }
 
 #[test]
-fn specs_that_cannot_be_are_refused() {
+fn invalid_specs_are_errors() {
     let good = ObserverSpec::min_max();
     for bad in [
         ObserverSpec { qscheme: QScheme::PerChannelAffine, ..good.clone() },
@@ -105,7 +105,7 @@ fn specs_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn observers_print_as_pytorch_prints_them() {
+fn observers_print_as_in_pytorch() {
     let print = |spec: &ObserverSpec| spec.build().unwrap().to_string();
     assert_eq!(print(&ObserverSpec::histogram()), "HistogramObserver(min_val=inf, max_val=-inf)");
     let weight = ObserverSpec::default_per_channel_weight_observer();
@@ -121,14 +121,14 @@ fn observers_print_as_pytorch_prints_them() {
 }
 
 #[test]
-fn only_equal_specs_merge() {
+fn observers_with_different_specs_cannot_be_merged() {
     let mut observer = ObserverSpec::min_max().build().unwrap();
     let other = ObserverSpec::default_observer().build().unwrap();
     assert!(observer.merge(&other).is_err());
 }
 
 #[test]
-fn saved_statistics_are_checked() {
+fn damaged_saved_statistics_are_errors() {
     for spec in specs() {
         let observer = observed(&spec, &[vec![-1.0, 1.0, 2.0, 3.0], vec![5.0, 1.0]]);
         let saved = serde_json::to_value(&observer).unwrap();
@@ -183,14 +183,14 @@ fn batches() -> impl Strategy<Value = Vec<Vec<f32>>> {
 
 proptest! {
     #[test]
-    fn minima_and_maxima_in_pieces_are_those_of_all_at_once(batches in batches()) {
+    fn minima_and_maxima_of_batches_are_those_of_one_batch(batches in batches()) {
         let spec = ObserverSpec::min_max();
         let at_once = observed(&spec, &[batches.concat()]);
         prop_assert_eq!(observed(&spec, &batches), at_once);
     }
 
     #[test]
-    fn merged_halves_are_the_whole(batches in batches(), at in 0usize..6) {
+    fn merged_observers_equal_one_observer_of_all_batches(batches in batches(), at in 0usize..6) {
         let at = at.min(batches.len());
         for spec in specs() {
             let mut merged = observed(&spec, &batches[..at]);
@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn histograms_of_one_range_merge_exactly(batches in batches(), at in 0usize..6) {
+    fn histograms_of_the_same_range_merge_exactly(batches in batches(), at in 0usize..6) {
         let spec = ObserverSpec::histogram();
         let at = at.min(batches.len());
         let ends = vec![-1000.0, 1000.0];
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn an_empty_observer_merges_as_nothing(batches in batches()) {
+    fn merging_an_observer_without_data_changes_nothing(batches in batches()) {
         for spec in specs() {
             let observer = observed(&spec, &batches);
             let mut left = observer.clone();

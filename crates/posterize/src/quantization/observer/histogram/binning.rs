@@ -1,4 +1,4 @@
-//! Counting values into equal bins, as `torch.histc` does.
+//! Histograms with bins of equal width; `torch.histc`.
 
 use posterize_kernels::Pool;
 
@@ -6,19 +6,19 @@ use super::super::error::ObserveError;
 use super::super::extremes::{Extremes, MIN_PART, PARALLEL};
 use super::super::range::Range;
 
-/// Values are read twice, for their extremes and for their bins; the second time from the cache.
+/// Values are read twice, for their extremes and for their bins, in chunks that stay in the cache.
 const CHUNK: usize = 2048;
 
-/// What one pass over a batch finds.
+/// The result of one pass over a batch.
 pub(super) struct Scan {
     /// The smallest and largest value.
     pub(super) range: Range,
-    /// The counts over the bins of the range that was expected, if no value lies outside of it.
+    /// The counts of the bins of the expected range; `None` if a value is outside of it.
     pub(super) counts: Option<Vec<u32>>,
 }
 
-/// Finds the range of `values` (not empty) and, on the way, counts them into the bins of the
-/// `expected` range as long as they lie within.
+/// Computes the range of `values` (not empty) and, in the same pass, their histogram over `bins`
+/// bins of the `expected` range if all of them are within it.
 pub(super) fn scan(
     pool: &Pool,
     values: &[f32],
@@ -47,7 +47,7 @@ pub(super) fn scan(
     Ok(Scan { range: extremes.range(values)?, counts })
 }
 
-/// Counts `values`, all within `range`, into equal bins.
+/// Returns the histogram of `values`, all within `range`.
 pub(super) fn count(pool: &Pool, values: &[f32], range: Range, bins: usize) -> Vec<u32> {
     let count_part = |part: &[f32]| {
         let mut binning = Binning::new(range, bins);
@@ -59,13 +59,13 @@ pub(super) fn count(pool: &Pool, values: &[f32], range: Range, bins: usize) -> V
     in_parts(pool, values, count_part, |sum, counts| add(sum, &counts))
 }
 
-/// The bin of one value within `range`.
+/// Returns the bin of one value within `range`.
 pub(super) fn bin_of(value: f32, range: Range, bins: usize) -> usize {
     Binning::new(range, bins).bin(value)
 }
 
-/// Maps parts of a slice, in parallel where it is long, and reduces what comes of them. Counts are
-/// integers, so that the parts do not show in the result.
+/// Maps the parts of a slice, in parallel if it is long, and reduces the results. Counts are integers,
+/// so that the result does not depend on the number of parts.
 fn in_parts<T: Send>(
     pool: &Pool,
     values: &[f32],
@@ -73,7 +73,7 @@ fn in_parts<T: Send>(
     reduce: impl Fn(T, T) -> T,
 ) -> T {
     if values.len() > PARALLEL && pool.threads() > 1 {
-        // Each part costs a table of counts.
+        // Few parts, since each needs its own table of counts.
         let len = values.len().div_ceil(4 * pool.threads()).max(MIN_PART);
         let parts = pool.map(values.len().div_ceil(len), &|part| {
             map(&values[part * len..values.len().min((part + 1) * len)])
@@ -97,10 +97,10 @@ struct Binning {
     range: Range,
     width: f32,
     bins: usize,
-    /// Where `(value − min) · bins` could overflow, the division comes first.
+    /// Whether to divide before multiplying, because `(value − min) · bins` could overflow.
     divide_first: bool,
-    /// Several tables, taken in turn: a bin that is hit over and over, as zero is after a ReLU, would
-    /// have each increment wait for the one before.
+    /// Several tables used in turn, so that consecutive values of the same bin, such as the zeros
+    /// after a ReLU, do not wait for each other's increment.
     tables: [Vec<u32>; TABLES],
 }
 
@@ -114,9 +114,11 @@ impl Binning {
         Self { range, width, bins, divide_first, tables }
     }
 
-    /// `torch.histc`'s bin, in f32 and in its order of operations: `(value − min) · bins / width`,
-    /// truncated; the largest value belongs to the last bin. The only value of a range without width
-    /// belongs to the middle bin, since `torch.histc` widens such a range by 1 both ways.
+    /// Returns the bin of a value as `torch.histc` computes it, in f32 and in the same order:
+    /// `(value − min) · bins / width`, truncated; the last bin for the largest value.
+    ///
+    /// The value of a range of width 0 is in the middle bin, because `torch.histc` extends such a
+    /// range by 1 on both sides.
     #[inline]
     fn bin(&self, value: f32) -> usize {
         let bins = self.bins as f32;
@@ -163,10 +165,11 @@ impl Binning {
     }
 }
 
-/// `position` truncated, `last` at most; for positions from 0 and a `last` under 2²².
+/// Returns `min(position, last)`, truncated. `position` must not be negative and `last` must be less
+/// than 2²².
 ///
-/// A cast would saturate, which no vector instruction does. Adding 2²³ leaves the rounded number in
-/// the low bits, and is one too high where rounding went up.
+/// A cast would saturate, for which there is no vector instruction. Adding 2²³ instead leaves the
+/// rounded number in the low bits, from which 1 is subtracted if it was rounded up.
 #[inline]
 fn truncated_to(position: f32, last: f32) -> u32 {
     const SHIFT: f32 = (1u32 << 23) as f32;

@@ -1,8 +1,8 @@
-//! A histogram of all values, over bins that widen as the range of the values grows.
+//! A running histogram of all observed values; PyTorch's `HistogramObserver`.
 //!
-//! The arithmetic is that of PyTorch's `HistogramObserver`, down to the roundings that decide which
-//! bin a value falls into. Counts are f64 where PyTorch's are f32, so that they stay exact beyond
-//! 2²⁴ values.
+//! Every rounding that decides the bin of a value is as in PyTorch
+//! (`torch/ao/quantization/observer.py`). Counts are f64 instead of f32, so that they are exact for
+//! more than 2²⁴ values.
 
 mod binning;
 mod search;
@@ -14,16 +14,16 @@ use self::binning::{bin_of, scan};
 use super::error::ObserveError;
 use super::range::Range;
 
-/// Bins are cut into this many parts before they are mapped onto the bins of a wider range.
+/// The number of parts of a bin that are mapped separately to the bins of a wider range.
 const UPSAMPLE_RATE: usize = 16;
 
-/// Counts over equal bins from the smallest to the largest value seen.
+/// A histogram with bins of equal width from the smallest to the largest observed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Histogram {
-    /// The smallest and largest value; none before data.
+    /// The smallest and largest value; `None` without data.
     pub(super) range: Option<Range>,
-    /// How many values fell into each bin. A one-valued range counts in its middle bin. Counts have
-    /// fractions once the range has grown.
+    /// The number of values in each bin. The values of a range of width 0 are in the middle bin.
+    /// Counts are fractional after the range was extended.
     pub(super) counts: Vec<f64>,
 }
 
@@ -32,13 +32,13 @@ impl Histogram {
         Self { range: None, counts: vec![0.0; bins] }
     }
 
-    /// Whether it is one that [`Self::update`] makes: for histograms that come from a file.
+    /// Returns whether a histogram, which may come from a file, is consistent.
     pub(super) fn is_valid(&self) -> bool {
         self.counts.iter().all(|&count| count >= 0.0 && count.is_finite())
             && self.range.is_some() == self.counts.iter().any(|&count| count > 0.0)
     }
 
-    /// Takes in the values of a batch, which are not none.
+    /// Adds the values of a batch, which is not empty.
     pub(super) fn update(&mut self, pool: &Pool, values: &[f32]) -> Result<(), ObserveError> {
         let found = scan(pool, values, self.range, self.counts.len())?;
         let range = self.range.map_or(Ok(found.range), |old| old.union(found.range).checked())?;
@@ -51,7 +51,7 @@ impl Histogram {
         Ok(())
     }
 
-    /// Takes in the counts of another histogram with as many bins.
+    /// Adds the counts of another histogram with the same number of bins.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), ObserveError> {
         let Some(range) = other.range else { return Ok(()) };
         let range = self.range.map_or(Ok(range), |old| old.union(range).checked())?;
@@ -64,9 +64,11 @@ impl Histogram {
         Ok(())
     }
 
-    /// Maps the counts onto the bins of a range that holds the present one, as PyTorch's
-    /// `_combine_histograms` and `_upscale_histogram` do: each bin is cut into 16 parts, and a part
-    /// goes whole into the bin in which its middle lies.
+    /// Maps the counts to the bins of a range that contains the current one; PyTorch's
+    /// `_combine_histograms` and `_upscale_histogram`.
+    ///
+    /// Each bin is split into [`UPSAMPLE_RATE`] parts, and each part is added to the bin that
+    /// contains its midpoint.
     fn widen(&mut self, to: Range) {
         let Some(from) = self.range.replace(to) else { return };
         if from == to {
@@ -89,14 +91,15 @@ impl Histogram {
         self.counts = widened;
     }
 
-    /// The range to quantize with: [`search::search`].
+    /// Returns the range to quantize with, by [`search::search`]; `None` without data.
     pub(super) fn search(&self) -> Option<Range> {
         self.range.map(|range| search::search(&self.counts, range))
     }
 }
 
-/// The `index`-th of the `parts + 1` edges of `parts` equal parts of `range`, as `torch.linspace`
-/// computes it: from the nearer end, with one rounding after multiplying and adding.
+/// Returns the edge number `index` of the `parts + 1` edges of `parts` equal parts of `range`.
+///
+/// As in `torch.linspace`, it is computed from the nearer end with a fused multiply-add.
 fn linspace(range: Range, parts: usize, index: usize) -> f32 {
     let step = range.width() / parts as f32;
     if index < parts.div_ceil(2) {
@@ -106,8 +109,10 @@ fn linspace(range: Range, parts: usize, index: usize) -> f32 {
     }
 }
 
-/// The number of edges up to `value`, by the bisection of `torch.bucketize(right=True)`. Edges are
-/// not quite ascending where `linspace` changes ends, so the way of searching matters.
+/// Returns the number of edges up to `value`, by the binary search of `torch.bucketize(right=True)`.
+///
+/// The edges may not be sorted in the middle, where `linspace` changes ends, so that another search
+/// could return another number.
 fn upper_bound(edges: &[f32], value: f32) -> usize {
     let (mut start, mut end) = (0, edges.len());
     while start < end {
@@ -134,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_keeps_every_count() {
+    fn extending_the_range_keeps_the_total_count() {
         let ramp: Vec<f32> = (0..1000u16).map(|i| f32::from(i) / 1000.0).collect();
         let all = histogram(&[&[0.25; 10], &ramp, &[-3.0], &[40.0, 0.0], &ramp]);
         assert_eq!(all.range, Some(Range { min: -3.0, max: 40.0 }));
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_move_to_the_bins_of_their_values() {
+    fn extending_the_range_moves_counts_to_the_bins_of_their_values() {
         let first = histogram(&[&[0.0, 0.25, 0.5, 0.75, 1.0]]);
         let mut grown = first.clone();
         grown.widen(Range { min: -1.0, max: 3.0 });
@@ -154,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_batch_within_the_range_is_counted_as_at_once() {
+    fn batches_within_the_range_give_the_same_histogram_as_one_batch() {
         let values: Vec<f32> =
             (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32).collect();
         let (min, max) = (0.0, (1u32 << 24) as f32);
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_in_error_changes_nothing() {
+    fn a_batch_that_is_an_error_changes_nothing() {
         let mut all = histogram(&[&[0.0, 1.0]]);
         let before = all.clone();
         for bad in [&[0.5, f32::NAN][..], &[2.0, f32::INFINITY], &[-3e38, 3e38], &[-3.4e38, 0.0]] {

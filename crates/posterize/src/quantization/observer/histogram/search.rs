@@ -1,19 +1,20 @@
-//! The search for the range that loses least.
+//! The search for the range with the smallest quantization error.
 //!
-//! PyTorch's `HistogramObserver._non_linear_param_search`, which follows caffe2's norm minimization:
-//! starting from the whole range, outliers are given up from the end that has fewer, as long as the
-//! expected squared error of quantizing to 256 steps does not grow. Steps, roundings and sums are
-//! taken in PyTorch's order, so that the search ends at the same bin.
+//! It is PyTorch's `HistogramObserver._non_linear_param_search`, the norm minimization of Caffe2:
+//! starting with the whole range, a quantile of the values is cut off on one side at a time, on the
+//! side where more bins are removed, until the expected squared error of quantization to 256 steps
+//! increases. All operations are in PyTorch's order, so that the search ends at the same bins.
 
 use super::super::range::Range;
 
-/// The integers that the error is computed for: those of 8 bits, also where the range is reduced.
+/// The number of quantization steps that the error is computed for. It is 256 even if the range of
+/// integers is reduced, as in PyTorch.
 const STEPS: f32 = 256.0;
 
-/// How much of all values is given up at a time.
+/// The quantile that is cut off in each iteration.
 const GRANULARITY: f64 = 1e-5;
 
-/// The part of `range` to quantize with, for values of which `counts` fell into equal bins.
+/// Returns the part of `range` to quantize with; `counts` are the numbers of values in its bins.
 pub(super) fn search(counts: &[f64], range: Range) -> Range {
     if range.min == range.max {
         return range;
@@ -31,10 +32,10 @@ pub(super) fn search(counts: &[f64], range: Range) -> Range {
 
     let (mut start, mut end) = (0, counts.len() - 1);
     let (mut below, mut above) = (0.0, 1.0);
-    // The first bin that reaches the lower quantile and the last that does not exceed the upper one:
-    // the quantiles only move inwards, and so do the bins.
+    // The first bin that reaches the lower quantile, and the last that does not exceed the upper one.
+    // The quantiles only move inwards, and so do the bins.
     let (mut left, mut right) = (0, end);
-    let mut least = f64::INFINITY;
+    let mut min_error = f64::INFINITY;
     while below < above {
         let next_below = below + GRANULARITY;
         let next_above = above - GRANULARITY;
@@ -49,7 +50,7 @@ pub(super) fn search(counts: &[f64], range: Range) -> Range {
             right -= 1;
         }
         let (mut next_start, mut next_end) = (start, end);
-        // The last bin may have moved in past `left`.
+        // The end may have moved below `left`.
         let reached = left.min(end);
         if reached - start > end - right.max(start) {
             next_start = reached;
@@ -62,10 +63,10 @@ pub(super) fn search(counts: &[f64], range: Range) -> Range {
             continue;
         }
         let error = f64::from(norm.of(next_start, next_end));
-        if error > least {
+        if error > min_error {
             break;
         }
-        least = error;
+        min_error = error;
         (start, end) = (next_start, next_end);
     }
     let bin_width = range.width() / counts.len() as f32;
@@ -75,28 +76,29 @@ pub(super) fn search(counts: &[f64], range: Range) -> Range {
     }
 }
 
-/// The expected squared error of quantizing, with values spread evenly within their bins.
+/// The expected squared error of quantization, if values are distributed uniformly within bins;
+/// PyTorch's `_compute_quantization_error`.
 struct Norm {
     bin_width: f64,
-    /// Count per width, of each bin.
+    /// The count of each bin divided by its width.
     densities: Vec<f32>,
 }
 
 impl Norm {
     fn new(counts: &[f32], range: Range) -> Self {
         let bin_width = (f64::from(range.max) - f64::from(range.min)) / counts.len() as f64;
-        // Only comparisons of errors matter, and a power of two changes none of them. With bins about
-        // 1 wide, the cubes of wide and narrow ranges stay within f32; PyTorch's do not.
+        // Errors are only compared, which a power of two does not change. With a bin width near 1,
+        // the cubes of wide and narrow ranges do not overflow or underflow an f32 as in PyTorch.
         let bin_width = bin_width / 2f64.powi(bin_width.log2().floor() as i32);
         let densities = counts.iter().map(|count| count / bin_width as f32).collect();
         Self { bin_width, densities }
     }
 
-    /// The error of mapping the bins from `start` to `end` onto 256 steps.
+    /// Returns the error of quantizing the bins from `start` to `end` to 256 steps.
     ///
-    /// A bin spans parts of one or more steps. Its error is the integral of the squared distance to
-    /// the middle of the step: over the rest of the step that it begins in, over the steps that it
-    /// covers whole, and over the part of the step that it ends in.
+    /// The error of a bin is the integral of the squared distance to the center of the step, over the
+    /// rest of the step that the bin begins in, all steps that are inside the bin, and the part of
+    /// the step that the bin ends in.
     fn of(&self, start: usize, end: usize) -> f32 {
         let step = self.bin_width * (end - start + 1) as f64 / f64::from(STEPS);
         let half = (step / 2.0) as f32;
@@ -124,23 +126,23 @@ impl Norm {
     }
 }
 
-/// The step that `x` lies in; values outside belong to the first or last.
+/// Returns the step that contains `x`; the first or last step if it is outside.
 #[inline]
 fn step_at(x: f32, step: f32) -> f32 {
-    // PyTorch takes the floor of the exact quotient. In f64 the quotient of two f32 never rounds up
-    // to a whole number, and below 0 the floor is clamped away.
+    // PyTorch's floor division is exact. The quotient of two f32 in f64 is never rounded up to an
+    // integer, so that truncating it is exact too; negative quotients are clamped to 0.
     let quotient = f64::from(x) / f64::from(step);
     quotient.clamp(0.0, f64::from(STEPS - 1.0)) as i32 as f32
 }
 
-/// The integral of x² from `begin` to `end`.
+/// Returns the integral of x² from `begin` to `end`.
 #[inline]
 fn cubes(begin: f32, end: f32) -> f32 {
     (end * end * end - begin * begin * begin) / 3.0
 }
 
-/// Sums as `torch.sum` does on CPUs with 256-bit vectors: 32 running sums, each in blocks of 16
-/// whose sums are summed in blocks of 16 in turn.
+/// Returns the sum in the order of `torch.sum` on CPUs with 256-bit vectors: 32 interleaved sums, each
+/// a cascade of blocks of 16 (`aten/src/ATen/native/cpu/SumKernel.cpp`).
 fn pairwise_sum(values: &[f32]) -> f32 {
     const LANES: usize = 8;
     const RUNS: usize = 4;
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_search_ends_at_the_same_bins_at_every_magnitude() {
-        // A bell with a long tail to the right.
+        // A bell curve with a long tail on the right.
         let counts: Vec<f64> = (0..2048)
             .map(|bin| {
                 let x = f64::from(bin) / 300.0 - 2.0;
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_any_length_are_near_the_exact_sum() {
+    fn pairwise_sums_of_any_length_are_close_to_the_exact_sum() {
         for len in 0..200u16 {
             let values: Vec<f32> = (0..len).map(|i| 1.0 / (1.0 + f32::from(i))).collect();
             let exact: f64 = values.iter().map(|&x| f64::from(x)).sum();
