@@ -240,7 +240,7 @@ pub(super) fn float_layers(
             reason: if !region[id.0] {
                 "it is not between a QuantStub and a DeQuantStub"
             } else if qconfigs[id.0].is_none() {
-                "its qconfig is none"
+                "it has no qconfig"
             } else if let Int8Rule::Float { reason } = node.op.int8_rule() {
                 reason
             } else {
