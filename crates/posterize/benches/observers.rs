@@ -1,11 +1,11 @@
-//! How many values a second observers and fake quantization take in.
+//! The throughput of observers and fake quantization: `cargo bench -p posterize --bench observers`.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use posterize::quantization::{FakeQuantize, ObserverKind, ObserverSpec, QConfig};
 
-/// A batch of activations: after a ReLU about half of the values are zero.
+/// Returns a batch of activations. With `relu`, about half of them are zero.
 fn activations(count: usize, relu: bool) -> Vec<f32> {
     let mut state = 1u32;
     let mut uniform = || {

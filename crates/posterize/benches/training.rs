@@ -1,7 +1,8 @@
-//! Steps of training, forward and backward: `cargo bench -p posterize --bench training`.
+//! The time of the forward and backward pass in training: `cargo bench -p posterize --bench training`.
 //!
-//! `bench/peers/training.py` measures PyTorch's on the same network, with the optimiser's step.
-//! Arguments: a network (`tf_mobilenet_v2`), pictures in a batch (30), threads (2), steps (5).
+//! The arguments and their defaults are the network (`tf_mobilenet_v2`), the batch size (30), the
+//! number of threads (2) and the number of steps (5). `bench/peers/training.py` measures PyTorch on
+//! the same network, with the step of the optimizer.
 
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use posterize::training::{CrossEntropy, Network};
 use posterize::{Result, Tensor};
 
 fn main() -> Result<()> {
-    // Cargo adds an option of its own.
+    // `cargo bench` adds the option `--bench`.
     let given: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let number = |index: usize, default: usize| -> usize {
         given.get(index).and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -29,7 +30,7 @@ fn main() -> Result<()> {
     let labels: Vec<usize> = (0..batch).map(|picture| picture * 7 % 1000).collect();
     let options = Options::new(threads)?;
     let qat = model.prepare_qat(&QConfigMapping::global(QConfig::recommended_qat()))?;
-    println!("{name}, {batch} pictures, {threads} threads, {steps} steps: least and median");
+    println!("{name}, {batch} pictures, {threads} threads, {steps} steps: minimum and median");
     for (kind, mut network) in
         [("float", Network::float(&model, options)?), ("qat", Network::qat(qat, options)?)]
     {

@@ -1,7 +1,9 @@
-//! Times training steps on request: what `bench/peers/train_step.py` runs beside PyTorch.
+//! Measures training steps on command, for the comparison with PyTorch in
+//! `bench/peers/train_step.py`.
 //!
-//! Reads lines from stdin and answers each with a line of JSON: `run N` with the milliseconds of N
-//! steps, `memory` with the most memory that the process has had, in MiB. Anything else ends it.
+//! It reads commands from stdin, one a line, and prints one line of JSON for each: `run N` runs N steps
+//! and prints their times in milliseconds, `memory` prints the peak memory of the process in MiB. Any
+//! other line ends it.
 //!
 //! ```text
 //! echo "run 5" | cargo run --release -p posterize --example train_step -- tf_mobilenet_v2 qat 30 2
@@ -44,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         if line == "memory" {
-            println!("{}", most_memory()?);
+            println!("{}", peak_memory()?);
             continue;
         }
         let Some(count) = line.strip_prefix("run ") else { break };
@@ -61,8 +63,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The most memory that this process has had, in MiB; 0 where the system does not say.
-fn most_memory() -> std::io::Result<u64> {
+/// Returns the peak memory of this process in MiB; 0 if the system does not report it.
+fn peak_memory() -> std::io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

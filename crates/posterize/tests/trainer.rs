@@ -287,17 +287,20 @@ fn inconsistent_checkpoints_are_errors() {
         trainer(&folder, true, settings(), 1).resume(checkpoint).unwrap_err().to_string()
     };
     for (change, says) in [
-        (&(|c: &mut Checkpoint| c.position.epoch = 2) as &dyn Fn(&mut Checkpoint), "in epoch 2"),
-        (&|c| c.position.batch = 99, "batch 99"),
-        (&|c| c.position.step = 3, "step 3"),
-        (&|c| c.best = None, "in epoch 1"),
-        (&|c| c.momentum.clear(), "momentum of 0 tensors"),
-        (&|c| c.momentum.values_mut().next().unwrap().push(0.0), "the momentum of 0.weight"),
-        (&|c| drop(c.network.tensors.pop_first()), "0.weight: the saved state does not have it"),
+        (
+            &(|c: &mut Checkpoint| c.position.epoch = 2) as &dyn Fn(&mut Checkpoint),
+            "the records of 2 epochs",
+        ),
+        (&|c| c.position.batch = 99, "at batch 99 of"),
+        (&|c| c.position.step = 3, "expected 3 losses"),
+        (&|c| c.best = None, "no best network after 1 epochs"),
+        (&|c| c.momentum.clear(), "momentum buffers, found 0"),
+        (&|c| c.momentum.values_mut().next().unwrap().push(0.0), "momentum buffer of 0.weight"),
+        (&|c| drop(c.network.tensors.pop_first()), "0.weight: the saved state has no such tensor"),
         (&|c| c.network.values.quantization = None, "float training"),
         (
             &|c| drop(c.settings.insert("seed".into(), "9".into())),
-            "seed was 9, and is 0; give it the same",
+            "seed is 0, was 9; resume it with the same",
         ),
     ] {
         let error = refused(change);
@@ -352,17 +355,17 @@ fn a_folder_without_readable_pictures_and_invalid_options_are_errors() {
     let executor = Options::new(1).unwrap();
     let loader = Loader::new(&folder, Preprocessing::imagenet());
     for (options, says) in [
-        (TrainOptions { epochs: 0, ..settings() }, "epochs: 0"),
-        (TrainOptions { batches: Some(0), ..settings() }, "batches: 0"),
-        (TrainOptions { batch_size: 0, ..settings() }, "batch size: 0"),
-        (TrainOptions { lr: -1.0, ..settings() }, "it is -1"),
-        (TrainOptions { clip: Some(-1.0), ..settings() }, "clipped to -1"),
+        (TrainOptions { epochs: 0, ..settings() }, "epochs must be at least 1, found 0"),
+        (TrainOptions { batches: Some(0), ..settings() }, "batches must be at least 1, found 0"),
+        (TrainOptions { batch_size: 0, ..settings() }, "batch_size must be at least 1, found 0"),
+        (TrainOptions { lr: -1.0, ..settings() }, "learning rate must be greater than 0, found -1"),
+        (TrainOptions { clip: Some(-1.0), ..settings() }, "must be greater than 0, found -1"),
         (
             TrainOptions {
                 distillation: Some(Distillation { alpha: 2.0, temperature: 1.0 }),
                 ..settings()
             },
-            "the teacher's part of the loss is 2",
+            "alpha of the distillation must be from 0 to 1, found 2",
         ),
     ] {
         let network = Network::float(&model(), executor).unwrap();

@@ -1,4 +1,4 @@
-//! All that a training run needs to go on as if it had never stopped.
+//! Checkpoints, from which a training run is resumed with the same result.
 
 use std::collections::BTreeMap;
 
@@ -6,59 +6,101 @@ use serde::{Deserialize, Serialize};
 
 use super::{History, NetworkState};
 
-/// Where a run is.
+/// The position of a training run: its epoch and batch, and the sums over the epoch so far.
+///
+/// ```
+/// use posterize::training::Position;
+///
+/// // After 2 batches of 30 pictures in the second epoch of 20 steps each.
+/// let position = Position { epoch: 1, batch: 2, step: 22, images: 60, ..Position::default() };
+/// assert_eq!(serde_json::to_value(position).unwrap()["step"], 22);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
-    /// The epoch under way, from 0; the number of epochs at the end.
+    /// The current epoch, from 0; the number of epochs after the last.
     pub epoch: usize,
-    /// Batches of the epoch that were trained on.
+    /// Number of batches of the epoch that were trained.
     pub batch: usize,
-    /// The place in the sampler's order behind them: undecodable pictures count too.
+    /// The position in the sampler's order after these batches, which counts pictures that were
+    /// skipped.
     pub place: usize,
-    /// Steps of all epochs.
+    /// Number of steps of all epochs.
     pub step: usize,
     /// Sum of the losses of the epoch's pictures.
     pub loss_sum: f64,
-    /// Pictures of the epoch that were classified rightly.
+    /// Number of the epoch's pictures that were classified correctly.
     pub correct: usize,
-    /// Pictures of the epoch.
+    /// Number of the epoch's pictures that were trained.
     pub images: usize,
-    /// Seconds that the epoch's training took.
+    /// Time spent on the epoch's training, in seconds.
     pub seconds: f64,
 }
 
-/// What the two runs, the one that wrote a checkpoint and the one that goes on with it, must have
-/// in common for the result to be the same: names and values, as text.
+/// The settings of a training run that must not change when it is resumed, by name.
+///
+/// ```
+/// use posterize::training::Settings;
+///
+/// let settings = Settings::from([("learning rate".into(), "0.1".into())]);
+/// assert_eq!(settings["learning rate"], "0.1");
+/// ```
 pub type Settings = BTreeMap<String, String>;
 
-/// A training run between two steps. `Checkpoint::save` and `Checkpoint::open` write and read it.
+/// The state of a training run between two steps.
+///
+/// [`Trainer::checkpoint`](super::Trainer::checkpoint) returns it,
+/// [`Trainer::resume`](super::Trainer::resume) restores it.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::runtime::Options;
+/// use posterize::training::{Checkpoint, History, Network, Position, Settings};
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let checkpoint = Checkpoint {
+///     position: Position::default(),
+///     history: History::default(),
+///     network: Network::float(&model, Options::new(1)?)?.state(),
+///     momentum: BTreeMap::new(),
+///     best: None,
+///     settings: Settings::new(),
+/// };
+/// let folder = tempfile::tempdir().unwrap();
+/// checkpoint.save(folder.path().join("run.safetensors"))?;
+/// assert_eq!(Checkpoint::open(folder.path().join("run.safetensors"))?, checkpoint);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Where the run is.
+    /// The position of the run.
     pub position: Position,
-    /// What it has seen.
+    /// The records of its epochs and steps.
     pub history: History,
-    /// The network.
+    /// The state of the network.
     pub network: NetworkState,
-    /// The optimiser's momentum, by the trained tensor's name.
+    /// The momentum buffers of the optimizer, by the names of the parameters.
     pub momentum: BTreeMap<String, Vec<f32>>,
-    /// The network of the best epoch so far.
+    /// The state of the network after the best epoch; `None` in the first epoch.
     pub best: Option<NetworkState>,
-    /// What must not change.
+    /// The settings that must not change when the run is resumed.
     pub settings: Settings,
 }
 
-/// The differences between the settings of a checkpoint and of the run that is to go on with it.
+/// Returns a description of each difference between the settings of a checkpoint and of the run that
+/// resumes it.
 pub(super) fn differences(saved: &Settings, now: &Settings) -> Vec<String> {
     let mut names: Vec<&String> = saved.keys().chain(now.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let text = |settings: &Settings, name| settings.get(name).map_or("nothing", |v| v).to_owned();
+    let text = |settings: &Settings, name| settings.get(name).map_or("none", |v| v).to_owned();
     names
         .into_iter()
         .filter(|name| saved.get(*name) != now.get(*name))
-        .map(|name| format!("{name} was {}, and is {}", text(saved, name), text(now, name)))
+        .map(|name| format!("{name} is {}, was {}", text(now, name), text(saved, name)))
         .collect()
 }
 
@@ -67,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_difference_is_named() {
+    fn all_different_settings_are_listed() {
         let settings = |pairs: &[(&str, &str)]| -> Settings {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
@@ -75,7 +117,7 @@ mod tests {
         let now = settings(&[("lr", "0.2"), ("seed", "1"), ("new", "y")]);
         assert_eq!(
             differences(&saved, &now),
-            ["lr was 0.1, and is 0.2", "new was nothing, and is y", "old was x, and is nothing"]
+            ["lr is 0.2, was 0.1", "new is y, was none", "old is none, was x"]
         );
         assert!(differences(&saved, &saved).is_empty());
     }

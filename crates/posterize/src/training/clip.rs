@@ -1,19 +1,22 @@
-//! Gradients held to a length.
+//! Gradient clipping.
 
 use super::TrainedMut;
 use crate::error::{Error, Result};
 
-/// The Euclidean length of all gradients taken together. Summed in f64, in order.
+/// Returns the Euclidean norm of all gradients together, summed in f64.
 pub fn global_norm(trained: &[TrainedMut<'_>]) -> f64 {
     trained.iter().map(|tensor| square_sum(tensor.gradient)).sum::<f64>().sqrt()
 }
 
-/// Shortens all gradients by one factor, so that their [`global_norm`] is at most `max_norm`, and
-/// returns the norm before; PyTorch's `clip_grad_norm_(parameters, max_norm)`:
-/// `gradient · min(1, max_norm / (norm + 1e-6))`.
+/// Scales all gradients so that their [`global_norm`] is at most `max_norm`;
+/// `torch.nn.utils.clip_grad_norm_`.
+///
+/// Each gradient is multiplied by `min(1, max_norm / (norm + 1e-6))`. Returns the norm before
+/// clipping.
 ///
 /// ```
 /// use posterize::training::{ParameterGroup, TrainedMut, clip_grad_norm};
+///
 /// let (mut value, mut gradient) = ([0.0; 2], [30.0, 40.0]);
 /// let weight = TrainedMut {
 ///     name: "fc.weight",
@@ -27,7 +30,7 @@ pub fn global_norm(trained: &[TrainedMut<'_>]) -> f64 {
 /// ```
 ///
 /// # Errors
-/// `max_norm` is not above zero.
+/// Returns an error if `max_norm` is not positive and finite.
 pub fn clip_grad_norm(trained: &mut [TrainedMut<'_>], max_norm: f64) -> Result<f64> {
     check_max_norm(max_norm)?;
     let norm = global_norm(trained);
@@ -40,15 +43,17 @@ pub fn clip_grad_norm(trained: &mut [TrainedMut<'_>], max_norm: f64) -> Result<f
     Ok(norm)
 }
 
-/// Refuses what is no length.
+/// Returns an error if a norm is not positive and finite.
 pub(super) fn check_max_norm(max_norm: f64) -> Result<()> {
     if max_norm.is_finite() && max_norm > 0.0 {
         return Ok(());
     }
-    Err(Error::Argument(format!("gradients cannot be clipped to {max_norm}: it must be above 0")))
+    Err(Error::Argument(format!(
+        "the norm to clip gradients to must be greater than 0, found {max_norm}"
+    )))
 }
 
-/// In eight sums side by side, which the compiler turns into vector instructions.
+/// Returns the sum of squares. Its eight independent sums let the compiler use vector instructions.
 fn square_sum(values: &[f32]) -> f64 {
     let (chunks, rest) = values.as_chunks::<8>();
     let mut sums = [0.0_f64; 8];

@@ -1,71 +1,117 @@
-//! What happened in a training run so far.
+//! The records of a training run.
 
 use serde::{Deserialize, Serialize};
 
-/// One step of the optimiser.
+/// The record of one step of the optimizer.
+///
+/// [`Watch::step`](super::Watch::step) receives it.
+///
+/// ```
+/// use posterize::training::StepRecord;
+///
+/// let step = StepRecord {
+///     step: 21,
+///     epoch: 1,
+///     batch: 1,
+///     batches: 20,
+///     loss: 0.7,
+///     correct: 24,
+///     images: 30,
+///     lr: 1e-4,
+///     grad_norm: 3.5,
+///     epoch_loss: 0.8,
+///     epoch_top1: 75.0,
+/// };
+/// let line = format!("epoch {} {}/{}: {}", step.epoch, step.batch + 1, step.batches, step.loss);
+/// assert_eq!(line, "epoch 1 2/20: 0.7");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepRecord {
-    /// Its number over all epochs, from 0.
+    /// The index of the step over all epochs, from 0.
     pub step: usize,
     /// The epoch, from 0.
     pub epoch: usize,
     /// The batch within the epoch, from 0.
     pub batch: usize,
-    /// How many batches the epoch has.
+    /// Number of batches in the epoch.
     pub batches: usize,
-    /// The batch's loss.
+    /// The loss of the batch.
     pub loss: f32,
-    /// Pictures of the batch that were classified rightly.
+    /// Number of the batch's pictures that were classified correctly.
     pub correct: usize,
-    /// Pictures of the batch.
+    /// Number of pictures in the batch.
     pub images: usize,
     /// The learning rate.
     pub lr: f64,
-    /// The length of the gradient before it was clipped.
+    /// The norm of the gradients before clipping.
     pub grad_norm: f64,
-    /// The mean loss of the epoch so far.
+    /// The mean loss of the epoch's pictures so far.
     pub epoch_loss: f64,
-    /// The accuracy of the epoch so far, in percent.
+    /// The top-1 accuracy of the epoch's pictures so far, in percent.
     pub epoch_top1: f64,
 }
 
-/// One epoch: the training and the validation that follows it.
+/// The record of one epoch of training and the validation after it.
+///
+/// ```
+/// use posterize::training::EpochRecord;
+///
+/// let record = |epoch, val_top1, val_loss| EpochRecord {
+///     epoch,
+///     steps: 20 * (epoch + 1),
+///     lr: 1e-4,
+///     train_loss: 0.8,
+///     train_top1: 75.0,
+///     train_images: 600,
+///     train_seconds: 60.0,
+///     val_loss,
+///     val_top1,
+///     val_top5: 90.0,
+///     val_images: 300,
+///     val_seconds: 5.0,
+///     observers_frozen: false,
+///     bn_stats_frozen: false,
+/// };
+/// assert!(record(1, 71.0, 1.2).beats(&record(0, 70.0, 1.0)));
+/// assert!(record(1, 70.0, 0.9).beats(&record(0, 70.0, 1.0)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpochRecord {
-    /// Its number, from 0.
+    /// The epoch, from 0.
     pub epoch: usize,
-    /// How many steps were made until its end.
+    /// Number of steps of all epochs up to its end.
     pub steps: usize,
     /// The learning rate of its last step.
     pub lr: f64,
-    /// Mean loss over the training pictures, each as it was when its batch came.
+    /// The mean loss of the training pictures, each in the step that trained it.
     pub train_loss: f64,
-    /// Accuracy over the training pictures in percent, each as it was when its batch came.
+    /// The top-1 accuracy of the training pictures, each in the step that trained it, in percent.
     pub train_top1: f64,
-    /// Training pictures seen.
+    /// Number of training pictures.
     pub train_images: usize,
-    /// Seconds of training, decoding included.
+    /// Time spent on training, with the decoding of pictures, in seconds.
     pub train_seconds: f64,
-    /// Mean cross-entropy over the validation pictures.
+    /// The mean cross-entropy of the validation pictures.
     pub val_loss: f64,
-    /// Top-1 accuracy over the validation pictures in percent: of the int8 model in
-    /// quantization-aware training, else of the float one.
+    /// The top-1 accuracy of the validation pictures in percent: of the int8 model in
+    /// quantization-aware training, of the float model otherwise.
     pub val_top1: f64,
-    /// The same for top-5.
+    /// The top-5 accuracy of the validation pictures in percent, of the same model.
     pub val_top5: f64,
-    /// Validation pictures.
+    /// Number of validation pictures.
     pub val_images: usize,
-    /// Seconds of converting and validating.
+    /// Time spent on conversion and validation, in seconds.
     pub val_seconds: f64,
-    /// Whether the observers were frozen when it was validated.
+    /// Whether the observers were disabled when it was validated.
     pub observers_frozen: bool,
-    /// Whether the batch norms' statistics were frozen when it was validated.
+    /// Whether the running estimates of batch norms were frozen when it was validated.
     pub bn_stats_frozen: bool,
 }
 
 impl EpochRecord {
-    /// Whether it is the better one to keep: the higher top-1, of equal ones the lower loss.
+    /// Returns whether it is better than `other`: its top-1 accuracy is higher, or equal with a lower
+    /// loss.
     pub fn beats(&self, other: &Self) -> bool {
         match self.val_top1.total_cmp(&other.val_top1) {
             std::cmp::Ordering::Equal => self.val_loss < other.val_loss,
@@ -74,19 +120,27 @@ impl EpochRecord {
     }
 }
 
-/// Every epoch, and the loss and the gradient's length of every step.
+/// The records of all epochs of a training run, and the loss and gradient norm of each step.
+///
+/// ```
+/// use posterize::training::History;
+///
+/// let history = History { losses: vec![0.9, 0.7], grad_norms: vec![4.0, 3.0], ..History::default() };
+/// assert!(history.best().is_none()); // no epoch has ended
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The finished epochs in order.
+    /// The records of the finished epochs, in order.
     pub epochs: Vec<EpochRecord>,
     /// The loss of each step.
     pub losses: Vec<f32>,
-    /// The length of each step's gradient before it was clipped; what to choose a clipping by.
+    /// The norm of the gradients of each step before clipping. Use it to choose
+    /// [`TrainOptions::clip`](super::TrainOptions::clip).
     pub grad_norms: Vec<f32>,
 }
 
 impl History {
-    /// The epoch to keep; `None` before the first ended.
+    /// Returns the best epoch, the earliest of equally good ones; `None` if no epoch has ended.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.epochs.iter().reduce(|best, next| if next.beats(best) { next } else { best })
     }
@@ -97,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_has_the_highest_accuracy_then_the_lowest_loss_and_came_first() {
+    fn the_best_epoch_is_the_first_with_the_highest_accuracy_and_lowest_loss() {
         let record = |epoch, val_top1, val_loss| EpochRecord {
             epoch,
             steps: 1,

@@ -1,4 +1,7 @@
-//! Training and quantization-aware fine-tuning.
+//! Training and quantization-aware training.
+//!
+//! A [`Network`] computes losses and gradients, [`Sgd`] updates the parameters, and [`Trainer`] runs
+//! the epochs of a training on image folders.
 
 mod checkpoint;
 mod clip;

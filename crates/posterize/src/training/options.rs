@@ -1,4 +1,4 @@
-//! The settings of a training run.
+//! The options of a training run.
 
 use std::fmt;
 
@@ -8,32 +8,46 @@ use super::clip::check_max_norm;
 use super::{CrossEntropy, Distillation, LearningRate, Schedule, SgdOptions};
 use crate::error::{Error, Result};
 
-/// Which epoch's network is the result.
+/// The epoch whose network is the result of a training run.
+///
+/// ```
+/// use posterize::training::{Keep, TrainOptions};
+///
+/// assert_eq!(TrainOptions::default().keep, Keep::Best);
+/// assert_eq!(serde_json::to_value(Keep::Last).unwrap(), "last");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// The one with the highest top-1 accuracy on the validation pictures; of equal ones that with
-    /// the lowest loss.
+    /// The epoch with the highest top-1 accuracy of the validation pictures, or the lowest loss of
+    /// epochs with the same accuracy.
     #[default]
     Best,
-    /// The last one.
+    /// The last epoch.
     Last,
 }
 
-/// From when on something stays as it is.
+/// The epoch from which observers or the running estimates of batch norms are frozen.
+///
+/// ```
+/// use posterize::training::{Freeze, TrainOptions};
+///
+/// assert_eq!(TrainOptions::default().freeze_observer, Freeze::After(4));
+/// assert_eq!(Freeze::Start.to_string(), "start");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Freeze {
-    /// It goes on changing.
+    /// They are not frozen.
     Never,
-    /// From the beginning.
+    /// They are frozen from the start of training.
     Start,
-    /// From the end of this epoch on, counted from 0, before it is validated.
+    /// They are frozen after the training of this epoch, counted from 0, before its validation.
     After(usize),
 }
 
 impl Freeze {
-    /// Whether it stays when epoch `epoch` has been trained.
+    /// Returns whether they are frozen after the training of `epoch`.
     pub(super) fn holds_after(self, epoch: usize) -> bool {
         match self {
             Self::Never => false,
@@ -53,40 +67,53 @@ impl fmt::Display for Freeze {
     }
 }
 
-/// The settings of a [`Trainer`](super::Trainer). The default is the quantization-aware training of
-/// PyTorch's tutorial "Static Quantization with Eager Mode".
+/// The options of a [`Trainer`](super::Trainer).
+///
+/// The defaults are those of the quantization-aware training in PyTorch's tutorial "Static
+/// Quantization with Eager Mode".
+///
+/// ```
+/// use posterize::training::{Schedule, TrainOptions};
+///
+/// let schedule = Schedule::Step { every: 40, gamma: 0.1 };
+/// let options = TrainOptions { lr: 0.1, schedule, ..TrainOptions::default() };
+/// // 8 epochs of 20 steps.
+/// let lr = options.learning_rate(20);
+/// assert_eq!((lr.total, lr.at(0), lr.at(40)), (160, 0.1, 0.1 * 0.1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
-    /// How many epochs.
+    /// Number of epochs, at least 1.
     pub epochs: usize,
-    /// How many batches an epoch has at most; `None` for all pictures.
+    /// The largest number of batches in an epoch, at least 1; `None` for all pictures.
     pub batches: Option<usize>,
-    /// Pictures in a batch.
+    /// Number of pictures in a batch, at least 1.
     pub batch_size: usize,
     /// The learning rate after the warm-up.
     pub lr: f64,
-    /// Its course.
+    /// The schedule of the learning rate after the warm-up.
     pub schedule: Schedule,
-    /// Over how many steps it rises to `lr`.
+    /// Number of steps of the linear warm-up.
     pub warmup: usize,
-    /// The optimiser's settings.
+    /// The options of the optimizer.
     pub sgd: SgdOptions,
-    /// The loss of labels.
+    /// The loss of the labels.
     pub loss: CrossEntropy,
-    /// How to learn from the network as it was before training, in float and in eval mode; `None`
-    /// for labels alone.
+    /// The distillation from the float network before training, in eval mode; `None` for the loss of
+    /// the labels only.
     pub distillation: Option<Distillation>,
-    /// The greatest length of the gradient; `None` to leave it as it is.
+    /// The largest norm of the gradients, see [`clip_grad_norm`](super::clip_grad_norm); `None` for no
+    /// clipping.
     pub clip: Option<f64>,
-    /// When scales and zero points stay as they are; the tutorial's
-    /// `if nepoch > 3: disable_observer` is `After(4)`. Quantization-aware training only.
+    /// When observers are disabled, in quantization-aware training. The tutorial's
+    /// `if nepoch > 3: disable_observer` is `After(4)`.
     pub freeze_observer: Freeze,
-    /// When batch norms begin to use their running estimates in training; the tutorial's
+    /// When the running estimates of batch norms are frozen and used in training. The tutorial's
     /// `if nepoch > 2: freeze_bn_stats` is `After(3)`.
     pub freeze_bn: Freeze,
-    /// Which epoch's network is the result.
+    /// The epoch whose network is the result.
     pub keep: Keep,
-    /// Determines the order of the pictures, how they are augmented, and what dropout drops.
+    /// The seed of the order of pictures, their augmentation, and dropout.
     pub seed: u64,
 }
 
@@ -112,21 +139,22 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// Those of quantization-aware training with a qconfig of that name, one of
+    /// Returns the options for quantization-aware training with a qconfig of
     /// [`QConfig::PRESETS`](crate::quantization::QConfig::PRESETS):
-    /// [`recommended_qat`](Self::recommended_qat) for `recommended`, the tutorial's for PyTorch's.
+    /// [`recommended_qat`](Self::recommended_qat) for `recommended`, the defaults for PyTorch's
+    /// qconfigs.
     #[must_use]
     pub fn qat(preset: &str) -> Self {
         if preset == "recommended" { Self::recommended_qat() } else { Self::default() }
     }
 
-    /// The ones to train with here, quantization-aware: as PyTorch's tutorial, with batch norms frozen
-    /// from the start, gradients clipped, the learning rate falling along a cosine, and the float
-    /// network's answers in place of labels.
+    /// Returns the recommended options for quantization-aware training.
     ///
-    /// A few hundred pictures in batches of 30 give worse statistics than those a trained network
-    /// comes with, one large step can cost a sharp network more than all others gain, and so few
-    /// labels are soon learnt by heart.
+    /// They differ from the defaults for short trainings on a few hundred pictures. The running
+    /// estimates of batch norms are frozen from the start, since those of the trained network are
+    /// more accurate than the statistics of small batches. Gradients are clipped, since one large step
+    /// can lose more accuracy than the others gain. The float network is distilled in place of the
+    /// labels, which a network soon overfits. The learning rate follows a cosine.
     #[must_use]
     pub fn recommended_qat() -> Self {
         Self {
@@ -138,15 +166,15 @@ impl TrainOptions {
         }
     }
 
-    /// Checks all ranges. An epoch has `steps` steps.
+    /// Checks all options, for epochs of `steps` steps.
     pub(super) fn validate(&self, steps: usize) -> Result<()> {
         for (what, value) in [
             ("epochs", self.epochs),
             ("batches", self.batches.unwrap_or(1)),
-            ("batch size", self.batch_size),
+            ("batch_size", self.batch_size),
         ] {
             if value == 0 {
-                return Err(Error::Argument(format!("{what}: 0; expected at least 1")));
+                return Err(Error::Argument(format!("{what} must be at least 1, found 0")));
             }
         }
         self.sgd.validate()?;
@@ -156,7 +184,7 @@ impl TrainOptions {
         self.learning_rate(steps).validate()
     }
 
-    /// The learning rate of every step, where an epoch has `steps`.
+    /// Returns the learning rate of every step, for epochs of `steps` steps.
     pub fn learning_rate(&self, steps: usize) -> LearningRate {
         let Self { lr: base, schedule, warmup, .. } = *self;
         LearningRate { base, schedule, warmup, total: self.epochs.saturating_mul(steps) }

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent.
+//! The optimizer.
 
 use std::collections::BTreeMap;
 
@@ -7,81 +7,119 @@ use serde::{Deserialize, Serialize};
 use super::{ParameterGroup, TrainedMut};
 use crate::error::{Error, Result};
 
-/// What weight decay pulls towards zero.
+/// The parameters that weight decay is applied to.
+///
+/// ```
+/// use posterize::training::{Decay, SgdOptions};
+///
+/// assert_eq!(SgdOptions::default().decay, Decay::All);
+/// assert_eq!(serde_json::to_value(Decay::Weights).unwrap(), "weights");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// Everything that is trained, as PyTorch's `SGD` does unless told otherwise.
+    /// All parameters, the default of PyTorch's `SGD`.
     #[default]
     All,
-    /// The weights of convolutions and linear layers; no bias and no batch norm.
+    /// The weights of convolutions and linear layers, but not biases and batch norms.
     Weights,
 }
 
-/// The settings of [`Sgd`]; those of PyTorch's `torch.optim.SGD`, with `dampening` 0.
+/// The options of [`Sgd`]: those of `torch.optim.SGD`, without `dampening`.
+///
+/// ```
+/// use posterize::training::SgdOptions;
+///
+/// let options = SgdOptions { momentum: 0.9, weight_decay: 1e-4, ..SgdOptions::default() };
+/// assert!(options.validate().is_ok());
+/// assert!(SgdOptions { momentum: 1.0, ..options }.validate().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SgdOptions {
-    /// 0 to below 1.
+    /// The momentum, from 0 to less than 1.
     pub momentum: f64,
-    /// Not negative.
+    /// The weight decay (L2 penalty), not negative.
     pub weight_decay: f64,
-    /// What it acts on.
+    /// The parameters that weight decay is applied to.
     pub decay: Decay,
-    /// Whether to look ahead along the momentum.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
 impl SgdOptions {
-    /// Checks the ranges.
+    /// Checks all options.
     ///
     /// # Errors
-    /// The momentum is not in `[0, 1)`, the weight decay is negative, or Nesterov's method is asked
-    /// for without momentum.
+    /// Returns an error if the momentum is not from 0 to less than 1, if the weight decay is negative
+    /// or infinite, or if Nesterov momentum has a momentum of 0.
     pub fn validate(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::Argument(problem));
         if !(0.0..1.0).contains(&self.momentum) {
-            return refuse(format!("momentum is {}; expected 0 to below 1", self.momentum));
+            return refuse(format!(
+                "momentum must be from 0 to less than 1, found {}",
+                self.momentum
+            ));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse(format!("weight decay is {}; expected 0 or more", self.weight_decay));
+            return refuse(format!("weight_decay must be 0 or more, found {}", self.weight_decay));
         }
         if self.nesterov && self.momentum == 0.0 {
-            return refuse("Nesterov's method needs a momentum above 0".into());
+            return refuse("Nesterov momentum needs a momentum greater than 0, found 0".into());
         }
         Ok(())
     }
 }
 
-/// Stochastic gradient descent with momentum; PyTorch's `torch.optim.SGD`:
+/// Stochastic gradient descent with momentum; `torch.optim.SGD`.
 ///
-/// `g ← g + weight_decay · w`, `v ← momentum · v + g`, `g ← g + momentum · v` (Nesterov) or
-/// `g ← v`, `w ← w − lr · g`.
+/// A step computes `g ← g + weight_decay · w`, `v ← momentum · v + g`, then `g ← g + momentum · v`
+/// with Nesterov momentum or `g ← v` without, and `w ← w − lr · g`.
+///
+/// ```
+/// use posterize::training::{ParameterGroup, Sgd, SgdOptions, TrainedMut};
+///
+/// let mut sgd = Sgd::new(SgdOptions { momentum: 0.5, ..SgdOptions::default() })?;
+/// let mut value = [1.0];
+/// for _ in 0..2 {
+///     let weight = TrainedMut {
+///         name: "fc.weight",
+///         group: ParameterGroup::Weight,
+///         value: &mut value,
+///         gradient: &mut [2.0],
+///     };
+///     sgd.step(0.25, &mut [weight]);
+/// }
+/// // 1 − 0.25 · 2 − 0.25 · (0.5 · 2 + 2)
+/// assert_eq!(value, [-0.25]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sgd {
     options: SgdOptions,
-    /// `v` of each trained tensor, by its name.
+    /// The momentum buffer `v` of each parameter, by its name.
     buffers: BTreeMap<String, Vec<f32>>,
 }
 
 impl Sgd {
-    /// One at rest.
+    /// Creates an optimizer without momentum buffers.
     ///
     /// # Errors
-    /// As [`SgdOptions::validate`].
+    /// Returns the error of [`SgdOptions::validate`].
     pub fn new(options: SgdOptions) -> Result<Self> {
         options.validate()?;
         Ok(Self { options, buffers: BTreeMap::new() })
     }
 
-    /// Changes every value by its gradient. The gradients hold other numbers afterwards.
+    /// Updates all parameters with their gradients and the learning rate `lr`. The gradients are
+    /// overwritten.
     ///
     /// # Panics
-    /// A gradient has another length than its value.
+    /// Panics if a gradient has another length than its parameter.
     pub fn step(&mut self, lr: f64, trained: &mut [TrainedMut<'_>]) {
         let momentum = self.options.momentum as f32;
         for tensor in trained {
             let TrainedMut { value, gradient, .. } = tensor;
-            assert_eq!(value.len(), gradient.len(), "there is a gradient for each value");
+            assert_eq!(value.len(), gradient.len(), "gradient must be as long as the value");
             let decayed = match self.options.decay {
                 Decay::All => true,
                 Decay::Weights => tensor.group == ParameterGroup::Weight,
@@ -93,11 +131,11 @@ impl Sgd {
                 }
             }
             if momentum != 0.0 {
-                // Only a new tensor's name is copied.
+                // `entry` would copy the name in every step.
                 if !self.buffers.contains_key(tensor.name) {
                     self.buffers.insert(tensor.name.to_owned(), vec![0.0; value.len()]);
                 }
-                let buffer = self.buffers.get_mut(tensor.name).expect("it is there");
+                let buffer = self.buffers.get_mut(tensor.name).expect("it was inserted");
                 for (buffer, gradient) in buffer.iter_mut().zip(&mut **gradient) {
                     *buffer = momentum * *buffer + *gradient;
                     *gradient = if self.options.nesterov {
@@ -114,12 +152,12 @@ impl Sgd {
         }
     }
 
-    /// The momentum of each tensor that has been trained, by its name; none without momentum.
+    /// Returns the momentum buffers of all updated parameters, by name; empty without momentum.
     pub fn buffers(&self) -> &BTreeMap<String, Vec<f32>> {
         &self.buffers
     }
 
-    /// Goes on with the momentum of another run.
+    /// Sets the momentum buffers, to resume a training.
     pub fn set_buffers(&mut self, buffers: BTreeMap<String, Vec<f32>>) {
         self.buffers = buffers;
     }
@@ -130,12 +168,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_options_are_errors() {
         let refused = |options| Sgd::new(options).unwrap_err().to_string();
         let default = SgdOptions::default;
-        assert!(refused(SgdOptions { momentum: 1.0, ..default() }).contains("momentum is 1"));
+        assert!(
+            refused(SgdOptions { momentum: 1.0, ..default() }).contains("less than 1, found 1")
+        );
         assert!(refused(SgdOptions { momentum: f64::NAN, ..default() }).contains("NaN"));
         assert!(refused(SgdOptions { weight_decay: -1e-4, ..default() }).contains("-0.0001"));
-        assert!(refused(SgdOptions { nesterov: true, ..default() }).contains("above 0"));
+        assert!(refused(SgdOptions { nesterov: true, ..default() }).contains("greater than 0"));
     }
 }

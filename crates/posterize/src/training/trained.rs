@@ -1,27 +1,51 @@
-//! What training changes: the weights, with their gradients.
+//! Parameters and their gradients.
 
-/// A group of parameters that an optimizer may treat alike, as weight decay does.
+/// The group of a parameter, which an optimizer may treat differently, as weight decay does.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::runtime::Options;
+/// use posterize::training::{Network, ParameterGroup};
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut network = Network::float(&model, Options::new(1)?)?;
+/// let groups: Vec<_> = network.trained().map(|tensor| tensor.group).collect();
+/// assert_eq!(groups, [ParameterGroup::Weight, ParameterGroup::Bias]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParameterGroup {
-    /// The weight of a convolution or of a linear layer.
+    /// The weight of a convolution or linear layer.
     Weight,
-    /// The bias of either.
+    /// The bias of a convolution or linear layer.
     Bias,
     /// The weight or the bias of a batch norm.
     BatchNorm,
 }
 
-/// A trained tensor and its gradient, as an optimiser sees them: flat, in the order of PyTorch's
-/// layout.
+/// A parameter and its gradient for an optimizer, as flat slices in PyTorch's order.
+///
+/// ```
+/// use posterize::training::{ParameterGroup, TrainedMut, global_norm};
+///
+/// let bias = TrainedMut {
+///     name: "fc.bias",
+///     group: ParameterGroup::Bias,
+///     value: &mut [0.0, 0.0],
+///     gradient: &mut [3.0, 4.0],
+/// };
+/// assert_eq!(global_norm(&[bias]), 5.0);
+/// ```
 #[derive(Debug)]
 pub struct TrainedMut<'a> {
-    /// The name in PyTorch's state dict: `features.0.0.weight`.
+    /// The name in a state dict, such as `features.0.0.weight`.
     pub name: &'a str,
-    /// The group that it belongs to.
+    /// The group of the parameter.
     pub group: ParameterGroup,
-    /// The values.
+    /// The values of the parameter.
     pub value: &'a mut [f32],
-    /// The gradient of the loss; as long as `value`.
+    /// The gradient of the loss, as long as `value`.
     pub gradient: &'a mut [f32],
 }

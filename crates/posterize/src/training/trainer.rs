@@ -1,4 +1,4 @@
-//! The training loop.
+//! The training loop of an image classifier.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,54 +20,138 @@ use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 use crate::trace;
 
-/// A network as it is used after training.
+/// The model of an epoch, which is validated and may be saved.
+///
+/// [`Watch::epoch`] receives it.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::training::TrainedModel;
+///
+/// let model = TrainedModel::Float(Architecture::trace(&Linear::new(4, 2))?.init(0));
+/// let parameters = match &model {
+///     TrainedModel::Float(model) => model.parameter_count(),
+///     TrainedModel::Int8(model) => model.layers().values().map(|layer| layer.weight.len()).sum(),
+/// };
+/// assert_eq!(parameters, 10);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum TrainedModel {
-    /// Of float training: not fused, with PyTorch's names.
+    /// The float model of float training, not fused, with PyTorch's names.
     Float(FloatModel),
-    /// Of quantization-aware training: converted.
+    /// The converted int8 model of quantization-aware training.
     Int8(QuantizedModel),
 }
 
-/// Who watches a training run. Every method has a default that does nothing.
+/// Callbacks of a training run. The default methods do nothing.
+///
+/// ```
+/// use posterize::training::{StepRecord, Watch};
+///
+/// /// Collects the loss of each step.
+/// #[derive(Default)]
+/// struct Losses(Vec<f32>);
+///
+/// impl Watch for Losses {
+///     fn step(&mut self, step: &StepRecord) {
+///         self.0.push(step.loss);
+///     }
+/// }
+/// # use posterize::Architecture;
+/// # use posterize::data::{ImageFolder, Loader, Preprocessing};
+/// # use posterize::nn::Sequential;
+/// # use posterize::ops::{Flatten, Linear};
+/// # use posterize::runtime::Options;
+/// # use posterize::training::{Network, TrainOptions, Trainer};
+/// # let root = tempfile::tempdir().unwrap();
+/// # for class in ["a", "b"] {
+/// #     std::fs::create_dir(root.path().join(class)).unwrap();
+/// #     std::fs::write(root.path().join(class).join("1.ppm"), b"P6 1 1 255 ddd").unwrap();
+/// # }
+/// # let folder = ImageFolder::open(root.path(), None)?;
+/// # let preprocessing = Preprocessing { resize: 2, crop: 2, ..Preprocessing::imagenet() };
+/// # let loader = Loader::new(&folder, preprocessing);
+/// # let net = Sequential::new().then(Flatten).then(Linear::new(12, 2));
+/// # let network = Network::float(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
+/// # let options = TrainOptions { epochs: 3, ..TrainOptions::default() };
+/// # let mut trainer = Trainer::new(network, &loader, &loader, options, Options::new(1)?)?;
+///
+/// // A trainer of three epochs of one step.
+/// let mut losses = Losses::default();
+/// trainer.run(&mut losses)?;
+/// assert_eq!(losses.0, trainer.history().losses);
+/// assert_eq!(losses.0.len(), 3);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub trait Watch {
-    /// A step was made.
+    /// Called after each step.
     fn step(&mut self, _step: &StepRecord) {}
 
-    /// A picture of the training data could not be read and was left out.
+    /// Called for each training picture that cannot be read and is skipped.
     fn skipped(&mut self, _picture: &Skipped) {}
 
-    /// Validation is on its way.
+    /// Called after each batch of a validation, with the results so far.
     fn validating(&mut self, _so_far: &Evaluation) {}
 
-    /// An epoch was validated. `kept` says that its network is the one to keep, unless a later one
-    /// is.
+    /// Called after the validation of each epoch. `kept` is whether its network is the result if no
+    /// later one replaces it.
     ///
     /// # Errors
-    /// End the run.
+    /// An error ends the run.
     fn epoch(&mut self, _epoch: &EpochRecord, _model: &TrainedModel, _kept: bool) -> Result<()> {
         Ok(())
     }
 
-    /// Whether to save the run now, between two steps. `epoch_ended` says that an epoch has just been
-    /// validated.
+    /// Returns whether to save a checkpoint. Called after each step, and with `epoch_ended` after each
+    /// validation.
     fn wants_checkpoint(&mut self, _position: &Position, _epoch_ended: bool) -> bool {
         false
     }
 
-    /// Saves the run.
+    /// Saves a checkpoint.
     ///
     /// # Errors
-    /// End the run.
+    /// An error ends the run.
     fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> Result<()> {
         Ok(())
     }
 }
 
-/// Nobody watches.
+/// Does nothing.
 impl Watch for () {}
 
-/// How a run ended.
+/// The result of a training run: the records of its best and last epoch.
+///
+/// ```
+/// use posterize::training::Keep;
+/// # use posterize::Architecture;
+/// # use posterize::data::{ImageFolder, Loader, Preprocessing};
+/// # use posterize::nn::Sequential;
+/// # use posterize::ops::{Flatten, Linear};
+/// # use posterize::runtime::Options;
+/// # use posterize::training::{Network, TrainOptions, Trainer};
+/// # let root = tempfile::tempdir().unwrap();
+/// # for class in ["a", "b"] {
+/// #     std::fs::create_dir(root.path().join(class)).unwrap();
+/// #     std::fs::write(root.path().join(class).join("1.ppm"), b"P6 1 1 255 ddd").unwrap();
+/// # }
+/// # let folder = ImageFolder::open(root.path(), None)?;
+/// # let preprocessing = Preprocessing { resize: 2, crop: 2, ..Preprocessing::imagenet() };
+/// # let loader = Loader::new(&folder, preprocessing);
+/// # let net = Sequential::new().then(Flatten).then(Linear::new(12, 2));
+/// # let network = Network::float(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
+/// # let options = TrainOptions { epochs: 3, keep: Keep::Last, ..TrainOptions::default() };
+/// # let mut trainer = Trainer::new(network, &loader, &loader, options, Options::new(1)?)?;
+///
+/// // A trainer of three epochs that keeps the last.
+/// let outcome = trainer.run(&mut ())?;
+/// assert_eq!(outcome.kept, Keep::Last);
+/// assert_eq!(outcome.kept_epoch().epoch, 2);
+/// assert!(outcome.best.val_top1 >= outcome.last.val_top1);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The epoch with the highest validation accuracy.
@@ -79,7 +163,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The epoch whose network was kept.
+    /// Returns the epoch whose network was kept.
     pub fn kept_epoch(&self) -> &EpochRecord {
         match self.kept {
             Keep::Best => &self.best,
@@ -88,11 +172,12 @@ impl Outcome {
     }
 }
 
-/// Trains a [`Network`] on an image folder by stochastic gradient descent, and validates it after
-/// every epoch: in quantization-aware training the converted int8 model, else the float one.
+/// Trains a [`Network`] on an image folder by stochastic gradient descent and validates it after each
+/// epoch.
 ///
-/// Other threads decode the next batches while a step is made. The result is the same, bit for bit,
-/// for any number of threads, and for a run that was stopped and [resumed](Self::resume).
+/// It validates the converted int8 model in quantization-aware training, the float model otherwise.
+/// Other threads decode the next batches during a step. The result is bit-identical for any number of
+/// threads, and if the run is stopped and [resumed](Self::resume).
 ///
 /// ```no_run
 /// use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
@@ -120,9 +205,9 @@ impl Outcome {
 /// ```
 pub struct Trainer {
     network: Network,
-    /// Whether the network is trained to become int8.
+    /// Whether it is a quantization-aware training.
     is_qat: bool,
-    /// The network as it was before training, to learn from.
+    /// The float network before training, for distillation.
     teacher: Option<Engine>,
     train: Loader,
     val: Loader,
@@ -138,12 +223,13 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A run that is at its beginning. Order, batch size and limit of `train` are set by `options`;
-    /// `val` is taken as it is. Where the options ask for [distillation](super::Distillation), the
-    /// teacher is `network` as it is now.
+    /// Creates a training run.
+    ///
+    /// `options` sets the order, batch size and limit of `train`; `val` is used unchanged. With
+    /// [distillation](super::Distillation), the teacher is the current `network`.
     ///
     /// # Errors
-    /// An option is out of its range, or there is no picture.
+    /// Returns an error if an option is out of range, or if there are no pictures.
     pub fn new(
         mut network: Network,
         train: &Loader,
@@ -160,8 +246,8 @@ impl Trainer {
         let steps_per_epoch = train.len().div_ceil(options.batch_size.max(1));
         options.validate(steps_per_epoch)?;
         if train.is_empty() || val.is_empty() {
-            let which = if train.is_empty() { "train" } else { "validate" };
-            return Err(Error::Argument(format!("there is no picture to {which} on")));
+            let which = if train.is_empty() { "training" } else { "validation" };
+            return Err(Error::Argument(format!("the {which} data has no pictures")));
         }
         network.set_seed(options.seed);
         let qat = network.qat_model()?;
@@ -189,27 +275,27 @@ impl Trainer {
         })
     }
 
-    /// The network as it is now; after [`run`](Self::run) the one that was kept.
+    /// Returns the network; after [`run`](Self::run) that of the kept epoch.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What happened so far.
+    /// Returns the records of the run so far.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// Where the run is.
+    /// Returns the position of the run.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// How many steps an epoch has, if all its pictures can be read.
+    /// Returns the number of steps in an epoch if no picture is skipped.
     pub fn steps_per_epoch(&self) -> usize {
         self.steps_per_epoch
     }
 
-    /// The run as it is, to go on with later.
+    /// Returns a checkpoint of the run.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
             position: self.position,
@@ -221,40 +307,46 @@ impl Trainer {
         }
     }
 
-    /// Goes on where `checkpoint` was made. The number of epochs and what is kept may be others than
-    /// they were; everything else must be the same.
+    /// Resumes the run of a checkpoint.
+    ///
+    /// The model, data and options must be those of that run, except for
+    /// [`epochs`](TrainOptions::epochs) and [`keep`](TrainOptions::keep).
     ///
     /// # Errors
-    /// What is not the same, all of it by name; a state that does not fit the network. The trainer
-    /// must not be used then.
+    /// Returns an error that lists every setting that is not that of the checkpoint, or an error if
+    /// the state does not fit the network. The trainer must not be used after an error.
     pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let Checkpoint { position, history, network, momentum, best, settings } = checkpoint;
         let differences = differences(&settings, &self.settings);
         if !differences.is_empty() {
             return Err(Error::Argument(format!(
-                "the training that is to be resumed was another: {}; give it the same model, data \
-                 and options",
+                "the checkpoint is of another training: {}; resume it with the same model, data and \
+                 options",
                 differences.join("; ")
             )));
         }
         let refuse = |problem: String| {
-            Err(Error::Argument(format!("the checkpoint contradicts itself: {problem}")))
+            Err(Error::Argument(format!("the checkpoint is inconsistent: {problem}")))
         };
         let Position { epoch, batch, step, .. } = position;
-        if history.epochs.len() != epoch || best.is_some() != (epoch > 0) {
+        if best.is_some() != (epoch > 0) {
+            let problem = if best.is_some() { "a best" } else { "no best" };
+            return refuse(format!("it has {problem} network after {epoch} epochs"));
+        }
+        if history.epochs.len() != epoch {
             return refuse(format!(
-                "it is in epoch {epoch}, and has records of {}",
+                "expected the records of {epoch} epochs, found {}",
                 history.epochs.len()
             ));
         }
         let steps = [history.losses.len(), history.grad_norms.len()];
         if steps != [step; 2] || batch > step || batch > self.steps_per_epoch {
             return refuse(format!(
-                "it is at step {step} and batch {batch}, and has losses and gradients of {steps:?} \
-                 steps"
+                "expected {step} losses and gradient norms, found {steps:?}, at batch {batch} of {}",
+                self.steps_per_epoch
             ));
         }
-        // Both must fit, so that nothing is found to be wrong after hours.
+        // The best state is loaded only to check it now, and not at the end of the training.
         if let Some(best) = &best {
             self.network.load_state(best.clone())?;
         }
@@ -262,24 +354,31 @@ impl Trainer {
         let lengths: BTreeMap<String, usize> =
             self.network.trained().map(|t| (t.name.to_owned(), t.value.len())).collect();
         for (name, buffer) in &momentum {
-            if lengths.get(name) != Some(&buffer.len()) {
-                return refuse(format!("the momentum of {name:.80} has {} values", buffer.len()));
+            let expected = lengths.get(name).copied().unwrap_or(0);
+            if buffer.is_empty() || expected != buffer.len() {
+                return refuse(format!(
+                    "expected {expected} values in the momentum buffer of {name:.80}, found {}",
+                    buffer.len()
+                ));
             }
         }
         let with_momentum = step > 0 && self.options.sgd.momentum != 0.0;
-        if momentum.len() != if with_momentum { lengths.len() } else { 0 } {
-            return refuse(format!("it has the momentum of {} tensors", momentum.len()));
+        let expected = if with_momentum { lengths.len() } else { 0 };
+        if momentum.len() != expected {
+            let found = momentum.len();
+            return refuse(format!("expected {expected} momentum buffers, found {found}"));
         }
         self.sgd.set_buffers(momentum);
         (self.position, self.history, self.best) = (position, history, best);
         Ok(())
     }
 
-    /// Trains to the end.
+    /// Trains until the last epoch.
     ///
     /// # Errors
-    /// Pictures or labels that the network does not fit; a loss that is not finite, by the name of
-    /// the layer where it began; what `watch` refuses; none of an epoch's pictures can be read.
+    /// Returns an error if pictures or labels do not fit the network, if the loss is not finite (it
+    /// names the first layer whose output is not), if no picture of an epoch can be read, or if
+    /// `watch` returns one.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         while self.position.epoch < self.options.epochs {
             trace::span!(INFO, "epoch", epoch = self.position.epoch);
@@ -308,11 +407,11 @@ impl Trainer {
         }
         let loader = self.train.clone().epoch(epoch as u64).start(self.position.place);
         let mut batches = loader.tensors();
-        let mut told = 0;
+        let mut reported = 0;
         let mut since = Instant::now();
         let spent = self.position.seconds;
         while self.position.batch < self.steps_per_epoch {
-            let Some(batch) = next(&mut batches, &mut told, watch)? else { break };
+            let Some(batch) = next(&mut batches, &mut reported, watch)? else { break };
             let images = batch.labels.len();
             trace::span!(DEBUG, "batch", batch = self.position.batch, pictures = images);
             let lr = self.learning_rate.at(self.position.step);
@@ -357,7 +456,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// One step: its loss, how many pictures were right, and the length of the gradient.
+    /// Trains one step and returns the loss, the number of correctly classified pictures, and the norm
+    /// of the gradients.
     fn step(&mut self, images: &Tensor, labels: &[usize], lr: f64) -> Result<(f32, usize, f64)> {
         self.network.set_step(self.position.step as u64);
         let TrainOptions { loss, distillation, .. } = self.options;
@@ -377,13 +477,13 @@ impl Trainer {
         if !norm.is_finite() {
             let finite = |t: &&TrainedMut<'_>| !t.gradient.iter().all(|g| g.is_finite());
             let name = trained.iter().find(finite).map_or("the network", |tensor| tensor.name);
-            return Err(Error::layer(name, "its gradient is not finite"));
+            return Err(Error::layer(name, "the gradient holds NaN or infinite values"));
         }
         self.sgd.step(lr, &mut trained);
         Ok((found.loss, found.correct, norm))
     }
 
-    /// An error of a step, with where it was and what may help.
+    /// Adds the position of the run and advice to the error of a step.
     fn explained(&self, error: Error, lr: f64) -> Error {
         let Position { epoch, batch, .. } = self.position;
         match error {
@@ -391,14 +491,15 @@ impl Trainer {
                 layer,
                 problem: format!(
                     "{problem} (epoch {epoch}, batch {batch}, learning rate {lr}; a warm-up or \
-                     clipped gradients may keep the training stable)"
+                     gradient clipping may help)"
                 ),
             },
             other => other,
         }
     }
 
-    /// What follows the training of an epoch: freezing, validation, and what is kept of it.
+    /// Freezes and validates the network after the training of an epoch, and keeps it if it is the
+    /// best.
     fn validate(&mut self, watch: &mut dyn Watch) -> Result<()> {
         let epoch = self.position.epoch;
         let observers_frozen = self.is_qat && self.options.freeze_observer.holds_after(epoch);
@@ -453,19 +554,20 @@ impl Trainer {
     }
 }
 
-/// The next batch; what was left out on the way is told.
+/// Returns the next batch, after calling `watch` for the pictures that were skipped. `reported` is
+/// the number of skipped pictures it was called for.
 fn next(
     batches: &mut Batches<Tensor>,
-    told: &mut usize,
+    reported: &mut usize,
     watch: &mut dyn Watch,
 ) -> Result<Option<crate::data::Batch<Tensor>>> {
     let batch = batches.next().transpose();
-    batches.skipped()[*told..].iter().for_each(|picture| watch.skipped(picture));
-    *told = batches.skipped().len();
+    batches.skipped()[*reported..].iter().for_each(|picture| watch.skipped(picture));
+    *reported = batches.skipped().len();
     batch
 }
 
-/// What must be the same for a resumed run to end as the one that was stopped.
+/// Returns the settings that must not change when the run is resumed.
 fn settings(
     model: &FloatModel,
     qat: Option<&QatModel>,
@@ -503,11 +605,11 @@ fn settings(
     .into()
 }
 
-/// A digest of a network's weights and running estimates.
+/// Returns a hash of a network's weights and running estimates.
 fn weights_fingerprint(model: &FloatModel) -> String {
     let mut hash = Sha256::new();
     let mut named = model.graph().parameters();
-    // By name, so that it does not depend on the order of the graph's nodes.
+    // Sorted, so that it does not depend on the order of the graph's nodes.
     named.sort_by(|a, b| a.name.cmp(&b.name));
     for found in named {
         let Some(tensor) = model.parameters().get(&found.key) else { continue };
@@ -518,11 +620,11 @@ fn weights_fingerprint(model: &FloatModel) -> String {
     hex(hash)
 }
 
-/// How many pictures there are, and a digest of their names and classes.
+/// Returns the number of pictures and a hash of their file names and labels.
 fn fingerprint(loader: &Loader) -> String {
     let mut hash = Sha256::new();
     for sample in loader.samples() {
-        // The folder may have moved.
+        // Without the folder, which may have been moved.
         let name = sample.path.file_name().unwrap_or_default().as_encoded_bytes();
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name);
@@ -531,7 +633,7 @@ fn fingerprint(loader: &Loader) -> String {
     format!("{} of {} ({})", loader.len(), loader.samples().len(), hex(hash))
 }
 
-/// The beginning of a digest.
+/// Returns the first 64 bits of a hash as hexadecimal digits.
 fn hex(hash: Sha256) -> String {
     let digest = hash.finalize();
     let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));

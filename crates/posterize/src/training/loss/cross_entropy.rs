@@ -1,4 +1,4 @@
-//! Cross-entropy with labels.
+//! The cross-entropy loss.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,16 @@ use crate::error::{Error, Result};
 use crate::metrics::{self, LogSoftmax};
 use crate::tensor::Tensor;
 
-/// Softmax and cross-entropy, with label smoothing; PyTorch's
-/// `torch.nn.CrossEntropyLoss(label_smoothing=…)`.
+/// Cross-entropy of logits and labels, with label smoothing; `torch.nn.CrossEntropyLoss`.
 ///
-/// With `p = softmax(logits)` the loss of a sample is
-/// `−(1 − ε) · ln p[label] − ε / C · Σ ln p[c]` (Szegedy et al. 2016), and that of a batch the mean.
+/// With `p = softmax(logits)` and the label smoothing `ε`, the loss of a sample is
+/// `−(1 − ε) · ln p[label] − ε / C · Σ ln p[c]` (Szegedy et al. 2016,
+/// <https://arxiv.org/abs/1512.00567>). The loss of a batch is the mean.
 ///
 /// ```
-/// use posterize::{Tensor, training::{Criterion, CrossEntropy}};
+/// use posterize::Tensor;
+/// use posterize::training::{Criterion, CrossEntropy};
+///
 /// let mut gradient = [0.0; 2];
 /// let logits = Tensor::new([1, 2], vec![0.0, 0.0])?;
 /// let loss = CrossEntropy::default().forward_backward(&logits, &[1], &mut gradient)?;
@@ -24,21 +26,22 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropy {
-    /// ε: how much of the target is spread evenly over all classes, 0 to 1.
+    /// The part of the target that is distributed equally over all classes, from 0 to 1; PyTorch's
+    /// `label_smoothing`.
     pub label_smoothing: f64,
 }
 
 impl CrossEntropy {
-    /// Checks the range of ε.
+    /// Checks the label smoothing.
     ///
     /// # Errors
-    /// It is not in `[0, 1]`.
+    /// Returns an error if it is not from 0 to 1.
     pub fn validate(&self) -> Result<()> {
         if (0.0..=1.0).contains(&self.label_smoothing) {
             return Ok(());
         }
         let found = self.label_smoothing;
-        Err(Error::Argument(format!("label smoothing is {found}; expected 0 to 1")))
+        Err(Error::Argument(format!("label_smoothing must be from 0 to 1, found {found}")))
     }
 }
 
@@ -50,7 +53,7 @@ impl Criterion for CrossEntropy {
         gradient: &mut [f32],
     ) -> Result<Loss> {
         let [correct] = metrics::correct(logits, labels, [1])?;
-        assert_eq!(gradient.len(), logits.data().len(), "there is a gradient for each logit");
+        assert_eq!(gradient.len(), logits.data().len(), "gradient must be as long as the logits");
         let samples = labels.len() as f64;
         let classes = logits.data().len() / labels.len();
         let smoothed = self.label_smoothing / classes as f64;
@@ -67,7 +70,7 @@ impl Criterion for CrossEntropy {
             }
             let target = (1.0 - self.label_smoothing) + smoothed;
             gradient[label] = ((log_softmax.at(row[label]).exp() - target) / samples) as f32;
-            // Nothing of an infinite sum where it does not count.
+            // Without smoothing the sum may be infinite, and 0 · ∞ is NaN.
             if smoothed != 0.0 {
                 loss -= smoothed * sum;
             }
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_logit_that_is_not_finite_shows_in_the_loss() {
+    fn the_loss_of_nan_and_infinite_logits_is_not_finite() {
         for bad in [f32::NAN, f32::INFINITY] {
             let logits = Tensor::new([1, 3], vec![0.0, bad, 1.0]).unwrap();
             let loss =
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn invalid_labels_and_label_smoothing_are_errors() {
         let loss = CrossEntropy::default();
         let logits = Tensor::zeros([2, 3]);
         let error = loss.forward_backward(&logits, &[0, 3], &mut [0.0; 6]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Knowledge distillation: learning from another network's answers.
+//! The loss of knowledge distillation.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,58 +7,68 @@ use crate::error::{Error, Result};
 use crate::metrics::LogSoftmax;
 use crate::tensor::Tensor;
 
-/// How much a network learns from the answers of a teacher instead of from labels: knowledge
-/// distillation (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+/// The weight and temperature of knowledge distillation (Hinton et al. 2015, "Distilling the
+/// Knowledge in a Neural Network", <https://arxiv.org/abs/1503.02531>).
 ///
 /// With `p = softmax(teacher / T)` and `q = softmax(logits / T)` the loss of a sample is
-/// `(1 − α) · cross_entropy + α · T² · Σ p[c] · ln(p[c] / q[c])`, and that of a batch the mean; the
-/// second term is `T² · torch.nn.KLDivLoss(reduction="batchmean")(ln q, p)`. `T²` keeps the length of
-/// its gradient, which softening divides by that.
+/// `(1 − α) · cross_entropy + α · T² · Σ p[c] · ln(p[c] / q[c])`, and that of a batch is the mean.
+/// The second term is `T² · torch.nn.KLDivLoss(reduction="batchmean")(ln q, p)`. The factor `T²`
+/// compensates for the gradient, which is proportional to `1 / T²`.
 ///
-/// In quantization-aware training the teacher is the float network before it is rounded. Its answers
-/// are right for each picture as it was cropped, and say something of all classes, so a few hundred
-/// pictures go on teaching after their labels are learnt.
+/// In quantization-aware training the teacher is the float network. Its output depends on the crop of
+/// a picture and has a value for each class, so a few hundred pictures carry more information than
+/// their labels.
+///
+/// ```
+/// use posterize::training::Distillation;
+///
+/// let distillation = Distillation { alpha: 0.5, temperature: 2.0 };
+/// assert!(distillation.validate().is_ok());
+/// assert!(Distillation { alpha: 1.5, ..distillation }.validate().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Distillation {
-    /// α: the teacher's part of the loss, 0 to 1.
+    /// The weight α of the teacher's part of the loss, from 0 to 1.
     pub alpha: f64,
-    /// T: what logits are divided by before softmax, above 0. More than 1 gives unlikely classes
-    /// more weight.
+    /// The temperature T, which logits are divided by before the softmax; greater than 0. A
+    /// temperature greater than 1 increases the weight of unlikely classes.
     pub temperature: f64,
 }
 
 impl Default for Distillation {
-    /// The teacher's answers alone, as they are.
+    /// Returns a weight and a temperature of 1: the loss of the teacher's output only.
     fn default() -> Self {
         Self { alpha: 1.0, temperature: 1.0 }
     }
 }
 
 impl Distillation {
-    /// Checks the ranges.
+    /// Checks the weight and the temperature.
     ///
     /// # Errors
-    /// α is not in `[0, 1]`, or the temperature is not above 0.
+    /// Returns an error if `alpha` is not from 0 to 1, or if `temperature` is not positive and finite.
     pub fn validate(&self) -> Result<()> {
         let Self { alpha, temperature } = *self;
         if !(0.0..=1.0).contains(&alpha) {
             return Err(Error::Argument(format!(
-                "the teacher's part of the loss is {alpha}; expected 0 to 1"
+                "alpha of the distillation must be from 0 to 1, found {alpha}"
             )));
         }
         if !(temperature.is_finite() && temperature > 0.0) {
             return Err(Error::Argument(format!(
-                "the temperature of distillation is {temperature}; it must be above 0"
+                "temperature of the distillation must be greater than 0, found {temperature}"
             )));
         }
         Ok(())
     }
 }
 
-/// The loss of a batch with the answers of its teacher.
+/// The loss of a batch with labels and the output of a teacher; see [`Distillation`].
 ///
 /// ```
-/// use posterize::{Tensor, training::{Criterion, CrossEntropy, Distillation, DistillationLoss}};
+/// use posterize::Tensor;
+/// use posterize::training::{Criterion, CrossEntropy, Distillation, DistillationLoss};
+///
 /// let teacher = Tensor::new([1, 2], vec![0.0, 3f32.ln()])?;
 /// let loss = DistillationLoss {
 ///     labels: CrossEntropy::default(),
@@ -67,16 +77,17 @@ impl Distillation {
 /// };
 /// let mut gradient = [0.0; 2];
 /// loss.forward_backward(&Tensor::new([1, 2], vec![0.0, 0.0])?, &[0], &mut gradient)?;
-/// assert!((gradient[0] - (0.5 - 0.25)).abs() < 1e-6, "whatever the label");
+/// // The difference of the student's and the teacher's probability.
+/// assert!((gradient[0] - (0.5 - 0.25)).abs() < 1e-6);
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DistillationLoss<'a> {
-    /// The loss of labels.
+    /// The loss of the labels.
     pub labels: CrossEntropy,
-    /// How the teacher's answers count.
+    /// The weight and temperature of the teacher's part.
     pub distillation: Distillation,
-    /// The teacher's logits `[N, C]` for the same pictures.
+    /// The teacher's logits `[N, C]` of the same pictures.
     pub teacher: &'a Tensor,
 }
 
@@ -105,7 +116,7 @@ impl Criterion for DistillationLoss<'_> {
             for ((gradient, &logit), &expected) in gradient.iter_mut().zip(row).zip(teacher) {
                 let (found, expected) = (student.at(logit), truth.at(expected));
                 let probability = expected.exp();
-                // A class that the teacher rules out adds nothing, however far both logarithms lie.
+                // The limit for a probability of 0 is 0, but its logarithm may be infinite.
                 if probability != 0.0 {
                     divergence += probability * (expected - found);
                 }
@@ -132,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_as_the_teacher_has_nothing_to_learn() {
+    fn loss_and_gradient_are_zero_for_the_teachers_logits() {
         let logits = Tensor::new([2, 3], vec![1.0, -2.0, 0.5, 300.0, -300.0, 0.0]).unwrap();
         let mut gradient = [f32::NAN; 6];
         let found = loss(&logits, 1.0).forward_backward(&logits, &[0, 1], &mut gradient).unwrap();
@@ -141,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logit_that_is_not_finite_shows_in_the_loss() {
+    fn the_loss_of_nan_and_infinite_logits_is_not_finite() {
         let finite = Tensor::new([1, 3], vec![0.0, 1.0, 2.0]).unwrap();
         for bad in [f32::NAN, f32::INFINITY] {
             let other = Tensor::new([1, 3], vec![0.0, bad, 1.0]).unwrap();
@@ -153,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn invalid_teachers_and_options_are_errors() {
         let logits = Tensor::zeros([1, 3]);
         let teacher = Tensor::zeros([1, 2]);
         let error = loss(&teacher, 0.5).forward_backward(&logits, &[0], &mut [0.0; 3]).unwrap_err();

@@ -14,11 +14,11 @@ use crate::ops::kernel::Call;
 use crate::ops::training;
 use crate::runtime::arena::split;
 
-/// How many elements of a sum of gradients are worth a task.
+/// Number of elements of a gradient that one task adds up.
 const TASK: usize = 1 << 16;
 
 impl Network {
-    /// Fills all gradients from that of the output.
+    /// Computes the gradients of all parameters from that of the output.
     pub(super) fn backward(&mut self, pictures: &[f32], gradient: &[f32]) {
         let count = self.net.layers.len();
         for parameter in &mut self.net.parameters {
@@ -41,8 +41,8 @@ impl Network {
         }
     }
 
-    /// The gradients of bias and batch norm, and what the gradient behind them is computed with; it
-    /// is stored where the core is no product.
+    /// Computes the gradients of bias and batch norm, and the factors of the gradient of the core's
+    /// output. That gradient is stored only if the core is not a convolution.
     fn back_through_epilogue(
         &mut self,
         index: usize,
@@ -153,7 +153,7 @@ impl Network {
             add_to(pool, into, rest.get(through));
         }
 
-        // Back through the rounding and the scaling of the weights.
+        // The gradients of the fake quantization and of the scaling of the weights.
         let weight = &net.parameters[weight_index];
         let rounds = rounded_of(layer).and_then(|id| qat.as_ref()?.weight(id));
         if let Some(rounds) = rounds {
@@ -191,7 +191,7 @@ impl Network {
         let layer = &net.layers[index];
         let shapes = &plan.shapes_of_one[index];
         let call = Call { isa: *isa, pool, batch: plan.shapes[index].batch };
-        let as_it_is = match &layer.core {
+        let shared = match &layer.core {
             Core::Function(function) => function.gradient.passes(shapes),
             Core::Identity => true,
             Core::Input | Core::Product(_) | Core::Dropout(_) => false,
@@ -201,7 +201,7 @@ impl Network {
                 Contribution::Unwanted | Contribution::Same => continue,
                 Contribution::First(range) | Contribution::Further { through: range, .. } => range,
             };
-            if !(as_it_is && matches!(contribution, Contribution::Further { .. })) {
+            if !(shared && matches!(contribution, Contribution::Further { .. })) {
                 let (target, rest) = split(arena, target);
                 let reader = Reader { rest, pictures };
                 let gradient = reader.rest.get(&step.core);
@@ -222,7 +222,7 @@ impl Network {
             }
             if let Contribution::Further { into, through } = contribution {
                 let (into, rest) = split(arena, into);
-                add_to(pool, into, rest.get(if as_it_is { &step.core } else { through }));
+                add_to(pool, into, rest.get(if shared { &step.core } else { through }));
             }
         }
     }
@@ -249,7 +249,7 @@ impl State {
     }
 }
 
-/// The sums of a gradient that needs no mask.
+/// Returns the sum of each channel of a gradient.
 fn column_sums(channels: usize, gradient: &[f32]) -> ChannelSums {
     let mut sums = ChannelSums::new(channels);
     for row in gradient.chunks_exact(channels) {

@@ -1,13 +1,16 @@
-//! Dropout whose zeros follow from a seed, the step, the layer and the place of the value: the same
-//! on every machine, for any number of threads, and in the backward pass without a mask.
+//! Dropout with a counter-based random number generator.
+//!
+//! The random number of a value depends only on the seed, the step, the layer and the index of the
+//! value. It is the same for any number of threads, and in the backward pass, so that no mask is
+//! stored.
 
-/// Which values of a layer stay in a step.
+/// The dropout mask of a layer in a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mask {
     key: u64,
-    /// Values stay where 32 random bits are not below this.
+    /// A value is dropped if its 32 random bits are less than this.
     dropped: u64,
-    /// What those that stay are multiplied by: `1 / (1 − p)`.
+    /// The factor of the other values: `1 / (1 − p)`.
     scale: f32,
 }
 
@@ -18,7 +21,7 @@ impl Mask {
         Self { key, dropped, scale: if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 } }
     }
 
-    /// `from`, with zeros and scaled; the same for a value and for its gradient.
+    /// Applies the mask to values, or to their gradients.
     pub(super) fn apply(self, from: &[f32], to: &mut [f32]) {
         for (index, (to, &from)) in to.iter_mut().zip(from).enumerate() {
             let random = mixed(self.key.wrapping_add(index as u64)) >> 32;
@@ -27,7 +30,8 @@ impl Mask {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): the output function over one step of the counter.
+/// Returns the output of SplitMix64 for one step of its counter (Steele, Lea and Flood 2014, "Fast
+/// Splittable Pseudorandom Number Generators").
 fn mixed(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_of_zeros_is_p_and_the_mean_stays() {
+    fn dropout_zeros_a_fraction_p_and_keeps_the_mean() {
         let ones = vec![1.0; 100_000];
         let mut dropped = vec![0.0; ones.len()];
         for p in [0.0, 0.2, 0.5, 1.0] {
@@ -53,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn seed_step_and_layer_each_change_the_mask() {
+    fn the_mask_depends_on_seed_step_and_layer() {
         let ones = [1.0; 64];
         let masks: Vec<[f32; 64]> = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
             .map(|(seed, step, layer)| {

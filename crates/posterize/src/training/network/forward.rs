@@ -17,7 +17,7 @@ use crate::ops::kernel::Call;
 use crate::quantization::{FakeQuantize, ObserverKind, QParams};
 use crate::runtime::arena::{Outside, split};
 
-/// What reads values: the arena but for what is being written, and the pictures.
+/// The readable values of a step: the pictures, and the arena except for the range being written.
 pub(super) struct Reader<'a> {
     pub(super) rest: Outside<'a, f32>,
     pub(super) pictures: &'a [f32],
@@ -31,15 +31,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The output of a layer that is stored.
+    /// Returns the output of a layer that is stored.
     pub(super) fn stored(&self, plan: &Plan, layer: usize) -> &'a [f32] {
         match &plan.output[layer] {
             Output::Stored(place) => self.get(place),
-            Output::Computed => unreachable!("only products read what is not stored"),
+            Output::Computed => unreachable!("only products read an output that is not stored"),
         }
     }
 
-    /// The output of a layer as a product reads it.
+    /// Returns the output of a layer as the input of a product, which computes it if it is not
+    /// stored.
     pub(super) fn operand<'b>(
         &self,
         plan: &Plan,
@@ -53,7 +54,8 @@ impl<'a> Reader<'a> {
         match &plan.output[layer] {
             Output::Stored(place) => Input::from(self.get(place)),
             Output::Computed => {
-                let raw = plan.raw[layer].as_ref().expect("epilogues are applied to something");
+                let raw =
+                    plan.raw[layer].as_ref().expect("a layer with an epilogue has a raw value");
                 Input {
                     values: self.get(raw),
                     activation: Some(states[layer].activation(&layers[layer].epilogue)),
@@ -64,7 +66,7 @@ impl<'a> Reader<'a> {
 }
 
 impl State {
-    /// The epilogue of the last forward pass.
+    /// Returns the epilogue of the last forward pass.
     pub(super) fn activation(&self, epilogue: &Epilogue) -> Activation<'_> {
         Activation {
             scale: &self.scale,
@@ -76,7 +78,7 @@ impl State {
 }
 
 impl Network {
-    /// Runs all layers.
+    /// Runs the forward pass of all layers.
     pub(super) fn forward(&mut self, pictures: &[f32], mode: Mode) -> Result<()> {
         let plan = self.plan.as_ref().expect("the step is planned");
         self.units = match mode {
@@ -92,11 +94,11 @@ impl Network {
         Ok(())
     }
 
-    /// The error that names the first layer whose output is not finite.
+    /// Returns the error that names the first layer whose output is not finite.
     pub(super) fn diagnose(&mut self, pictures: &[f32]) -> Error {
         match self.forward(pictures, Mode::Diagnose) {
             Err(error) => error,
-            Ok(()) => Error::layer("loss", "it is not finite, though every layer's output is"),
+            Ok(()) => Error::layer("loss", "it is not finite, but the outputs of all layers are"),
         }
     }
 
@@ -126,8 +128,7 @@ impl Network {
         self.qat.as_ref()?.activation(id)
     }
 
-    /// Computes what the epilogue is applied to (or the output, where there is none), and its stats
-    /// where they are wanted.
+    /// Computes the output of the core and, if `with_stats`, its statistics.
     fn run_core(
         &mut self,
         index: usize,
@@ -154,7 +155,7 @@ impl Network {
         let target = match (&plan.raw[index], &plan.output[index]) {
             _ if matches!(layer.core, Core::Input | Core::Identity) => None,
             (Some(Place::At(range)), _) | (None, Output::Stored(Place::At(range))) => Some(range),
-            _ => unreachable!("cores write into the arena"),
+            _ => unreachable!("the output of a core is in the arena"),
         };
         if let Some(range) = target {
             let (target, rest) = split(arena, range);
@@ -216,7 +217,7 @@ impl Network {
         if let Some(stats) = &mut stats
             && !matches!(layer.core, Core::Product(_))
         {
-            let y = match plan.raw[index].as_ref().expect("what has stats has an epilogue") {
+            let y = match plan.raw[index].as_ref().expect("only epilogues need statistics") {
                 Place::Pictures => pictures,
                 Place::At(range) => &arena[range.clone()],
             };
@@ -229,7 +230,7 @@ impl Network {
         Ok(())
     }
 
-    /// Bias and batch norm as one affine map.
+    /// Combines bias and batch norm to one affine map, and updates the running estimates.
     fn set_affine(
         &mut self,
         index: usize,
@@ -262,8 +263,8 @@ impl Network {
         let pixels = shape.pixels;
         if by_batch {
             if pixels < 2 {
-                let problem = "batch norm in training needs more than one value for each channel: \
-                               take more pictures in a batch, or freeze its statistics";
+                let problem = "batch norm in training needs more than one value for each channel; \
+                               use larger batches, or freeze its running estimates";
                 return Err(Error::layer(&layer.name, problem));
             }
             let finite = state.stats.sum.iter().chain(&state.stats.sum_sq).all(|x| x.is_finite());
@@ -298,7 +299,7 @@ impl Network {
         Ok(())
     }
 
-    /// Observes what the epilogue is going to round, and finds the scale to round it with.
+    /// Observes the values that the epilogue quantizes, and sets the scale that it quantizes with.
     fn set_rounding(
         &mut self,
         index: usize,
@@ -315,9 +316,10 @@ impl Network {
             && let Some(rounds) = qat.activation_mut(id)
         {
             let seen = if rounds.observer().spec().kind == ObserverKind::Histogram {
-                // A histogram wants every value.
+                // A histogram needs all values; other observers only the extremes.
                 let plan = plan.as_ref().expect("the step is planned");
-                let raw = plan.raw[index].as_ref().expect("epilogues are applied to something");
+                let raw =
+                    plan.raw[index].as_ref().expect("a layer with an epilogue has a raw value");
                 let y = match raw {
                     Place::Pictures => pictures,
                     Place::At(range) => &arena[range.clone()],
@@ -333,7 +335,7 @@ impl Network {
             observed.map_err(|error| error.in_layer(&layer.name))?;
         }
         if let Some(Grid { qparams, quant_range, dtype }) = Grid::of(qat, layer.epilogue.round) {
-            // int8 kernels keep all 8 bits where training cuts off at 7.
+            // int8 kernels have all 8 bits even if training clamps to 7.
             let (quant_min, quant_max) = match mode {
                 Mode::Train | Mode::Diagnose => quant_range,
                 Mode::Evaluate => dtype.bounds(),
@@ -345,7 +347,7 @@ impl Network {
         Ok(())
     }
 
-    /// Stores the output, where it is not computed by who reads it.
+    /// Applies the epilogue, unless the layers that read the output compute it.
     fn run_epilogue(&mut self, index: usize, pictures: &[f32], state: &State) {
         let Self { net, plan, arena, isa, pool, .. } = self;
         let plan = plan.as_ref().expect("the step is planned");
@@ -365,8 +367,8 @@ impl Network {
     }
 }
 
-/// What the weights are scaled by before they are rounded: `gamma / sqrt(running_var + eps)` where a
-/// batch norm is folded into them; nothing where none is.
+/// Sets the factor of the weights before fake quantization: `gamma / sqrt(running_var + eps)` if a
+/// batch norm is folded into them, or empty.
 fn set_factor(net: &Program, norm: Option<&Norm>, factor: &mut Vec<f32>) {
     factor.clear();
     if let Some(norm) = norm.filter(|norm| norm.folded) {
@@ -376,7 +378,7 @@ fn set_factor(net: &Program, norm: Option<&Norm>, factor: &mut Vec<f32>) {
     }
 }
 
-/// A weight with each output channel scaled.
+/// Returns a weight with each output channel multiplied by its factor.
 pub(super) fn scaled(weight: &[f32], factor: &[f32]) -> Vec<f32> {
     if factor.is_empty() {
         return weight.to_vec();
@@ -387,22 +389,22 @@ pub(super) fn scaled(weight: &[f32], factor: &[f32]) -> Vec<f32> {
 }
 
 impl Product {
-    /// The weights that the convolution runs with.
+    /// Returns the weights of the convolution, after fake quantization if there is one.
     pub(super) fn weights<'a>(&self, net: &'a Program, state: &'a State) -> &'a [f32] {
         if self.rounded.is_some() { &state.weight } else { &net.parameters[self.weight].value }
     }
 }
 
 impl State {
-    /// The smallest and the largest value that the epilogue rounds; from those of each channel, since
-    /// what it does before is monotone.
+    /// Returns the smallest and the largest value that the epilogue quantizes. They follow from those
+    /// of each channel, since the epilogue is monotone before quantization.
     fn range(&self, clamp: Clamp) -> [f32; 2] {
         let mut range = [f32::INFINITY, f32::NEG_INFINITY];
         let ends = self.stats.min.iter().zip(&self.stats.max);
         for ((&scale, &shift), (&min, &max)) in self.scale.iter().zip(&self.shift).zip(ends) {
             for y in [min, max] {
                 let x = (y * scale + shift).max(clamp.min).min(clamp.max);
-                // A NaN must reach the observer.
+                // NaN is kept for the observer, which reports it.
                 let x = if y.is_nan() { y } else { x };
                 range = [
                     if x < range[0] { x } else { range[0] },

@@ -1,18 +1,19 @@
-//! The scale and the integers that an output is rounded with.
+//! The scale and the range of integers of a fake-quantized output.
 
 use super::layers::Round;
 use crate::quantization::{Dtype, QParams, QatModel};
 
-/// What an output is rounded with.
+/// The scale and the range of integers of a fake-quantized output.
 pub(super) struct Grid {
     pub(super) qparams: QParams,
-    /// The integers of training.
+    /// The smallest and the largest integer in training.
     pub(super) quant_range: (i32, i32),
     pub(super) dtype: Dtype,
 }
 
 impl Grid {
-    /// The one of a layer; `None` where it does not round, or rounding is switched off.
+    /// Returns the grid of a layer; `None` if its output is not fake-quantized, or if fake
+    /// quantization is disabled.
     pub(super) fn of(qat: &QatModel, round: Round) -> Option<Self> {
         match round {
             Round::None => None,

@@ -1,10 +1,10 @@
-//! Evaluation over integers: what int8 kernels will compute, computed in f32.
+//! Evaluation of a fake-quantized network with the arithmetic of its int8 model, in f32.
 //!
-//! Rounding makes a deep network chaotic: a value that lies near the middle between two integers goes
-//! to the other one for the last bit of an f32, and 50 layers on all values differ. So that the
-//! fake-quantized network says what its int8 form will say, its products run over the integers
-//! themselves, whose sums are exact in f32 up to 2^24, and are rounded as `docs/arithmetic.md` has
-//! it, the bias included.
+//! A difference in the last bit of an f32 can change the rounding of a value halfway between two
+//! integers, and after 50 layers all values differ. So that the network computes exactly what its
+//! int8 model will, its convolutions and linear layers run on the integers themselves, whose sums are
+//! exact in f32 up to 2^24, and are requantized as described in `docs/arithmetic.md`, with quantized
+//! biases.
 
 use posterize_kernels::f32::Clamp;
 use posterize_kernels::f32::training::FakeQuant;
@@ -19,7 +19,7 @@ use crate::quantization::{FakeQuantize, QParams, folded_bias, quantize_layer};
 use crate::tensor::Tensor;
 
 impl Network {
-    /// In what every layer is going to be evaluated.
+    /// Chooses for each layer whether it is evaluated on real values or integers.
     pub(super) fn choose_units(&self, plan: &Plan) -> Vec<Units> {
         let layers = &self.net.layers;
         let could: Vec<bool> = layers.iter().map(|layer| self.could_be_product(layer)).collect();
@@ -36,7 +36,7 @@ impl Network {
                 (true, Some(&input)) => self
                     .grid(input)
                     .filter(|_| !computed(input) || units[input].output.is_some())
-                    // Who computes the output must be able to take integers.
+                    // The layers that compute this one's output must read integers.
                     .filter(|_| !computed(index) || output.is_some())
                     .zip(own),
                 _ => None,
@@ -53,7 +53,7 @@ impl Network {
             && matches!(layer.epilogue.round, Round::Own(_))
     }
 
-    /// The scale of a layer's output, where that is rounded.
+    /// Returns the scale of a layer's output if it is fake-quantized.
     fn grid(&self, index: usize) -> Option<QParams> {
         let layer = &self.net.layers[index];
         match layer.epilogue.round {
@@ -64,8 +64,8 @@ impl Network {
         }
     }
 
-    /// Fills a product's weights with integers, and its epilogue with the multipliers. Returns the
-    /// biases.
+    /// Sets a layer's weights to integers and its scales to the multipliers, and returns its
+    /// quantized biases.
     pub(super) fn set_integers(
         &self,
         index: usize,
@@ -111,13 +111,13 @@ impl Network {
 }
 
 impl Units {
-    /// Makes an epilogue round to integers, less the zero point.
+    /// Makes an epilogue round to integers minus the zero point.
     pub(super) fn adapt(self, state: &mut State, clamp: Clamp) {
         let Some(fake_quant) = &mut state.fake_quant else { return };
         let grid = match (self.product, self.output) {
             (Some((_, output)), _) => output,
             (None, Some(output)) => {
-                // What is rounded is divided by the scale first, as when it is quantized.
+                // Quantization multiplies by the inverse of the scale before rounding.
                 let inverse = 1.0 / output.scale;
                 let map = state.scale.iter_mut().chain(&mut state.shift);
                 map.for_each(|factor| *factor *= inverse);

@@ -1,5 +1,5 @@
-//! What is computed, in order: the unfused graph cut into a product, sum or pooling and what follows
-//! it element by element.
+//! The layers of a network in training: a core (a convolution, an addition, a pooling) and an
+//! element-wise epilogue.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use crate::ops::training::{self, Gradient, Training};
 use crate::ops::{Activation, Int8Rule, Op, Role};
 use crate::quantization::{Blocks, Domain, QParams, QatModel};
 
-/// A trained tensor with its gradient, in PyTorch's layout.
+/// A parameter and its gradient, in PyTorch's order.
 #[derive(Debug)]
 pub(super) struct Parameter {
     pub(super) key: ParameterKey,
-    /// Its name in a state dict.
+    /// The name in a state dict.
     pub(super) name: String,
     pub(super) group: ParameterGroup,
     pub(super) shape: Vec<usize>,
@@ -28,52 +28,52 @@ pub(super) struct Parameter {
 /// The running estimates of a batch norm.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The batch norm.
+    /// The node of the batch norm.
     pub(super) node: NodeId,
     pub(super) mean: Estimate,
     pub(super) var: Estimate,
 }
 
-/// A running estimate of each channel.
+/// The running mean or variance of each channel.
 #[derive(Debug)]
 pub(super) struct Estimate {
-    /// Its name in a state dict.
+    /// The name in a state dict.
     pub(super) name: String,
     pub(super) value: Vec<f32>,
 }
 
-/// One step of the forward pass: a core, then an epilogue over its every element.
+/// A layer of the forward pass: a core and an element-wise epilogue.
 #[derive(Debug)]
 pub(super) struct Layer {
     /// The name of the fused layer.
     pub(super) name: String,
-    /// The node of the fused graph that has this layer's shape.
+    /// The node of the fused graph with the layer's shape.
     pub(super) node: NodeId,
-    /// The layers whose outputs it takes.
+    /// The layers whose outputs are its inputs.
     pub(super) inputs: Vec<usize>,
     pub(super) core: Core,
     pub(super) epilogue: Epilogue,
-    /// Whether it moves or drops values, so that its output has the scale of its input.
+    /// Whether it only moves or selects values, so that its output has the scale of its input.
     pub(super) moves_values: bool,
 }
 
-/// What mixes elements, or takes several inputs.
+/// The operator of a layer before its epilogue.
 #[derive(Debug)]
 pub(super) enum Core {
     /// The pictures.
     Input,
-    /// The input as it is; only the epilogue computes.
+    /// The identity.
     Identity,
     /// A convolution, or a linear layer as a convolution over one pixel.
     Product(Product),
-    /// Zeros with this probability.
+    /// Dropout with this probability of a zero.
     Dropout(f32),
     /// Any other operator.
     Function(Function),
 }
 
 impl Core {
-    /// Whether its gradient needs its inputs.
+    /// Returns whether the backward pass reads the inputs.
     pub(super) fn keeps_inputs(&self) -> bool {
         match self {
             Self::Product(_) => true,
@@ -86,22 +86,23 @@ impl Core {
 /// A function without parameters.
 #[derive(Debug)]
 pub(super) struct Function {
-    /// What goes forward.
+    /// The operator of the forward pass.
     pub(super) op: Op,
-    /// What goes back.
+    /// The gradient.
     pub(super) gradient: Gradient,
 }
 
+/// A convolution with its weight.
 #[derive(Debug)]
 pub(super) struct Product {
     pub(super) conv: training::Product,
-    /// The weight among the parameters.
+    /// The index of the weight in [`Program::parameters`].
     pub(super) weight: usize,
-    /// The fused layer whose weight is rounded.
+    /// The node of the fused graph whose weight is fake-quantized.
     pub(super) rounded: Option<NodeId>,
 }
 
-/// `round(clamp(norm(x + bias)))`, each where there is one.
+/// The element-wise epilogue `quantize(clamp(norm(x + bias)))`, in which each part is optional.
 #[derive(Debug)]
 pub(super) struct Epilogue {
     pub(super) bias: Option<usize>,
@@ -111,12 +112,12 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
-    /// Nothing happens.
+    /// Returns whether it has no part.
     pub(super) fn is_identity(&self) -> bool {
         self.bias.is_none() && !self.needs_input()
     }
 
-    /// Whether its gradient depends on what it is computed from.
+    /// Returns whether its gradient depends on its input.
     pub(super) fn needs_input(&self) -> bool {
         self.norm.is_some() || self.clamp != Clamp::NONE || self.round != Round::None
     }
@@ -130,27 +131,28 @@ pub(super) struct Norm {
     pub(super) running: usize,
     pub(super) eps: f32,
     pub(super) momentum: f32,
-    /// Whether it is folded into the weights before they are rounded.
+    /// Whether it is folded into the weights before their fake quantization.
     pub(super) folded: bool,
 }
 
-/// With which scale an output is rounded.
+/// The scale of the fake quantization of an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Round {
+    /// No fake quantization.
     None,
-    /// The scale observed here.
+    /// The scale of the output's own observer.
     Own(NodeId),
-    /// That of a layer before.
+    /// The scale of an earlier layer.
     Shared(NodeId),
-    /// The one that the operator's values always have.
+    /// The fixed scale of the operator.
     Fixed(QParams),
 }
 
-/// A network's layers and what is trained in them.
+/// The layers of a network, its parameters and its running estimates.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) layers: Vec<Layer>,
-    /// The layer whose output the network returns.
+    /// The layer whose output is that of the network.
     pub(super) output: usize,
     pub(super) parameters: Vec<Parameter>,
     pub(super) running: Vec<Running>,
@@ -181,7 +183,7 @@ impl Program {
     }
 }
 
-/// Checks that the network takes pictures and returns one value.
+/// Returns an error if the network has several inputs or outputs.
 fn check_ends(graph: &Graph) -> Result<()> {
     let inputs: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
     let outputs: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
@@ -190,7 +192,7 @@ fn check_ends(graph: &Graph) -> Result<()> {
             return Err(Error::layer(
                 graph.kind(),
                 format!(
-                    "training needs a network of one {what}, found {}: {}",
+                    "training needs a network with one {what}, found {}: {}",
                     names.len(),
                     names.join(", ")
                 ),
@@ -200,7 +202,7 @@ fn check_ends(graph: &Graph) -> Result<()> {
     Ok(())
 }
 
-/// The parameters in PyTorch's order, and the running estimates.
+/// Returns the parameters in PyTorch's order, and the running estimates.
 fn tensors(model: &FloatModel) -> Result<(Vec<Parameter>, Vec<Running>)> {
     let (mut parameters, mut running) = (Vec::new(), Vec::new());
     let graph = model.graph();
@@ -236,17 +238,18 @@ fn no_such_parameter(graph: &Graph, key: ParameterKey) -> Error {
     Error::layer(graph.parameter_name(key), "the model has no such parameter")
 }
 
+/// Builds the layers of a network.
 struct Builder<'a> {
-    /// The graph that is not fused.
+    /// The graph before fusion.
     graph: &'a Graph,
     blocks: &'a Blocks,
     qat: Option<&'a QatModel>,
     parameters: HashMap<ParameterKey, usize>,
     running: HashMap<NodeId, usize>,
     layers: Vec<Layer>,
-    /// For every node of the fused graph, the layer whose output is its value.
+    /// For each node of the fused graph, the layer with its output.
     float: Vec<usize>,
-    /// The layers that round a float value on its way into int8.
+    /// The layers that quantize the output of a float node for int8 nodes.
     int8: HashMap<NodeId, usize>,
 }
 
@@ -278,7 +281,7 @@ impl Builder<'_> {
         self.qat.map_or(Domain::Float, |qat| qat.domain(id))
     }
 
-    /// The layer that rounds the float output of a node.
+    /// Returns the layer that quantizes the float output of a node, adding it if needed.
     fn rounded(&mut self, id: NodeId) -> usize {
         if let Some(&known) = self.int8.get(&id) {
             return known;
@@ -301,7 +304,8 @@ impl Builder<'_> {
         self.parameters.get(&key).copied().ok_or_else(|| no_such_parameter(self.graph, key))
     }
 
-    /// The first node of a block. The block's own operator may have gained a bias; this one has not.
+    /// Returns the first node of a block before fusion, since the fused operator may have a bias that
+    /// this one does not have.
     fn first(&self, id: NodeId) -> NodeId {
         self.blocks.members[id.0][0]
     }
@@ -337,7 +341,8 @@ impl Builder<'_> {
         for &member in &self.blocks.members[id.0] {
             let node = self.graph.node(member);
             if let Training::BatchNorm { eps, momentum } = node.op.training() {
-                let missing = || Error::layer(&node.name, "it has no running estimates");
+                let missing =
+                    || Error::layer(&node.name, "the model has no running estimates for it");
                 norm = Some(Norm {
                     gamma: self.parameter((member, Role::Weight))?,
                     beta: self.parameter((member, Role::Bias))?,
@@ -352,7 +357,7 @@ impl Builder<'_> {
         let clamp = Activation::clamp(op.activation());
         let round = match (domain, op.int8_rule()) {
             (Domain::Int8(source), _) if source == id => self.scale_of(id, Round::Own(id)),
-            // Of the operators that keep their input's scale, these leave its grid.
+            // Operators that keep the scale of their input, but whose values must be rounded to it.
             (Domain::Int8(source), Int8Rule::InputScale { rounds: true }) => {
                 self.scale_of(source, Round::Shared(source))
             }
@@ -361,7 +366,8 @@ impl Builder<'_> {
         Ok(Epilogue { bias, norm, clamp, round })
     }
 
-    /// The rounding to the scale of the layer at `source`: fixed, or else `observed` there.
+    /// Returns the fake quantization with the scale of the layer at `source`: fixed if its operator
+    /// has a fixed scale, or `observed`.
     fn scale_of(&self, source: NodeId, observed: Round) -> Round {
         match self.blocks.fused.node(source).op.int8_rule() {
             Int8Rule::FixedScale { scale, zero_point } => {

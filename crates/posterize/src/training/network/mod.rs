@@ -1,10 +1,11 @@
-//! Reverse mode over the graph: forward in training mode, and the gradients of all parameters.
+//! The forward and backward pass of a network in training mode.
 //!
-//! The graph is cut into layers of a core (a convolution, an addition, a pooling) and an epilogue
-//! over its every element (bias, batch norm, activation, fake quantization). Only what the core gives
-//! is stored. Where convolutions alone read a layer's output, they compute its epilogue themselves,
-//! block by block in the cache, forward and backward; no gradient behind a batch norm is stored
-//! either. Everything lies in one arena, planned by when it is needed.
+//! The graph is divided into layers of a core (a convolution, an addition, a pooling) and an
+//! element-wise epilogue (bias, batch norm, activation, fake quantization). Only the output of the
+//! core is stored. If only convolutions read the output of a layer, they compute its epilogue
+//! themselves, block by block in the cache, in the forward and in the backward pass; the gradients of
+//! such epilogues are not stored either. All values are in one arena, in which values with disjoint
+//! lifetimes share memory.
 
 mod backward;
 mod dropout;
@@ -40,21 +41,37 @@ use crate::runtime::Options;
 use crate::runtime::aligned::Aligned;
 use crate::tensor::Tensor;
 
-/// What a step found.
+/// The loss of a training step and its number of correctly classified pictures.
+///
+/// ```
+/// use posterize::nn::Sequential;
+/// use posterize::ops::{Flatten, Linear};
+/// use posterize::runtime::Options;
+/// use posterize::training::{CrossEntropy, Network};
+/// use posterize::{Architecture, Tensor};
+///
+/// let net = Sequential::new().then(Flatten).then(Linear::new(4, 2));
+/// let mut network = Network::float(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;
+/// let images = Tensor::zeros([3, 1, 2, 2]);
+/// let step = network.forward_backward(&images, &[0, 1, 1], &CrossEntropy::default())?;
+/// // All logits are 0.
+/// assert!((step.loss - 2f32.ln()).abs() < 1e-6);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepResult {
     /// The mean loss of the batch.
     pub loss: f32,
-    /// Pictures whose label has the highest logit.
+    /// Number of pictures whose label has the largest logit.
     pub correct: usize,
 }
 
-/// A network in training: its parameters, their gradients, and the memory of a step.
+/// A network in training mode: its parameters, their gradients, and the memory of a step.
 ///
-/// A step is a [`forward_backward`](Self::forward_backward), which fills the gradients, and what an
-/// optimiser makes of [`trained`](Self::trained). Batch norms normalize by the batch and move their
-/// running estimates, as PyTorch's do in training mode. The same bits come out for any number of
-/// threads.
+/// In a step [`forward_backward`](Self::forward_backward) computes the gradients, and an optimizer
+/// updates the parameters that [`trained`](Self::trained) returns. Batch norms normalize with the
+/// statistics of the batch and update their running estimates, as in PyTorch's training mode. The
+/// results are bit-identical for any number of threads.
 ///
 /// ```
 /// use posterize::runtime::Options;
@@ -85,7 +102,7 @@ pub struct StepResult {
 /// ```
 #[derive(Debug)]
 pub struct Network {
-    /// The model that training began with; its graph is what counts.
+    /// The model before training. Only its graph is used.
     model: FloatModel,
     qat: Option<QatModel>,
     fused: Graph,
@@ -95,57 +112,64 @@ pub struct Network {
     step: u64,
     isa: posterize_kernels::Isa,
     pool: Pool,
-    /// What each layer computed in the last pass.
+    /// The state of each layer after the last forward pass.
     states: Vec<State>,
     /// The sums of each layer's gradient.
     sums: Vec<kernels::ChannelSums>,
     plan: Option<Plan>,
-    /// In what each layer computed in the last pass.
+    /// Whether each layer computed real values or integers in the last forward pass.
     units: Vec<Units>,
-    /// The convolutions of the plan.
+    /// The convolution of each layer that has one.
     convs: Vec<Option<kernels::Conv2d>>,
-    /// The kernels of its functions; none where the output is the input as it lies in memory.
+    /// The kernel of each layer with a function; `None` if its output is the memory of its input.
     functions: Vec<Option<Box<dyn Kernel<f32>>>>,
     arena: Aligned<f32>,
     scratch: Aligned<f32>,
 }
 
-/// What a layer computed in the last forward pass, and needs to go back.
+/// The values of a layer's forward pass that the backward pass needs.
 #[derive(Debug, Default)]
 struct State {
-    /// The epilogue as one map of each channel.
+    /// Bias and batch norm as an affine map of each channel.
     scale: Vec<f32>,
     shift: Vec<f32>,
-    /// In place of the epilogue's own bounds, where it rounds to integers.
+    /// Replaces the bounds of the epilogue if it rounds to integers.
     clamp: Option<posterize_kernels::f32::Clamp>,
     fake_quant: Option<kernels::FakeQuant>,
     stats: kernels::ChannelStats,
     channels: Vec<norm::Channel>,
-    /// What the weights of each output channel were scaled by before they were rounded.
+    /// The factor that the weights of each output channel were multiplied by before fake
+    /// quantization.
     factor: Vec<f32>,
-    /// The weights as they were rounded.
+    /// The weights after fake quantization.
     weight: Vec<f32>,
-    /// Of the gradient.
+    /// The gradient of each channel of the core's output `y` is `a · g + b · y + c`, where `g` is the
+    /// gradient of the batch norm's output.
     a: Vec<f32>,
     b: Vec<f32>,
     c: Vec<f32>,
 }
 
 impl Network {
-    /// A float network. The model should not be fused: its batch norms are trained.
+    /// Creates a network for float training.
+    ///
+    /// The model should not be [fused](FloatModel::fuse), since batch norms that are folded into
+    /// weights are not trained.
     ///
     /// # Errors
-    /// A parameter is missing; a layer cannot be trained; the network has several inputs or outputs.
+    /// Returns an error if a parameter is missing, if a layer cannot be trained, or if the network has
+    /// several inputs or outputs.
     pub fn float(model: &FloatModel, options: Options) -> Result<Self> {
         let blocks = Blocks::of(model)?;
         let net = Program::new(model, &blocks, None)?;
         Ok(Self::new(model.clone(), None, blocks.fused, net, options))
     }
 
-    /// A network whose weights and activations are rounded as `model` says.
+    /// Creates a network for quantization-aware training.
     ///
     /// # Errors
-    /// A parameter is missing; a layer cannot be trained; the network has several inputs or outputs.
+    /// Returns an error if a parameter is missing, if a layer cannot be trained, or if the network has
+    /// several inputs or outputs.
     pub fn qat(model: QatModel, options: Options) -> Result<Self> {
         let net = Program::new(model.model(), model.blocks(), Some(&model))?;
         let fused = model.blocks().fused.clone();
@@ -181,12 +205,15 @@ impl Network {
         }
     }
 
-    /// Runs a batch `[N, C, H, W]` forward in training mode and fills the gradients of all
-    /// parameters. Observers and running estimates see the batch, as far as they are switched on.
+    /// Runs the forward and the backward pass of a batch `[N, C, H, W]` in training mode, which
+    /// computes the gradients of all parameters.
+    ///
+    /// Observers that are enabled observe the batch, and running estimates that are not frozen are
+    /// updated.
     ///
     /// # Errors
-    /// The pictures or labels do not fit the network. A loss that is not finite: the error names the
-    /// first layer whose output is not; gradients are then of no use.
+    /// Returns an error if the pictures or labels do not fit the network, or if the loss is not
+    /// finite; it names the first layer whose output is not. The gradients are invalid after an error.
     pub fn forward_backward(
         &mut self,
         images: &Tensor,
@@ -196,7 +223,7 @@ impl Network {
         let images = &*images.channels_last_or_copy();
         self.lay_out(images)?;
         if let Err(error) = self.forward(images.data(), Mode::Train) {
-            // What stopped it may come from a layer before.
+            // NaN and infinities may come from an earlier layer, which this pass finds.
             return Err(self.forward(images.data(), Mode::Diagnose).err().unwrap_or(error));
         }
         let logits = self.output(images)?;
@@ -210,14 +237,15 @@ impl Network {
         Ok(StepResult { loss: found.value, correct: found.correct })
     }
 
-    /// The output for a batch `[N, C, H, W]` in eval mode: batch norms by their running estimates,
-    /// no dropout, and in quantization-aware training values rounded with the scales so far, biases
-    /// as well: what the [converted](QatModel::convert) model will say. Where training cuts values off
-    /// at a range of 7 bits (`reduce_range`), this keeps those of all 8, as int8 does. Nothing is
-    /// observed.
+    /// Returns the output of a batch `[N, C, H, W]` in eval mode.
+    ///
+    /// Batch norms use their running estimates, there is no dropout, and observers do not observe. In
+    /// quantization-aware training it computes what the [converted](QatModel::convert) model will:
+    /// biases are quantized too, and activations have all 8 bits even if training clamps them to 7
+    /// (`reduce_range`).
     ///
     /// # Errors
-    /// The pictures do not fit the network.
+    /// Returns an error if the pictures do not fit the network.
     pub fn evaluate_forward(&mut self, images: &Tensor) -> Result<Tensor> {
         let images = &*images.channels_last_or_copy();
         self.lay_out(images)?;
@@ -225,7 +253,7 @@ impl Network {
         self.output(images)
     }
 
-    /// Plans the memory for batches of that shape.
+    /// Plans the memory of a step for batches of the shape of `images`.
     fn lay_out(&mut self, images: &Tensor) -> Result<()> {
         let shape = images.shape4()?;
         if self.plan.as_ref().is_some_and(|plan| plan.pictures == shape) {
@@ -268,7 +296,7 @@ impl Network {
         Ok(())
     }
 
-    /// What the forward pass gave.
+    /// Returns the output of the last forward pass.
     fn output(&self, images: &Tensor) -> Result<Tensor> {
         let plan = self.plan.as_ref().expect("a pass ran");
         let values = match &plan.output[self.net.output] {
@@ -281,7 +309,7 @@ impl Network {
         }
     }
 
-    /// Everything that is trained, in PyTorch's order.
+    /// Returns all parameters and their gradients, in PyTorch's order.
     pub fn trained(&mut self) -> impl Iterator<Item = TrainedMut<'_>> {
         self.net.parameters.iter_mut().map(|parameter| TrainedMut {
             name: &parameter.name,
@@ -291,17 +319,18 @@ impl Network {
         })
     }
 
-    /// Batch norms normalize by their running estimates from now on, which stay as they are.
+    /// Makes batch norms normalize with their running estimates in training, without updating them.
     pub fn freeze_bn_stats(&mut self) {
         self.set_bn_stats_frozen(true);
     }
 
-    /// Batch norms normalize by the batch from now on, and their running estimates follow.
+    /// Makes batch norms normalize with the statistics of the batch in training, and update their
+    /// running estimates.
     pub fn update_bn_stats(&mut self) {
         self.set_bn_stats_frozen(false);
     }
 
-    /// Whether batch norms normalize by their running estimates in training.
+    /// Returns whether batch norms normalize with their running estimates in training.
     pub fn bn_stats_frozen(&self) -> bool {
         self.bn_stats_frozen
     }
@@ -313,46 +342,46 @@ impl Network {
         }
     }
 
-    /// As [`QatModel::enable_observer`]; nothing in a float network.
+    /// Enables all observers, as [`QatModel::enable_observer`]. A float network has none.
     pub fn enable_observer(&mut self) {
         self.qat.iter_mut().for_each(QatModel::enable_observer);
     }
 
-    /// As [`QatModel::disable_observer`]; nothing in a float network.
+    /// Disables all observers, as [`QatModel::disable_observer`]. A float network has none.
     pub fn disable_observer(&mut self) {
         self.qat.iter_mut().for_each(QatModel::disable_observer);
     }
 
-    /// As [`QatModel::enable_fake_quant`]; nothing in a float network.
+    /// Enables all fake quantization, as [`QatModel::enable_fake_quant`]. A float network has none.
     pub fn enable_fake_quant(&mut self) {
         self.qat.iter_mut().for_each(QatModel::enable_fake_quant);
     }
 
-    /// As [`QatModel::disable_fake_quant`]; nothing in a float network.
+    /// Disables all fake quantization, as [`QatModel::disable_fake_quant`]. A float network has none.
     pub fn disable_fake_quant(&mut self) {
         self.qat.iter_mut().for_each(QatModel::disable_fake_quant);
     }
 
-    /// The seed of dropout.
+    /// Sets the seed of dropout.
     pub fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
-    /// The step of dropout, which counts up with every [`forward_backward`](Self::forward_backward).
+    /// Sets the step of dropout, which [`forward_backward`](Self::forward_backward) increases by 1.
     pub fn set_step(&mut self, step: u64) {
         self.step = step;
     }
 
-    /// Bytes of all values and gradients of a step together, scratch memory included; 0 before the
-    /// first.
+    /// Returns the memory of all values and gradients of a step, with scratch memory, in bytes; 0
+    /// before the first step.
     pub fn activation_bytes(&self) -> usize {
         4 * (self.arena.len() + self.scratch.len())
     }
 
-    /// The float model with the parameters and running estimates so far.
+    /// Returns the float model with the current parameters and running estimates.
     ///
     /// # Errors
-    /// None that training can cause.
+    /// Returns the error of [`FloatModel::new`], which does not occur for the tensors of a network.
     pub fn float_model(&self) -> Result<FloatModel> {
         let parameters = self
             .tensors()
@@ -363,11 +392,11 @@ impl Network {
         FloatModel::new(self.model.graph().clone(), parameters)
     }
 
-    /// The quantization-aware model as it is now, to look at or to
-    /// [convert](QatModel::convert); none of a float network.
+    /// Returns the quantization-aware model with the current parameters, for
+    /// [conversion](QatModel::convert); `None` for a float network.
     ///
     /// # Errors
-    /// None that training can cause.
+    /// Returns the error of [`Self::float_model`].
     pub fn qat_model(&self) -> Result<Option<QatModel>> {
         match &self.qat {
             Some(qat) => Ok(Some(qat.with_model(self.float_model()?))),
@@ -375,7 +404,7 @@ impl Network {
         }
     }
 
-    /// Parameters, then running estimates.
+    /// Returns all parameters, followed by the running estimates.
     fn tensors(&self) -> impl Iterator<Item = Named<'_>> {
         let parameters = self.net.parameters.iter().map(|found| Named {
             key: found.key,
@@ -400,17 +429,17 @@ impl Network {
 /// A parameter or a running estimate.
 struct Named<'a> {
     key: ParameterKey,
-    /// In a state dict.
+    /// The name in a state dict.
     name: &'a str,
     shape: Vec<usize>,
     values: &'a [f32],
 }
 
-/// An output that is not finite.
+/// Returns the error of a layer whose output is not finite.
 fn not_finite(layer: &str) -> Error {
     Error::layer(
         layer,
-        "its output holds NaN or infinite values: lower the learning rate, or look at the weights \
-         and pictures it was given",
+        "its output holds NaN or infinite values; lower the learning rate, or check the weights and \
+         the preprocessing of the pictures",
     )
 }

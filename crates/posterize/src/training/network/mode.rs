@@ -1,12 +1,13 @@
-//! What a forward pass is for.
+//! The mode of a forward pass.
 
-/// What a forward pass is for.
+/// The mode of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Batches are normalized and observed.
+    /// Training mode.
     Train,
-    /// As in training, but nothing moves; stops at the first value that is not finite.
+    /// Training mode without updates of observers and running estimates, which ends with an error at
+    /// the first layer whose output is not finite.
     Diagnose,
-    /// Running estimates, no dropout.
+    /// Eval mode.
     Evaluate,
 }

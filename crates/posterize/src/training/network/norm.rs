@@ -1,35 +1,36 @@
-//! Batch norm in training, channel by channel, forward and backward.
+//! The forward and backward pass of one channel of a batch norm in training.
 //!
-//! A raw convolution gives `y`; the batch norm sees `u = y / factor + bias`, where `factor` is what
-//! the weights were scaled by before they were rounded (`torch.ao.nn.intrinsic.qat`'s
-//! `_ConvBnNd._forward_approximate`), or 1. Neither `u` nor the normalized value is ever stored: as
-//! seen from `y`, all of it is one affine map.
+//! The convolution without bias computes `y`, and the input of the batch norm is
+//! `u = y / factor + bias`. `factor` is what the weights are multiplied by before fake quantization
+//! (`_ConvBnNd._forward_approximate` of `torch.ao.nn.intrinsic.qat`), or 1. Neither `u` nor the output
+//! is stored, since the output is an affine map of `y`.
 
-/// What a channel's batch norm has before it sees a batch.
+/// The parameters of one channel of a batch norm, and the statistics of its batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Channel {
     pub(super) gamma: f64,
     pub(super) beta: f64,
-    /// The convolution's own bias.
+    /// The bias of the convolution.
     pub(super) bias: f64,
     pub(super) eps: f64,
     pub(super) running_mean: f64,
     pub(super) running_var: f64,
-    /// What the weights were scaled by: `gamma / sqrt(running_var + eps)` where the norm is folded.
+    /// The factor of the weights: `gamma / sqrt(running_var + eps)` if `folded`, or 1.
     pub(super) factor: f64,
+    /// Whether the batch norm is folded into the weights before their fake quantization.
     pub(super) folded: bool,
-    /// The batch, where it is normalized by its own mean and variance instead of the estimates.
+    /// The statistics of `y`; `None` to normalize with the running estimates.
     pub(super) batch: Option<Moments>,
 }
 
-/// `y · scale + shift`.
+/// The affine map `y · scale + shift`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Affine {
     pub(super) scale: f32,
     pub(super) shift: f32,
 }
 
-/// Mean and biased variance of `y` over a batch.
+/// The mean and the biased variance of `y` over a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moments {
     pub(super) mean: f64,
@@ -37,7 +38,8 @@ pub(super) struct Moments {
     pub(super) pixels: usize,
 }
 
-/// The gradient of `y` is `a · g + b · y + c`; those of the parameters.
+/// The gradients of the parameters, and the factors of the gradient of `y`, which is
+/// `a · g + b · y + c`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backward {
     pub(super) a: f32,
@@ -53,7 +55,8 @@ impl Channel {
         1.0 / (self.running_var + self.eps).sqrt()
     }
 
-    /// A folded channel with a gamma of 0 has no `u`: it is `beta` everywhere, and stays so.
+    /// Returns whether the channel is folded with a `gamma` of 0, so that its weights are 0 and its
+    /// output is always `beta`.
     fn is_dead(self) -> bool {
         self.folded && self.factor == 0.0
     }
@@ -62,12 +65,12 @@ impl Channel {
         1.0 / (batch.var / (self.factor * self.factor) + self.eps).sqrt()
     }
 
-    /// What the norm does to `y`.
+    /// Returns the affine map from `y` to the output of the batch norm.
     pub(super) fn affine(self) -> Affine {
         let Some(batch) = self.batch else {
             let scale = self.gamma * self.inverse_running_std();
             let shift = self.beta + (self.bias - self.running_mean) * scale;
-            // Folded, the scale is in the weights.
+            // The weights of a folded batch norm already have the scale.
             let scale = if self.folded { 1.0 } else { scale as f32 };
             return Affine { scale, shift: shift as f32 };
         };
@@ -78,7 +81,7 @@ impl Channel {
         Affine { scale: scale as f32, shift: (self.beta - batch.mean * scale) as f32 }
     }
 
-    /// The running mean and variance after the batch; the variance is the unbiased one.
+    /// Returns the running mean and variance after the batch, whose unbiased variance is used.
     pub(super) fn updated(self, momentum: f64) -> (f64, f64) {
         let Some(batch) = self.batch.filter(|_| !self.is_dead()) else {
             return (self.running_mean, self.running_var);
@@ -90,16 +93,17 @@ impl Channel {
         (moved(self.running_mean, mean), moved(self.running_var, var))
     }
 
-    /// The gradients, from the sums of `g`, the gradient of the norm's output, and of `g · y`.
+    /// Returns the gradients from the sums `grad` of `g`, the gradient of the batch norm's output, and
+    /// `grad_y` of `g · y`.
     ///
-    /// With `x̂ = (u − mean) / std` over the batch, the gradient of `u` is
-    /// `gamma / std · (g − mean(g) − x̂ · mean(g · x̂))`. That of `factor` follows in closed form,
-    /// since such a gradient is orthogonal to 1 and, but for eps, to `x̂`.
+    /// With `x̂ = (u − mean) / std` of the batch, the gradient of `u` is
+    /// `gamma / std · (g − mean(g) − x̂ · mean(g · x̂))`. It is orthogonal to 1 and, except for eps, to
+    /// `x̂`, so that the gradient of `factor` has a closed form.
     pub(super) fn backward(self, grad: f64, grad_y: f64) -> Backward {
         let Some(batch) = self.batch else {
             let inverse_std = self.inverse_running_std();
             let offset = (self.bias - self.running_mean) * grad;
-            // Folded, the part of `y` comes by way of the weights.
+            // If it is folded, the gradient through `y` is part of that of the weights.
             let through_y = if self.folded { 0.0 } else { grad_y };
             return Backward {
                 a: self.affine().scale,
@@ -132,13 +136,13 @@ impl Channel {
             c: c as f32,
             gamma: gamma + through_factor,
             beta: grad,
-            // A constant added before the norm changes nothing behind it.
+            // The normalization subtracts the bias with the mean.
             bias: 0.0,
         }
     }
 
-    /// What a folded weight's gradient, summed with the weight over the channel, adds to that of
-    /// gamma.
+    /// Returns the gradient of `gamma` through the folded weights. `weight_sum` is the sum over the
+    /// channel of the gradient of the folded weights times the weights.
     pub(super) fn gamma_of_weights(self, weight_sum: f64) -> f64 {
         weight_sum * self.inverse_running_std()
     }
@@ -150,7 +154,7 @@ mod tests {
 
     const Y: [f64; 5] = [0.5, -1.5, 2.25, 4.0, 0.1];
 
-    /// `Σ t · out` for the batch `y`, where `out` is what the norm makes of it.
+    /// Returns `Σ t · output` for the batch `y`.
     fn value(channel: Channel, y: &[f64], t: &[f64]) -> f64 {
         let u: Vec<f64> = y.iter().map(|y| y / channel.factor + channel.bias).collect();
         let n = y.len() as f64;
@@ -164,7 +168,7 @@ mod tests {
         u.iter().zip(t).map(|(u, t)| t * ((u - mean) / std * channel.gamma + channel.beta)).sum()
     }
 
-    /// Every combination of folded or not, normalized by the batch or by estimates.
+    /// Channels folded or not, normalized with the batch or the running estimates.
     fn channels() -> Vec<Channel> {
         let (gamma, eps, running_var) = (0.7, 0.05, 2.5_f64);
         let (beta, bias, running_mean) = (0.3, -0.4, 0.9);
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_those_of_finite_differences() {
+    fn gradients_equal_finite_differences() {
         let t = [1.0, -0.5, 0.25, 2.0, -1.0];
         let (grad, grad_y) = (t.iter().sum(), t.iter().zip(Y).map(|(t, y)| t * y).sum());
         for channel in channels() {
@@ -215,7 +219,7 @@ mod tests {
             }
             close(found.beta, &|h| value(Channel { beta: channel.beta + h, ..channel }, &Y, &t));
             close(found.bias, &|h| value(Channel { bias: channel.bias + h, ..channel }, &Y, &t));
-            // With y held, a folded gamma also acts through the factor that y is divided by.
+            // For a fixed y, a folded gamma also changes the factor that y is divided by.
             close(found.gamma, &|h| {
                 let gamma = channel.gamma + h;
                 let ratio = if channel.folded { gamma / channel.gamma } else { 1.0 };
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_affine_map_is_the_norm() {
+    fn the_affine_map_equals_the_definition() {
         for channel in channels() {
             let affine = channel.affine();
             for (i, y) in Y.iter().enumerate() {
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folded_gamma_of_zero_is_a_constant() {
+    fn the_output_is_constant_if_a_folded_gamma_is_zero() {
         let batch = Some(Moments { mean: 0.0, var: 0.0, pixels: 5 });
         let dead = Channel { gamma: 0.0, factor: 0.0, folded: true, batch, ..channels()[0] };
         assert_eq!(dead.affine(), Affine { scale: 0.0, shift: 0.3 });

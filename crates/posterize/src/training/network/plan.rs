@@ -1,4 +1,4 @@
-//! Where every value and every gradient of a step lies, for one size of batch.
+//! The memory plan of a training step: the places of all values and gradients, for one batch shape.
 
 use std::ops::Range;
 
@@ -9,16 +9,15 @@ use crate::ops::kernel::Shapes;
 use crate::ops::shapes::memory_order;
 use crate::runtime::memory::{Layout, Lifetime, place};
 
-/// The shape of a layer's output as it lies in memory: of four axes channels last, of others in
-/// their order.
+/// The shape of a layer's output in memory order: channels last for four axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) batch: usize,
-    /// Rows and columns of `[N, C, H, W]`; 1x1 of others.
+    /// Height and width of `[N, C, H, W]`; `[1, 1]` for other shapes.
     pub(super) size: [usize; 2],
-    /// The last axis in memory.
+    /// The size of the last axis in memory.
     pub(super) channels: usize,
-    /// What all other axes hold together, the batch among them.
+    /// The product of the sizes of all other axes, with the batch.
     pub(super) pixels: usize,
 }
 
@@ -29,7 +28,7 @@ impl Shape {
             _ => [1, 1],
         };
         let batch = shape.first().copied().unwrap_or(1);
-        // A value of the batch alone has one channel.
+        // A shape `[N]` has one channel.
         let channels = match *memory_order(shape.len()).as_slice() {
             [_, .., last] => shape[last],
             _ => 1,
@@ -38,13 +37,13 @@ impl Shape {
         Self { batch, size, channels, pixels }
     }
 
-    /// Values of the whole batch.
+    /// Returns the number of values of the batch.
     pub(super) fn len(self) -> usize {
         self.pixels * self.channels
     }
 }
 
-/// The shapes of a layer for a batch of one, as kernels want them.
+/// Returns the shapes of a layer's inputs and output for a batch of one.
 fn shapes_of_one(layer: &Layer, layers: &[Layer], inferred: &[LayerShape]) -> Shapes {
     let of = |layer: &Layer| {
         let mut shape = inferred[layer.node.0].shape.clone();
@@ -55,70 +54,70 @@ fn shapes_of_one(layer: &Layer, layers: &[Layer], inferred: &[LayerShape]) -> Sh
     Shapes { inputs, output: of(layer) }
 }
 
-/// Where a value lies.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the caller's pictures.
+    /// The pictures given by the caller.
     Pictures,
+    /// A range of the arena.
     At(Range<usize>),
 }
 
-/// What the output of a layer can be read from.
+/// How the output of a layer is read.
 #[derive(Clone, Debug)]
 pub(super) enum Output {
-    /// It lies in memory.
+    /// It is stored.
     Stored(Place),
-    /// Whoever reads it computes it from what the epilogue is applied to, block by block in the
-    /// cache.
+    /// The layers that read it compute it from the output of the core, block by block in the cache.
     Computed,
 }
 
-/// What a layer's gradient adds to that of one of its inputs.
+/// How the gradient of one of a layer's inputs is computed.
 #[derive(Clone, Debug)]
 pub(super) enum Contribution {
-    /// The input does not depend on any parameter.
+    /// It is not computed, since the input does not depend on a parameter.
     Unwanted,
-    /// The first one: written.
+    /// It is written, as the first contribution.
     First(Range<usize>),
-    /// Added to what is there, by way of a buffer of its own.
+    /// It is computed in the buffer `through` and added to `into`.
     Further { into: Range<usize>, through: Range<usize> },
-    /// The gradient of the layer's core is that of its input, in the same memory.
+    /// It equals the gradient of the core's output and shares its memory.
     Same,
 }
 
-/// How a layer's gradient is computed.
+/// The gradients of a layer.
 #[derive(Clone, Debug)]
 pub(super) struct Backward {
     /// The gradient of the layer's output.
     pub(super) output: Range<usize>,
-    /// The gradient of what its epilogue is applied to, where that is stored.
+    /// The gradient of the core's output; the same range as `output` if it is not stored.
     pub(super) core: Range<usize>,
-    /// What each input gets.
+    /// The gradient of each input.
     pub(super) inputs: Vec<Contribution>,
 }
 
-/// A plan for batches of one shape.
+/// The memory plan of a step for one batch shape.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// `[N, C, H, W]` of the pictures.
     pub(super) pictures: [usize; 4],
     pub(super) shapes: Vec<Shape>,
-    /// The shapes of inputs and output of every layer, for a batch of one.
+    /// The shapes of each layer's inputs and output for a batch of one.
     pub(super) shapes_of_one: Vec<Shapes>,
     /// The shape of the network's output.
     pub(super) output_shape: Vec<usize>,
-    /// For every layer with an epilogue, what that is applied to.
+    /// For each layer with an epilogue, the place of the core's output.
     pub(super) raw: Vec<Option<Place>>,
     pub(super) output: Vec<Output>,
-    /// For every layer, how its gradient is computed; none where no parameter depends on it.
+    /// The gradients of each layer; `None` if they are not needed for that of a parameter.
     pub(super) backward: Vec<Option<Backward>>,
-    /// Whether the one layer that reads this one's output sums up its gradient as well.
+    /// For each layer, whether the only layer that reads its output also sums its gradient.
     pub(super) summed_by_consumer: Vec<bool>,
-    /// Values of the whole arena.
+    /// Number of values in the arena.
     pub(super) total: usize,
 }
 
-/// A value's memory while it is being planned.
+/// The index of a buffer of the arena in [`Planner::buffers`].
 type Buffer = usize;
 
 #[derive(Clone, Copy)]
@@ -233,12 +232,12 @@ impl Planner<'_> {
         self.use_output(output, end);
         let backward = self.place_gradients(output, &goes_back);
         let summed = (0..self.layers.len()).map(|index| self.summed_by_consumer(index)).collect();
-        // Values begin on cache lines.
+        // Values are aligned to cache lines of 16 f32.
         let layout = place(&self.buffers, 16);
         (self.raw, self.output, backward, summed, layout)
     }
 
-    /// Which values depend on a parameter.
+    /// Returns for each layer whether its output depends on a parameter.
     fn trained(&self) -> Vec<bool> {
         let mut trained = Vec::with_capacity(self.layers.len());
         for layer in self.layers {
@@ -251,7 +250,7 @@ impl Planner<'_> {
         trained
     }
 
-    /// Which values the output depends on.
+    /// Returns for each layer whether the network's output depends on it.
     fn reached(&self, output: usize) -> Vec<bool> {
         let mut reached = vec![false; self.layers.len()];
         reached[output] = true;
@@ -263,7 +262,7 @@ impl Planner<'_> {
         reached
     }
 
-    /// When a layer's gradient is computed.
+    /// Returns the time at which a layer's backward pass runs.
     fn back(&self, index: usize) -> usize {
         2 * self.layers.len() - index
     }
@@ -301,7 +300,7 @@ impl Planner<'_> {
         self.output.push(output);
     }
 
-    /// Keeps what a layer reads until it was read the last time.
+    /// Extends the lifetimes of the values that a layer reads.
     fn extend_values(&mut self, index: usize, goes_back: bool) {
         let layer = &self.layers[index];
         let back = self.back(index);
@@ -321,7 +320,7 @@ impl Planner<'_> {
         self.extend(from, time);
     }
 
-    /// Whether the gradient of a layer's output comes whole from the one product that reads it.
+    /// Returns whether only one product reads a layer's output, and so computes all of its gradient.
     fn summed_by_consumer(&self, index: usize) -> bool {
         self.output[index].is_none() && self.consumers[index].len() == 1
     }
@@ -342,7 +341,7 @@ impl Planner<'_> {
             let layer = &self.layers[index];
             let time = self.back(index);
             self.extend(Some(Planned::Buffer(gradient)), time);
-            // Products go through their epilogue on the fly.
+            // Products compute the gradient of their epilogue block by block.
             let stored = layer.epilogue.needs_input() && !matches!(layer.core, Core::Product(_));
             let core = if stored { self.buffer(index, time) } else { gradient };
             let mut inputs = Vec::with_capacity(layer.inputs.len());
@@ -366,7 +365,8 @@ impl Planner<'_> {
         steps
     }
 
-    /// Whether the gradient of `input` may lie where that of the core of layer `index` does.
+    /// Returns whether the gradient of `input` can share the memory of that of the core's output of
+    /// layer `index`.
     fn may_share(
         &self,
         index: usize,
@@ -386,7 +386,7 @@ impl Planner<'_> {
         if !shares {
             return false;
         }
-        // Nobody may add to the gradient of one value before that of another was read.
+        // Of two values that share a gradient, none may be added to before the other was read.
         let adds_late = |added: usize, other: usize| {
             self.consumers[added].iter().all(|&consumer| consumer >= index || consumer < other)
         };
@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_are_the_last_axis_in_memory() {
+    fn the_last_axis_in_memory_is_the_channel_axis() {
         for (shape, size, channels, pixels) in [
             (&[2, 3, 5, 7][..], [5, 7], 3, 70),
             (&[2, 3], [1, 1], 3, 2),

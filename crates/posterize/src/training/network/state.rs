@@ -1,4 +1,4 @@
-//! What a resumed training needs of a network, bit for bit.
+//! The state of a network in training, from which it is resumed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,31 +9,61 @@ use crate::error::{Error, Result};
 use crate::quantization::QatState;
 use crate::tensor::Tensor;
 
-/// A network's state between two steps.
+/// The state of a [`Network`] between two steps.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::runtime::Options;
+/// use posterize::training::Network;
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut network = Network::float(&model, Options::new(1)?)?;
+/// let saved = network.state();
+/// network.trained().for_each(|tensor| tensor.value.fill(0.0));
+/// network.load_state(saved)?;
+/// assert_eq!(network.float_model()?.state_dict(), model.state_dict());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkState {
-    /// Parameters and running estimates under PyTorch's names.
+    /// The parameters and running estimates by their names in a state dict.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The rest.
+    /// The values that are not tensors.
     pub values: NetworkValues,
 }
 
-/// The part of a [`NetworkState`] that is no tensor. JSON keeps it bit for bit.
+/// The values of a [`NetworkState`] that are not tensors. They are exact in JSON.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::runtime::Options;
+/// use posterize::training::Network;
+///
+/// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+/// let mut network = Network::float(&model, Options::new(1)?)?;
+/// network.set_seed(7);
+/// let values = network.state().values;
+/// assert_eq!((values.seed, values.step), (7, 0));
+/// assert!(values.quantization.is_none());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkValues {
     /// The seed of dropout.
     pub seed: u64,
-    /// How many steps were taken.
+    /// Number of steps.
     pub step: u64,
-    /// Whether batch norms use their running estimates in training.
+    /// Whether batch norms normalize with their running estimates in training.
     pub bn_stats_frozen: bool,
-    /// The fake quantization, in quantization-aware training.
+    /// The state of the fake quantization in quantization-aware training.
     pub quantization: Option<QatState>,
 }
 
 impl Network {
-    /// Everything that a resume needs.
+    /// Returns the state, from which training is resumed with [`Self::load_state`].
     pub fn state(&self) -> NetworkState {
         NetworkState {
             tensors: self
@@ -53,42 +83,44 @@ impl Network {
         }
     }
 
-    /// Goes on where [`state`](Self::state) was taken.
+    /// Restores a state returned by [`state`](Self::state).
     ///
     /// # Errors
-    /// The state is of another network or of another qconfig; this one is then as it was.
+    /// Returns an error, and changes nothing, if the state is of another network or qconfig.
     pub fn load_state(&mut self, state: NetworkState) -> Result<()> {
         let NetworkState { tensors, values } = state;
         let mut expected = 0;
         for Named { name, shape, .. } in self.tensors() {
             let found = tensors
                 .get(name)
-                .ok_or_else(|| Error::layer(name, "the saved state does not have it"))?;
+                .ok_or_else(|| Error::layer(name, "the saved state has no such tensor"))?;
             if found.shape() != shape {
                 let problem =
-                    format!("expected {shape:?}, the saved state has {:?}", found.shape());
+                    format!("expected {shape:?}, found {:?} in the saved state", found.shape());
                 return Err(Error::shape(name, problem));
             }
             expected += 1;
         }
         if tensors.len() != expected {
             let known: BTreeSet<&str> = self.tensors().map(|known| known.name).collect();
-            let stranger = tensors.into_keys().find(|name| !known.contains(name.as_str()));
-            let name = stranger.unwrap_or_default();
-            return Err(Error::layer(name, "the saved state has it, this network has not"));
+            let unexpected = tensors.into_keys().find(|name| !known.contains(name.as_str()));
+            let name = unexpected.unwrap_or_default();
+            return Err(Error::layer(name, "the network has no such tensor, the saved state has"));
         }
         match (&mut self.qat, values.quantization) {
             (Some(qat), Some(saved)) => qat.load_state(saved)?,
             (None, None) => {}
             (Some(_), None) => {
                 return Err(Error::Argument(
-                    "the saved state is of a float training, not of a quantization-aware one"
+                    "expected the state of a quantization-aware training, found that of a float \
+                     training"
                         .into(),
                 ));
             }
             (None, Some(_)) => {
                 return Err(Error::Argument(
-                    "the saved state is of a quantization-aware training, not of a float one"
+                    "expected the state of a float training, found that of a quantization-aware \
+                     training"
                         .into(),
                 ));
             }
