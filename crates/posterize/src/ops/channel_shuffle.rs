@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
-use super::select::{Axis, Select};
-use super::training::{Backward, Train, Training, linear};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::select::{self, Axis, Select};
+use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.ChannelShuffle`: takes the channels of `[N, C, …]` as a matrix `[groups, C / groups]`
@@ -43,13 +43,6 @@ impl ChannelShuffle {
         let axis = Axis::new(&shapes.inputs[0], 1);
         let (groups, in_group) = (self.groups, axis.len / self.groups);
         Select::new(axis, (0..axis.len).map(|to| to % groups * in_group + to / groups))
-    }
-
-    fn kernel<T: Copy + Send + Sync + 'static>(self, shapes: &Shapes) -> Made<T> {
-        let select = self.select(shapes);
-        function("channel_shuffle", move |call, input, output: &mut [T]| {
-            select.copy(call.pool, input(0), output);
-        })
     }
 }
 
@@ -102,19 +95,17 @@ impl Saved for ChannelShuffle {
 
 impl Compute for ChannelShuffle {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        self.kernel(shapes)
+        select::kernel("channel_shuffle", self.select(shapes))
     }
 
     fn int8(&self, _: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        self.kernel(shapes)
+        select::kernel("channel_shuffle", self.select(shapes))
     }
 }
 
 impl Train for ChannelShuffle {
     fn training(&self) -> Training {
         let shuffle = *self;
-        Training::Function(linear(move |Backward { call, shapes, gradient, .. }, target| {
-            shuffle.select(shapes).backward(call.pool, gradient, target);
-        }))
+        Training::Function(select::gradient(move |shapes| shuffle.select(shapes)))
     }
 }

@@ -2,7 +2,9 @@
 
 use posterize_kernels::Pool;
 
+use super::kernel::{Made, Shapes, function};
 use super::shapes::memory_order;
+use super::training::{Backward, Gradient, linear};
 
 /// Elements that are worth a task.
 const TASK: usize = 1 << 14;
@@ -130,6 +132,21 @@ impl Select {
             }
         });
     }
+}
+
+/// The kernel that copies the selected values, called `name` in profiles.
+pub(super) fn kernel<T: Copy + Send + Sync + 'static>(
+    name: &'static str,
+    select: Select,
+) -> Made<T> {
+    function(name, move |call, input, output| select.copy(call.pool, input(0), output))
+}
+
+/// The gradient of the selection that inputs of such shapes get.
+pub(super) fn gradient(select: impl Fn(&Shapes) -> Select + Send + Sync + 'static) -> Gradient {
+    linear(move |Backward { call, shapes, gradient, .. }, target| {
+        select(shapes).backward(call.pool, gradient, target);
+    })
 }
 
 #[cfg(test)]

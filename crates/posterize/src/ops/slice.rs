@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
-use super::select::{Axis, Select};
-use super::training::{Backward, Train, Training, linear};
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
+use super::select::{self, Axis, Select};
+use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
 /// A slice along one axis, which is not the batch: `x[:, start:end:step]` where that is the axis of
@@ -58,13 +58,6 @@ impl Slice {
     fn select(self, shapes: &Shapes) -> Select {
         let axis = Axis::new(&shapes.inputs[0], self.dim);
         Select::new(axis, (self.start..self.end).step_by(self.step))
-    }
-
-    fn kernel<T: Copy + Send + Sync + 'static>(self, shapes: &Shapes) -> Made<T> {
-        let select = self.select(shapes);
-        function("slice", move |call, input, output: &mut [T]| {
-            select.copy(call.pool, input(0), output);
-        })
     }
 }
 
@@ -126,19 +119,17 @@ impl Saved for Slice {
 
 impl Compute for Slice {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        self.kernel(shapes)
+        select::kernel("slice", self.select(shapes))
     }
 
     fn int8(&self, _: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        self.kernel(shapes)
+        select::kernel("slice", self.select(shapes))
     }
 }
 
 impl Train for Slice {
     fn training(&self) -> Training {
         let slice = *self;
-        Training::Function(linear(move |Backward { call, shapes, gradient, .. }, target| {
-            slice.select(shapes).backward(call.pool, gradient, target);
-        }))
+        Training::Function(select::gradient(move |shapes| slice.select(shapes)))
     }
 }
