@@ -2,7 +2,7 @@
 
 use posterize_kernels::{f32, int8};
 
-use super::answers::{keeps_the_shape, no_parameters, prints_as_a_layer, takes_nothing_up};
+use super::answers::{cannot_be_fused_into, keeps_the_shape, no_parameters, prints_as_a_layer};
 pub use super::clamp::Activation;
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Train, Training};
@@ -31,7 +31,7 @@ impl Operator for Activation {
         Some(*self)
     }
 
-    takes_nothing_up!();
+    cannot_be_fused_into!();
 
     fn int8_rule(&self) -> Int8Rule {
         Int8Rule::InputScale { rounds: true }

@@ -71,12 +71,12 @@ macro_rules! fuses_nothing {
             None
         }
 
-        $crate::ops::answers::takes_nothing_up!();
+        $crate::ops::answers::cannot_be_fused_into!();
     };
 }
 
 /// Neither an activation nor a batch norm is fused into the operator.
-macro_rules! takes_nothing_up {
+macro_rules! cannot_be_fused_into {
     () => {
         fn with_activation(&self, _: $crate::ops::Activation) -> Option<Self> {
             None
@@ -139,7 +139,6 @@ macro_rules! is_the_identity {
 }
 
 pub(super) use {
-    fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters, no_parameters,
-    prints_as_a_functional, prints_as_a_layer, takes_nothing_up, takes_one_input,
-    takes_two_broadcast,
+    cannot_be_fused_into, fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters,
+    no_parameters, prints_as_a_functional, prints_as_a_layer, takes_one_input, takes_two_broadcast,
 };
