@@ -44,6 +44,9 @@ pub struct AdaptiveAvgPool2d {
 }
 
 impl AdaptiveAvgPool2d {
+    /// The largest number of pixels of an input, whose sums of 8-bit values fit an i32.
+    pub const MAX_PIXELS: usize = (1 << 23) - 1;
+
     /// Prepares the pooling of `[N, H, W, channels]` to `[N, output_size, channels]`.
     ///
     /// # Panics
@@ -60,7 +63,8 @@ impl AdaptiveAvgPool2d {
     /// `output`, `[N, OH, OW, channels]`.
     ///
     /// # Panics
-    /// If the length of a slice differs from its shape, or `size` has no pixel or 2^23 or more.
+    /// If the length of a slice differs from its shape, or `size` has no pixel or more than
+    /// [`Self::MAX_PIXELS`].
     pub fn run(
         &self,
         pool: &Pool,
@@ -75,8 +79,9 @@ impl AdaptiveAvgPool2d {
         check_len("the input", input.len(), &[batch, h, w, c]);
         check_len("the output", output.len(), &[batch, oh, ow, c]);
         assert!(
-            h > 0 && w > 0 && h * w < 1 << 23,
-            "average pooling of {h}x{w} pixels; at least 1 and fewer than 2^23 are supported"
+            h > 0 && w > 0 && h * w <= Self::MAX_PIXELS,
+            "average pooling of {h}x{w} pixels; 1 to {} are supported",
+            Self::MAX_PIXELS
         );
         let output = SharedMut::new(output);
         let blocks = c.div_ceil(BLOCK);

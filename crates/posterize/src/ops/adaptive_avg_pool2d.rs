@@ -98,8 +98,14 @@ impl Compute for AdaptiveAvgPool2d {
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
         let (channels, zero_point) = (shapes.channels(), cx.output.zero_point);
+        let (size, max) = (shapes.size(), int8::AdaptiveAvgPool2d::MAX_PIXELS);
+        if size[0] * size[1] > max {
+            return Err(format!(
+                "expected an input of at most {max} pixels for an average in int8, found {} x {}",
+                size[0], size[1]
+            ));
+        }
         let kernel = int8::AdaptiveAvgPool2d::new(cx.isa, channels, self.output_size, zero_point);
-        let size = shapes.size();
         function(NAME, move |call, input, output| {
             kernel.run(call.pool, call.batch, size, input(0), output);
         })
@@ -116,5 +122,30 @@ impl Train for AdaptiveAvgPool2d {
                 isa, pool, batch, size, channels, out, gradient, target,
             );
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posterize_kernels::Isa;
+    use posterize_kernels::int8::QParams8;
+
+    use super::*;
+    use crate::ops::kernel::Packs;
+
+    /// A saved model may have pictures of any size.
+    #[test]
+    fn an_int8_average_of_too_many_pixels_is_an_error() {
+        let (pool, packs) = (AdaptiveAvgPool2d::new([1, 1]), Packs::default());
+        let q = QParams8 { scale: 1.0, zero_point: 0 };
+        let (inputs, range) = (vec![q], [0, 255]);
+        let isa = Isa::SCALAR;
+        let cx = Int8Context { isa, inputs, output: q, range, weights: None, packs: &packs };
+        let made = |h, w| {
+            pool.int8(&cx, &Shapes { inputs: vec![vec![1, 3, h, w]], output: vec![1, 3, 1, 1] })
+        };
+        assert!(made(2896, 2896).is_ok());
+        let error = made(4000, 4000).unwrap_err();
+        assert!(error.contains("at most 8388607 pixels"), "{error}");
     }
 }
