@@ -3,6 +3,7 @@
 use super::{Graph, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::Op;
+use crate::ops::shapes::fits_memory;
 
 /// The output shape and the cost of a node for given input shapes.
 ///
@@ -55,12 +56,10 @@ impl Graph {
                 let inputs: Vec<&[usize]> =
                     node.inputs.iter().map(|id: &NodeId| layers[id.0].shape.as_slice()).collect();
                 node.op
-                    .infer(&inputs)
+                    .infer_valid(&inputs)
                     .map_err(|problem| Error::shape(node.name.clone(), problem))?
             };
-            // With this bound no later product of sizes overflows.
-            let values = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-            if values.is_none_or(|values| values > isize::MAX as usize / 8) {
+            if !fits_memory(&shape) {
                 return Err(Error::shape(
                     node.name.clone(),
                     format!("its output of shape {shape:?} is too large for the memory"),

@@ -159,11 +159,7 @@ impl Graph {
         if let Some(input) = node.inputs.iter().find(|input| input.0 >= index) {
             return Err(format!("node {index} takes node {}, which is not before it", input.0));
         }
-        let (arity, found) = (node.op.arity(), node.inputs.len());
-        if !arity.contains(&found) {
-            let min = arity.start();
-            return Err(format!("{} takes {min} inputs, found {found}", node.op.kind()));
-        }
+        node.op.check_arity(node.inputs.len())?;
         node.op.validate()
     }
 

@@ -210,8 +210,28 @@ impl Op {
     /// The shape of the output for inputs of these shapes, each with the batch as its first axis.
     ///
     /// # Errors
-    /// What does not fit, as a sentence.
+    /// What is out of range or does not fit, as a sentence.
     pub fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        self.check_arity(inputs.len())?;
+        self.validate()?;
+        if let Some(shape) = inputs.iter().find(|shape| !shapes::fits_memory(shape)) {
+            return Err(format!("its input of shape {shape:?} is too large for the memory"));
+        }
+        self.infer_valid(inputs)
+    }
+
+    /// Checks the number of inputs.
+    pub(crate) fn check_arity(&self, found: usize) -> Result<(), String> {
+        let arity = self.arity();
+        if arity.contains(&found) {
+            return Ok(());
+        }
+        Err(format!("{} takes {} inputs, found {found}", self.kind(), arity.start()))
+    }
+
+    /// Infers as [`Self::infer`] does for an operator of a valid graph, whose hyper-parameters,
+    /// number of inputs and sizes have been checked.
+    pub(crate) fn infer_valid(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         self.operator().infer(inputs)
     }
 
@@ -228,5 +248,29 @@ impl Op {
     /// How it is computed in int8.
     pub fn int8_rule(&self) -> Int8Rule {
         self.operator().int8_rule()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChannelShuffle, Conv2d, Flatten, MaxPool2d, Op, Padding, Slice};
+
+    #[test]
+    fn shapes_that_no_graph_may_have_are_errors() {
+        let stride = Conv2d::new(3, 8, 3).stride(0).padding(Padding::Same);
+        let cases: [(Op, &[&[usize]], &str); 8] = [
+            (Slice::new(1, 5, 2).into(), &[&[1, 8]], "start 5 is not before end 2"),
+            (Slice::new(1, 0, 8).step(0).into(), &[&[1, 8]], "step is 0"),
+            (Slice::new(1, 0, 9).into(), &[&[1, 8]], "end 9 is behind the last position"),
+            (ChannelShuffle::new(0).into(), &[&[1, 0, 2]], "groups is 0"),
+            (stride.into(), &[&[1, 3, 9, 9]], "stride"),
+            (MaxPool2d::new(2).stride(0).into(), &[&[1, 3, 9, 9]], "at least 1"),
+            (Flatten.into(), &[], "takes 1 inputs, found 0"),
+            (Flatten.into(), &[&[1, usize::MAX, 3]], "too large for the memory"),
+        ];
+        for (op, inputs, expected) in cases {
+            let error = op.infer(inputs).unwrap_err();
+            assert!(error.contains(expected), "{op:?}: {error}");
+        }
     }
 }

@@ -25,6 +25,14 @@ pub(crate) fn memory_order(rank: usize) -> Vec<usize> {
     if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }
 }
 
+/// Whether a value of this shape may fit into memory. Where it may, no product of its sizes
+/// overflows, nor their sums with the sizes of an operator.
+pub(crate) fn fits_memory(shape: &[usize]) -> bool {
+    let values = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    values.is_some_and(|values| values <= isize::MAX as usize / 8)
+        && shape.iter().all(|&size| size <= isize::MAX as usize / 8)
+}
+
 /// Returns the number of values of a shape, or `u64::MAX` if it overflows.
 pub(super) fn values(shape: &[usize]) -> u64 {
     shape.iter().map(|&size| size as u64).fold(1, u64::saturating_mul)
