@@ -270,7 +270,7 @@ impl Engine {
     pub fn run_into<'a>(&mut self, input: impl Into<Input<'a>>, output: &mut [f32]) -> Result<()> {
         let given = [input.into().given(self.options.normalize)?];
         let plan = self.plan(Granularity::Blocks, &given)?;
-        one_output(plan.outputs.len())?;
+        self.check_one_output()?;
         let batch = given[0].shape.batch();
         plan.check_batch(batch)?;
         if output.len() != batch * plan.len(plan.outputs[0]) {
@@ -359,7 +359,12 @@ impl Engine {
 
     /// Checks that the network has one output.
     pub(super) fn check_one_output(&self) -> Result<()> {
-        one_output(self.model().graph().outputs().len())
+        match self.model().graph().outputs().len() {
+            1 => Ok(()),
+            found => Err(Error::Argument(format!(
+                "the network has {found} outputs: call Engine::run_all or Engine::run_named"
+            ))),
+        }
     }
 
     /// As [`Self::run_watched`] for one input and one output, without a list of either.
@@ -430,16 +435,6 @@ fn check_batches(given: &[Given<'_>]) -> Result<()> {
             "input",
             format!("inputs {:?} and {:?} have different batches", &*first.shape, &*other.shape),
         )),
-    }
-}
-
-/// Checks that a network has one output, for calls that return one.
-fn one_output(outputs: usize) -> Result<()> {
-    match outputs {
-        1 => Ok(()),
-        found => Err(Error::Argument(format!(
-            "the network has {found} outputs: call Engine::run_all or Engine::run_named"
-        ))),
     }
 }
 
