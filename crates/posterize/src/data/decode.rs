@@ -8,8 +8,8 @@ use std::path::Path;
 use super::image_formats;
 #[cfg(feature = "jpeg")]
 use super::jpeg;
-use super::limits::Taken;
-use super::memory::{Memory, reserved};
+use super::limits::memory::{Memory, reserved};
+use super::limits::{Decoded, Taken};
 #[cfg(feature = "png")]
 use super::png;
 use super::{Picture, quiet};
@@ -82,9 +82,6 @@ fn decode(name: &Path, bytes: &[u8]) -> Result<(Picture, Taken)> {
         .unwrap_or_else(|| Err("the decoder failed; the file is probably corrupt".to_owned()))
         .map_err(|problem| Error::Image { path: name.to_path_buf(), problem })
 }
-
-/// Width, height, RGB, and the memory that it counts for.
-type Decoded = (usize, usize, Vec<u8>, Taken);
 
 /// Decodes with the decoder of a Cargo feature. Without the feature it is an error that names it.
 macro_rules! decoded {

@@ -4,12 +4,9 @@ use std::io::Cursor;
 
 use image::{ColorType, ImageDecoder, ImageError};
 
-use super::limits::{Taken, admit};
-use super::memory::{reserved, zeros};
+use super::limits::memory::{reserved, zeros};
+use super::limits::{Decoded, admit};
 use super::pixels::{Depth, Layout};
-
-/// Width, height, RGB, and the memory that it counts for.
-type Decoded = (usize, usize, Vec<u8>, Taken);
 
 fn described(error: ImageError) -> String {
     use std::io::ErrorKind;

@@ -11,7 +11,9 @@
     allow(dead_code, reason = "no decoder is compiled")
 )]
 
-use super::memory::{Memory, Share};
+pub(super) mod memory;
+
+use self::memory::{Memory, Share};
 
 /// The largest number of pixels of a picture: `2 * Image.MAX_IMAGE_PIXELS`, above which Pillow
 /// refuses a picture as a decompression bomb.
@@ -26,6 +28,9 @@ static DECODING: Memory = Memory::new(MAX_DECODING_BYTES);
 
 /// A share of the memory for decoding.
 pub(super) type Taken = Share<'static>;
+
+/// A decoded picture: width, height, RGB values `[H, W, 3]` and the memory that they take.
+pub(super) type Decoded = (usize, usize, Vec<u8>, Taken);
 
 /// Checks a picture's size and takes the memory that decoding it takes, in bytes.
 ///

@@ -33,8 +33,6 @@ mod jpeg;
 mod limits;
 #[cfg(feature = "data")]
 mod loader;
-#[cfg(feature = "data")]
-mod memory;
 mod picture;
 #[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
 mod pixels;

@@ -4,15 +4,15 @@ use std::io::{Cursor, ErrorKind};
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, Transformations};
 
-use super::limits::{Taken, admit, check_size};
-use super::memory::zeros;
+use super::limits::memory::zeros;
+use super::limits::{Decoded, admit, check_size};
 use super::pixels::{Depth, Layout};
 
 /// Decodes a PNG and returns width, height, RGB, and the memory that it counts for.
 ///
 /// # Errors
 /// Returns a sentence if the file is truncated or corrupt, or if there is not enough memory.
-pub(super) fn decode(bytes: &[u8]) -> Result<(usize, usize, Vec<u8>, Taken), String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     // The decoder's words for a size of zero are less clear.
     if let Some(&[w0, w1, w2, w3, h0, h1, h2, h3]) = bytes.get(16..).and_then(|b| b.first_chunk()) {
         let side = |bytes| u64::from(u32::from_be_bytes(bytes));

@@ -13,8 +13,8 @@ mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
-use super::limits::{Taken, admit};
-use super::memory::{no_memory, reserved, zeros};
+use super::limits::memory::{no_memory, reserved, zeros};
+use super::limits::{Decoded, admit};
 
 use self::color::{ColorSpace, cmyk_to_rgb};
 use self::scans::planes;
@@ -26,7 +26,7 @@ use self::upsample::Upsampling;
 /// # Errors
 /// Returns a sentence if the file is corrupt, truncated or of a kind that is not supported, or if
 /// there is not enough memory.
-pub(super) fn decode(bytes: &[u8]) -> Result<(usize, usize, Vec<u8>, Taken), String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     let segments = segments::read(bytes)?;
     let frame = &segments.frame;
     let taken = admit(frame.width as u64, frame.height as u64, memory(&segments, bytes.len()))?;

@@ -1,6 +1,6 @@
 //! From a JPEG's scans to the samples of each component.
 
-use super::super::memory::{reserved, zeros};
+use super::super::limits::memory::{reserved, zeros};
 use super::huffman::{Bits, Decoder};
 use super::idct::inverse;
 use super::segments::{End, Frame, NO_END, Scan, ScanComponent, Segments, corrupt};

@@ -1,20 +1,9 @@
 //! The memory that decoding threads share.
 
-#![cfg_attr(
-    not(any(
-        feature = "jpeg",
-        feature = "png",
-        feature = "webp",
-        feature = "bmp",
-        feature = "pnm"
-    )),
-    allow(dead_code, reason = "no decoder is compiled")
-)]
-
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A number of bytes that threads take from and give back to.
-pub(super) struct Memory {
+pub(in super::super) struct Memory {
     limit: u64,
     state: Mutex<State>,
     given_back: Condvar,
@@ -29,13 +18,13 @@ struct State {
 }
 
 /// Bytes taken from a [`Memory`], given back when it is dropped.
-pub(super) struct Share<'a> {
+pub(in super::super) struct Share<'a> {
     memory: &'a Memory,
     bytes: u64,
 }
 
 impl Memory {
-    pub(super) const fn new(limit: u64) -> Self {
+    pub(in super::super) const fn new(limit: u64) -> Self {
         Self {
             limit,
             state: Mutex::new(State { taken: 0, last: 0, served: 0 }),
@@ -51,7 +40,7 @@ impl Memory {
     ///
     /// # Errors
     /// Returns an error if `bytes` exceed the limit.
-    pub(super) fn take(&self, bytes: u64) -> Result<Share<'_>, String> {
+    pub(in super::super) fn take(&self, bytes: u64) -> Result<Share<'_>, String> {
         if bytes > self.limit {
             return Err(format!(
                 "decoding it takes {bytes} bytes of memory; the limit is {} for all pictures that \
@@ -76,7 +65,7 @@ impl Memory {
 
 impl Share<'_> {
     /// Gives back all but `bytes`.
-    pub(super) fn keep(&mut self, bytes: u64) {
+    pub(in super::super) fn keep(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.memory.lock().taken -= self.bytes - bytes;
         self.bytes = bytes;
@@ -94,7 +83,7 @@ impl Drop for Share<'_> {
 ///
 /// # Errors
 /// Returns an error if there is not enough memory.
-pub(super) fn zeros<T: Copy + Default>(length: usize) -> Result<Vec<T>, String> {
+pub(in super::super) fn zeros<T: Copy + Default>(length: usize) -> Result<Vec<T>, String> {
     let mut zeros = reserved(length)?;
     zeros.resize(length, T::default());
     Ok(zeros)
@@ -104,7 +93,7 @@ pub(super) fn zeros<T: Copy + Default>(length: usize) -> Result<Vec<T>, String> 
 ///
 /// # Errors
 /// Returns an error if there is not enough memory.
-pub(super) fn reserved<T>(capacity: usize) -> Result<Vec<T>, String> {
+pub(in super::super) fn reserved<T>(capacity: usize) -> Result<Vec<T>, String> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(capacity)
@@ -113,7 +102,7 @@ pub(super) fn reserved<T>(capacity: usize) -> Result<Vec<T>, String> {
 }
 
 /// The error for `bytes` that could not be allocated.
-pub(super) fn no_memory(bytes: u64) -> String {
+pub(in super::super) fn no_memory(bytes: u64) -> String {
     format!("not enough memory: decoding it takes {bytes} more bytes")
 }
 
