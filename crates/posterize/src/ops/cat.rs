@@ -13,6 +13,14 @@ use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Operator, Saved};
 
 /// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
+///
+/// ```
+/// use posterize::ops::{Cat, Op};
+///
+/// let cat = Op::from(Cat::new(1));
+/// assert_eq!(cat.infer(&[&[1, 8, 7, 7], &[1, 4, 7, 7]])?, [1, 12, 7, 7]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -69,7 +69,8 @@ impl<'a> PixelView<'a> {
     }
 
     /// Makes a view of pixels of shape `[N, H, W]` whose rows begin `row_stride` bytes apart, with the
-    /// next picture's first row `H * row_stride` bytes after a picture's first. After the last pixel there may be any number of bytes, or none.
+    /// next picture's first row `H * row_stride` bytes after a picture's first. After the last pixel
+    /// there may be any number of bytes, or none.
     ///
     /// # Errors
     /// An axis is empty, rows overlap, or `data` ends before the last pixel does.

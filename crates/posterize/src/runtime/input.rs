@@ -14,6 +14,17 @@ use crate::tensor::{MemoryFormat, Tensor, TensorView};
 /// Pixels give the same result as a tensor of the normalised pictures, to the bit, and sooner: one
 /// table for each channel holds what normalization (and quantization, where the network begins with
 /// it) makes of each of the 256 values. They are read where they lie.
+///
+/// ```
+/// use posterize::runtime::Input;
+/// use posterize::{PixelOrder, PixelView, Tensor};
+///
+/// let values = Tensor::zeros([4, 3, 8, 8]);
+/// assert_eq!(Input::from(&values).batch(), 4);
+/// let pixels = PixelView::new([2, 8, 8], PixelOrder::Rgb, &[0; 2 * 8 * 8 * 3])?;
+/// assert_eq!(Input::from(pixels).batch(), 2);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {

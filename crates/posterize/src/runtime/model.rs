@@ -12,6 +12,17 @@ use crate::ops::kernel::{FloatContext, Int8Context, Int8Weights, Packs, Shapes};
 use crate::quantization::{QParams, QuantizedModel};
 
 /// A model that an engine runs. Weights are shared, so that a copy costs little.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Linear;
+/// use posterize::runtime::Model;
+///
+/// let model = Model::from(Architecture::trace(&Linear::new(4, 2))?.init(0));
+/// assert!(matches!(model, Model::Float(_)));
+/// assert_eq!(model.graph().infer(&[1, 4])?[1].shape, [1, 2]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Model {

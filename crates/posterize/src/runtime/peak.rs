@@ -5,6 +5,13 @@ use posterize_kernels::peak as kernels;
 use super::isa::Isa;
 
 /// The numbers that are multiplied.
+///
+/// ```
+/// use posterize::runtime::{Arithmetic, Isa, peak};
+///
+/// // The compiler chooses the instructions of portable code.
+/// assert_eq!(peak(Isa::SCALAR, Arithmetic::Int8, 1), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// f32, with fused multiply-adds.

@@ -8,7 +8,19 @@ use super::input::{Given, Values};
 use super::plan::Plan;
 use crate::graph::{Graph, NodeId};
 
-/// Where the time of a run goes.
+/// The median times of an engine's steps; see [`Engine::profile`](super::Engine::profile).
+///
+/// ```
+/// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let mut engine = compile(&model, Options::new(1)?)?;
+/// let profile = engine.profile(&Tensor::zeros([2, 3, 8, 8]), 3)?;
+/// assert_eq!(profile.layers.last().unwrap().kind, "Conv2d");
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
     /// The steps in execution order.
@@ -17,7 +29,20 @@ pub struct Profile {
     pub activation_bytes: usize,
 }
 
-/// One step of a run.
+/// The median time of one step of a run.
+///
+/// ```
+/// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let mut engine = compile(&model, Options::new(1)?)?;
+/// let profile = engine.profile(&Tensor::zeros([2, 3, 8, 8]), 3)?;
+/// let conv = profile.layers.last().unwrap();
+/// assert_eq!((conv.precision, conv.multiply_adds), ("float32", 2 * (8 * 6 * 6) * (3 * 3 * 3)));
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerProfile {
     /// The name of the node, or of the last one that the step computes.

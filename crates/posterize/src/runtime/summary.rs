@@ -6,9 +6,20 @@ use super::plan::{Plan, Slot};
 use super::step::Step;
 use crate::graph::Graph;
 
-/// The steps of a plan and where their values lie; see [`Engine::plan_summary`].
+/// The steps of a plan and where their values lie; see [`Engine::plan_summary`](super::Engine::plan_summary).
 ///
-/// [`Engine::plan_summary`]: super::Engine::plan_summary
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
+///
+/// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let plan = compile(&model, Options::new(1)?)?.plan_summary([2, 3, 8, 8])?;
+/// assert_eq!(plan.input_shape, [2, 3, 8, 8]);
+/// assert!(plan.float_bytes >= 4 * 2 * 8 * 6 * 6);
+/// assert_eq!(plan.int8_bytes, 0);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlanSummary {
     /// `[N, C, H, W]` of the batch.
@@ -31,6 +42,19 @@ impl PlanSummary {
 }
 
 /// A step of a plan.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::ops::Conv2d;
+/// use posterize::runtime::{Options, compile};
+///
+/// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
+/// let plan = compile(&model, Options::new(1)?)?.plan_summary([2, 3, 8, 8])?;
+/// let conv = plan.steps.last().unwrap();
+/// assert_eq!(conv.output_shape, [2, 8, 6, 6]);
+/// assert_eq!(conv.bytes, 4 * 2 * 8 * 6 * 6);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedStep {
     /// The layers that it computes at once, in execution order; the output is the last one's.

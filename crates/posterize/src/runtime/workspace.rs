@@ -16,6 +16,23 @@ use crate::ops::kernel::Call;
 
 /// Sees a node's output during a run: values as they lie in memory (channels last), dequantized
 /// where they are int8.
+///
+/// ```
+/// use posterize::ops::Activation;
+/// use posterize::runtime::{Options, compile};
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Activation::ReLU)?.init(0);
+/// let mut engine = compile(&model, Options::new(1)?)?;
+/// let mut values = Vec::new();
+/// let x = Tensor::new([1, 2], vec![-1.0, 1.0])?;
+/// engine.run_observed(&x, &mut |_, output| {
+///     values.push(output.to_vec());
+///     Ok(())
+/// })?;
+/// assert_eq!(values, [[-1.0, 1.0], [0.0, 1.0]]);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 pub type Observe<'a> = &'a mut dyn FnMut(NodeId, &[f32]) -> Result<()>;
 
 /// Watches a run.
