@@ -141,6 +141,7 @@ fn layers_without_a_qconfig_stay_in_float() {
     assert!(reasons.contains(&"block.3: it has no qconfig".to_owned()), "{reasons:?}");
     observed.forward(&pictures(4, 0)).unwrap();
     let int8 = observed.convert().unwrap();
+    assert_eq!(int8.float_layers(), observed.float_layers());
     for name in ["block.0.dequant", "block.3.quant", "tail.1.dequant"] {
         assert!(int8.graph().find(name).is_some(), "{name}");
     }

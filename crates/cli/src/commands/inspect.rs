@@ -45,6 +45,7 @@ JSON output for a saved int8 model:
     scale, zero_point  Of the output; null if it is float
     range             Smallest and largest value that the output can represent
     weight_scale      Smallest and largest scale of the weight, or null
+    float_reason      Why the layer stays in float, or null
 
 JSON output with --against:
   model, data         The model's name, and the folder of pictures

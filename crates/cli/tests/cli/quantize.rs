@@ -113,6 +113,10 @@ fn float_layers_are_listed_with_reasons() {
     ] {
         assert!(printed.contains(line), "{printed}");
     }
+    let inspected = succeeds(&mut fixture.with_file("inspect", &fixture.path("int8.safetensors")));
+    for line in printed.lines().filter(|line| line.contains(" stays in float: ")) {
+        assert!(inspected.contains(line), "{inspected}");
+    }
     // -v prints ranges, also that of the float layer's output, which is quantized for the next layer.
     assert!(printed.lines().any(|line| line.starts_with("features.0.0 ")), "{printed}");
     let model = SavedModel::open(fixture.path("int8.safetensors")).unwrap().model;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::observer::ObserverSpec;
-use super::prepare::{Domain, ObservedModel};
+use super::domain::Domain;
+use super::prepare::ObservedModel;
 use super::qparams::{Dtype, QParams, QuantizationParams};
 use super::quantized_model::{QuantizedLayer, QuantizedModel};
 use crate::error::{Error, Result};

@@ -21,9 +21,11 @@
 //! ```
 
 mod convert;
+mod domain;
 #[cfg(feature = "training")]
 mod fake_quantize;
 mod fuse;
+mod float_layer;
 mod observer;
 mod prepare;
 #[cfg(feature = "training")]
@@ -35,13 +37,14 @@ mod quantized_model;
 #[cfg(feature = "training")]
 pub(crate) use convert::quantize_layer;
 #[cfg(feature = "training")]
+pub(crate) use domain::Domain;
+#[cfg(feature = "training")]
 pub use fake_quantize::FakeQuantize;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
+pub use float_layer::FloatLayer;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
-#[cfg(feature = "training")]
-pub(crate) use prepare::Domain;
-pub use prepare::{FloatLayer, ObservedModel};
+pub use prepare::ObservedModel;
 #[cfg(feature = "training")]
 pub use qat::{QatModel, QatState};
 pub use qconfig::{QConfig, QConfigMapping};

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use posterize_kernels::Pool;
 
+use super::domain::{Domain, choose_domains};
+use super::float_layer::{FloatLayer, float_layers};
 use super::observer::{Observer, ObserverSpec};
 use super::qconfig::{QConfig, QConfigMapping};
 use super::qparams::QuantizationParams;
@@ -16,16 +18,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
 use crate::ops::{Int8Rule, Leaf, Op};
-
-/// Whether a node is computed in float or int8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Domain {
-    /// The node is computed in float.
-    Float,
-    /// The node is computed in int8, and its output has the scale of this node's observer: its own,
-    /// or for pooling and other operators that keep the scale of their input, that of an earlier node.
-    Int8(NodeId),
-}
 
 /// A float model with observers, to be calibrated and converted to int8.
 ///
@@ -56,32 +48,6 @@ pub struct ObservedModel {
     /// The scales of weights that were trained with fake quantization. Other weights are observed by
     /// [`ObservedModel::convert`].
     weights: BTreeMap<NodeId, QuantizationParams>,
-}
-
-/// A layer that is not quantized, and the reason.
-///
-/// ```
-/// use posterize::Architecture;
-/// use posterize::nn::Sequential;
-/// use posterize::ops::Linear;
-/// use posterize::quantization::{QConfig, QConfigMapping};
-///
-/// let net = Sequential::new().then(Linear::new(4, 4)).then(Linear::new(4, 2));
-/// let mapping = QConfigMapping::global(QConfig::recommended()).set_module_name("1", None);
-/// let observed = Architecture::trace(&net)?.init(0).prepare(&mapping)?;
-/// let layer = &observed.float_layers()[0];
-/// assert_eq!((layer.name.as_str(), layer.kind.as_str()), ("1", "Linear"));
-/// assert_eq!(layer.reason, "it has no qconfig");
-/// # Ok::<(), posterize::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FloatLayer {
-    /// The dotted path of the layer.
-    pub name: String,
-    /// The class name of the layer, such as `BatchNorm2d`.
-    pub kind: String,
-    /// The reason, as a sentence without a full stop.
-    pub reason: &'static str,
 }
 
 impl FloatModel {
@@ -203,51 +169,6 @@ fn quantized_region(graph: &Graph) -> Vec<bool> {
         }
     }
     region
-}
-
-fn choose_domains(graph: &Graph, qconfigs: &[Option<QConfig>]) -> Vec<Domain> {
-    let region = quantized_region(graph);
-    let mut domains: Vec<Domain> = Vec::with_capacity(graph.nodes().len());
-    for (id, node) in graph.iter() {
-        let wanted = region[id.0] && qconfigs[id.0].is_some();
-        domains.push(match node.op.int8_rule() {
-            Int8Rule::OwnScale | Int8Rule::FixedScale { .. } if wanted => Domain::Int8(id),
-            Int8Rule::InputScale { .. } if wanted => domains[node.inputs[0].0],
-            Int8Rule::OwnScale
-            | Int8Rule::FixedScale { .. }
-            | Int8Rule::InputScale { .. }
-            | Int8Rule::Float { .. } => Domain::Float,
-        });
-    }
-    domains
-}
-
-/// Returns the layers of a fused graph that are not quantized.
-pub(super) fn float_layers(
-    graph: &Graph,
-    domains: &[Domain],
-    qconfigs: &[Option<QConfig>],
-) -> Vec<FloatLayer> {
-    let region = quantized_region(graph);
-    graph
-        .iter()
-        .filter(|(id, node)| {
-            domains[id.0] == Domain::Float && !matches!(node.op, Op::Input(_) | Op::DeQuantStub(_))
-        })
-        .map(|(id, node)| FloatLayer {
-            name: node.name.clone(),
-            kind: node.op.kind(),
-            reason: if !region[id.0] {
-                "it is not between a QuantStub and a DeQuantStub"
-            } else if qconfigs[id.0].is_none() {
-                "it has no qconfig"
-            } else if let Int8Rule::Float { reason } = node.op.int8_rule() {
-                reason
-            } else {
-                "the layer before it stays in float"
-            },
-        })
-        .collect()
 }
 
 impl ObservedModel {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fake_quantize::FakeQuantize;
 use super::fuse::Blocks;
-use super::prepare::{Domain, FloatLayer, ObservedModel, Preparation, float_layers, observed_leaf};
+use super::domain::Domain;
+use super::float_layer::{FloatLayer, float_layers};
+use super::prepare::{ObservedModel, Preparation, observed_leaf};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
 use crate::error::{Error, Result};

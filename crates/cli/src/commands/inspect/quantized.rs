@@ -3,7 +3,11 @@
 use std::fmt;
 
 use posterize::{
-    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::QConfigMapping,
+    data::Preprocessing,
+    format::SavedModel,
+    graph::NodeId,
+    ops::Op,
+    quantization::{FloatLayer, QConfigMapping},
 };
 use serde::Serialize;
 
@@ -28,6 +32,8 @@ struct Layer {
     bytes: usize,
     /// Smallest and largest scale of the weight.
     weight_scale: Option<[f32; 2]>,
+    /// Why the layer stays in float. `None` if it does not.
+    float_reason: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,10 +51,11 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(saved: &SavedModel, path: &str) -> Result<Self> {
         let graph = saved.model.graph();
+        let float = saved.model.float_layers();
         let layers: Vec<Layer> = graph
             .iter()
             .filter(|(_, node)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
-            .map(|(id, _)| layer(saved, id))
+            .map(|(id, _)| layer(saved, id, &float))
             .collect();
         Ok(Self {
             model: saved.name.clone(),
@@ -63,7 +70,7 @@ impl Report {
     }
 }
 
-fn layer(saved: &SavedModel, id: NodeId) -> Layer {
+fn layer(saved: &SavedModel, id: NodeId, float: &[FloatLayer]) -> Layer {
     let model = &saved.model;
     let node = model.graph().node(id);
     let qparams = model.qparams(id);
@@ -93,6 +100,7 @@ fn layer(saved: &SavedModel, id: NodeId) -> Layer {
             let scales = || layer.qparams.channels().iter().map(|qparams| qparams.scale);
             [scales().fold(f32::INFINITY, f32::min), scales().fold(0.0, f32::max)]
         }),
+        float_reason: float.iter().find(|layer| layer.name == node.name).map(|layer| layer.reason),
     }
 }
 
@@ -125,7 +133,13 @@ impl fmt::Display for Report {
         let empty = || String::new();
         let bytes = count(self.bytes as u64);
         table.totals(["total".into(), empty(), empty(), empty(), empty(), empty(), bytes]);
-        write!(f, "{}\n\n{table}\n\n{}", self.tree, self.model)?;
+        writeln!(f, "{}\n\n{table}\n", self.tree)?;
+        for layer in &self.layers {
+            if let Some(reason) = layer.float_reason {
+                writeln!(f, "{} ({}) stays in float: {reason}", layer.name, layer.r#type)?;
+            }
+        }
+        f.write_str(&self.model)?;
         if let Some(preprocessing) = &self.preprocessing {
             let Preprocessing { resize, crop, mean, std } = preprocessing;
             write!(f, ": resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")?;

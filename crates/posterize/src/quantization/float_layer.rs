@@ -1,0 +1,112 @@
+//! The layers of a network that stay in float, and why.
+
+use super::domain::{Domain, quantized_region};
+use super::qconfig::QConfig;
+use super::quantized_model::QuantizedModel;
+use crate::graph::{Graph, Node, NodeId};
+use crate::ops::{Int8Rule, Op};
+
+/// A layer that is not quantized, and the reason.
+///
+/// ```
+/// use posterize::Architecture;
+/// use posterize::nn::Sequential;
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{QConfig, QConfigMapping};
+///
+/// let net = Sequential::new().then(Linear::new(4, 4)).then(Linear::new(4, 2));
+/// let mapping = QConfigMapping::global(QConfig::recommended()).set_module_name("1", None);
+/// let observed = Architecture::trace(&net)?.init(0).prepare(&mapping)?;
+/// let layer = &observed.float_layers()[0];
+/// assert_eq!((layer.name.as_str(), layer.kind.as_str()), ("1", "Linear"));
+/// assert_eq!(layer.reason, "it has no qconfig");
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FloatLayer {
+    /// The dotted path of the layer.
+    pub name: String,
+    /// The class name of the layer, such as `BatchNorm2d`.
+    pub kind: String,
+    /// The reason, as a sentence without a full stop.
+    pub reason: &'static str,
+}
+
+/// Why a layer stays in float although it has a qconfig and an int8 form.
+const AFTER_FLOAT: &str = "the layer before it stays in float";
+const OUTSIDE_STUBS: &str = "it is not between a QuantStub and a DeQuantStub";
+const NO_QCONFIG: &str = "it has no qconfig";
+
+/// Returns the layers of a fused graph that are not quantized.
+pub(super) fn float_layers(
+    graph: &Graph,
+    domains: &[Domain],
+    qconfigs: &[Option<QConfig>],
+) -> Vec<FloatLayer> {
+    let region = quantized_region(graph);
+    let is_float = |id: NodeId| domains[id.0] == Domain::Float;
+    list(graph, is_float, |id, node| match node.op.int8_rule() {
+        _ if !region[id.0] => OUTSIDE_STUBS,
+        _ if qconfigs[id.0].is_none() => NO_QCONFIG,
+        Int8Rule::Float { reason } => reason,
+        Int8Rule::OwnScale | Int8Rule::FixedScale { .. } | Int8Rule::InputScale { .. } => {
+            AFTER_FLOAT
+        }
+    })
+}
+
+impl QuantizedModel {
+    /// Returns the layers that are computed in float, in execution order.
+    ///
+    /// ```
+    /// use posterize::Tensor;
+    /// use posterize::Architecture;
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::Linear;
+    /// use posterize::quantization::{QConfig, QConfigMapping};
+    ///
+    /// let net = Sequential::new().then(Linear::new(4, 4)).then(Linear::new(4, 2));
+    /// let mapping = QConfigMapping::global(QConfig::recommended()).set_module_name("1", None);
+    /// let mut observed = Architecture::trace(&net)?.init(0).prepare(&mapping)?;
+    /// observed.forward(&Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, 1.0])?)?;
+    /// assert_eq!(observed.convert()?.float_layers(), observed.float_layers());
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn float_layers(&self) -> Vec<FloatLayer> {
+        let graph = self.graph();
+        let is_float = |id: NodeId| self.qparams(id).is_none();
+        // Conversion places stubs wherever float and int8 meet, so that those of the network are not
+        // told from the others any more.
+        list(graph, is_float, |_, node| match node.op.int8_rule() {
+            _ if self.mapping().get(&node.name, &node.op.kind()).is_none() => NO_QCONFIG,
+            Int8Rule::Float { reason } => reason,
+            Int8Rule::InputScale { .. }
+                if node.inputs.first().is_some_and(|&input| {
+                    is_float(input) && !matches!(graph.node(input).op, Op::DeQuantStub(_))
+                }) =>
+            {
+                AFTER_FLOAT
+            }
+            Int8Rule::OwnScale | Int8Rule::FixedScale { .. } | Int8Rule::InputScale { .. } => {
+                OUTSIDE_STUBS
+            }
+        })
+    }
+}
+
+/// Lists the nodes that are computed in float, without inputs and dequantization, which always are.
+fn list(
+    graph: &Graph,
+    is_float: impl Fn(NodeId) -> bool,
+    reason: impl Fn(NodeId, &Node) -> &'static str,
+) -> Vec<FloatLayer> {
+    graph
+        .iter()
+        .filter(|(id, node)| is_float(*id) && !matches!(node.op, Op::Input(_) | Op::DeQuantStub(_)))
+        .map(|(id, node)| FloatLayer {
+            name: node.name.clone(),
+            kind: node.op.kind(),
+            reason: reason(id, node),
+        })
+        .collect()
+}
