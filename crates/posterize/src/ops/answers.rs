@@ -1,7 +1,8 @@
-//! Answers of [`Operator`](super::Operator) and its fellow traits that many operators share.
+//! Implementations of methods of [`Operator`](super::Operator) and the other traits of operators that
+//! many operators share.
 //!
-//! The traits have no defaults, so that a new operator is asked everything. Naming a group of answers
-//! is an answer.
+//! The traits have no default methods, so that none is forgotten for a new operator. An operator that
+//! uses one of these macros names what it shares with others.
 
 /// There are no hyper-parameters.
 macro_rules! no_hyper_parameters {

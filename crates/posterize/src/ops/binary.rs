@@ -1,4 +1,4 @@
-//! What operators of two tensors that broadcast share: their kernels, and how a gradient goes back.
+//! Kernels and gradients of operators of two broadcast tensors.
 
 use posterize_kernels::f32::{self, Binary, Clamp};
 use posterize_kernels::{Broadcast, Pool};
@@ -7,13 +7,13 @@ use super::broadcast::{in_memory, sum_to_input};
 use super::kernel::{Made, Shapes, function};
 use super::training::{Backward, Gradient, linear};
 
-/// The plan for tensors of two shapes. The batch is never broadcast, so that the plan for one picture
-/// serves each of a batch.
+/// Returns the broadcast plan for two shapes. The batch is never broadcast, so the plan for one
+/// picture is that of every picture of a batch.
 fn plan(a: &[usize], b: &[usize]) -> Result<Broadcast, String> {
     Broadcast::new(&in_memory(a), &in_memory(b)).map_err(|error| error.to_string())
 }
 
-/// The float kernel of an operator.
+/// Creates the float kernel of an operator.
 pub(super) fn float(
     shapes: &Shapes,
     name: &'static str,
@@ -26,7 +26,7 @@ pub(super) fn float(
     })
 }
 
-/// The int8 kernel that calls `run` with the inputs and the output.
+/// Creates the int8 kernel that calls `run` with the inputs and the output.
 pub(super) fn int8(
     shapes: &Shapes,
     name: &'static str,
@@ -36,7 +36,7 @@ pub(super) fn int8(
     function(name, move |call, input, output| run(call.pool, &plan, input(0), input(1), output))
 }
 
-/// The gradient of a sum of two tensors, each times a factor.
+/// Returns the gradient of a weighted sum of two tensors; `factors` are the weights.
 pub(super) fn sum_gradient(factors: [f32; 2]) -> Gradient {
     let gradient = linear(move |from, target| {
         let factor = factors[from.position];
@@ -53,8 +53,8 @@ pub(super) fn sum_gradient(factors: [f32; 2]) -> Gradient {
     gradient
 }
 
-/// Writes the gradient of an input, where that of an element is the output's times or by the other
-/// input's element, as `operator` says.
+/// Writes the gradient of a factor or a dividend: the output's gradient, multiplied or divided
+/// (`operator`) by the other input.
 pub(super) fn backward_by_other(from: &Backward<'_, '_>, operator: Binary, target: &mut [f32]) {
     let &Backward { call, shapes, position, gradient, input } = from;
     let other = input(1 - position);

@@ -12,7 +12,7 @@ use super::select::{Axis, Select, for_each_row};
 use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Operator, Saved};
 
-/// `torch.cat(tensors, dim)`: one or more tensors one behind the other along an axis.
+/// `torch.cat(tensors, dim)`: concatenates one or more tensors along an axis.
 ///
 /// ```
 /// use posterize::ops::{Cat, Op};
@@ -30,7 +30,7 @@ pub struct Cat {
 }
 
 impl Cat {
-    /// Concatenation along `dim`.
+    /// Creates a concatenation along `dim`.
     pub const fn new(dim: usize) -> Self {
         Self { dim }
     }
@@ -71,7 +71,7 @@ impl Operator for Cat {
             if !alike {
                 return Err(format!("cannot concatenate {other:?} to {:?}", inputs[0]));
             }
-            // Saturated, it is found too large by whoever asked.
+            // Saturates, so that the caller's check finds it too large.
             shape[self.dim] = shape[self.dim].saturating_add(other[self.dim]);
         }
         Ok(shape)
@@ -97,7 +97,7 @@ impl Compute for Cat {
     }
 
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        // As torch.ops.quantized.cat: what has another scale than the output is brought to it.
+        // As torch.ops.quantized.cat: inputs with another scale than the output are requantized.
         let table = |&from: &QParams8| {
             (from != cx.output)
                 .then(|| Table::from_values(requantize_table(from, cx.output, [0, u8::MAX])))
@@ -119,12 +119,12 @@ impl Cat {
     }
 }
 
-/// How many values of each input lie together in the output.
+/// The number of contiguous values of each input in the output.
 struct Parts(Vec<usize>);
 
 impl Parts {
-    /// Calls `copy` with the index of each input, its values that lie together, and their place in
-    /// the output.
+    /// Calls `copy` with the index of each input, each run of its contiguous values, and their place
+    /// in the output.
     fn each<T: Copy + Send + Sync>(
         &self,
         pool: &Pool,

@@ -8,7 +8,7 @@ use super::select::{self, Axis, Select};
 use super::training::{Train, Training};
 use super::{Int8Rule, Layer, Operator, Saved};
 
-/// `torch.nn.ChannelShuffle`: takes the channels of `[N, C, …]` as a matrix `[groups, C / groups]`
+/// `torch.nn.ChannelShuffle`: views the channels of `[N, C, …]` as a matrix `[groups, C / groups]`
 /// and transposes it, so that each group of the output has channels of all groups of the input
 /// (Zhang et al. 2018, ShuffleNet).
 ///
@@ -28,17 +28,17 @@ use super::{Int8Rule, Layer, Operator, Saved};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ChannelShuffle {
-    /// Groups of the input, a divisor of the channels.
+    /// Number of groups, a divisor of the number of channels.
     pub groups: usize,
 }
 
 impl ChannelShuffle {
-    /// A shuffle of so many groups.
+    /// Creates a shuffle of `groups` groups.
     pub const fn new(groups: usize) -> Self {
         Self { groups }
     }
 
-    /// The channel of the input that each channel of the output is.
+    /// Returns the input channel of each output channel.
     fn select(self, shapes: &Shapes) -> Select {
         let axis = Axis::new(&shapes.inputs[0], 1);
         let (groups, in_group) = (self.groups, axis.len / self.groups);

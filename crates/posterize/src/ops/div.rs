@@ -1,4 +1,4 @@
-//! Quotients.
+//! Division of two tensors, element by element.
 
 use posterize_kernels::f32::{Binary, Clamp};
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,10 @@ use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training, nonlinear};
 use super::{Int8Rule, Operator, Saved};
 
-/// `x / y`: the quotient of two tensors, element by element, broadcast as NumPy does.
+/// `torch.div`: the quotient `x / y` of two tensors, which are broadcast as in NumPy.
 ///
-/// It stays in float in an int8 network: quotients by integers near the zero point are so large that
-/// no scale suits them and the others.
+/// It stays in float in an int8 network: the quotients of divisors near 0 are so large that one scale
+/// cannot represent them and all others.
 ///
 /// ```
 /// use posterize::ops::{Div, Int8Rule, Op};

@@ -12,7 +12,7 @@ use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training, nonlinear};
 use super::{Int8Rule, Operator, Saved};
 
-/// `torch.mul`: the product of two tensors, element by element, broadcast as NumPy does.
+/// `torch.mul`: the product `x * y` of two tensors, which are broadcast as in NumPy.
 ///
 /// Squeeze-and-excitation multiplies `[N, C, H, W]` by `[N, C, 1, 1]`.
 ///

@@ -1,4 +1,4 @@
-//! Moving values along one axis: what slices, shuffles and concatenations share.
+//! Copies of positions along an axis, shared by slices, channel shuffles and concatenations.
 
 use posterize_kernels::Pool;
 
@@ -6,20 +6,20 @@ use super::kernel::{Made, Shapes, function};
 use super::shapes::memory_order;
 use super::training::{Backward, Gradient, linear};
 
-/// Elements that are worth a task.
+/// Number of elements that one task copies.
 const TASK: usize = 1 << 14;
 
-/// The part of a tensor's memory that one step along an axis takes.
+/// How an axis lies in a tensor's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
-    /// Sizes along it.
+    /// The size of the axis.
     pub(super) len: usize,
-    /// Values that lie together at each position along it.
+    /// Number of contiguous values at each position along the axis.
     pub(super) inner: usize,
 }
 
 impl Axis {
-    /// Axis `dim` of a shape.
+    /// Returns axis `dim` of a shape.
     pub(super) fn new(shape: &[usize], dim: usize) -> Self {
         let order = memory_order(shape.len());
         let at = order.iter().position(|&axis| axis == dim).unwrap_or_default();
@@ -27,14 +27,14 @@ impl Axis {
         Self { len: shape[dim], inner }
     }
 
-    /// Values of all positions along it.
+    /// Returns the number of contiguous values of all positions along the axis.
     pub(super) fn values(self) -> usize {
         self.len * self.inner
     }
 }
 
-/// Calls `work` with each row of `output`, rows of `width` values, shared among the threads of the
-/// pool: with the row's index and its values.
+/// Calls `work` with the index and the values of each row of `output`, on all threads of the pool.
+/// A row has `width` values.
 pub(super) fn for_each_row<T: Send>(
     pool: &Pool,
     output: &mut [T],
@@ -56,24 +56,24 @@ pub(super) fn for_each_row<T: Send>(
 /// `indices[k]` of the input.
 #[derive(Clone, Debug)]
 pub(super) struct Select {
-    /// Values of the input for all positions along the axis.
+    /// Number of values of the input for all positions along the axis.
     input: usize,
-    /// Values of the output for all positions along the axis.
+    /// Number of values of the output for all positions along the axis.
     output: usize,
     moves: Moves,
 }
 
-/// Where the values of the output begin in the input.
+/// The offsets in the input of the output's values.
 #[derive(Clone, Debug)]
 enum Moves {
-    /// Each value by itself.
+    /// The offset of each value.
     Values(Vec<usize>),
-    /// Runs of values that lie together: where each begins, and how long it is.
+    /// The offset and the length of each contiguous run of values.
     Runs(Vec<(usize, usize)>),
 }
 
 impl Select {
-    /// The selection of `indices` along an axis of the input.
+    /// Creates a selection of `indices` along an axis of the input.
     pub(super) fn new(axis: Axis, indices: impl IntoIterator<Item = usize>) -> Self {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for index in indices {
@@ -112,7 +112,7 @@ impl Select {
         });
     }
 
-    /// Writes the gradient of the input: that of the output at the selected positions, elsewhere 0.
+    /// Writes the gradient of the input: the output's at the selected positions, 0 elsewhere.
     pub(super) fn backward(&self, pool: &Pool, gradient: &[f32], target: &mut [f32]) {
         for_each_row(pool, target, self.input, |row, target| {
             let gradient = &gradient[row * self.output..][..self.output];
@@ -134,7 +134,7 @@ impl Select {
     }
 }
 
-/// The kernel that copies the selected values, called `name` in profiles.
+/// Creates the kernel that copies the selected values, called `name` in profiles.
 pub(super) fn kernel<T: Copy + Send + Sync + 'static>(
     name: &'static str,
     select: Select,
@@ -142,7 +142,7 @@ pub(super) fn kernel<T: Copy + Send + Sync + 'static>(
     function(name, move |call, input, output| select.copy(call.pool, input(0), output))
 }
 
-/// The gradient of the selection that inputs of such shapes get.
+/// Returns the gradient of a selection; `select` creates the selection for the shapes of a call.
 pub(super) fn gradient(select: impl Fn(&Shapes) -> Select + Send + Sync + 'static) -> Gradient {
     linear(move |Backward { call, shapes, gradient, .. }, target| {
         select(shapes).backward(call.pool, gradient, target);

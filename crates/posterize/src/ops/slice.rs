@@ -8,8 +8,8 @@ use super::select::{self, Axis, Select};
 use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
-/// A slice along one axis, which is not the batch: `x[:, start:end:step]` where that is the axis of
-/// the channels; ONNX's `Slice` of one axis.
+/// A slice along one axis other than the batch, such as `x[:, start:end:step]` along the channels;
+/// ONNX's `Slice` of one axis.
 ///
 /// ```
 /// use posterize::ops::{Op, Slice};
@@ -26,14 +26,14 @@ pub struct Slice {
     pub dim: usize,
     /// The first position along the axis.
     pub start: usize,
-    /// The position behind the last one, at most the size of the axis.
+    /// The end position, exclusive; at most the size of the axis.
     pub end: usize,
-    /// The distance of one position to the next, at least 1.
+    /// The distance between two positions, at least 1.
     pub step: usize,
 }
 
 impl Slice {
-    /// The positions from `start` to before `end` along `dim`.
+    /// Creates a slice of the positions `start..end` along `dim`.
     pub const fn new(dim: usize, start: usize, end: usize) -> Self {
         Self { dim, start, end, step: 1 }
     }
@@ -45,7 +45,7 @@ impl Slice {
         self
     }
 
-    /// The slices that split an axis into parts of these sizes.
+    /// Returns the slices that split an axis into parts of these sizes.
     pub(crate) fn parts(sizes: &[usize], dim: usize) -> impl Iterator<Item = Self> {
         sizes.iter().scan(0_usize, move |start, &size| {
             let part = Self::new(dim, *start, start.saturating_add(size));
@@ -54,7 +54,7 @@ impl Slice {
         })
     }
 
-    /// The selection of its positions.
+    /// Returns the selection of its positions.
     fn select(self, shapes: &Shapes) -> Select {
         let axis = Axis::new(&shapes.inputs[0], self.dim);
         Select::new(axis, (self.start..self.end).step_by(self.step))

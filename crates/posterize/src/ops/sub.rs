@@ -1,4 +1,4 @@
-//! Differences.
+//! Subtraction of two tensors.
 
 use posterize_kernels::f32::{Binary, Clamp};
 use posterize_kernels::int8;
@@ -12,15 +12,15 @@ use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
-/// `x - y`: the difference of two tensors, broadcast as NumPy does.
+/// `torch.sub`: the difference `x - y` of two tensors, which are broadcast as in NumPy.
 ///
-/// Of two int8 inputs, each value is dequantized, and the difference is quantized at the output's
-/// scale. PyTorch has no such operator.
+/// Int8 inputs are dequantized, subtracted in f32 and quantized with the scale of the output. PyTorch
+/// has no quantized subtraction; this one rounds as its addition.
 ///
 /// ```
 /// use posterize::ops::{Op, Sub};
 ///
-/// // Each channel of a picture less its mean.
+/// // Subtracts the mean of each channel.
 /// let shape = Op::from(Sub).infer(&[&[1, 8, 7, 7], &[1, 8, 1, 1]])?;
 /// assert_eq!(shape, [1, 8, 7, 7]);
 /// # Ok::<(), String>(())
