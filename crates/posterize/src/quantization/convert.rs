@@ -80,7 +80,7 @@ struct Pass<'a> {
     dequantized: BTreeMap<NodeId, NodeId>,
     layers: BTreeMap<NodeId, QuantizedLayer>,
     parameters: Parameters,
-    /// The names of nodes that are taken: those of the graph, and of what was placed.
+    /// The names in use: those of the graph's nodes and of inserted nodes.
     names: HashSet<String>,
 }
 
@@ -130,7 +130,7 @@ impl Pass<'_> {
         format!("{}.{what}", self.observed.model().graph().node(id).name)
     }
 
-    /// Returns `name`, or where that is taken the name behind node `id`, with a number if need be.
+    /// Returns a name that no node has: `name`, else one made from that of node `id`, numbered if needed.
     fn free_name(&mut self, name: String, id: NodeId, what: &str) -> String {
         let behind = self.behind(id, what);
         let numbered = (1..).map(|number| format!("{behind}_{number}"));
@@ -140,7 +140,7 @@ impl Pass<'_> {
         free
     }
 
-    /// The int8 form of a node's output.
+    /// Returns the new node with the int8 output of a node, inserting a quantize node if needed.
     fn in_int8(&mut self, id: NodeId) -> Result<NodeId> {
         let moved = self.rewriter.moved(id);
         if self.qparams[moved.0].is_some() {

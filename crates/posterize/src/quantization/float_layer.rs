@@ -75,8 +75,8 @@ impl QuantizedModel {
     pub fn float_layers(&self) -> Vec<FloatLayer> {
         let graph = self.graph();
         let is_float = |id: NodeId| self.qparams(id).is_none();
-        // Conversion places stubs wherever float and int8 meet, so that those of the network are not
-        // told from the others any more.
+        // Conversion inserts stubs wherever float and int8 meet, so those of the network cannot be
+        // distinguished any more.
         list(graph, is_float, |_, node| match node.op.int8_rule() {
             _ if self.mapping().get(&node.name, &node.op.kind()).is_none() => NO_QCONFIG,
             Int8Rule::Float { reason } => reason,

@@ -153,24 +153,6 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
     }
 }
 
-/// Returns for each node whether it may be quantized: all, or if the graph has stubs those between a
-/// `QuantStub` and a `DeQuantStub`.
-fn quantized_region(graph: &Graph) -> Vec<bool> {
-    let stubs =
-        graph.nodes().iter().any(|node| matches!(node.op, Op::QuantStub(_) | Op::DeQuantStub(_)));
-    let mut region = vec![!stubs; graph.nodes().len()];
-    if stubs {
-        for (id, node) in graph.iter() {
-            region[id.0] = match node.op {
-                Op::QuantStub(_) => true,
-                Op::DeQuantStub(_) => false,
-                _ => node.inputs.iter().any(|input| region[input.0]),
-            };
-        }
-    }
-    region
-}
-
 impl ObservedModel {
     /// Creates a model from observers with the data of training and the scales of weights.
     #[cfg(feature = "training")]
