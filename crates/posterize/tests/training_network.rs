@@ -263,11 +263,11 @@ fn networks_with_several_inputs_or_outputs_are_errors() {
     };
     assert_eq!(
         refused(&["left", "right"], &["sum"]),
-        "Heads: training needs a network of one input, found 2: left, right"
+        "Heads: training needs a network with one input, found 2: left, right"
     );
     assert_eq!(
         refused(&["x"], &["near", "far"]),
-        "Heads: training needs a network of one output, found 2: near, far"
+        "Heads: training needs a network with one output, found 2: near, far"
     );
 }
 
