@@ -180,6 +180,19 @@ def clamp_case(seed, name, run, ends):
             "max": 255 if greatest is None else greatest, "output": hexadecimal(output.int_repr())}
 
 
+def function_case(name, seed):
+    """A function of one element, of every integer."""
+    generator = torch.Generator().manual_seed(seed)
+    before, after = qparams(generator), qparams(generator)
+    values = quantized(torch.arange(256, dtype=torch.uint8), before)
+    # The output of sigmoid has a fixed scale.
+    output = (torch.sigmoid(values) if name == "sigmoid"
+              else torch.ops.quantized.hardswish(values, *after))
+    return {"operator": name, "qparams": before,
+            "output_qparams": (output.q_scale(), output.q_zero_point()),
+            "output": hexadecimal(output.int_repr())}
+
+
 def pixels_case(mean, std, parameters):
     """Every value of each colour, through ToTensor's and Normalize's arithmetic."""
     values = torch.arange(256, dtype=torch.uint8)[:, None].repeat(1, 3)
@@ -217,6 +230,8 @@ def cases():
         clamp_case(91, "relu", torch.relu, (0.0, None)),
         clamp_case(92, "relu6", functional.relu6, (0.0, 6.0)),
         clamp_case(93, "hardtanh", lambda x: functional.hardtanh(x, -1.5, 2.0), (-1.5, 2.0)),
+        *(function_case("sigmoid", seed) for seed in range(101, 105)),
+        *(function_case("hardswish", seed) for seed in range(111, 115)),
         pixels_case((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (f32(0.018658), 114)),
         pixels_case((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (f32(2 / 255), 128)),
         pixels_case((0.498, 0.498, 0.498), (0.502, 0.502, 0.502), (f32(0.0078), 127)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use posterize_kernels::int8::{
-    AdaptiveAvgPool2d, Add, MaxPool2d, Mul, PixelTable, QParams8, clamp, dequantize, quantize,
-    requantize_u8,
+    AdaptiveAvgPool2d, Add, MaxPool2d, Mul, PixelTable, QParams8, Table, clamp, dequantize,
+    quantize, requantize_u8,
 };
 use posterize_kernels::pixels::{PixelOrder, PixelView};
 use posterize_kernels::{Isa, Padding, Pool, Pool2dGeometry, f32};
@@ -53,12 +53,22 @@ enum Case {
         max: u8,
         output: String,
     },
+    Sigmoid(Function),
+    Hardswish(Function),
     Pixels {
         mean: [f32; 3],
         std: [f32; 3],
         output_qparams: (f32, u8),
         output: String,
     },
+}
+
+/// A function of one element, of every integer.
+#[derive(Deserialize)]
+struct Function {
+    qparams: (f32, u8),
+    output_qparams: (f32, u8),
+    output: String,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +173,12 @@ fn run(isa: Isa, pool: &Pool, case: &Case) -> (&'static str, Vec<u8>, Vec<u8>) {
             clamp(isa, pool, *min, *max, &every_integer(), &mut q);
             ("clamp", q, hexadecimal(output))
         }
+        Case::Sigmoid(case) => {
+            ("sigmoid", table(isa, pool, case, f32::Unary::Sigmoid), hexadecimal(&case.output))
+        }
+        Case::Hardswish(case) => {
+            ("hardswish", table(isa, pool, case, f32::Unary::HardSwish), hexadecimal(&case.output))
+        }
         Case::Pixels { mean, std, output_qparams, output } => {
             let rgb: Vec<u8> = every_integer().into_iter().flat_map(|v| [v; 3]).collect();
             let mut q = outputs(output);
@@ -173,6 +189,13 @@ fn run(isa: Isa, pool: &Pool, case: &Case) -> (&'static str, Vec<u8>, Vec<u8>) {
             ("pixels", q, hexadecimal(output))
         }
     }
+}
+
+fn table(isa: Isa, pool: &Pool, case: &Function, function: f32::Unary) -> Vec<u8> {
+    let [from, to] = [case.qparams, case.output_qparams].map(qparams);
+    let mut q = vec![0x5A; case.output.len() / 2];
+    Table::new(from, to, |x| function.apply(x)).run(isa, pool, &every_integer(), &mut q);
+    q
 }
 
 fn sum(isa: Isa, pool: &Pool, case: &Binary, min: u8) -> Vec<u8> {
@@ -205,5 +228,5 @@ fn operators_equal_pytorch() {
             *count.entry(operator).or_insert(0) += 1;
         }
     }
-    assert_eq!(count.len(), 11, "{count:?}");
+    assert_eq!(count.len(), 13, "{count:?}");
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::observer::ObserverSpec;
 use super::domain::Domain;
+use super::observer::ObserverSpec;
 use super::prepare::ObservedModel;
 use super::qparams::{Dtype, QParams, QuantizationParams};
 use super::quantized_model::{QuantizedLayer, QuantizedModel};

@@ -24,8 +24,8 @@ mod convert;
 mod domain;
 #[cfg(feature = "training")]
 mod fake_quantize;
-mod fuse;
 mod float_layer;
+mod fuse;
 mod observer;
 mod prepare;
 #[cfg(feature = "training")]
@@ -40,9 +40,9 @@ pub(crate) use convert::quantize_layer;
 pub(crate) use domain::Domain;
 #[cfg(feature = "training")]
 pub use fake_quantize::FakeQuantize;
+pub use float_layer::FloatLayer;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
-pub use float_layer::FloatLayer;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub use prepare::ObservedModel;
 #[cfg(feature = "training")]

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::fake_quantize::FakeQuantize;
-use super::fuse::Blocks;
 use super::domain::Domain;
+use super::fake_quantize::FakeQuantize;
 use super::float_layer::{FloatLayer, float_layers};
+use super::fuse::Blocks;
 use super::prepare::{ObservedModel, Preparation, observed_leaf};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
