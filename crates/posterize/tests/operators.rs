@@ -152,7 +152,7 @@ fn outputs_equal_pytorch() {
     let goldens = goldens();
     let images = goldens.images.tensor();
     for (name, case) in &goldens.cases {
-        let mut engine = compile(&model(name, &goldens, true), Options::new(2).unwrap()).unwrap();
+        let mut engine = compile(model(name, &goldens, true), Options::new(2).unwrap()).unwrap();
         let outputs = engine.run_all(&[Input::from(&images)]).unwrap();
         assert_eq!(outputs[1].shape(), case.output.shape, "{name}");
         let output = outputs[1].to_format(MemoryFormat::Contiguous);
