@@ -81,10 +81,9 @@ impl Rewriter {
             .collect();
         let has_node = |path: &str| {
             self.nodes.iter().any(|node| {
-                node.is_module
-                    && (node.name == path
-                        || path.is_empty()
-                        || node.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+                node.name == path
+                    || path.is_empty()
+                    || node.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
             })
         };
         let modules = old.modules().iter().filter(|module| has_node(&module.path)).cloned();

@@ -64,7 +64,6 @@ impl ModuleTree {
                 root.insert(&node.name).leaf = Some(leaf);
             }
         }
-        root.prune();
         root.descend(path)
     }
 
@@ -84,14 +83,6 @@ impl ModuleTree {
             at = &mut at.children[place];
         }
         at
-    }
-
-    /// Removes modules without a node, such as layers that were fused into others.
-    fn prune(&mut self) {
-        self.children.retain_mut(|child| {
-            child.prune();
-            child.leaf.is_some() || !child.children.is_empty()
-        });
     }
 
     fn descend(mut self, path: &str) -> Result<Self> {
@@ -120,6 +111,9 @@ impl ModuleTree {
     fn write(&self, f: &mut dyn fmt::Write, indent: usize) -> fmt::Result {
         if let Some(leaf) = &self.leaf {
             return leaf.write(f, indent);
+        }
+        if self.children.is_empty() {
+            return write!(f, "{}()", self.kind);
         }
         writeln!(f, "{}(", self.kind)?;
         for child in &self.children {
@@ -200,5 +194,31 @@ Net(
         assert_eq!(shapes.last().unwrap().shape, [2, 10]);
         let error = model.graph().infer(&[2, 4, 32, 32]).unwrap_err().to_string();
         assert!(error.starts_with("features.0.0: expected 3 channels, found 4"), "{error}");
+    }
+
+    /// A module that only calls functions, none of which is printed.
+    struct Pool;
+
+    impl Module for Pool {
+        fn kind(&self) -> &'static str {
+            "Pool"
+        }
+
+        fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+            cx.mean(x)
+        }
+    }
+
+    #[test]
+    fn a_module_without_modules_prints_as_in_pytorch() {
+        let net = Sequential::new().then(Pool).then(Linear::new(8, 10));
+        let model = crate::Architecture::trace(&net).unwrap().init(0);
+        let expected = "\
+Sequential(
+  (0): Pool()
+  (1): Linear(in_features=8, out_features=10, bias=True)
+)";
+        assert_eq!(model.module("").unwrap().to_string(), expected);
+        assert_eq!(model.fuse().unwrap().module("0").unwrap().to_string(), "Pool()");
     }
 }
