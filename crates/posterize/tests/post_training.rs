@@ -158,13 +158,17 @@ fn explicit_stubs_limit_the_int8_region() {
         .then(QuantStub)
         .then(conv(8, 8, 3, 8))
         .then(DeQuantStub)
+        .then(MaxPool2d::new(2))
         .then(conv(8, 4, 1, 1));
     let float = Architecture::trace(&net).unwrap().init(3);
     let mut observed = float.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     observed.forward(&pictures(2, 1)).unwrap();
     let int8 = observed.convert().unwrap();
     let kinds: Vec<bool> = int8.graph().iter().map(|(id, _)| int8.qparams(id).is_some()).collect();
-    assert_eq!(kinds, [false, false, true, true, false, false]);
+    assert_eq!(kinds, [false, false, true, true, false, false, false]);
+    let names: Vec<String> = int8.float_layers().into_iter().map(|layer| layer.name).collect();
+    assert_eq!(names, ["0", "4", "5"]);
+    assert_eq!(int8.float_layers(), observed.float_layers());
     let fresh = pictures(2, 5);
     let decibels = sqnr(&float.forward(&fresh).unwrap(), &int8.forward(&fresh).unwrap());
     assert!(decibels > 30.0, "{decibels} dB");
@@ -216,6 +220,23 @@ fn an_engine_can_be_used_after_the_error_for_an_empty_batch() {
         assert_eq!(error, "input: [0, 3, 32, 32] has an empty axis");
         assert_eq!(engine.run(&pictures(1, 0)).unwrap().shape(), [1, 10]);
     }
+}
+
+#[test]
+fn an_int8_input_of_the_network_is_an_error() {
+    let model = Architecture::trace(&Conv2d::new(3, 4, 3)).unwrap().init(0);
+    let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+    observed.forward(&Tensor::zeros([1, 3, 8, 8])).unwrap();
+    let int8 = observed.convert().unwrap();
+    let graph = int8.graph();
+    let mut qparams: Vec<_> = graph.iter().map(|(id, _)| int8.qparams(id)).collect();
+    qparams[0] = qparams[1];
+    let (layers, mapping) = (int8.layers().clone(), int8.mapping().clone());
+    let refused = QuantizedModel::new(graph.clone(), qparams, layers, [].into(), mapping);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "input: the input of a network must be float, found int8"
+    );
 }
 
 #[test]

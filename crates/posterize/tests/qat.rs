@@ -146,6 +146,9 @@ fn the_int8_model_agrees_with_the_fake_quantized_one() {
         train(&mut network, 3);
         assert_eq!(network.qat_model().unwrap().unwrap().state(), before);
         check_agreement(&mut network);
+        network.enable_observer();
+        train(&mut network, 1);
+        assert_ne!(network.qat_model().unwrap().unwrap().state(), before);
     }
 }
 

@@ -253,16 +253,47 @@ impl Op {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChannelShuffle, Conv2d, Flatten, MaxPool2d, Op, Padding, Slice};
+    use super::{
+        Activation, AdaptiveAvgPool2d, BatchNorm, ChannelShuffle, Conv2d, DeQuantStub, Dropout,
+        Flatten, Hardswish, Layer, Linear, MaxPool2d, Op, Padding, QuantStub, SiLU, Sigmoid, Slice,
+        ZeroPad2d,
+    };
+
+    #[test]
+    fn layers_have_the_class_names_of_pytorch() {
+        fn check(layer: impl Layer + Into<Op>, expected: &str) {
+            assert_eq!(layer.class(), expected);
+            assert_eq!(layer.into().kind(), expected);
+        }
+        check(Activation::ReLU, "ReLU");
+        check(Activation::ReLU6, "ReLU6");
+        check(AdaptiveAvgPool2d::new([1, 1]), "AdaptiveAvgPool2d");
+        check(BatchNorm::one_d(4), "BatchNorm1d");
+        check(BatchNorm::two_d(4), "BatchNorm2d");
+        check(ChannelShuffle::new(2), "ChannelShuffle");
+        check(Conv2d::new(3, 4, 1), "Conv2d");
+        check(DeQuantStub, "DeQuantStub");
+        check(Dropout::new(0.5), "Dropout");
+        check(Flatten, "Flatten");
+        check(Hardswish, "Hardswish");
+        check(Linear::new(3, 4), "Linear");
+        check(MaxPool2d::new(2), "MaxPool2d");
+        check(QuantStub, "QuantStub");
+        check(Sigmoid, "Sigmoid");
+        check(SiLU, "SiLU");
+        check(ZeroPad2d::new([1, 1, 1, 1]), "ZeroPad2d");
+    }
 
     #[test]
     fn shapes_that_no_graph_may_have_are_errors() {
         let stride = Conv2d::new(3, 8, 3).stride(0).padding(Padding::Same);
-        let cases: [(Op, &[&[usize]], &str); 8] = [
+        let cases: [(Op, &[&[usize]], &str); 10] = [
             (Slice::new(1, 5, 2).into(), &[&[1, 8]], "start 5 is not before end 2"),
             (Slice::new(1, 0, 8).step(0).into(), &[&[1, 8]], "step is 0"),
             (Slice::new(1, 0, 9).into(), &[&[1, 8]], "end 9 is behind the last position"),
             (ChannelShuffle::new(0).into(), &[&[1, 0, 2]], "groups is 0"),
+            (ChannelShuffle::new(3).into(), &[&[1, 8, 2, 2]], "groups=3 divides C"),
+            (Linear::new(0, 4).into(), &[&[1, 0]], "must be at least 1, found 0 and 4"),
             (stride.into(), &[&[1, 3, 9, 9]], "stride"),
             (MaxPool2d::new(2).stride(0).into(), &[&[1, 3, 9, 9]], "at least 1"),
             (Flatten.into(), &[], "takes 1 inputs, found 0"),

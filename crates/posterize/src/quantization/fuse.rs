@@ -319,6 +319,8 @@ Residual(
         assert!(fused.graph().find("conv.1").is_some());
         assert!(fused.graph().find("conv.4").is_none());
         assert!(fused.parameter_named("conv.3.bias").is_some());
+        let fused = block().fuse_modules(&[&["conv.0", "conv.1", "conv.2"]]).unwrap();
+        assert!(fused.graph().find("conv.2").is_none());
     }
 
     #[test]
@@ -329,6 +331,11 @@ Residual(
             error(&["conv.0", "conv.2"]),
             "conv.0: cannot fuse conv.0 (Conv2d) + conv.2 (ReLU6); the layers that can be fused \
              from there: conv.0 (Conv2d) + conv.1 (BatchNorm2d) + conv.2 (ReLU6)"
+        );
+        assert_eq!(
+            error(&["conv.3"]),
+            "conv.3: cannot fuse conv.3 (Conv2d); the layers that can be fused from there: conv.3 \
+             (Conv2d) + conv.4 (BatchNorm2d)"
         );
         let twice = block().fuse_modules(&[&["conv.0", "conv.1"], &["conv.0", "conv.1"]]);
         let error = twice.unwrap_err().to_string();

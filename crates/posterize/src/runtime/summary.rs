@@ -51,6 +51,7 @@ impl PlanSummary {
 /// let model = Architecture::trace(&Conv2d::new(3, 8, 3))?.init(0);
 /// let plan = compile(&model, Options::new(1)?)?.plan_summary([2, 3, 8, 8])?;
 /// let conv = plan.steps.last().unwrap();
+/// assert!(conv.kernel.starts_with("f32_"), "{}", conv.kernel);
 /// assert_eq!(conv.output_shape, [2, 8, 6, 6]);
 /// assert_eq!(conv.bytes, 4 * 2 * 8 * 6 * 6);
 /// # Ok::<(), posterize::Error>(())

@@ -36,6 +36,15 @@ fn observed(spec: &ObserverSpec, batches: &[Vec<f32>]) -> Observer {
     observer
 }
 
+#[test]
+fn the_range_is_that_of_all_channels() {
+    for spec in specs() {
+        assert_eq!(spec.build().unwrap().range(), None);
+        let observer = observed(&spec, &[vec![-1.0, 2.0, 0.5, 3.0]]);
+        assert_eq!(observer.range(), Some(Range { min: -1.0, max: 3.0 }), "{spec:?}");
+    }
+}
+
 fn scales(observer: &Observer) -> Vec<f32> {
     observer.calculate_qparams().unwrap().channels().iter().map(|qparams| qparams.scale).collect()
 }
