@@ -84,12 +84,7 @@ impl<'a> Container<'a> {
     /// wrong.
     pub(super) fn decode(kind: &Kind, file: &'a [u8]) -> Result<Self, String> {
         check_start(kind, &file[..file.len().min(9)])?;
-        let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        if header_length > MAX_HEADER_BYTES {
-            return Err(format!(
-                "its header has {header_length} bytes; expected at most {MAX_HEADER_BYTES}"
-            ));
-        }
+        let header_length = header_length(file)?;
         let described = |error| explain(&error, header_length, file.len());
         let (_, metadata) = SafeTensors::read_metadata(file).map_err(described)?;
         let data = &file[LENGTH + header_length as usize..];
@@ -175,6 +170,18 @@ impl<'a> Container<'a> {
             text
         })
     }
+}
+
+/// Returns the length of the header in bytes, which is at the start of a file.
+///
+/// # Errors
+/// Returns a message if it is too large.
+pub(super) fn header_length(file: &[u8]) -> Result<u64, String> {
+    let length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("its header has {length} bytes; expected at most {MAX_HEADER_BYTES}"));
+    }
+    Ok(length)
 }
 
 /// Checks by its first 9 bytes that a file may be a safetensors file.

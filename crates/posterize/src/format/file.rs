@@ -4,8 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::container::{Kind, check_start};
-use super::limits::MAX_MESSAGE_CHARS;
+use safetensors::SafeTensorError;
+use safetensors::tensor::Metadata;
+
+use super::container::{Kind, check_start, header_length};
+use super::limits::{CHECKED_BYTES, MAX_MESSAGE_CHARS};
+use crate::checkpoint::safetensors::{LENGTH, explain};
 use crate::error::{Error, Result};
 
 /// Returns an [`Error::Format`]. The message may quote the file, so control characters are escaped
@@ -42,7 +46,29 @@ pub(super) fn read(kind: &Kind, path: &Path) -> Result<Vec<u8>> {
             &format!("expected at most {} bytes, found {}", kind.max_bytes, metadata.len()),
         ));
     }
-    bytes.reserve_exact(metadata.len() as usize);
+    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if metadata.len() > CHECKED_BYTES {
+        let length = header_length(&bytes).map_err(|problem| format_error(path, &problem))?;
+        let rest = (LENGTH as u64 + length).saturating_sub(bytes.len() as u64);
+        (&mut file).take(rest).read_to_end(&mut bytes).map_err(failed())?;
+        check_size(&bytes, size)
+            .map_err(|error| format_error(path, &explain(&error, length, size)))?;
+    }
+    bytes.try_reserve_exact(size.saturating_sub(bytes.len())).map_err(|_| {
+        format_error(path, &format!("there is not enough memory to read its {size} bytes"))
+    })?;
     file.take(kind.max_bytes).read_to_end(&mut bytes).map_err(failed())?;
     Ok(bytes)
+}
+
+/// Checks that a file of `size` bytes that begins with this header has the size that the header
+/// describes.
+fn check_size(header: &[u8], size: usize) -> Result<(), SafeTensorError> {
+    let described: Metadata = serde_json::from_slice(&header[LENGTH..])
+        .map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+    if header.len().checked_add(described.data_len()) == Some(size) {
+        Ok(())
+    } else {
+        Err(SafeTensorError::MetadataIncompleteBuffer)
+    }
 }

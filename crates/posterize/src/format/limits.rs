@@ -8,6 +8,10 @@ pub(super) const MAX_MODEL_BYTES: u64 = 1 << 30;
 #[cfg(feature = "training")]
 pub(super) const MAX_TRAINING_BYTES: u64 = 8 << 30;
 
+/// The size in bytes above which a file is read only after its header, if that describes a file of
+/// this size.
+pub(super) const CHECKED_BYTES: u64 = 64 << 20;
+
 /// The largest header, in bytes. The entry of a tensor has about 100 bytes.
 pub(super) const MAX_HEADER_BYTES: u64 = 16 << 20;
 
@@ -18,6 +22,10 @@ pub(super) const MAX_MODEL_JSON: u64 = 8 << 20;
 /// channel.
 #[cfg(feature = "training")]
 pub(super) const MAX_TRAINING_JSON: u64 = 64 << 20;
+
+/// The JSON that a training run of any size may have after decompression, in bytes.
+#[cfg(feature = "training")]
+pub(super) const MIN_TRAINING_JSON: u64 = 8 << 20;
 
 /// The largest number of values in the output of a node for one picture, so that a batch fits in
 /// memory.

@@ -76,7 +76,14 @@ impl<'a> Reader<'a> {
     /// Returns the values of a float tensor. Returns an error if one is not finite.
     pub(super) fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let bytes = self.take(name, Dtype::F32, shape)?;
-        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let mut values: Vec<f32> = Vec::new();
+        values.try_reserve_exact(bytes.len() / size_of::<f32>()).map_err(|_| {
+            format!(
+                "there is not enough memory to read the {} bytes of tensor `{name}`",
+                bytes.len()
+            )
+        })?;
+        values.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(format!(
                 "tensor `{name}`: value {index} is {}; it must be finite",

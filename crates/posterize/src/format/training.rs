@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::container::{Container, Kind, RawTensor};
 use super::file::{format_error, read};
-use super::limits::{MAX_TRAINING_BYTES, MAX_TRAINING_JSON};
+use super::limits::{MAX_TRAINING_BYTES, MAX_TRAINING_JSON, MIN_TRAINING_JSON};
 use super::parts::{Reader, compressed, floats};
 use crate::atomic_file;
 use crate::error::Result;
@@ -120,12 +120,14 @@ fn raw(shape: Vec<usize>, values: &[f32]) -> RawTensor<'static> {
 
 fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     let mut reader = Reader::new(container);
-    let Run { position, epochs, settings } =
-        reader.required_json::<Run<'static>>(RUN, MAX_TRAINING_JSON)?;
+    // A run has more weights than other values, so its JSON is never much larger than its file.
+    let file: u64 = container.tensors.values().map(|tensor| tensor.bytes.len() as u64).sum();
+    let max_json = MAX_TRAINING_JSON.min(MIN_TRAINING_JSON + 4 * file);
+    let Run { position, epochs, settings } = reader.required_json::<Run<'static>>(RUN, max_json)?;
     let losses = reader.floats(LOSSES, &[position.step])?;
     let grad_norms = reader.floats(GRAD_NORMS, &[position.step])?;
-    let network = state(&mut reader, "network")?;
-    let best = state(&mut reader, "best")?;
+    let network = state(&mut reader, "network", max_json)?;
+    let best = state(&mut reader, "best", max_json)?;
     let mut momentum = BTreeMap::new();
     for (full, tensor) in &container.tensors {
         if let Some(name) = full.strip_prefix("momentum.") {
@@ -145,9 +147,14 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     })
 }
 
-/// Reads the network with that prefix; `None` if there is none.
-fn state(reader: &mut Reader<'_>, prefix: &str) -> Result<Option<NetworkState>, String> {
-    let values = reader.json::<NetworkValues>(&format!("{prefix}.{VALUES}"), MAX_TRAINING_JSON)?;
+/// Reads the network with that prefix; `None` if there is none. Its JSON has at most `max_json`
+/// bytes.
+fn state(
+    reader: &mut Reader<'_>,
+    prefix: &str,
+    max_json: u64,
+) -> Result<Option<NetworkState>, String> {
+    let values = reader.json::<NetworkValues>(&format!("{prefix}.{VALUES}"), max_json)?;
     let Some(values) = values else { return Ok(None) };
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for (full, tensor) in &reader.container.tensors {
