@@ -23,14 +23,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Creates a view. Returns an error if it has too many dimensions or if its sizes overflow.
     pub(super) fn new(shape: Vec<usize>, strides: Vec<usize>, offset: usize) -> Parsed<Self> {
-        if shape.len() != strides.len() || shape.len() > MAX_DIMENSIONS {
-            return Err(format!(
-                "a tensor has {} sizes and {} strides; expected as many of each, at most \
-                 {MAX_DIMENSIONS}",
-                shape.len(),
-                strides.len()
-            ));
-        }
+        check_dimensions(shape.len(), strides.len())?;
         let too_large = || format!("a tensor of shape {shape:?} is too large");
         // As in PyTorch, the other sizes of an empty tensor are not limited.
         let count = if shape.contains(&0) {
@@ -58,6 +51,7 @@ impl Layout {
 
     /// Creates a row-major view from the start of the storage.
     pub(super) fn contiguous(shape: &[usize]) -> Parsed<Self> {
+        check_dimensions(shape.len(), shape.len())?;
         let mut strides = vec![0; shape.len()];
         let mut stride = 1usize;
         for (slot, &size) in strides.iter_mut().zip(shape).rev() {
@@ -69,25 +63,20 @@ impl Layout {
         Self::new(shape.to_vec(), strides, 0)
     }
 
-    /// Returns the number of dimensions.
-    pub(super) fn dimensions(&self) -> usize {
-        self.shape.len()
-    }
-
     /// Returns the view with an offset that is larger by `elements`.
     pub(super) fn shifted(&self, elements: usize) -> Parsed<Self> {
         let offset = self.offset.checked_add(elements).ok_or("a storage offset overflows")?;
         Self::new(self.shape.clone(), self.strides.clone(), offset)
     }
 
-    /// Returns the size in bytes of the dense tensor that [`decode`] returns. With strides of zero
-    /// it may be much larger than the storage.
+    /// Returns the size in bytes of the dense tensor that [`decode`] returns, its shape included.
+    /// With strides of zero it may be much larger than the storage.
     pub(super) fn decoded_bytes(&self, element: Element) -> usize {
         let size = match element {
             Element::F16 | Element::Bf16 | Element::F32 | Element::F64 => size_of::<f32>(),
             _ => size_of::<i64>(),
         };
-        self.count.saturating_mul(size)
+        self.count.saturating_mul(size).saturating_add(size_of_val(self.shape.as_slice()))
     }
 
     /// Returns the size and stride of each axis of more than one element. Neighbouring axes that
@@ -147,14 +136,27 @@ impl Layout {
     }
 }
 
+fn check_dimensions(sizes: usize, strides: usize) -> Parsed<()> {
+    if sizes == strides && sizes <= MAX_DIMENSIONS {
+        return Ok(());
+    }
+    Err(format!(
+        "a tensor has {sizes} sizes and {strides} strides; expected as many of each, at most \
+         {MAX_DIMENSIONS}"
+    ))
+}
+
 /// Decodes a view of a storage of little-endian values to a dense tensor.
 pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parsed<StateTensor> {
     let available = storage.len() / element.size();
     if layout.extent > available {
         return Err(format!(
-            "its shape {:?} and strides {:?} from element {} need {} elements, but its storage has \
-             {available}: the file is damaged",
-            layout.shape, layout.strides, layout.offset, layout.extent
+            "its shape {:.200} and strides {:.200} from element {} need {} elements, but its \
+             storage has {available}: the file is damaged",
+            format!("{:?}", layout.shape),
+            format!("{:?}", layout.strides),
+            layout.offset,
+            layout.extent
         ));
     }
     let floats = |data| {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::element::Element;
+use super::interner::Interner;
 use super::pickle::{self, Object, Pickle, Value};
 use super::select;
 use super::state_dict::StateDict;
@@ -70,12 +71,16 @@ fn next_pickle<'a>(file: &'a [u8], at: &mut usize, what: &str) -> Parsed<Pickle<
     Ok(pickle)
 }
 
-struct LegacyStorages<'a>(HashMap<&'a str, &'a [u8]>);
+struct LegacyStorages<'a> {
+    keys: Interner<'a>,
+    /// The bytes of each storage, by the number of its key.
+    bytes: HashMap<usize, &'a [u8]>,
+}
 
-impl Storages for LegacyStorages<'_> {
-    fn bytes(&mut self, key: &str) -> Parsed<&[u8]> {
-        self.0
-            .get(key)
+impl<'a> Storages<'a> for LegacyStorages<'a> {
+    fn bytes(&mut self, key: &'a str) -> Parsed<&[u8]> {
+        self.bytes
+            .get(&self.keys.number(key))
             .copied()
             .ok_or_else(|| format!("the file has no storage {}", printable(key.as_bytes())))
     }
@@ -88,8 +93,11 @@ fn find_storages<'a>(
     object: &Pickle<'a>,
     keys: &Pickle<'a>,
 ) -> Parsed<LegacyStorages<'a>> {
-    let declared: HashMap<&str, (Element, usize)> =
-        object.storages().map(|storage| (storage.key, (storage.element, storage.count))).collect();
+    let mut numbers = Interner::default();
+    let declared: HashMap<usize, (Element, usize)> = object
+        .storages()
+        .map(|storage| (numbers.number(storage.key), (storage.element, storage.count)))
+        .collect();
     let Some(Object::List(list)) = keys.object(keys.root) else {
         return Err("the list of storages is not a list: the file is damaged".into());
     };
@@ -98,35 +106,39 @@ fn find_storages<'a>(
         let Value::Str(key) = key else {
             return Err("the key of a storage is not a string: the file is damaged".into());
         };
-        let shown = printable(key.as_bytes());
-        let &(element, count) = declared
-            .get(key)
-            .ok_or_else(|| format!("storage {shown} belongs to no tensor: the file is damaged"))?;
+        let number = numbers.number(key);
+        let shown = || printable(key.as_bytes());
+        let &(element, count) = declared.get(&number).ok_or_else(|| {
+            format!("storage {} belongs to no tensor: the file is damaged", shown())
+        })?;
         let rest = &file[at..];
         let Some(written) = rest.first_chunk() else {
             return Err(format!(
-                "the file ends at byte {}, before storage {shown}: it is truncated",
-                file.len()
+                "the file ends at byte {}, before storage {}: it is truncated",
+                file.len(),
+                shown()
             ));
         };
         let written = i64::from_le_bytes(*written);
         if usize::try_from(written) != Ok(count) {
             return Err(format!(
-                "storage {shown} at byte {at} has {written} values and the pickle says {count}: \
-                 the file is damaged"
+                "storage {} at byte {at} has {written} values and the pickle says {count}: the \
+                 file is damaged",
+                shown()
             ));
         }
         // This cannot overflow: the pickle's reader has checked it.
         let length = count * element.size();
         let bytes = rest[size_of::<i64>()..].get(..length).ok_or_else(|| {
             format!(
-                "storage {shown} at byte {at} needs {length} bytes and the file ends at byte {}: \
-                 it is truncated",
+                "storage {} at byte {at} needs {length} bytes and the file ends at byte {}: it is \
+                 truncated",
+                shown(),
                 file.len()
             )
         })?;
         at += size_of::<i64>() + length;
-        storages.insert(key, bytes);
+        storages.insert(number, bytes);
     }
-    Ok(LegacyStorages(storages))
+    Ok(LegacyStorages { keys: numbers, bytes: storages })
 }

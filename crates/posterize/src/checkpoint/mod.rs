@@ -16,6 +16,8 @@ mod decode;
 #[cfg(feature = "checkpoint")]
 mod element;
 #[cfg(feature = "checkpoint")]
+mod interner;
+#[cfg(feature = "checkpoint")]
 mod legacy;
 #[cfg(feature = "checkpoint")]
 mod open;
@@ -34,23 +36,9 @@ pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
 
 pub use crate::error::StateDictMismatch;
 
+#[cfg(feature = "checkpoint")]
+use crate::error::printable;
+
 /// The result of a reader. With the file's name, the message becomes [`crate::Error::Checkpoint`].
 #[cfg(feature = "checkpoint")]
 type Parsed<T> = Result<T, String>;
-
-/// Returns text of a file for use in a message: control characters are escaped, and long text is
-/// cut.
-#[cfg(feature = "checkpoint")]
-fn printable(text: &[u8]) -> String {
-    const MAX_CHARS: usize = 120;
-    let shown: String = String::from_utf8_lossy(&text[..text.len().min(4 * MAX_CHARS)])
-        .chars()
-        .take(MAX_CHARS)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect();
-    if text.len() > shown.len() && shown.chars().count() >= MAX_CHARS {
-        shown + "…"
-    } else {
-        shown
-    }
-}

@@ -1,7 +1,12 @@
 //! Finding the state dict in a checkpoint, and removing prefixes of wrapper modules from its names.
 
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
 use super::Parsed;
-use super::pickle::{Pickle, Value};
+use super::interner::Interner;
+use super::pickle::{Handle, Pickle, Value};
 use super::printable;
 
 /// Keys under which training scripts save the state dict, in order of preference. Averaged weights
@@ -34,9 +39,12 @@ const MAX_DEPTH: usize = 4;
 const PREFIXES: &[&str] = &["module.", "_orig_mod."];
 
 /// Returns the entries of the state dict in a pickled checkpoint, in order.
-pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(String, Value<'a>)>> {
-    let dict = find(pickle, pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
-    let mut entries = Vec::with_capacity(dict.len());
+///
+/// As in Python, an entry replaces an earlier one with the same key and takes its place.
+pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(&'a str, Value<'a>)>> {
+    let dict = Search::new(pickle).find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
+    let mut names = Interner::default();
+    let mut entries = IndexMap::new();
     for &(key, value) in dict {
         let Value::Str(name) = key else {
             return Err(format!(
@@ -44,45 +52,74 @@ pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(String, Valu
                 pickle.describe(key)
             ));
         };
-        entries.push((name.to_owned(), value));
+        entries.insert(names.number(name), (name, value));
     }
+    let mut entries: Vec<_> = entries.into_values().collect();
     strip_prefixes(&mut entries);
     Ok(entries)
 }
 
 /// Removes the prefixes of wrapper modules if all names have them.
-pub(super) fn strip_prefixes<T>(entries: &mut Vec<(String, T)>) {
+pub(super) fn strip_prefixes<T>(entries: &mut Vec<(&str, T)>) {
     // The counter of AveragedModel has no prefix.
     let is_counter = |name: &str| name == "n_averaged";
     while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
-        let mut names = entries.iter().map(|(name, _)| name).filter(|name| !is_counter(name));
+        let mut names = entries.iter().map(|&(name, _)| name).filter(|name| !is_counter(name));
         let first = names.next().is_some_and(|name| name.starts_with(prefix));
         first && names.all(|name| name.starts_with(prefix))
     }) {
         entries.retain(|(name, _)| !is_counter(name));
         for (name, _) in entries.iter_mut() {
-            name.drain(..prefix.len());
+            *name = &name[prefix.len()..];
         }
     }
 }
 
-/// Returns the dictionary of tensors in `value`, looking through at most `depth` wrappers.
-fn find<'p, 'a>(
+/// The search for the dictionary of tensors in a pickle, through dictionaries that contain others
+/// under the keys [`WRAPPERS`].
+struct Search<'p, 'a> {
     pickle: &'p Pickle<'a>,
-    value: Value<'a>,
-    depth: usize,
-) -> Option<&'p [(Value<'a>, Value<'a>)]> {
-    let dict = pickle.dict(value)?;
-    if depth > 0 {
-        for &wrapper in WRAPPERS {
-            let inner =
-                dict.iter().rev().find(|(key, _)| matches!(key, Value::Str(k) if *k == wrapper));
-            if let Some(found) = inner.and_then(|&(_, inner)| find(pickle, inner, depth - 1)) {
-                return Some(found);
+    /// The dictionaries that were searched, and through how many wrappers.
+    searched: HashMap<Handle, usize>,
+    /// The number of entries that were looked at.
+    entries: usize,
+}
+
+impl<'p, 'a> Search<'p, 'a> {
+    fn new(pickle: &'p Pickle<'a>) -> Self {
+        Self { pickle, searched: HashMap::new(), entries: 0 }
+    }
+
+    /// Returns the dictionary of tensors in `value`, looking through at most `depth` wrappers.
+    ///
+    /// A dictionary that several others contain is searched again only if more wrappers are allowed
+    /// than before, so no entry is looked at more than `MAX_DEPTH + 1` times.
+    fn find(&mut self, value: Value<'a>, depth: usize) -> Option<&'p [(Value<'a>, Value<'a>)]> {
+        let dict = self.pickle.dict(value)?;
+        if let Value::Object(handle) = value
+            && self.searched.insert(handle, depth).is_some_and(|before| before >= depth)
+        {
+            return None;
+        }
+        self.entries += dict.len();
+        if depth > 0 {
+            // The last entry with a key counts.
+            let mut inner = [None; WRAPPERS.len()];
+            for &(key, value) in dict {
+                if let Value::Str(key) = key
+                    && let Some(index) = WRAPPERS.iter().position(|&wrapper| wrapper == key)
+                {
+                    inner[index] = Some(value);
+                }
+            }
+            for value in inner.into_iter().flatten() {
+                if let Some(found) = self.find(value, depth - 1) {
+                    return Some(found);
+                }
             }
         }
+        dict.iter().any(|&(_, value)| self.pickle.tensor(value).is_some()).then_some(dict)
     }
-    dict.iter().any(|&(_, value)| pickle.tensor(value).is_some()).then_some(dict)
 }
 
 /// Returns the message for a pickle without a state dict.
@@ -124,9 +161,9 @@ mod tests {
     use super::*;
 
     fn stripped(names: &[&str]) -> Vec<String> {
-        let mut entries: Vec<(String, ())> = names.iter().map(|&n| (n.to_owned(), ())).collect();
+        let mut entries: Vec<(&str, ())> = names.iter().map(|&name| (name, ())).collect();
         strip_prefixes(&mut entries);
-        entries.into_iter().map(|(name, ())| name).collect()
+        entries.into_iter().map(|(name, ())| name.to_owned()).collect()
     }
 
     #[test]
@@ -142,5 +179,28 @@ mod tests {
         assert_eq!(stripped(&["n_averaged", "a"]), ["n_averaged", "a"]);
         assert_eq!(stripped(&["n_averaged"]), ["n_averaged"]);
         assert!(stripped(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_dictionary_under_many_keys_is_searched_a_few_times() {
+        // Each dictionary contains the one before under every key; the first has no weights.
+        let mut program = b"}(".to_vec();
+        program.extend(b"NN".repeat(1000));
+        program.extend(b"uq\0");
+        for _ in 0..10 {
+            program.extend(b"0}(");
+            for wrapper in WRAPPERS {
+                program.extend(format!("V{wrapper}\nh\0").as_bytes());
+            }
+            program.extend(b"uq\0");
+        }
+        program.push(b'.');
+        let pickle = super::super::pickle::read(&program, "a pickle", 0).unwrap();
+        let mut search = Search::new(&pickle);
+        assert!(search.find(pickle.root, MAX_DEPTH).is_none());
+        assert_eq!(search.entries, (MAX_DEPTH + 1) * WRAPPERS.len());
+        let mut search = Search::new(&pickle);
+        assert!(search.find(pickle.root, 10).is_none());
+        assert_eq!(search.entries, 10 * WRAPPERS.len() + 1000);
     }
 }

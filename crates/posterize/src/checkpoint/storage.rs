@@ -6,11 +6,14 @@ use super::pickle::{Pickle, Value};
 use super::state_dict::{StateDict, StateTensor};
 use crate::tensor::Tensor;
 
-/// The storages of a file.
-pub(super) trait Storages {
+/// The storages of a file. `'a` is the lifetime of their keys in the pickle.
+pub(super) trait Storages<'a> {
     /// Returns the bytes of the storage with that key.
-    fn bytes(&mut self, key: &str) -> Parsed<&[u8]>;
+    fn bytes(&mut self, key: &'a str) -> Parsed<&[u8]>;
 }
+
+/// The memory in bytes that a tensor takes besides its values, its name and its shape.
+const PER_TENSOR: usize = 256;
 
 /// The memory that reading a file may take: 32 times its size and 64 MiB.
 ///
@@ -44,15 +47,17 @@ impl Budget {
 }
 
 /// Reads all entries as dense tensors.
-pub(super) fn read_tensors(
-    pickle: &Pickle<'_>,
-    entries: &[(String, Value<'_>)],
-    storages: &mut dyn Storages,
+pub(super) fn read_tensors<'a>(
+    pickle: &Pickle<'a>,
+    entries: &[(&str, Value<'a>)],
+    storages: &mut dyn Storages<'a>,
     budget: &mut Budget,
 ) -> Parsed<StateDict> {
     let mut state_dict = StateDict::new();
-    for (name, value) in entries {
-        let tensor = read_tensor(pickle, *value, storages, budget)
+    for &(name, value) in entries {
+        let tensor = budget
+            .spend(PER_TENSOR + name.len())
+            .and_then(|()| read_tensor(pickle, value, storages, budget))
             .map_err(|problem| in_tensor(name, &problem))?;
         state_dict.insert(name, tensor);
     }
@@ -64,10 +69,10 @@ pub(super) fn in_tensor(name: &str, problem: &str) -> String {
     format!("tensor `{}`: {problem}", super::printable(name.as_bytes()))
 }
 
-fn read_tensor(
-    pickle: &Pickle<'_>,
-    value: Value<'_>,
-    storages: &mut dyn Storages,
+fn read_tensor<'a>(
+    pickle: &Pickle<'a>,
+    value: Value<'a>,
+    storages: &mut dyn Storages<'a>,
     budget: &mut Budget,
 ) -> Parsed<StateTensor> {
     let scalar =

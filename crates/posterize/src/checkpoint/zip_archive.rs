@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read;
 
+use super::interner::Interner;
 use super::pickle::{self, Pickle};
 use super::select;
 use super::state_dict::StateDict;
@@ -24,7 +25,7 @@ const TRUNCATED: &str = "the file is truncated or damaged; copy or download it a
 pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let archive = Archive::open(file)?;
     let root = archive.root()?;
-    let mut budget = Budget::of_file(file.len());
+    let mut reading = Reading { packed: file.len(), decompressed: Budget::of_file(file.len()) };
     if archive.entries.contains_key(format!("{root}constants.pkl").as_bytes()) {
         return Err("a TorchScript archive (torch.jit.save), which contains code. Save only the \
                     weights: torch.save(model.state_dict(), \"weights.pth\")"
@@ -32,39 +33,50 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     }
     let byteorder = format!("{root}byteorder");
     if archive.entries.contains_key(byteorder.as_bytes())
-        && archive.bytes(&byteorder, 16, &mut budget)?.as_ref() != b"little"
+        && archive.bytes(&byteorder, 16, &mut reading)?.as_ref() != b"little"
     {
         return Err(
             "it was written on a big-endian machine; save it again on a little-endian one".into()
         );
     }
     let name = format!("{root}data.pkl");
-    let bytes = archive.bytes(&name, MAX_PICKLE, &mut budget)?;
+    let bytes = archive.bytes(&name, MAX_PICKLE, &mut reading)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
     let entries = select::state_dict_of(&pickle)?;
     // Decompressed storages and decoded tensors each have a budget.
     let mut tensor_budget = Budget::of_file(file.len());
-    let mut storages = ZipStorages { archive, root, budget, read: HashMap::new() };
+    let mut storages =
+        ZipStorages { archive, root, reading, keys: Interner::default(), read: Vec::new() };
     read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)
 }
 
-struct ZipStorages<'a> {
+struct ZipStorages<'a, 'p> {
     archive: Archive<'a>,
     root: String,
-    budget: Budget,
-    /// The storages read so far. Tied weights share a storage.
-    read: HashMap<String, Cow<'a, [u8]>>,
+    reading: Reading,
+    keys: Interner<'p>,
+    /// The storages read so far, by the numbers of their keys. Tied weights share a storage.
+    read: Vec<Cow<'a, [u8]>>,
 }
 
-impl Storages for ZipStorages<'_> {
-    fn bytes(&mut self, key: &str) -> Parsed<&[u8]> {
-        if !self.read.contains_key(key) {
+impl<'p> Storages<'p> for ZipStorages<'_, 'p> {
+    fn bytes(&mut self, key: &'p str) -> Parsed<&[u8]> {
+        let number = self.keys.number(key);
+        if number == self.read.len() {
             let name = format!("{}data/{key}", self.root);
-            let bytes = self.archive.bytes(&name, usize::MAX, &mut self.budget)?;
-            self.read.insert(key.to_owned(), bytes);
+            self.read.push(self.archive.bytes(&name, usize::MAX, &mut self.reading)?);
         }
-        Ok(&self.read[key])
+        Ok(&self.read[number])
     }
+}
+
+/// What may still be read of an archive.
+struct Reading {
+    /// Bytes of entries as they are in the file: as many as the file has. Entries that overlap would
+    /// need more, and their checksums alone could take any time.
+    packed: usize,
+    /// Bytes of entries after they were decompressed.
+    decompressed: Budget,
 }
 
 /// A zip archive and its directory.
@@ -125,7 +137,7 @@ impl<'a> Archive<'a> {
 
     /// Returns the bytes of an entry. Returns an error if the checksum is wrong or if there are
     /// more than `limit`.
-    fn bytes(&self, name: &str, limit: usize, budget: &mut Budget) -> Parsed<Cow<'a, [u8]>> {
+    fn bytes(&self, name: &str, limit: usize, reading: &mut Reading) -> Parsed<Cow<'a, [u8]>> {
         let entry = *self
             .entries
             .get(name.as_bytes())
@@ -141,6 +153,9 @@ impl<'a> Archive<'a> {
         let packed = packed_bytes(self.file, entry).ok_or_else(|| {
             format!("zip entry {} is outside of the file: {TRUNCATED}", shown(name))
         })?;
+        reading.packed = reading.packed.checked_sub(packed.len()).ok_or_else(|| {
+            format!("zip entry {} overlaps others: the file is damaged or malicious", shown(name))
+        })?;
         let bytes = match entry.method {
             _ if entry.flags & 1 != 0 => {
                 return Err(format!(
@@ -150,7 +165,7 @@ impl<'a> Archive<'a> {
             }
             0 if packed.len() == size => Cow::Borrowed(packed),
             8 => {
-                budget.spend(size)?;
+                reading.decompressed.spend(size)?;
                 Cow::Owned(inflate(packed, size).ok_or_else(|| {
                     format!(
                         "zip entry {} does not decompress to {size} bytes: {TRUNCATED}",

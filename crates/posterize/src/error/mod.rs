@@ -3,10 +3,14 @@
 //! Every message names the file, layer or tensor, what was expected and what was found, and if
 //! something can be done about it, what.
 
+mod printable;
 mod state_dict_mismatch;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "checkpoint")]
+pub(crate) use printable::printable;
+pub(crate) use printable::printable_up_to;
 pub use state_dict_mismatch::StateDictMismatch;
 
 /// A [`Result`](std::result::Result) with the library's [`Error`].

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use super::printable::printable;
+
+/// The largest number of names of each kind in a message. A file may have any number, of any length.
+const MAX_NAMES: usize = 1000;
+
 /// All differences between a state dict and the model that it is loaded into, as in PyTorch's
 /// `load_state_dict(strict=True)`.
 ///
@@ -63,9 +68,9 @@ fn by_module<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
         match lines.last_mut() {
             Some((last, line)) if *last == module && !module.is_empty() => {
                 *line += ", .";
-                *line += leaf;
+                *line += &printable(leaf.as_bytes());
             }
-            _ => lines.push((module, name.to_owned())),
+            _ => lines.push((module, printable(name.as_bytes()))),
         }
     }
     lines.into_iter().map(|(_, line)| line).collect()
@@ -81,8 +86,11 @@ impl fmt::Display for StateDictMismatch {
         ] {
             if !names.is_empty() {
                 write!(f, "\n  {} {what}:", names.len())?;
-                for line in by_module(names.iter().map(String::as_str)) {
+                for line in by_module(names.iter().take(MAX_NAMES).map(String::as_str)) {
                     write!(f, "\n    {line}")?;
+                }
+                if names.len() > MAX_NAMES {
+                    write!(f, "\n    and {} more", names.len() - MAX_NAMES)?;
                 }
             }
         }
@@ -105,5 +113,22 @@ impl fmt::Display for StateDictMismatch {
             Some(hint) => write!(f, "\n  {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_and_long_names_are_cut() {
+        let mut unexpected: Vec<String> = (0..1002).map(|index| format!("a.{index}")).collect();
+        unexpected[0] = "b\n".repeat(100_000);
+        unexpected[1] = format!("a.{}", "c".repeat(100_000));
+        let message = StateDictMismatch { unexpected, ..Default::default() }.to_string();
+        assert!(message.len() < 10_000, "{}", message.len());
+        assert!(message.contains("1002 unexpected:\n    b\\nb\\n"), "{message}");
+        assert!(message.contains("c…, .2, .3,"), "{message}");
+        assert!(message.ends_with(", .999\n    and 2 more"), "{message}");
     }
 }

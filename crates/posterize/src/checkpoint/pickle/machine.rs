@@ -4,14 +4,11 @@
 
 use std::collections::HashMap;
 
+use super::allowance::Allowance;
 use super::call::{self, Outcome};
 use super::callable::{self, Callable};
 use super::value::{Handle, Object, Pickle, Storage, Value};
 use crate::checkpoint::{Parsed, printable};
-
-/// The largest number of values in a pickle. A checkpoint of a thousand tensors has about twenty
-/// thousand.
-const MAX_VALUES: usize = 2_000_000;
 
 /// Reads the pickle at the start of `bytes`, which may be longer. `name` is the pickle's name and
 /// `base` its position in the file, for messages.
@@ -27,7 +24,7 @@ pub(in crate::checkpoint) fn read<'a>(
         marks: Vec::new(),
         memo: HashMap::new(),
         objects: Vec::new(),
-        values: 0,
+        allowance: Allowance::new(),
     };
     loop {
         let start = machine.at;
@@ -49,8 +46,7 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     objects: Vec<Object<'a>>,
-    /// The number of values so far.
-    values: usize,
+    allowance: Allowance,
 }
 
 impl<'a> Machine<'a> {
@@ -71,7 +67,7 @@ impl<'a> Machine<'a> {
             b'.' => return self.pop().map(Some),
             // The stack.
             b'(' => {
-                self.spend(1)?;
+                self.allowance.spend(1)?;
                 self.marks.push(self.stack.len());
             }
             b'0' => {
@@ -272,32 +268,30 @@ impl<'a> Machine<'a> {
                 let name = self.line()?;
                 let callable = self.find_callable(module, name)?;
                 let arguments = self.pop_to_mark()?;
-                self.call(callable, &arguments)?;
+                self.call(Value::Callable(callable), Arguments::Values(&arguments))?;
             }
             b'o' => {
                 let mut arguments = self.pop_to_mark()?.into_iter();
                 let callable = arguments.next().ok_or("a call without a callable")?;
-                self.call_value(callable, arguments.as_slice())?;
+                self.call(callable, Arguments::Values(arguments.as_slice()))?;
             }
             b'R' | 0x81 => {
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                let arguments = self.tuple(arguments)?.to_vec();
-                self.call_value(callable, &arguments)?;
+                self.call(callable, Arguments::Tuple(arguments))?;
             }
             0x92 => {
                 let _keywords = self.pop()?;
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                let arguments = self.tuple(arguments)?.to_vec();
-                self.call_value(callable, &arguments)?;
+                self.call(callable, Arguments::Tuple(arguments))?;
             }
             b'b' => {
                 // Attributes, such as `_metadata` of a state dict, are not needed.
                 let _state = self.pop()?;
                 let target = self.top()?;
                 if !matches!(
-                    self.object(target),
+                    object(&self.objects, target),
                     Some(Object::Dict(_) | Object::Tensor(_) | Object::Other(_))
                 ) {
                     return Err("attributes are set on an object that has none".into());
@@ -370,19 +364,8 @@ impl<'a> Machine<'a> {
 
     // The stack, the memo and the arena.
 
-    fn spend(&mut self, values: usize) -> Parsed<()> {
-        self.values += values;
-        if self.values > MAX_VALUES {
-            return Err(format!(
-                "the pickle has more than {MAX_VALUES} values, far more than a state_dict. Save \
-                 only the weights: torch.save(model.state_dict(), \"weights.pth\")"
-            ));
-        }
-        Ok(())
-    }
-
     fn push(&mut self, value: Value<'a>) -> Parsed<()> {
-        self.spend(1)?;
+        self.allowance.spend(1)?;
         self.stack.push(value);
         Ok(())
     }
@@ -446,16 +429,9 @@ impl<'a> Machine<'a> {
 
     fn memorize(&mut self, index: u32) -> Parsed<()> {
         let top = self.top()?;
-        self.spend(1)?;
+        self.allowance.spend(1)?;
         self.memo.insert(index, top);
         Ok(())
-    }
-
-    fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
-        match value {
-            Value::Object(Handle(index)) => self.objects.get(index as usize),
-            _ => None,
-        }
     }
 
     fn top_object(&mut self) -> Parsed<Option<&mut Object<'a>>> {
@@ -466,7 +442,7 @@ impl<'a> Machine<'a> {
     }
 
     fn extend_list(&mut self, items: &[Value<'a>]) -> Parsed<()> {
-        self.spend(items.len())?;
+        self.allowance.spend(items.len())?;
         match self.top_object()? {
             Some(Object::List(list)) => list.extend_from_slice(items),
             _ => return Err("items are added to an object that is not a list".into()),
@@ -475,21 +451,12 @@ impl<'a> Machine<'a> {
     }
 
     fn extend_dict(&mut self, entries: &[(Value<'a>, Value<'a>)]) -> Parsed<()> {
-        self.spend(2 * entries.len())?;
+        self.allowance.spend(2 * entries.len())?;
         match self.top_object()? {
             Some(Object::Dict(dict)) => dict.extend_from_slice(entries),
             _ => return Err("entries are added to an object that is not a dictionary".into()),
         }
         Ok(())
-    }
-
-    fn tuple(&self, value: Value<'a>) -> Parsed<&[Value<'a>]> {
-        match self.object(value) {
-            Some(Object::Tuple(items)) => Ok(items),
-            _ => {
-                Err("expected a tuple, such as the arguments of a call, found another value".into())
-            }
-        }
     }
 
     // Names and calls.
@@ -507,26 +474,17 @@ impl<'a> Machine<'a> {
         self.push(Value::Callable(callable))
     }
 
-    fn call_value(&mut self, callable: Value<'a>, arguments: &[Value<'a>]) -> Parsed<()> {
-        match callable {
-            Value::Callable(callable) => self.call(callable, arguments),
-            _ => Err("a call of an object that is not callable".into()),
-        }
-    }
-
-    fn call(&mut self, callable: Callable, arguments: &[Value<'a>]) -> Parsed<()> {
-        match call::call(callable, arguments, &self.objects)? {
+    fn call(&mut self, callable: Value<'a>, arguments: Arguments<'_, 'a>) -> Parsed<()> {
+        let arguments = match arguments {
+            Arguments::Values(values) => values,
+            Arguments::Tuple(value) => tuple(&self.objects, value)?,
+        };
+        let Value::Callable(callable) = callable else {
+            return Err("a call of an object that is not callable".into());
+        };
+        match call::call(callable, arguments, &self.objects, &mut self.allowance)? {
             Outcome::Argument(value) => self.push(value),
-            Outcome::New(object) => {
-                // A call may copy a large container from the memo with few instructions.
-                self.spend(match &object {
-                    Object::Tuple(items) | Object::List(items) => items.len(),
-                    Object::Dict(entries) => 2 * entries.len(),
-                    Object::Tensor(view) => 2 * view.layout.dimensions(),
-                    _ => 0,
-                })?;
-                self.push_object(object)
-            }
+            Outcome::New(object) => self.push_object(object),
         }
     }
 
@@ -535,7 +493,7 @@ impl<'a> Machine<'a> {
     /// `view` is `(key, offset, count)` in files of PyTorch before 0.4 and `None` in later legacy
     /// files. The zip format does not have it.
     fn storage(&self, id: Value<'a>) -> Parsed<Storage<'a>> {
-        let items = self.tuple(id)?;
+        let items = tuple(&self.objects, id)?;
         if let Some(Value::Str("module")) = items.first() {
             return Err(
                 "refused, because it contains a whole pickled model with its source code, as \
@@ -556,14 +514,15 @@ impl<'a> Machine<'a> {
         else {
             return Err("the id of a storage has no class, key or size".into());
         };
-        let count =
-            usize::try_from(count).map_err(|_| format!("storage {key} has {count} values"))?;
+        let has =
+            |count: String| format!("storage {} has {count} values", printable(key.as_bytes()));
+        let count = usize::try_from(count).map_err(|_| has(count.to_string()))?;
         if count.checked_mul(element.size()).is_none() {
-            return Err(format!("storage {} has {count} values", printable(key.as_bytes())));
+            return Err(has(count.to_string()));
         }
         let view_offset = match view {
             None | Some(Value::None) => 0,
-            Some(view) => match *self.tuple(view)? {
+            Some(view) => match *tuple(&self.objects, view)? {
                 [_key, Value::Int(offset), Value::Int(_)] => {
                     usize::try_from(offset).map_err(|_| "the offset of a storage is negative")?
                 }
@@ -571,6 +530,28 @@ impl<'a> Machine<'a> {
             },
         };
         Ok(Storage { key, element, count, view_offset })
+    }
+}
+
+/// The arguments of a call.
+#[derive(Clone, Copy)]
+enum Arguments<'s, 'a> {
+    Values(&'s [Value<'a>]),
+    /// A tuple of the arena. It is not copied.
+    Tuple(Value<'a>),
+}
+
+fn object<'s, 'a>(objects: &'s [Object<'a>], value: Value<'a>) -> Option<&'s Object<'a>> {
+    match value {
+        Value::Object(Handle(index)) => objects.get(index as usize),
+        _ => None,
+    }
+}
+
+fn tuple<'s, 'a>(objects: &'s [Object<'a>], value: Value<'a>) -> Parsed<&'s [Value<'a>]> {
+    match object(objects, value) {
+        Some(Object::Tuple(items)) => Ok(items),
+        _ => Err("expected a tuple, such as the arguments of a call, found another value".into()),
     }
 }
 

@@ -22,7 +22,7 @@ pub(in crate::checkpoint) enum Value<'a> {
 }
 
 /// The index of an [`Object`] in its arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::checkpoint) struct Handle(pub(super) u32);
 
 /// A Python object that may contain others.

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use safetensors::{Dtype, SafeTensorError};
 
+use crate::error::printable_up_to;
+
 /// The size in bytes of the header's length at the start of the file.
 pub(crate) const LENGTH: usize = 8;
 
@@ -22,9 +24,11 @@ pub(crate) fn explain(error: &SafeTensorError, header_length: u64, file_length: 
             "its safetensors header does not describe a file of {file_length} bytes: it is \
              truncated or damaged; copy or download it again"
         ),
-        other => {
-            format!("its safetensors header is damaged: {other}; copy or download the file again")
-        }
+        // The message may quote the header, which may have a name of any length.
+        other => format!(
+            "its safetensors header is damaged: {}; copy or download the file again",
+            printable_up_to(other.to_string().as_bytes(), 500)
+        ),
     }
 }
 

@@ -9,12 +9,12 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::header::{LENGTH, METADATA, explain};
-use crate::checkpoint::Parsed;
 use crate::checkpoint::decode::{Layout, decode};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::select;
 use crate::checkpoint::state_dict::StateDict;
 use crate::checkpoint::storage::{Budget, in_tensor};
+use crate::checkpoint::{Parsed, printable};
 
 /// Reads the state dict of a safetensors file.
 pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
@@ -22,15 +22,16 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
     let tensors = SafeTensors::deserialize(file)
         .map_err(|error| explain(&error, header_length, file.len()))?;
     let header = &file[LENGTH..LENGTH + header_length as usize];
-    let Names(names) = serde_json::from_slice(header).map_err(|error| error.to_string())?;
-    let mut entries: Vec<(String, String)> =
-        names.into_iter().map(|name| (name.clone(), name)).collect();
+    let Names(names) =
+        serde_json::from_slice(header).map_err(|error| printable(error.to_string().as_bytes()))?;
+    let mut entries: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     select::strip_prefixes(&mut entries);
     let mut budget = Budget::of_file(file.len());
     let mut state_dict = StateDict::new();
     for (name, in_file) in entries {
-        let in_this = |problem: String| in_tensor(&name, &problem);
-        let view = tensors.tensor(&in_file).map_err(|error| in_this(error.to_string()))?;
+        let in_this = |problem: String| in_tensor(name, &problem);
+        let view = tensors.tensor(in_file).map_err(|error| in_this(error.to_string()))?;
         let layout = Layout::contiguous(view.shape()).map_err(in_this)?;
         let element = element_of(view.dtype()).ok_or_else(|| {
             in_this(format!(
