@@ -248,19 +248,41 @@ fn the_error_says_what_a_pickle_without_a_state_dict_is() {
 
 #[test]
 fn the_error_says_what_another_file_is() {
-    let cases: [(&[u8], &str); 9] = [
+    let cases: [(&[u8], &str); 14] = [
         (b"", "an empty file"),
         (b"abc", "may be truncated"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00", "gzip"),
         (b"\x89HDF\r\n\x1a\n\x00", "Keras"),
-        (b"\x08\x07\x12\x07pytorch1.0", "found another format"),
+        (b"\x08\x07\x12\x07pytorch1.0", "an ONNX model (.onnx)"),
+        (b"\x08\x0a:\x80\x01\x0a\x10\x0a\x01x", "an ONNX model (.onnx)"),
+        (b"\x1c\0\0\0TFL3\x14\0\x20\0", "a TensorFlow Lite model (.tflite)"),
+        (b"\x93NUMPY\x01\0v\0", "an array of NumPy"),
+        (b"GGUF\x03\0\0\0\0", "GGUF"),
+        (b"\x0a\x07unknown", "found another format"),
         (b"\x80\x04K\x01.", "a Python pickle of an int"),
         (b"PK\x03\x04not much of a zip archive at all", "the directory at the end"),
     ];
     for (bytes, expected) in cases {
         let error = StateDict::from_bytes("x.pth", bytes).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_error_says_what_another_file_of_posterize_is() {
+    for (format, expected) in [
+        ("posterize", "an int8 model saved by posterize"),
+        ("posterize training", "the checkpoint of a training run of posterize"),
+    ] {
+        let header = format!(
+            r#"{{"__metadata__":{{"format":"{format}"}},"w":{{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}}}"#
+        );
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.push(7);
+        let error = StateDict::from_bytes("x.safetensors", &file).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

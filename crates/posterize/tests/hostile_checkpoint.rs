@@ -379,6 +379,10 @@ fn the_error_says_what_another_zip_archive_is() {
         (&["a/data.pkl", "b/data.pkl"], "several checkpoints"),
         (&["a/data.pkl", "a/constants.pkl"], "TorchScript"),
         (&["a/data.pkl", "a/byteorder"], "big-endian"),
+        (&["version", "serialized_exported_program.json"], "torch.export.save (.pt2)"),
+        (&["a/archive_format", "a/models/model.json"], "torch.export.save (.pt2)"),
+        (&["config.json", "model.weights.h5"], "a model of Keras (.keras)"),
+        (&["w.npy", "b.npy"], "arrays of NumPy (.npz)"),
     ] {
         let message = refusal(&archive(names));
         assert!(message.contains(expected), "{message}");

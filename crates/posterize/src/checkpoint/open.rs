@@ -93,6 +93,9 @@ fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {
 /// Recognizes the format of a file by its first bytes.
 fn recognise(start: &[u8]) -> Parsed<Format> {
     const KNOWN: &str = "expected a PyTorch checkpoint (.pth, .pt) or safetensors";
+    const FROM_PYTORCH: &str = "posterize cannot read its weights. If the network came from \
+                                PyTorch, save its weights there: torch.save(model.state_dict(), \
+                                \"weights.pth\")";
     let begins = |signature: &[u8]| start.starts_with(signature);
     let found = match start {
         [] => "an empty file",
@@ -106,7 +109,24 @@ fn recognise(start: &[u8]) -> Parsed<Format> {
             return Err(format!("{KNOWN}, found a Git LFS pointer; run `git lfs pull`"));
         }
         _ if begins(b"<") => "a web page or XML; the download may have failed",
-        _ if begins(b"\x89HDF\r\n\x1a\n") => "HDF5 (Keras)",
+        _ if begins(b"\x89HDF\r\n\x1a\n") => {
+            return Err(format!(
+                "{KNOWN}, found HDF5, the format of Keras (.h5), whose layers have other names and \
+                 orders of weights. Convert the weights to those of the same network in PyTorch, and \
+                 save them there: torch.save(model.state_dict(), \"weights.pth\")"
+            ));
+        }
+        _ if start.get(4..8) == Some(b"TFL3") => {
+            return Err(format!(
+                "{KNOWN}, found a TensorFlow Lite model (.tflite). {FROM_PYTORCH}"
+            ));
+        }
+        // The version of the format, then the name of the program that wrote it, or the graph.
+        [0x08, 1..=20, 0x12 | 0x3a, ..] => {
+            return Err(format!("{KNOWN}, found an ONNX model (.onnx). {FROM_PYTORCH}"));
+        }
+        _ if begins(b"\x93NUMPY") => "an array of NumPy (.npy)",
+        _ if begins(b"GGUF") => "GGUF, the format of llama.cpp",
         _ if begins(b"\x1f\x8b") => "gzip; unpack it first",
         _ if start.get(257..262) == Some(b"ustar") => {
             return Err(format!(

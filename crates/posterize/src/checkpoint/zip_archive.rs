@@ -129,9 +129,31 @@ impl<'a> Archive<'a> {
             (Some(_), Some(_)) => {
                 Err("a zip archive with several checkpoints (data.pkl); expected one".into())
             }
-            (None, _) => Err("a zip archive that is not a checkpoint of PyTorch: it has no entry \
-                              NAME/data.pkl. If the checkpoint is inside of it, unpack it"
-                .into()),
+            (None, _) => Err(self.other_kind()),
+        }
+    }
+
+    /// Returns the message for an archive without a pickle, by what it has instead.
+    fn other_kind(&self) -> String {
+        let has = |name: &[u8]| {
+            self.entries.keys().any(|entry| {
+                entry.strip_suffix(name).is_some_and(|folder| matches!(folder, [] | [.., b'/']))
+            })
+        };
+        let save = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
+        if has(b"serialized_exported_program.json") || has(b"archive_format") {
+            format!("a program of torch.export.save (.pt2), which contains code. {save}")
+        } else if has(b"model.weights.h5") {
+            "a model of Keras (.keras), whose layers have other names and orders of weights. \
+             Convert the weights to those of the same network in PyTorch, and save them there: \
+             torch.save(model.state_dict(), \"weights.pth\")"
+                .into()
+        } else if self.entries.keys().any(|name| name.ends_with(b".npy")) {
+            "arrays of NumPy (.npz); save them as safetensors".into()
+        } else {
+            "a zip archive that is not a checkpoint of PyTorch: it has no entry NAME/data.pkl. If \
+             the checkpoint is inside of it, unpack it"
+                .into()
         }
     }
 

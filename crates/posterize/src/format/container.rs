@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::limits::MAX_HEADER_BYTES;
-use crate::checkpoint::safetensors::{LENGTH, Place, explain, header};
+use crate::checkpoint::safetensors::{FORMAT, LENGTH, Place, explain, header};
 
 /// A kind of file.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<'a> Container<'a> {
         let mut set = |key: &str, value: String| {
             self.metadata.entry(key.into()).or_insert(value);
         };
-        set("format", kind.format.into());
+        set(FORMAT, kind.format.into());
         set(VERSION, kind.version.to_string());
         set("tool", concat!("posterize ", env!("CARGO_PKG_VERSION")).into());
         self.metadata.remove(DIGEST);
@@ -122,7 +122,7 @@ impl<'a> Container<'a> {
     }
 
     fn check_version(&self, kind: &Kind) -> Result<(), String> {
-        if self.metadata.get("format").map(String::as_str) != Some(kind.format) {
+        if self.metadata.get(FORMAT).map(String::as_str) != Some(kind.format) {
             return Err(format!(
                 "a safetensors file, but not {}: its metadata has no `format: {}`; {}",
                 kind.what, kind.format, kind.advice

@@ -15,6 +15,7 @@ use super::saved_model::SavedModel;
 use super::{v1, v2};
 #[cfg(feature = "save")]
 use crate::atomic_file;
+use crate::checkpoint::safetensors::MODEL_FORMAT;
 use crate::data::Class;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
@@ -30,7 +31,7 @@ use crate::trace;
 pub const FORMAT_VERSION: u32 = 2;
 
 pub(super) const MODEL: Kind = Kind {
-    format: "posterize",
+    format: MODEL_FORMAT,
     version: FORMAT_VERSION,
     what: "a model saved by posterize",
     advice: "load float weights as a checkpoint",

@@ -19,6 +19,7 @@ use super::file::{format_error, read};
 use super::limits::{MAX_TRAINING_BYTES, MAX_TRAINING_JSON, MIN_TRAINING_JSON};
 use super::parts::{Reader, compressed, floats};
 use crate::atomic_file;
+use crate::checkpoint::safetensors::TRAINING_FORMAT;
 use crate::error::Result;
 use crate::tensor::{MemoryFormat, Tensor};
 use crate::trace;
@@ -27,7 +28,7 @@ use crate::training::{
 };
 
 const TRAINING: Kind = Kind {
-    format: "posterize training",
+    format: TRAINING_FORMAT,
     version: 1,
     what: "a training run saved by posterize",
     advice: "give a model as the model to train",

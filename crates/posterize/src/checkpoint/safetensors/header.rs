@@ -13,6 +13,16 @@ pub(crate) const LENGTH: usize = 8;
 /// The key in the header that is not a tensor.
 pub(crate) const METADATA: &str = "__metadata__";
 
+/// The key in the metadata for the kind of file.
+pub(crate) const FORMAT: &str = "format";
+
+/// The kind of an int8 model that posterize saved.
+pub(crate) const MODEL_FORMAT: &str = "posterize";
+
+/// The kind of a checkpoint of a training run that posterize saved.
+#[cfg(any(feature = "checkpoint", feature = "training"))]
+pub(crate) const TRAINING_FORMAT: &str = "posterize training";
+
 /// Returns the message for an error in a safetensors header.
 pub(crate) fn explain(error: &SafeTensorError, header_length: u64, file_length: usize) -> String {
     match error {

@@ -6,6 +6,8 @@ mod read;
 #[cfg(feature = "save")]
 mod write;
 
-pub(crate) use header::{LENGTH, Place, explain, header};
+#[cfg(feature = "training")]
+pub(crate) use header::TRAINING_FORMAT;
+pub(crate) use header::{FORMAT, LENGTH, MODEL_FORMAT, Place, explain, header};
 #[cfg(feature = "checkpoint")]
 pub(super) use read::read;

@@ -3,12 +3,13 @@
 //! The `safetensors` crate checks the header. It does not keep the order of the tensors in the
 //! header, which is the order of the state dict, so the names are also read here.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::header::{LENGTH, METADATA, explain};
+use super::header::{FORMAT, LENGTH, METADATA, MODEL_FORMAT, TRAINING_FORMAT, explain};
 use crate::checkpoint::decode::{Layout, decode};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::select;
@@ -22,8 +23,24 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
     let tensors = SafeTensors::deserialize(file)
         .map_err(|error| explain(&error, header_length, file.len()))?;
     let header = &file[LENGTH..LENGTH + header_length as usize];
-    let Names(names) =
+    let Order { names, format } =
         serde_json::from_slice(header).map_err(|error| printable(error.to_string().as_bytes()))?;
+    match format.as_deref() {
+        Some(MODEL_FORMAT) => {
+            return Err(
+                "an int8 model saved by posterize, which has no float weights. Open it as a \
+                        saved model: `posterize evaluate FILE` and the other commands take it in \
+                        place of the architecture's name"
+                    .into(),
+            );
+        }
+        Some(TRAINING_FORMAT) => {
+            return Err("the checkpoint of a training run of posterize, not weights. Continue it \
+                        with `posterize train --resume FILE`, which writes the weights at its end"
+                .into());
+        }
+        _ => {}
+    }
     let mut entries: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     select::strip_prefixes(&mut entries);
@@ -66,14 +83,20 @@ fn element_of(dtype: Dtype) -> Option<Element> {
     })
 }
 
-/// The names of the tensors in a header, in order.
-struct Names(Vec<String>);
+/// What the `safetensors` crate does not return of a header.
+#[derive(Default)]
+struct Order {
+    /// The names of the tensors, in order.
+    names: Vec<String>,
+    /// The kind of file in the metadata.
+    format: Option<String>,
+}
 
-impl<'de> serde::Deserialize<'de> for Names {
+impl<'de> serde::Deserialize<'de> for Order {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
-            type Value = Names;
+            type Value = Order;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -82,14 +105,18 @@ impl<'de> serde::Deserialize<'de> for Names {
             fn visit_map<A: MapAccess<'de>>(
                 self,
                 mut map: A,
-            ) -> std::result::Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
-                    if name != METADATA {
-                        names.push(name);
+            ) -> std::result::Result<Order, A::Error> {
+                let mut order = Order::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == METADATA {
+                        let metadata: Option<HashMap<String, String>> = map.next_value()?;
+                        order.format = metadata.and_then(|mut all| all.remove(FORMAT));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                        order.names.push(name);
                     }
                 }
-                Ok(Names(names))
+                Ok(order)
             }
         }
         deserializer.deserialize_map(Keys)
