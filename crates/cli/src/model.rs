@@ -194,10 +194,20 @@ impl ModelArgs {
 
     fn with_state(&self, state: &StateDict, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
         let architecture = self.architecture()?;
+        for note in state.notes() {
+            ui.note(format_args!("{}: {note}", weights.display()));
+        }
         let model = architecture.load(state).map_err(|error| CliError::Weights {
             path: weights.clone(),
             source: Box::new(error),
         })?;
+        if let Some(prefix) = architecture.prefix_in(state) {
+            ui.note(format_args!(
+                "{}: every name begins with `{}`, which was removed",
+                weights.display(),
+                prefix.escape_debug()
+            ));
+        }
         for tensor in state.non_finite() {
             ui.warn(format_args!(
                 "{}: {} contains {} NaN and {} infinite values, so results will be wrong; check the \

@@ -77,20 +77,60 @@ impl Architecture {
         ModuleTree::new(&self.graph, path, &|_, node| float_leaf(node))
     }
 
-    /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does.
+    /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does. If all
+    /// names have a prefix that those of this network do not have, it is removed (see
+    /// [`Self::prefix_in`]).
     ///
     /// # Errors
     /// Returns [`Error::StateDict`], which lists every missing, unexpected and mis-shaped key.
+    /// Returns [`Error::Layer`] if a running variance is negative.
     pub fn load(&self, state: &StateDict) -> Result<FloatModel> {
         let expected = self.graph.parameters();
+        let prefix = self.prefix_in(state).unwrap_or("");
         let shapes =
             expected.iter().map(|found| (found.name.as_str(), found.parameter.shape.as_slice()));
-        state.check(self.graph.kind(), shapes)?;
-        let parameters = expected
-            .iter()
-            .filter_map(|found| Some((found.key, Arc::new(state.float(&found.name)?.clone()))))
-            .collect();
+        state.check_without(prefix, self.graph.kind(), shapes)?;
+        let mut parameters = Parameters::new();
+        for found in expected {
+            let Some(tensor) = state.float(&format!("{prefix}{}", found.name)) else { continue };
+            if found.parameter.role == Role::RunningVar
+                && let Some(index) = tensor.data().iter().position(|&variance| variance < 0.0)
+            {
+                let value = tensor.data()[index];
+                return Err(Error::layer(
+                    found.name,
+                    format!(
+                        "value {index} is {value}, but a variance is at least 0: the weights are \
+                         damaged; load another checkpoint"
+                    ),
+                ));
+            }
+            parameters.insert(found.key, Arc::new(tensor.clone()));
+        }
         FloatModel::new(self.graph.clone(), parameters)
+    }
+
+    /// Returns the prefix of all names of a state dict without which they are the names of this
+    /// network's parameters; `None` if there is none. It is the name of the module that contains the
+    /// network: `model.` in checkpoints of PyTorch Lightning.
+    ///
+    /// ```
+    /// use posterize::checkpoint::StateTensor;
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::Linear;
+    /// use posterize::{Architecture, StateDict, Tensor};
+    ///
+    /// let architecture = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?;
+    /// let mut weights = StateDict::new();
+    /// weights.insert("model.0.weight", StateTensor::Float(Tensor::zeros([2, 4])));
+    /// weights.insert("model.0.bias", StateTensor::Float(Tensor::zeros([2])));
+    /// assert_eq!(architecture.prefix_in(&weights), Some("model."));
+    /// assert!(architecture.load(&weights).is_ok());
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn prefix_in<'s>(&self, state: &'s StateDict) -> Option<&'s str> {
+        let expected = self.graph.parameters();
+        state.prefix_of(&expected.iter().map(|found| found.name.as_str()).collect())
     }
 
     /// Initializes the weights at random, as torchvision does. The same seed gives the same weights

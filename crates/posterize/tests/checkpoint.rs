@@ -96,6 +96,17 @@ fn wrappers_of_state_dicts_and_modules_are_removed() {
 }
 
 #[test]
+fn a_file_with_several_state_dicts_has_a_note_that_says_which_is_used() {
+    assert_eq!(
+        open("model_and_ema.pth").notes(),
+        ["the weights under `model` are used; the file also has weights under `model_ema`"]
+    );
+    for name in ["zip.pth", "training.pth", "ema.pth", "nested.pth", "weights.safetensors"] {
+        assert!(open(name).notes().is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn element_types_become_f32_and_i64() {
     let inf = f32::INFINITY;
     let integers = |values: &[i64]| StateTensor::Int(vec![values.len()], values.to_vec());

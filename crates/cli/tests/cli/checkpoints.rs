@@ -101,6 +101,78 @@ fn nan_and_infinite_weights_are_warned_about() {
     assert!(warning.starts_with(&expected), "{warning}");
 }
 
+#[test]
+fn a_prefix_of_all_names_is_removed_and_said() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("lightning.safetensors");
+    let state = StateDict::open(fixture.path("small.safetensors")).unwrap();
+    let state: StateDict =
+        state.into_iter().map(|(name, tensor)| (format!("net.model.{name}"), tensor)).collect();
+    state.save_safetensors(&weights).unwrap();
+
+    let evaluate = |weights: &Path| {
+        let mut command = fixture.command("evaluate");
+        let command = command.arg("--weights").arg(weights).arg("--data").arg(fixture.data());
+        let output = run(command.arg("--predictions").arg(fixture.path("predictions.csv")));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (said, fs::read(fixture.path("predictions.csv")).unwrap())
+    };
+    let (said, predictions) = evaluate(&weights);
+    let expected =
+        format!("{}: every name begins with `net.model.`, which was removed", weights.display());
+    assert!(said.contains(&expected), "{said}");
+    let (said, plain) = evaluate(&fixture.path("small.safetensors"));
+    assert!(!said.contains("removed"), "{said}");
+    assert!(predictions == plain, "the predictions differ");
+}
+
+#[test]
+fn a_checkpoint_with_two_sets_of_weights_says_which_is_used() {
+    let fixture = Fixture::new();
+    let file = Path::new(CHECKPOINTS).join("model_and_ema.pth");
+    // It is a checkpoint of another network, but the message comes before that.
+    let output = run(fixture.command("inspect").arg("--weights").arg(&file));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "{}: the weights under `model` are used; the file also has weights under `model_ema`",
+        file.display()
+    );
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[test]
+fn a_negative_running_variance_is_an_error_that_names_it() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("negative.safetensors");
+    let mut state = StateDict::open(fixture.path("small.safetensors")).unwrap();
+    let name = "features.3.conv.0.1.running_var";
+    let Some(StateTensor::Float(tensor)) = state.get(name) else { panic!("no {name}") };
+    let shape = tensor.shape().to_vec();
+    let mut values = tensor.data().to_vec();
+    values[2] = -0.25;
+    state.insert(name, StateTensor::Float(Tensor::new(shape, values).unwrap()));
+    state.save_safetensors(&weights).unwrap();
+    let error = inspect(&fixture, &weights);
+    let expected = format!("error: {}: {name}: value 2 is -0.25, but", weights.display());
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[test]
+fn an_int8_model_as_weights_is_named_in_the_error() {
+    let fixture = Fixture::new();
+    let int8 = fixture.path("int8.safetensors");
+    let mut quantize = fixture.command("quantize");
+    quantize.arg("--weights").arg(fixture.path("small.safetensors"));
+    quantize.arg("--calibrate").arg(fixture.data()).arg("-o").arg(&int8);
+    let output = run(&mut quantize);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let error = inspect(&fixture, &int8);
+    assert!(error.contains("an int8 model saved by posterize"), "{error}");
+    assert!(error.contains("posterize evaluate FILE"), "{error}");
+}
+
 /// Root can read every file, so if the tests run as root, the program runs as nobody.
 #[cfg(unix)]
 #[test]

@@ -25,12 +25,23 @@ impl StateDict {
         model: &str,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<()> {
-        let mismatch = self.mismatch(model, expected);
+        self.check_without("", model, expected)
+    }
+
+    /// Checks the entries as [`Self::check`] does, after `prefix` is removed from their names.
+    pub(crate) fn check_without<'a>(
+        &self,
+        prefix: &str,
+        model: &str,
+        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<()> {
+        let mismatch = self.mismatch(prefix, model, expected);
         if mismatch.is_empty() { Ok(()) } else { Err(Error::StateDict(mismatch)) }
     }
 
     fn mismatch<'a>(
         &self,
+        prefix: &str,
         model: &str,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> StateDictMismatch {
@@ -38,7 +49,7 @@ impl StateDict {
         let mut known = HashSet::new();
         for (name, shape) in expected {
             known.insert(name);
-            match self.get(name) {
+            match self.get(&format!("{prefix}{name}")) {
                 _ if is_counter(name) => {}
                 None => mismatch.missing.push(name.to_owned()),
                 Some(tensor) if tensor.shape() != shape => {
@@ -51,7 +62,7 @@ impl StateDict {
         }
         mismatch.unexpected = self
             .iter()
-            .map(|(name, _)| name)
+            .map(|(name, _)| name.strip_prefix(prefix).unwrap_or(name))
             .filter(|name| !known.contains(name) && !is_counter(name))
             .map(str::to_owned)
             .collect();
@@ -60,7 +71,7 @@ impl StateDict {
 }
 
 /// Returns whether the entry is a batch norm's counter of training steps.
-fn is_counter(name: &str) -> bool {
+pub(super) fn is_counter(name: &str) -> bool {
     name == "num_batches_tracked" || name.ends_with(".num_batches_tracked")
 }
 

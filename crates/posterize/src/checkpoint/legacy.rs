@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::element::Element;
 use super::interner::Interner;
 use super::pickle::{self, Object, Pickle, Value};
-use super::select;
+use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
 use super::{Parsed, printable};
@@ -55,10 +55,11 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
         }
     }
     let object = next_pickle(file, &mut at, "the pickled object")?;
-    let entries = select::state_dict_of(&object)?;
+    let Selected { entries, notes } = select::state_dict_of(&object)?;
     let keys = next_pickle(file, &mut at, "the list of storages")?;
     let mut storages = find_storages(file, at, &object, &keys)?;
-    read_tensors(&object, &entries, &mut storages, &mut Budget::of_file(file.len()))
+    Ok(read_tensors(&object, &entries, &mut storages, &mut Budget::of_file(file.len()))?
+        .with_notes(notes))
 }
 
 fn next_pickle<'a>(file: &'a [u8], at: &mut usize, what: &str) -> Parsed<Pickle<'a>> {

@@ -23,6 +23,7 @@ mod legacy;
 mod open;
 #[cfg(feature = "checkpoint")]
 mod pickle;
+mod prefix;
 pub(crate) mod safetensors;
 #[cfg(feature = "checkpoint")]
 mod select;

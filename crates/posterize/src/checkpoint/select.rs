@@ -38,11 +38,19 @@ const MAX_DEPTH: usize = 4;
 /// `_orig_mod.` of torch.compile.
 const PREFIXES: &[&str] = &["module.", "_orig_mod."];
 
-/// Returns the entries of the state dict in a pickled checkpoint, in order.
+/// The entries of the state dict in a checkpoint, in order, and notes about the choice of it.
+pub(super) struct Selected<'a> {
+    pub(super) entries: Vec<(&'a str, Value<'a>)>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Returns the entries of the state dict in a pickled checkpoint.
 ///
 /// As in Python, an entry replaces an earlier one with the same key and takes its place.
-pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(&'a str, Value<'a>)>> {
-    let dict = Search::new(pickle).find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
+pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Selected<'a>> {
+    let mut search = Search::new(pickle);
+    let dict = search.find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
+    let notes = search.notes();
     let mut names = Interner::default();
     let mut entries = IndexMap::new();
     for &(key, value) in dict {
@@ -56,7 +64,7 @@ pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Vec<(&'a str, Val
     }
     let mut entries: Vec<_> = entries.into_values().collect();
     strip_prefixes(&mut entries);
-    Ok(entries)
+    Ok(Selected { entries, notes })
 }
 
 /// Removes the prefixes of wrapper modules if all names have them.
@@ -83,11 +91,13 @@ struct Search<'p, 'a> {
     searched: HashMap<Handle, usize>,
     /// The number of entries that were looked at.
     entries: usize,
+    /// The key under which the weights were found, and the values of the other keys at its side.
+    choice: Option<(&'static str, Vec<(&'static str, Value<'a>)>)>,
 }
 
 impl<'p, 'a> Search<'p, 'a> {
     fn new(pickle: &'p Pickle<'a>) -> Self {
-        Self { pickle, searched: HashMap::new(), entries: 0 }
+        Self { pickle, searched: HashMap::new(), entries: 0, choice: None }
     }
 
     /// Returns the dictionary of tensors in `value`, looking through at most `depth` wrappers.
@@ -112,13 +122,35 @@ impl<'p, 'a> Search<'p, 'a> {
                     inner[index] = Some(value);
                 }
             }
-            for value in inner.into_iter().flatten() {
+            let mut inner = WRAPPERS.iter().zip(inner).filter_map(|(&key, v)| Some((key, v?)));
+            while let Some((key, value)) = inner.next() {
                 if let Some(found) = self.find(value, depth - 1) {
+                    let others: Vec<_> = inner.collect();
+                    if !others.is_empty() {
+                        self.choice = Some((key, others));
+                    }
                     return Some(found);
                 }
             }
         }
         dict.iter().any(|&(_, value)| self.pickle.tensor(value).is_some()).then_some(dict)
+    }
+
+    /// Returns a note if there are other weights at the side of those that were found.
+    fn notes(&mut self) -> Vec<String> {
+        let Some((taken, others)) = self.choice.take() else { return Vec::new() };
+        let others: Vec<String> = others
+            .into_iter()
+            .filter(|&(_, value)| self.find(value, MAX_DEPTH - 1).is_some())
+            .map(|(key, _)| format!("`{key}`"))
+            .collect();
+        if others.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "the weights under `{taken}` are used; the file also has weights under {}",
+            others.join(", ")
+        )]
     }
 }
 

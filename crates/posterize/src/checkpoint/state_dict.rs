@@ -58,7 +58,7 @@ pub struct NonFinite {
 
 /// Named tensors in file order, as returned by PyTorch's `state_dict()`.
 ///
-/// As for Python's dictionaries, the order does not matter for equality.
+/// As for Python's dictionaries, the order does not matter for equality, and neither do the notes.
 ///
 /// ```
 /// use posterize::StateDict;
@@ -67,9 +67,16 @@ pub struct NonFinite {
 /// weights.insert("classifier.1.bias", StateTensor::Int(vec![2], vec![3, 4]));
 /// assert_eq!(weights.get("classifier.1.bias").unwrap().shape(), [2]);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct StateDict {
     entries: IndexMap<String, StateTensor>,
+    notes: Vec<String>,
+}
+
+impl PartialEq for StateDict {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
 }
 
 impl StateDict {
@@ -114,6 +121,21 @@ impl StateDict {
     /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Returns what a user should know about how the file was read, in sentences: that it has other
+    /// weights, too, under another key. It is empty for a state dict that was not read from a file.
+    ///
+    /// ```
+    /// assert!(posterize::StateDict::new().notes().is_empty());
+    /// ```
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// Returns the tensors with NaN or infinite values.
@@ -179,7 +201,7 @@ impl ExactSizeIterator for IntoIter {}
 
 impl FromIterator<(String, StateTensor)> for StateDict {
     fn from_iter<I: IntoIterator<Item = (String, StateTensor)>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().collect() }
+        Self { entries: entries.into_iter().collect(), notes: Vec::new() }
     }
 }
 

@@ -11,7 +11,7 @@ use std::io::Read;
 
 use super::interner::Interner;
 use super::pickle::{self, Pickle};
-use super::select;
+use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
 use super::{Parsed, printable};
@@ -42,12 +42,12 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let name = format!("{root}data.pkl");
     let bytes = archive.bytes(&name, MAX_PICKLE, &mut reading)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
-    let entries = select::state_dict_of(&pickle)?;
+    let Selected { entries, notes } = select::state_dict_of(&pickle)?;
     // Decompressed storages and decoded tensors each have a budget.
     let mut tensor_budget = Budget::of_file(file.len());
     let mut storages =
         ZipStorages { archive, root, reading, keys: Interner::default(), read: Vec::new() };
-    read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)
+    Ok(read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)?.with_notes(notes))
 }
 
 struct ZipStorages<'a, 'p> {
