@@ -37,6 +37,16 @@ fn observed(spec: &ObserverSpec, batches: &[Vec<f32>]) -> Observer {
 }
 
 #[test]
+fn a_range_contains_ranges_within_both_of_its_ends() {
+    let range = Range { min: -1.0, max: 3.0 };
+    for (min, max, contained) in
+        [(-1.0, 3.0, true), (0.0, 1.0, true), (-2.0, 1.0, false), (0.0, 4.0, false)]
+    {
+        assert_eq!(range.contains(Range { min, max }), contained, "{min} to {max}");
+    }
+}
+
+#[test]
 fn the_range_is_that_of_all_channels() {
     for spec in specs() {
         assert_eq!(spec.build().unwrap().range(), None);
