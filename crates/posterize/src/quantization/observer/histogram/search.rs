@@ -206,6 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn a_few_values_at_the_lower_end_are_cut_off_as_in_pytorch() {
+        let mut counts = vec![0.0; 2048];
+        (counts[0], counts[2047]) = (1.0, 1.0);
+        counts[896..1280].fill(1000.0);
+        let found = search(&counts, Range { min: -1.0, max: 1.0 });
+        // What `_non_linear_param_search` returns in PyTorch 2.15.
+        assert_eq!(found, Range { min: -0.125, max: 1.0 });
+    }
+
+    #[test]
     fn pairwise_sums_of_any_length_are_close_to_the_exact_sum() {
         for len in 0..200u16 {
             let values: Vec<f32> = (0..len).map(|i| 1.0 / (1.0 + f32::from(i))).collect();
