@@ -1,18 +1,31 @@
 //! Files that are either written completely or not at all.
 
-use std::fs::{File, OpenOptions};
+mod target;
+mod temporary;
+
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use target::folder_of;
+
 use crate::error::{Error, Result};
+
+pub use target::Target;
 
 /// Writes a file completely or not at all.
 ///
-/// `body` writes to a temporary file in the same folder. The temporary file is flushed to disk and
-/// then renamed to `path`. If anything fails before that, `path` is unchanged and the temporary
-/// file is removed.
+/// `body` writes to a temporary file in the same folder, `.posterize-….part`. The temporary file is
+/// flushed to disk and then renamed to `path`. If anything fails before that, `path` is unchanged and
+/// the temporary file is removed. That of a process that was killed is removed when another file is
+/// written to the folder.
 ///
-/// A symbolic link is followed. A device or pipe (`/dev/stdout`) is written to directly.
+/// A file that is replaced keeps its permissions, except setuid, setgid and sticky, and if possible its
+/// owner and group. If the group cannot be kept, the new group gets no permissions that others do not
+/// have.
+///
+/// Symbolic links are followed, also to a file that does not exist. A device, a pipe or an open file
+/// (`/dev/stdout`) is written to directly.
 ///
 /// ```
 /// let folder = tempfile::tempdir().unwrap();
@@ -30,36 +43,66 @@ pub fn write<T>(
     body: impl FnOnce(&mut dyn Write) -> std::io::Result<T>,
 ) -> Result<T> {
     let path = path.as_ref();
-    // Renaming onto a link would replace the link.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let existing = target.metadata().ok();
-    match &existing {
-        Some(metadata) if metadata.is_dir() => {
-            let is_folder = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-            return Err(Error::io(path, "write")(is_folder));
-        }
-        // Renaming onto a device would replace the device.
-        Some(metadata) if !metadata.is_file() => {
-            return OpenOptions::new()
-                .write(true)
-                .open(&target)
-                .and_then(|file| fill(&file, body))
-                .map_err(Error::io(path, "write"));
-        }
-        _ => {}
+    match Target::of(path)? {
+        Target::File(file) => replace(path, &file, body),
+        Target::Stream(stream) => OpenOptions::new()
+            .write(true)
+            .open(stream)
+            .and_then(|stream| fill(&stream, body))
+            .map_err(Error::io(path, "write")),
+        Target::Stdout => fill(std::io::stdout().lock(), body).map_err(Error::io(path, "write")),
+        Target::Stderr => fill(std::io::stderr().lock(), body).map_err(Error::io(path, "write")),
     }
-    let folder = folder_of(&target);
-    let temporary = new_temporary(folder).map_err(Error::io(folder, "create a file in"))?;
+}
+
+/// Returns an error if [`write`] could not write to `path`, such as for a folder that is missing or not
+/// writable. Call it before long work whose result is to be written.
+///
+/// ```
+/// use posterize::atomic_file;
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// atomic_file::check(folder.path().join("model.safetensors"))?;
+/// assert!(atomic_file::check(folder.path().join("missing/model.safetensors")).is_err());
+/// # Ok::<(), posterize::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] with `path`.
+pub fn check(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match Target::of(path)? {
+        Target::File(file) => temporary::create(folder_of(&file)).map(|_| ()),
+        // Opening a pipe would wait for the process at its other end.
+        Target::Stream(stream) if is_pipe(&stream) => Ok(()),
+        Target::Stream(stream) => OpenOptions::new().write(true).open(stream).map(|_| ()),
+        Target::Stdout | Target::Stderr => Ok(()),
+    }
+    .map_err(Error::io(path, "create"))
+}
+
+/// Writes the regular file `target`, and names `path` in errors.
+fn replace<T>(
+    path: &Path,
+    target: &Path,
+    body: impl FnOnce(&mut dyn Write) -> std::io::Result<T>,
+) -> Result<T> {
+    let existing = target.metadata().ok();
+    let folder = folder_of(target);
+    let temporary = temporary::create(folder).map_err(Error::io(folder, "create a file in"))?;
     let file = temporary.as_file();
-    let result = fill(file, body)
-        .and_then(|result| {
-            if let Some(metadata) = existing {
-                file.set_permissions(metadata.permissions())?;
-            }
-            file.sync_all().map(|()| result)
-        })
-        .map_err(Error::io(path, "write"))?;
-    temporary.persist(&target).map_err(|failed| Error::io(path, "write")(failed.error))?;
+    let write = || {
+        if existing.is_some() {
+            make_private(file)?;
+        }
+        let result = fill(file, body)?;
+        if let Some(existing) = &existing {
+            keep_owner_and_permissions(file, existing)?;
+        }
+        file.sync_all().map(|()| result)
+    };
+    let result = write().map_err(Error::io(path, "write"))?;
+    temporary.persist(target).map_err(|failed| Error::io(path, "write")(failed.error))?;
     // The new name is on disk once the folder is flushed. Some file systems cannot flush a folder;
     // the error is ignored because the file is complete either way.
     if cfg!(unix) {
@@ -68,30 +111,54 @@ pub fn write<T>(
     Ok(result)
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
+/// Lets only the owner read a file, until it gets the permissions of the file that it replaces.
+#[cfg(unix)]
+fn make_private(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
-/// Creates a file that is removed when dropped, with the permissions that `File::create` gives.
-fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".posterize-").suffix(".part");
-    #[cfg(unix)]
-    let permissions = {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask is applied to these.
-        std::fs::Permissions::from_mode(0o666)
+#[cfg(not(unix))]
+fn make_private(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn keep_owner_and_permissions(file: &File, existing: &Metadata) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let created = file.metadata()?;
+    // Only root may give files to other users; others may give theirs to a group that they are in.
+    if created.uid() != existing.uid() {
+        let _ = fchown(file, Some(existing.uid()), None);
+    }
+    let keeps_group = created.gid() == existing.gid() || {
+        let changed = fchown(file, None, Some(existing.gid()));
+        changed.is_ok()
     };
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    builder.tempfile_in(folder)
+    let mode = existing.mode() & 0o777;
+    // Another group is no more than anybody else.
+    let mode = if keeps_group { mode } else { mode & (0o707 | (mode & 0o007) << 3) };
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn keep_owner_and_permissions(file: &File, existing: &Metadata) -> std::io::Result<()> {
+    file.set_permissions(existing.permissions())
+}
+
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Path) -> bool {
+    false
 }
 
 fn fill<T>(
-    file: &File,
+    file: impl Write,
     body: impl FnOnce(&mut dyn Write) -> std::io::Result<T>,
 ) -> std::io::Result<T> {
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
@@ -184,5 +251,63 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(write(&socket, |file| file.write_all(b"x")).is_err());
         assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_missing_file_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("a.txt", &link).unwrap();
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a.txt", "link"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn setuid_is_not_kept_and_the_owner_is_if_possible() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "old").unwrap();
+        // Only root can give files away. For other users, the test is about the permissions alone.
+        let _ = chown(&path, Some(12345), Some(23456));
+        let before = fs::metadata(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6754)).unwrap();
+        let during = write(&path, |file| {
+            file.write_all(b"new")?;
+            let temporary = names(folder.path()).into_iter().find(|name| name.ends_with(".part"));
+            fs::metadata(folder.path().join(temporary.unwrap()))
+        });
+        assert_eq!(during.unwrap().mode() & 0o7777, 0o600);
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(after.mode() & 0o7777, 0o754);
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_device_is_an_error_and_null_is_not() {
+        let error = write("/dev/full", |file| file.write_all(b"x")).unwrap_err().to_string();
+        assert!(error.contains("/dev/full: cannot write: No space left"), "{error}");
+        write("/dev/null", |file| file.write_all(b"x")).unwrap();
+    }
+
+    #[test]
+    fn check_finds_what_write_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        check(&path).unwrap();
+        assert!(names(folder.path()).is_empty());
+        fs::write(&path, "old").unwrap();
+        check(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        // Not even root can create a file below a file.
+        let error = check(path.join("b.txt")).unwrap_err().to_string();
+        assert!(error.contains("a.txt/b.txt: cannot create: "), "{error}");
+        assert!(check(folder.path()).unwrap_err().to_string().contains("is a directory"));
+        check(folder.path().join("none/b.txt")).unwrap_err();
     }
 }
