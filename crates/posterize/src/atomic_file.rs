@@ -278,7 +278,8 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o6754)).unwrap();
         let during = write(&path, |file| {
             file.write_all(b"new")?;
-            let temporary = names(folder.path()).into_iter().find(|name| name.ends_with(".part"));
+            let temporary =
+                names(folder.path()).into_iter().find(|name| name.starts_with(".posterize-"));
             fs::metadata(folder.path().join(temporary.unwrap()))
         });
         assert_eq!(during.unwrap().mode() & 0o7777, 0o600);

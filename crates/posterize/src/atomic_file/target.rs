@@ -102,14 +102,13 @@ fn open_file(path: &Path) -> Option<OpenFile> {
     }
     let number = |digits: &str| digits.parse().ok();
     match parts[..] {
-        ["dev", "fd", file] => number(file).map(OpenFile::Own),
-        ["proc", "self" | "thread-self", "fd", file] => number(file).map(OpenFile::Own),
+        ["dev", "fd", file] | ["proc", "self" | "thread-self", "fd", file] => {
+            number(file).map(OpenFile::Own)
+        }
         ["proc", process, "fd", file] if number(process) == Some(std::process::id()) => {
             number(file).map(OpenFile::Own)
         }
-        ["proc", process, "fd", file] => {
-            number(process).and(number(file)).map(|_| OpenFile::Other)
-        }
+        ["proc", process, "fd", file] => number(process).and(number(file)).map(|_| OpenFile::Other),
         _ => None,
     }
 }
