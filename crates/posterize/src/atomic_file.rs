@@ -55,7 +55,7 @@ pub fn write<T>(
     }
 }
 
-/// Returns an error if [`write`] could not write to `path`, such as for a folder that is missing or not
+/// Returns an error if [`write()`] could not write to `path`, such as for a folder that is missing or not
 /// writable. Call it before long work whose result is to be written.
 ///
 /// ```
