@@ -11,14 +11,29 @@ pub(crate) fn printable(text: &[u8]) -> String {
 
 /// Returns text as [`printable`] does, with another longest length in characters.
 pub(crate) fn printable_up_to(text: &[u8], max_chars: usize) -> String {
-    let shown: String = String::from_utf8_lossy(&text[..text.len().min(4 * max_chars)])
-        .chars()
-        .take(max_chars)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect();
-    if text.len() > shown.len() && shown.chars().count() >= max_chars {
-        shown + "…"
-    } else {
-        shown
+    // A character has at most 4 bytes, so this has the first one that is too many.
+    let start = &text[..text.len().min(4 * (max_chars + 1))];
+    let mut shown = String::new();
+    for (index, c) in String::from_utf8_lossy(start).chars().enumerate() {
+        if index == max_chars {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_and_control_characters_are_escaped() {
+        assert_eq!(printable_up_to(b"ab\n", 3), "ab\\n");
+        assert_eq!(printable_up_to(b"ab\nc", 3), "ab\\n…");
+        assert_eq!(printable_up_to("äöü€".as_bytes(), 3), "äöü…");
+        assert_eq!(printable_up_to(&"€".repeat(1000).into_bytes(), 3), "€€€…");
+        assert_eq!(printable_up_to(b"\xff", 3), "\u{fffd}");
     }
 }

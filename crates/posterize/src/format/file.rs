@@ -10,20 +10,13 @@ use safetensors::tensor::Metadata;
 use super::container::{Kind, check_start, header_length};
 use super::limits::{CHECKED_BYTES, MAX_MESSAGE_CHARS};
 use crate::checkpoint::safetensors::{LENGTH, explain};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable_up_to};
 
 /// Returns an [`Error::Format`]. The message may quote the file, so control characters are escaped
 /// and long messages are cut.
 pub(super) fn format_error(path: &Path, problem: &str) -> Error {
-    let mut shown = String::new();
-    for (index, c) in problem.chars().enumerate() {
-        if index == MAX_MESSAGE_CHARS {
-            shown.push('…');
-            break;
-        }
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    Error::Format { path: path.to_path_buf(), problem: shown }
+    let problem = printable_up_to(problem.as_bytes(), MAX_MESSAGE_CHARS);
+    Error::Format { path: path.to_path_buf(), problem }
 }
 
 /// Reads a file if its size and its first bytes are those of a file of that kind.
