@@ -1,13 +1,9 @@
 //! Prints the layers of a saved int8 model.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use posterize::{
-    data::Preprocessing,
-    format::SavedModel,
-    graph::NodeId,
-    ops::Op,
-    quantization::{FloatLayer, QConfigMapping},
+    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::QConfigMapping,
 };
 use serde::Serialize;
 
@@ -51,11 +47,12 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(saved: &SavedModel, path: &str) -> Result<Self> {
         let graph = saved.model.graph();
-        let float = saved.model.float_layers();
+        let float = saved.model.float_layers().into_iter();
+        let reasons: HashMap<String, _> = float.map(|layer| (layer.name, layer.reason)).collect();
         let layers: Vec<Layer> = graph
             .iter()
             .filter(|(_, node)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
-            .map(|(id, _)| layer(saved, id, &float))
+            .map(|(id, node)| layer(saved, id, reasons.get(&node.name).copied()))
             .collect();
         Ok(Self {
             model: saved.name.clone(),
@@ -70,7 +67,7 @@ impl Report {
     }
 }
 
-fn layer(saved: &SavedModel, id: NodeId, float: &[FloatLayer]) -> Layer {
+fn layer(saved: &SavedModel, id: NodeId, float_reason: Option<&'static str>) -> Layer {
     let model = &saved.model;
     let node = model.graph().node(id);
     let qparams = model.qparams(id);
@@ -100,7 +97,7 @@ fn layer(saved: &SavedModel, id: NodeId, float: &[FloatLayer]) -> Layer {
             let scales = || layer.qparams.channels().iter().map(|qparams| qparams.scale);
             [scales().fold(f32::INFINITY, f32::min), scales().fold(0.0, f32::max)]
         }),
-        float_reason: float.iter().find(|layer| layer.name == node.name).map(|layer| layer.reason),
+        float_reason,
     }
 }
 
