@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::state_dict::StateDict;
-use super::{Parsed, legacy, safetensors, zip_archive};
+use super::{KERAS, Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
 use crate::trace;
 
@@ -110,11 +110,7 @@ fn recognise(start: &[u8]) -> Parsed<Format> {
         }
         _ if begins(b"<") => "a web page or XML; the download may have failed",
         _ if begins(b"\x89HDF\r\n\x1a\n") => {
-            return Err(format!(
-                "{KNOWN}, found HDF5, the format of Keras (.h5), whose layers have other names and \
-                 orders of weights. Convert the weights to those of the same network in PyTorch, and \
-                 save them there: torch.save(model.state_dict(), \"weights.pth\")"
-            ));
+            return Err(format!("{KNOWN}, found HDF5, the format of Keras (.h5), {KERAS}"));
         }
         _ if start.get(4..8) == Some(b"TFL3") => {
             return Err(format!(

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use indexmap::IndexMap;
 
-use super::Parsed;
 use super::interner::Interner;
 use super::pickle::{Handle, Pickle, Value};
-use super::printable;
+use super::{Parsed, SAVE_WEIGHTS, printable};
 
 /// Keys under which training scripts save the state dict, in order of preference. Averaged weights
 /// (EMA) are used only if there are no others.
@@ -156,9 +155,8 @@ impl<'p, 'a> Search<'p, 'a> {
 
 /// Returns the message for a pickle without a state dict.
 fn explain(pickle: &Pickle<'_>) -> String {
-    let advice = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
     match pickle.dict(pickle.root) {
-        Some([]) => format!("expected a state_dict, found an empty dictionary. {advice}"),
+        Some([]) => format!("expected a state_dict, found an empty dictionary. {SAVE_WEIGHTS}"),
         Some(entries) => {
             const SHOWN: usize = 10;
             let mut keys: Vec<String> = entries
@@ -176,13 +174,13 @@ fn explain(pickle: &Pickle<'_>) -> String {
             }
             format!(
                 "a dictionary without weights: expected tensors in it, or in a dictionary under \
-                 one of the keys {}, found {}. {advice}",
+                 one of the keys {}, found {}. {SAVE_WEIGHTS}",
                 WRAPPERS.join(", "),
                 keys.join(", ")
             )
         }
         None => format!(
-            "expected a state_dict (a dictionary of tensors), found {}. {advice}",
+            "expected a state_dict (a dictionary of tensors), found {}. {SAVE_WEIGHTS}",
             pickle.describe(pickle.root)
         ),
     }

@@ -14,7 +14,7 @@ use super::pickle::{self, Pickle};
 use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
-use super::{Parsed, printable};
+use super::{KERAS, Parsed, SAVE_WEIGHTS, printable};
 
 /// The largest pickle, in bytes. That of a state dict is far smaller.
 const MAX_PICKLE: usize = 64 << 20;
@@ -140,14 +140,10 @@ impl<'a> Archive<'a> {
                 entry.strip_suffix(name).is_some_and(|folder| matches!(folder, [] | [.., b'/']))
             })
         };
-        let save = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
         if has(b"serialized_exported_program.json") || has(b"archive_format") {
-            format!("a program of torch.export.save (.pt2), which contains code. {save}")
+            format!("a program of torch.export.save (.pt2), which contains code. {SAVE_WEIGHTS}")
         } else if has(b"model.weights.h5") {
-            "a model of Keras (.keras), whose layers have other names and orders of weights. \
-             Convert the weights to those of the same network in PyTorch, and save them there: \
-             torch.save(model.state_dict(), \"weights.pth\")"
-                .into()
+            format!("a model of Keras (.keras), {KERAS}")
         } else if self.entries.keys().any(|name| name.ends_with(b".npy")) {
             "arrays of NumPy (.npz); save them as safetensors".into()
         } else {
