@@ -222,12 +222,17 @@ fn an_engine_can_be_used_after_the_error_for_an_empty_batch() {
     }
 }
 
-#[test]
-fn an_int8_input_of_the_network_is_an_error() {
+/// A convolution in int8.
+fn int8_conv() -> QuantizedModel {
     let model = Architecture::trace(&Conv2d::new(3, 4, 3)).unwrap().init(0);
     let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     observed.forward(&Tensor::zeros([1, 3, 8, 8])).unwrap();
-    let int8 = observed.convert().unwrap();
+    observed.convert().unwrap()
+}
+
+#[test]
+fn an_int8_input_of_the_network_is_an_error() {
+    let int8 = int8_conv();
     let graph = int8.graph();
     let mut qparams: Vec<_> = graph.iter().map(|(id, _)| int8.qparams(id)).collect();
     qparams[0] = qparams[1];
@@ -241,10 +246,7 @@ fn an_int8_input_of_the_network_is_an_error() {
 
 #[test]
 fn float_parameters_of_nodes_that_take_none_are_errors() {
-    let model = Architecture::trace(&Conv2d::new(3, 4, 3)).unwrap().init(0);
-    let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
-    observed.forward(&Tensor::zeros([1, 3, 8, 8])).unwrap();
-    let int8 = observed.convert().unwrap();
+    let int8 = int8_conv();
     let graph = int8.graph();
     let qparams = || graph.iter().map(|(id, _)| int8.qparams(id)).collect();
     let conv = graph.iter().find(|(_, node)| matches!(node.op, Op::Conv2d(_))).unwrap().0;
