@@ -44,15 +44,12 @@ pub fn write<T>(
 ) -> Result<T> {
     let path = path.as_ref();
     match Target::of(path)? {
-        Target::File(file) => replace(path, &file, body),
-        Target::Stream(stream) => OpenOptions::new()
-            .write(true)
-            .open(stream)
-            .and_then(|stream| fill(&stream, body))
-            .map_err(Error::io(path, "write")),
-        Target::Stdout => fill(std::io::stdout().lock(), body).map_err(Error::io(path, "write")),
-        Target::Stderr => fill(std::io::stderr().lock(), body).map_err(Error::io(path, "write")),
+        Target::File(file) => return replace(path, &file, body),
+        Target::Stream(stream) => open_stream(&stream).and_then(|stream| fill(&stream, body)),
+        Target::Stdout => fill(std::io::stdout().lock(), body),
+        Target::Stderr => fill(std::io::stderr().lock(), body),
     }
+    .map_err(Error::io(path, "write"))
 }
 
 /// Returns an error if [`write()`] could not write to `path`, such as for a folder that is missing or not
@@ -75,10 +72,14 @@ pub fn check(path: impl AsRef<Path>) -> Result<()> {
         Target::File(file) => temporary::create(folder_of(&file)).map(|_| ()),
         // Opening a pipe would wait for the process at its other end.
         Target::Stream(stream) if is_pipe(&stream) => Ok(()),
-        Target::Stream(stream) => OpenOptions::new().write(true).open(stream).map(|_| ()),
+        Target::Stream(stream) => open_stream(&stream).map(|_| ()),
         Target::Stdout | Target::Stderr => Ok(()),
     }
     .map_err(Error::io(path, "create"))
+}
+
+fn open_stream(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).open(path)
 }
 
 /// Writes the regular file `target`, and names `path` in errors.
