@@ -7,6 +7,7 @@ mod error;
 mod fetch;
 mod model;
 mod page;
+mod paths;
 mod pictures;
 mod timing;
 mod ui;

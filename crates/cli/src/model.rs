@@ -19,6 +19,7 @@ use crate::{
     embedded,
     error::{CliError, Result},
     fetch::{Fetcher, Item},
+    paths::Paths,
     ui::Ui,
 };
 
@@ -69,6 +70,12 @@ impl ModelArgs {
     pub(crate) fn is_file(&self) -> bool {
         !is_architecture(&self.name)
             && (self.name.contains(['/', '\\', '.']) || Path::new(&self.name).exists())
+    }
+
+    /// Returns the files of the arguments, as files that a command reads.
+    pub(crate) fn paths(&self) -> Paths {
+        let model = self.is_file().then(|| PathBuf::from(&self.name));
+        Paths::default().reads("MODEL", &model).reads("--weights", &self.weights)
     }
 
     /// Returns the arguments of a float network to compare with: the architecture `name`, or

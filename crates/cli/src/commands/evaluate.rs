@@ -18,6 +18,7 @@ use crate::{
     error::Result,
     fetch::{Fetcher, Item},
     model::ModelArgs,
+    paths::Paths,
     pictures,
     ui::{Align, Table, Ui, count, percent},
 };
@@ -114,6 +115,19 @@ struct Report {
 }
 
 impl Evaluate {
+    /// Returns the files that the command reads and writes.
+    pub(crate) fn paths(&self) -> Paths {
+        let classes = self
+            .classes
+            .clone()
+            .or_else(|| self.data.as_deref().and_then(|data| pictures::classes_file(None, data)));
+        self.model
+            .paths()
+            .reads("--data", &self.data)
+            .reads("--classes", &classes)
+            .writes("--predictions", &self.predictions)
+    }
+
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
@@ -128,6 +142,9 @@ impl Evaluate {
             (None, Some(pictures)) => pictures.val(),
             (None, None) => Fetcher::new(&self.cache)?.fetch_and_report(Item::Samples, ui)?.path,
         };
+        // Files that were downloaded have no option.
+        let paths = self.paths().reads("the downloaded weights", &loaded.file);
+        paths.reads("the downloaded pictures", [&data]).keep_inputs()?;
         let size = loaded.preprocessing.crop;
         let batch = usize::from(self.batch_size);
         let mut engine = loaded.engine(options.batch(batch))?;
@@ -166,7 +183,7 @@ impl Evaluate {
         engine: &mut Engine,
         ui: &Ui,
     ) -> Result<(Evaluation, usize)> {
-        let mut predictions = self.predictions.as_deref().map(Predictions::new).transpose()?;
+        let mut predictions = self.predictions.as_deref().map(Predictions::new);
         let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let loader = Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.batch_size))

@@ -11,7 +11,7 @@ mod tutorial;
 
 use clap::Subcommand;
 
-use crate::{error::Result, ui::Ui};
+use crate::{error::Result, paths::Paths, ui::Ui};
 
 /// The command to run. `--help` lists them in this order.
 // The variants have no doc comments, because these would replace the types' in `--help`.
@@ -27,8 +27,27 @@ pub(crate) enum Command {
     Fetch(fetch::Fetch),
 }
 
-/// Runs a command.
+impl Command {
+    /// Returns the files that the command reads and writes.
+    fn paths(&self) -> Paths {
+        match self {
+            Self::Quantize(command) => command.paths(),
+            Self::Train(command) => command.paths(),
+            Self::Evaluate(command) => command.paths(),
+            Self::Tutorial(command) => command.paths(),
+            // `fetch` writes only to the cache folder, and only what has the expected digest.
+            Self::Fetch(_) | Self::Classify(_) | Self::Inspect(_) | Self::Bench(_) => {
+                Paths::default()
+            }
+        }
+    }
+}
+
+/// Runs a command, after checking that its files can be written and are none of those it reads.
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
+    let paths = command.paths();
+    paths.check()?;
+    let ui = &ui.with_results_on_stderr(paths.use_stdout());
     match command {
         Command::Fetch(command) => command.run(ui),
         Command::Quantize(command) => command.run(ui),

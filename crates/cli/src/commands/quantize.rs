@@ -15,6 +15,7 @@ use crate::{
     args::{CacheArgs, ThreadArgs},
     error::Result,
     model::{FLOAT_MODEL_HELP, ModelArgs},
+    paths::Paths,
     pictures::{self, Stream},
     ui::{Align, Table, Ui, count, megabytes},
 };
@@ -152,17 +153,24 @@ struct LayerRange {
 }
 
 impl Quantize {
+    /// Returns the files that the command reads and writes.
+    pub(crate) fn paths(&self) -> Paths {
+        let classes = pictures::classes_file(self.classes.as_deref(), &self.calibrate);
+        self.model
+            .paths()
+            .reads("--calibrate", [&self.calibrate])
+            .reads("--classes", &classes)
+            .writes("-o", [&self.output])
+    }
+
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let start = Instant::now();
-        // Checked first, so that no work is lost if the file cannot be written.
-        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder {
-            fs::metadata(folder).map_err(posterize::Error::io(&self.output, "create"))?;
-        }
         let options = self.threads.options()?;
         let mapping = self.mapping()?;
         let network = self.model.with_trained_weights(&self.cache, ui)?;
         let (name, file) = (network.name.clone(), network.file.clone());
+        // Weights that were downloaded have no option.
+        self.paths().reads("the downloaded weights", &file).keep_inputs()?;
         let preprocessing = network.preprocessing.clone();
         let float = network.into_float()?.fuse()?;
         let mut observed = float.prepare(&mapping)?;

@@ -22,6 +22,7 @@ use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
+    paths::{Paths, are_same},
     ui::Ui,
 };
 
@@ -61,7 +62,7 @@ JSON output (--json), one object:
 /// validated after every epoch, with --qat in its converted int8 form, and the most accurate one is
 /// written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
 /// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
-/// which --resume continues. The defaults are those of PyTorch's tutorial on static quantization.
+/// which --resume continues. Those of another run are not replaced without --overwrite. The defaults are those of PyTorch's tutorial on static quantization.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
@@ -90,6 +91,10 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 
+    /// Replace the files of an earlier run with the same OUT
+    #[arg(long)]
+    overwrite: bool,
+
     /// File to write (safetensors): with --qat the int8 model, which other commands take as MODEL;
     /// otherwise float weights with PyTorch's names, for --weights
     #[arg(short, long, value_name = "OUT")]
@@ -107,9 +112,25 @@ pub(crate) struct Train {
 }
 
 impl Train {
+    /// Returns the files that the command reads and writes.
+    pub(crate) fn paths(&self) -> Paths {
+        let files = self.files();
+        // A resumed run goes on in its own checkpoint.
+        let resume = self.resume.as_ref().filter(|file| !are_same(file, &files.checkpoint));
+        files.add_to(self.data.add_to(self.model.paths().reads("--resume", resume)))
+    }
+
+    fn files(&self) -> Files {
+        Files::new(&self.output, self.float_output.as_deref())
+    }
+
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let start = Instant::now();
-        let files = Files::new(&self.output, self.float_output.as_deref())?;
+        let files = self.files();
+        files.refuse_stream()?;
+        if !self.overwrite {
+            files.refuse_other_run(self.resume.as_deref())?;
+        }
         let options = self.threads.options()?;
         let seed = self.data.seed;
         let mapping = self.qat.mapping()?;
@@ -117,6 +138,8 @@ impl Train {
 
         let loaded = self.model.to_train(self.qat.qat, seed, &self.cache, ui)?;
         let (name, weights) = (loaded.name.clone(), loaded.file.clone());
+        // Weights that were downloaded have no option.
+        self.paths().reads("the downloaded weights", &weights).keep_inputs()?;
         let preprocessing = loaded.preprocessing.clone();
         let classes = loaded.classes.clone();
         let float = loaded.into_float()?;

@@ -16,10 +16,7 @@ mod steps;
 mod text;
 mod training;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use posterize::{
@@ -33,6 +30,7 @@ use crate::{
     embedded,
     error::Result,
     model::{FLOAT_MODEL_HELP, ModelArgs},
+    paths::Paths,
     pictures,
     ui::Ui,
 };
@@ -143,11 +141,26 @@ struct Report<'a> {
     files: [PathBuf; 2],
 }
 
+/// The files in the folder of --out.
+const FILES: [&str; 2] = ["tutorial.md", "tutorial.html"];
+
 impl Tutorial {
+    /// Returns the files that the command reads and writes.
+    pub(crate) fn paths(&self) -> Paths {
+        let classes = self
+            .classes
+            .clone()
+            .or_else(|| self.data.as_deref().and_then(|data| pictures::classes_file(None, data)));
+        self.model
+            .paths()
+            .reads("--data", &self.data)
+            .reads("--calibrate", &self.calibrate)
+            .reads("--classes", &classes)
+            .writes_into("--out", &self.out, &FILES)
+    }
+
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?;
-        // Created first, so that no work is lost if this fails.
-        fs::create_dir_all(&self.out).map_err(posterize::Error::io(&self.out, "create"))?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
         let (name, preprocessing) = (loaded.name.clone(), loaded.preprocessing.clone());
         let weights = loaded.file.clone().unwrap_or_default();
@@ -243,7 +256,7 @@ impl Tutorial {
 
     /// Writes the Markdown file and the HTML page.
     fn write(&self, content: &Content) -> Result<[PathBuf; 2]> {
-        let files = ["tutorial.md", "tutorial.html"].map(|name| self.out.join(name));
+        let files = FILES.map(|name| self.out.join(name));
         for (file, text) in files.iter().zip([markdown::render(content), html::render(content)]) {
             atomic_file::write(file, |file| file.write_all(text.as_bytes()))?;
         }

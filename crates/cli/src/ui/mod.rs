@@ -1,4 +1,5 @@
-//! Output: results on stdout; progress, notes, warnings and errors on stderr.
+//! Output: results on stdout, or on stderr if a file is written to stdout; progress, notes, warnings and
+//! errors on stderr.
 //!
 //! Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
 //! (<https://no-color.org>).
@@ -30,6 +31,8 @@ const NOTE: Style = Style::new().dimmed();
 #[derive(Debug)]
 pub(crate) struct Ui {
     json: bool,
+    /// Whether results are printed to stderr, because a file is written to stdout.
+    results_on_stderr: bool,
     bars: MultiProgress,
 }
 
@@ -37,7 +40,12 @@ impl Ui {
     /// Prints results as text, or as one JSON object.
     pub(crate) fn new(json: bool) -> Self {
         // Progress bars draw on stderr, and only if that is a terminal.
-        Self { json, bars: MultiProgress::new() }
+        Self { json, results_on_stderr: false, bars: MultiProgress::new() }
+    }
+
+    /// Returns the same output, with results on stderr if `results_on_stderr`.
+    pub(crate) fn with_results_on_stderr(&self, results_on_stderr: bool) -> Self {
+        Self { json: self.json, results_on_stderr, bars: self.bars.clone() }
     }
 
     /// Whether results are printed as JSON.
@@ -45,28 +53,33 @@ impl Ui {
         self.json
     }
 
-    /// Prints the result of a command to stdout: `value` as JSON with `--json`, else `text`.
+    /// Prints the result of a command: `value` as JSON with `--json`, else `text`.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
-        let mut stdout = anstream::stdout().lock();
         if self.json {
             let value = serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?;
-            writeln!(stdout, "{value}")
+            self.print(value)
         } else {
-            writeln!(stdout, "{text}")
+            self.print(text)
         }
-        .and_then(|()| stdout.flush())
-        .map_err(CliError::Output)
     }
 
-    /// Prints a part of the result to stdout before the command ends. Prints nothing with `--json`.
+    /// Prints a part of the result before the command ends. Prints nothing with `--json`.
     pub(crate) fn part(&self, text: impl Display) -> Result<()> {
         if self.json {
             return Ok(());
         }
-        self.bars.suspend(|| {
+        self.bars.suspend(|| self.print(text))
+    }
+
+    /// Prints a line of the result.
+    fn print(&self, line: impl Display) -> Result<()> {
+        if self.results_on_stderr {
+            writeln!(anstream::stderr(), "{line}")
+        } else {
             let mut stdout = anstream::stdout().lock();
-            writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(CliError::Output)
-        })
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+        }
+        .map_err(CliError::Output)
     }
 
     /// Prints a dimmed line of progress to stderr.

@@ -13,3 +13,4 @@ mod server;
 mod support;
 mod train;
 mod tutorial;
+mod writing;

@@ -103,12 +103,13 @@ fn qat_writes_the_int8_model_and_its_float_weights() {
     // `recommended` freezes the statistics from the start; PyTorch's presets do as its tutorial.
     for (qconfig, expected) in [("recommended", true), ("fbgemm", false)] {
         let options = ["--weights", &weights, "--qat", "--qconfig", qconfig, "--epochs", "1"];
-        let report = json(&mut fixture.train("other.safetensors", &options));
+        let mut command = fixture.train("other.safetensors", &options);
+        let report = json(command.arg("--overwrite"));
         assert_eq!(report["epochs"][0]["bn_stats_frozen"], expected, "{qconfig}");
     }
     // `recommended` also distils from the float model by default.
     let loss = |options: &[&str]| {
-        let qat = ["--weights", &weights, "--qat", "--epochs", "1"];
+        let qat = ["--weights", &weights, "--qat", "--epochs", "1", "--overwrite"];
         let report = json(&mut fixture.train("other.safetensors", &[&qat[..], options].concat()));
         report["epochs"][0]["train_loss"].as_f64().unwrap()
     };
@@ -134,7 +135,7 @@ fn qat_writes_the_int8_model_and_its_float_weights() {
 fn the_weights_depend_on_the_options_but_not_on_threads() {
     let fixture = Fixture::new();
     let file = |options: &[&str]| {
-        let options = [&["--keep", "last", "--epochs", "1"], options].concat();
+        let options = [&["--keep", "last", "--epochs", "1", "--overwrite"], options].concat();
         succeeds(&mut fixture.train("again.safetensors", &options));
         fs::read(fixture.path("again.safetensors")).unwrap()
     };
@@ -222,7 +223,7 @@ fn resuming_another_run_or_a_damaged_checkpoint_is_an_error() {
     let checkpoint = fixture.path("out.checkpoint");
     let resume = |options: &[&str]| {
         let mut command = fixture.train("more.safetensors", options);
-        command.arg("--resume").arg(&checkpoint);
+        command.arg("--resume").arg(&checkpoint).arg("--overwrite");
         command
     };
     let error = fails_with_usage_error(&mut resume(&["--lr", "0.1", "--seed", "1"]));
@@ -297,7 +298,8 @@ fn wrong_options_are_errors_before_training_starts() {
     let error = fails(&mut fixture.train("none/out.safetensors", &[]));
     assert!(error.contains("none/out.safetensors: cannot create"), "{error}");
     let error = fails_with_usage_error(&mut fixture.train("out.csv", &[]));
-    assert!(error.contains("training would write two files with this name"), "{error}");
+    assert!(error.contains("/out.csv (-o) and "), "{error}");
+    assert!(error.contains("/out.csv (the log of -o) are the same file"), "{error}");
     assert!(!fixture.path("out.safetensors").exists());
 }
 

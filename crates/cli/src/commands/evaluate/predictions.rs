@@ -21,15 +21,10 @@ pub(super) struct Predictions {
 }
 
 impl Predictions {
-    /// Creates an empty table. Returns an error if the folder of `path` does not exist, before time is
-    /// spent on predictions that could not be written.
-    pub(super) fn new(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder {
-            std::fs::metadata(folder).map_err(posterize::Error::io(path, "create"))?;
-        }
+    /// Creates an empty table to write to `path`.
+    pub(super) fn new(path: &Path) -> Self {
         let text = "path,label,p1,s1,p2,s2,p3,s3,p4,s4,p5,s5\n".into();
-        Ok(Self { path: path.to_path_buf(), text })
+        Self { path: path.to_path_buf(), text }
     }
 
     /// Adds a batch, given the path and the class number of each picture and the logits `[N, C]`.
@@ -74,7 +69,7 @@ mod tests {
     fn lines_have_twelve_fields_for_any_number_of_classes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.csv");
-        let mut predictions = Predictions::new(&path).unwrap();
+        let mut predictions = Predictions::new(&path);
         let logits = Tensor::new([2, 2], vec![0.25, 1.5, -1.0, f32::NEG_INFINITY]).unwrap();
         let pictures = [(Path::new("a/1.jpg"), 1), (Path::new("b,\"/2.jpg"), 0)];
         predictions.add(pictures.into_iter(), &logits);

@@ -6,12 +6,16 @@ use std::{
 };
 
 use posterize::{
+    atomic_file::Target,
     data::{Class, Preprocessing},
     format::SavedModel,
     training::{Network, TrainedModel},
 };
 
-use crate::error::{CliError, Result};
+use crate::{
+    error::{CliError, Result},
+    paths::{Paths, are_same},
+};
 
 /// The paths of the files that a training run writes.
 #[derive(Clone, Debug)]
@@ -30,34 +34,65 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Derives the paths from those that the user gave. Returns an error if two are the same or a
-    /// folder does not exist, before time is spent on training.
-    pub(super) fn new(output: &Path, float_output: Option<&Path>) -> Result<Self> {
+    /// Derives the paths from those that the user gave.
+    pub(super) fn new(output: &Path, float_output: Option<&Path>) -> Self {
         let beside = |extension: &str| output.with_extension(extension);
-        let files = Self {
+        Self {
             output: output.to_path_buf(),
             float_output: float_output.map(Path::to_path_buf),
             log: beside("csv"),
             steps: beside("steps.csv"),
             page: beside("html"),
             checkpoint: beside("checkpoint"),
-        };
-        let mut all = vec![&files.output, &files.log, &files.steps, &files.page, &files.checkpoint];
-        all.extend(&files.float_output);
-        for (index, file) in all.iter().enumerate() {
-            if all[..index].contains(file) {
-                return Err(CliError::Usage(format!(
-                    "{}: training would write two files with this name; let the name given with -o end \
-                     in .safetensors",
-                    file.display()
-                )));
-            }
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let Some(folder) = folder {
-                fs::metadata(folder).map_err(posterize::Error::io(file, "create"))?;
-            }
         }
-        Ok(files)
+    }
+
+    /// Returns the files whose names were derived.
+    fn derived(&self) -> [(&'static str, &PathBuf); 4] {
+        [
+            ("the checkpoint of -o", &self.checkpoint),
+            ("the log of -o", &self.log),
+            ("the log of steps of -o", &self.steps),
+            ("the page of -o", &self.page),
+        ]
+    }
+
+    /// Adds the files to those that the command writes.
+    pub(super) fn add_to(&self, paths: Paths) -> Paths {
+        let paths = paths.writes("-o", [&self.output]).writes("--float-output", &self.float_output);
+        self.derived().into_iter().fold(paths, |paths, (option, path)| paths.writes(option, [path]))
+    }
+
+    /// Returns an error if the output is no file that others can be beside, such as a pipe.
+    pub(super) fn refuse_stream(&self) -> Result<()> {
+        match Target::of(&self.output)? {
+            Target::File(_) => Ok(()),
+            _ => Err(CliError::Usage(format!(
+                "{}: training writes this file after every epoch, and others beside it, so it must be \
+                 a regular file; give -o the name of one",
+                self.output.display()
+            ))),
+        }
+    }
+
+    /// Returns an error if another run than the one that is resumed has left its checkpoint, logs or
+    /// page here.
+    pub(super) fn refuse_other_run(&self, resume: Option<&Path>) -> Result<()> {
+        if resume.is_some_and(|resume| are_same(resume, &self.checkpoint)) {
+            return Ok(());
+        }
+        let found = self.derived().into_iter().map(|(_, path)| path).find(|path| path.exists());
+        let Some(found) = found else { return Ok(()) };
+        let resume = if self.checkpoint.exists() {
+            format!("continue that run with --resume {}, ", self.checkpoint.display())
+        } else {
+            String::new()
+        };
+        Err(CliError::Usage(format!(
+            "{}: this file of another run would be replaced; give -o another name, {resume}or replace \
+             its files with --overwrite",
+            found.display()
+        )))
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct LiveView<'a> {
     history: History,
     timer: Timer,
     saved: Option<Position>,
+    /// After an epoch, until its files are written: its model, if it is kept.
+    to_write: Option<Option<TrainedModel>>,
     skipped: usize,
     /// When the first batch of this epoch ended, its number, and the number of pictures since.
     began: Option<(Instant, usize, usize)>,
@@ -66,6 +68,7 @@ impl<'a> LiveView<'a> {
             history: trainer.history().clone(),
             timer: Timer::new(every),
             saved: None,
+            to_write: None,
             skipped: 0,
             began: None,
             last_line: Instant::now(),
@@ -166,10 +169,9 @@ impl Watch for LiveView<'_> {
         self.history.epochs.push(epoch.clone());
         let is_best = self.history.best().is_some_and(|best| best.epoch == epoch.epoch);
         self.ui.line(format_args!("{}", log::line(epoch, model, is_best)));
-        if kept {
-            write_model(self.metadata, self.files, model)?;
-        }
-        log::write(self.files, &self.history, self.options, self.steps_per_epoch)
+        // Written after the checkpoint, with which the epoch is not lost if the others fail.
+        self.to_write = Some(kept.then(|| model.clone()));
+        Ok(())
     }
 
     fn wants_checkpoint(&mut self, _: &Position, epoch_ended: bool) -> bool {
@@ -179,6 +181,10 @@ impl Watch for LiveView<'_> {
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
         checkpoint.save(&self.files.checkpoint)?;
         self.saved = Some(checkpoint.position);
-        Ok(())
+        let Some(model) = self.to_write.take() else { return Ok(()) };
+        if let Some(model) = model {
+            write_model(self.metadata, self.files, &model)?;
+        }
+        log::write(self.files, &self.history, self.options, self.steps_per_epoch)
     }
 }

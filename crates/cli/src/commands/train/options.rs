@@ -12,7 +12,7 @@ use posterize::{
     },
 };
 
-use crate::{error::Result, pictures};
+use crate::{error::Result, paths::Paths, pictures};
 
 /// The options about pictures.
 #[derive(Args, Debug)]
@@ -53,6 +53,22 @@ pub(super) struct DataArgs {
 }
 
 impl DataArgs {
+    /// Adds the files of the options to those that the command reads.
+    pub(super) fn add_to(&self, paths: Paths) -> Paths {
+        paths
+            .reads("--data", [&self.data])
+            .reads("--val", [&self.val])
+            .reads("--classes", &self.classes_file())
+    }
+
+    /// Returns the file that lists the classes: the one given, or else one in or beside the folders.
+    fn classes_file(&self) -> Option<PathBuf> {
+        self.classes.clone().or_else(|| {
+            let beside_val = pictures::classes_file(None, &self.val);
+            beside_val.or_else(|| pictures::classes_file(None, &self.data))
+        })
+    }
+
     /// Opens the training and validation pictures, with the same class numbers for both. `classes` are
     /// those of the model, if it knows them.
     pub(super) fn open(
@@ -60,10 +76,7 @@ impl DataArgs {
         classes: &[Class],
         outputs: usize,
     ) -> Result<(ImageFolder, ImageFolder)> {
-        let given = self.classes.clone().or_else(|| {
-            let beside_val = pictures::classes_file(None, &self.val);
-            beside_val.or_else(|| pictures::classes_file(None, &self.data))
-        });
+        let given = self.classes_file();
         let val = if classes.is_empty() || self.classes.is_some() {
             pictures::open(&self.val, given.as_deref(), &[], outputs)?
         } else {
