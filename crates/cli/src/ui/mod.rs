@@ -1,10 +1,11 @@
 //! Output: results on stdout, or on stderr if a file is written to stdout; progress, notes, warnings and
 //! errors on stderr.
 //!
-//! Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
+//! Control characters in names are escaped. Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
 //! (<https://no-color.org>).
 
 mod number;
+mod printable;
 mod progress;
 mod table;
 
@@ -14,18 +15,21 @@ use std::{
     time::Duration,
 };
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 use indicatif::{MultiProgress, ProgressBar};
 use serde::Serialize;
 
 use crate::error::{CliError, Result};
 
+use printable::printable_json;
+
 pub(crate) use number::{bytes, count, duration, megabytes, percent, si};
+pub(crate) use printable::{Style, printable};
 pub(crate) use table::{Align, Table};
 
-const ERROR: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-const NOTE: Style = Style::new().dimmed();
+const ERROR: anstyle::Style = AnsiColor::Red.on_default().bold();
+const WARNING: anstyle::Style = AnsiColor::Yellow.on_default().bold();
+const NOTE: anstyle::Style = anstyle::Style::new().dimmed();
 
 /// The output of one run of the program.
 #[derive(Debug)]
@@ -57,9 +61,9 @@ impl Ui {
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
         if self.json {
             let value = serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?;
-            self.print(value)
+            self.print(&printable_json(&value))
         } else {
-            self.print(text)
+            self.print(&printable(text))
         }
     }
 
@@ -68,11 +72,11 @@ impl Ui {
         if self.json {
             return Ok(());
         }
-        self.bars.suspend(|| self.print(text))
+        self.bars.suspend(|| self.print(&printable(text)))
     }
 
     /// Prints a line of the result.
-    fn print(&self, line: impl Display) -> Result<()> {
+    fn print(&self, line: &str) -> Result<()> {
         if self.results_on_stderr {
             writeln!(anstream::stderr(), "{line}")
         } else {
@@ -84,22 +88,22 @@ impl Ui {
 
     /// Prints a dimmed line of progress to stderr.
     pub(crate) fn note(&self, text: impl Display) {
-        self.stderr(format_args!("{NOTE}{text}{NOTE:#}"));
+        self.stderr(format_args!("{NOTE}{}{NOTE:#}", printable(text)));
     }
 
     /// Prints a line to stderr.
     pub(crate) fn line(&self, text: impl Display) {
-        self.stderr(text);
+        self.stderr(printable(text));
     }
 
     /// Prints an error message to stderr.
     pub(crate) fn error(&self, error: &impl Display) {
-        self.stderr(format_args!("{ERROR}error:{ERROR:#} {error}"));
+        self.stderr(format_args!("{ERROR}error:{ERROR:#} {}", printable(error)));
     }
 
     /// Prints a warning to stderr.
     pub(crate) fn warn(&self, text: impl Display) {
-        self.stderr(format_args!("{WARNING}warning:{WARNING:#} {text}"));
+        self.stderr(format_args!("{WARNING}warning:{WARNING:#} {}", printable(text)));
     }
 
     /// Returns a progress bar of `total` pictures, with a message after it.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::printable::{on_one_line, with_markers};
+
 use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, TableStyle, presets};
 
 /// How a column's cells are aligned.
@@ -16,7 +18,8 @@ pub(crate) enum Align {
 const STYLE: TableStyle =
     presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// A table. It always contains colour codes, which the output stream removes if they are not wanted.
+/// A table. It always contains markers of styles, which the output stream removes if they are not
+/// wanted.
 #[derive(Debug)]
 pub(crate) struct Table<const COLUMNS: usize> {
     columns: [Align; COLUMNS],
@@ -57,7 +60,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 }
 
 fn cell(text: String, align: Align, attribute: Option<Attribute>) -> Cell {
-    let cell = Cell::new_owned(text).set_alignment(match align {
+    let cell = Cell::new_owned(on_one_line(&text)).set_alignment(match align {
         Align::Left => CellAlignment::Left,
         Align::Right => CellAlignment::Right,
     });
@@ -66,7 +69,7 @@ fn cell(text: String, align: Align, attribute: Option<Attribute>) -> Cell {
 
 impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.inner.lines().collect();
+        let lines: Vec<String> = self.inner.lines().map(|line| with_markers(&line)).collect();
         let rule = lines.iter().find(|line| line.contains('─'));
         for (index, line) in lines.iter().enumerate() {
             if index > 0 {
@@ -90,7 +93,7 @@ mod tests {
         let mut table = Table::new([("layer", Align::Left), ("parameters", Align::Right)]);
         table.row(["features.0".into(), "864".into()]);
         table.totals(["total".into(), "1,864".into()]);
-        let text = anstream::adapter::strip_str(&table.to_string()).to_string();
+        let text = anstream::adapter::strip_str(&super::super::printable(&table)).to_string();
         let expected = "layer        parameters\n\
             ────────────────────────\n\
             features.0          864\n\

@@ -234,3 +234,61 @@ fn a_named_pipe_is_written_to() {
     fs::write(fixture.path("copy"), reader.join().unwrap()).unwrap();
     assert_eq!(SavedModel::open(fixture.path("copy")).unwrap().name, "mobilenet_v2");
 }
+
+/// `timeout` ends a run that waits for the pipe.
+#[cfg(target_os = "linux")]
+#[test]
+fn fetching_from_a_pipe_is_an_error() {
+    let fixture = Fixture::new();
+    let pipe = fixture.path("weights.pth");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_posterize"), "fetch", "mobilenet_v2", "--cache"]);
+    let error = fails(command.arg(fixture.path("cache")).arg("--from").arg(&pipe));
+    assert!(error.contains("weights.pth: expected a regular file"), "{error}");
+    assert!(!fixture.path("cache").exists());
+}
+
+/// The names of the folder, of a class, and of pictures that can and cannot be read.
+#[cfg(unix)]
+#[test]
+fn control_characters_in_names_are_escaped() {
+    let fixture = Fixture::new();
+    let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}1m\r\u{202e}é";
+    let data = fixture.path(&format!("data{evil}"));
+    fs::rename(fixture.data(), &data).unwrap();
+    fs::rename(data.join("ant"), data.join(format!("ant{evil}"))).unwrap();
+    let broken = data.join(format!("bee/{evil}.ppm"));
+    fs::write(&broken, "no picture").unwrap();
+    let is_control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    let evaluate = || {
+        let mut command = fixture.command("evaluate");
+        command.arg("--weights").arg(fixture.path("small.safetensors")).arg("--data").arg(&data);
+        command
+    };
+    let check = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.contains(is_control), "{text:?}");
+        assert!(text.contains(r"\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}1m\r\u{202e}é"), "{text}");
+    };
+    let output = run(&mut evaluate());
+    check(output.stdout);
+    check(output.stderr);
+    // The file written, and the pictures. A model's classes cannot have such names.
+    fs::rename(data.join(format!("ant{evil}")), data.join("ant")).unwrap();
+    let int8 = fixture.path(&format!("int8{evil}.safetensors"));
+    let mut quantize = fixture.command("quantize");
+    quantize.arg("--weights").arg(fixture.path("small.safetensors")).arg("--calibrate").arg(&data);
+    check(succeeds(quantize.arg("-o").arg(&int8)).into_bytes());
+    let mut classify = crate::support::posterize(&fixture.path("cache"));
+    classify.arg("classify").arg(&int8).arg(data.join("bee/0.ppm")).arg(&broken);
+    let output = run(&mut classify);
+    check(output.stdout);
+    check(output.stderr);
+    // JSON has escapes of its own, which give the same names.
+    let output = run(evaluate().arg("--json"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains(is_control), "{text:?}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["data"], data.to_str().unwrap());
+}

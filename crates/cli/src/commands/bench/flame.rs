@@ -3,17 +3,10 @@
 
 use std::fmt::Write;
 
-use anstyle::{AnsiColor, Color, Style};
+use crate::ui::Style;
 
 /// Neighbours alternate between these.
-const STYLES: [Style; 2] = [
-    Style::new()
-        .fg_color(Some(Color::Ansi(AnsiColor::Black)))
-        .bg_color(Some(Color::Ansi(AnsiColor::Yellow))),
-    Style::new()
-        .fg_color(Some(Color::Ansi(AnsiColor::White)))
-        .bg_color(Some(Color::Ansi(AnsiColor::Red))),
-];
+const STYLES: [Style; 2] = [Style::OnYellow, Style::OnRed];
 /// Deeper levels would show single operators.
 const MAX_LEVELS: usize = 4;
 
@@ -70,7 +63,7 @@ mod tests {
         let layers =
             [("quant", 1.0), ("features.0", 2.0), ("features.1", 4.0), ("a.long_name", 1.0)];
         let text = chart(&layers, 32);
-        let plain = anstream::adapter::strip_str(&text).to_string();
+        let plain = anstream::adapter::strip_str(&crate::ui::printable(&text)).to_string();
         let expected = "▏qua▏features               ▏a  \n    ▏0      ▏1              ▏lon";
         assert_eq!(plain, expected);
         assert!(text.len() > plain.len());

@@ -2,17 +2,15 @@
 
 use std::fmt::Write;
 
-use anstyle::Style;
-
-use crate::ui::{Align, Table};
+use crate::ui::{Align, Style, Table};
 
 use super::{
     content::{Content, Epoch, Epochs, Figure, Row, Step},
     steps,
 };
 
-const HEADING: Style = Style::new().bold();
-const CAPTION: Style = Style::new().dimmed();
+const HEADING: Style = Style::Bold;
+const CAPTION: Style = Style::Dimmed;
 const WIDTH: usize = 96;
 
 /// Renders the title and the facts before the first step.
@@ -83,7 +81,7 @@ mod tests {
     use super::{Content, WIDTH, opening, step, summary, wrapped};
 
     fn plain(text: &str) -> String {
-        anstream::adapter::strip_str(text).to_string()
+        anstream::adapter::strip_str(&crate::ui::printable(text)).to_string()
     }
 
     #[test]
