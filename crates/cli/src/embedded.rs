@@ -2,7 +2,7 @@
 //! small MobileNetV2 trained on Fashion-MNIST, and a part of that data set (see `embedded/README.md`).
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     io::{Cursor, Read},
     path::{Path, PathBuf},
 };
@@ -31,20 +31,36 @@ pub(crate) fn weights() -> Result<StateDict> {
     Ok(StateDict::from_bytes(WEIGHTS_NAME, WEIGHTS)?)
 }
 
-/// The built-in pictures in a temporary folder, which is removed when this is dropped.
+/// Beginning of the names of temporary folders.
+const PREFIX: &str = "posterize-pictures-";
+/// The file in a temporary folder that the process which uses the folder keeps locked.
+const LOCK: &str = ".lock";
+/// The exit code of a program that Ctrl-C ended: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
+
+/// The built-in pictures in a temporary folder. It is removed when this is dropped and at Ctrl-C, and
+/// that of a process that was killed when pictures are unpacked the next time.
 #[derive(Debug)]
 pub(crate) struct Pictures {
     folder: TempDir,
+    /// Unlocked by the system when the process ends, however that happens.
+    _lock: File,
 }
 
 impl Pictures {
     /// Writes the pictures to a temporary folder.
     pub(crate) fn unpack() -> Result<Self> {
         let root = std::env::temp_dir();
+        remove_stale(&root);
         let folder = tempfile::Builder::new()
-            .prefix("posterize-pictures-")
-            .tempdir()
+            .prefix(PREFIX)
+            .tempdir_in(&root)
             .map_err(Error::io(&root, "create a folder in"))?;
+        let lock = folder.path().join(LOCK);
+        let lock = File::create(&lock).map_err(Error::io(&lock, "create"))?;
+        // Where files cannot be locked, nobody takes the folder for a stale one.
+        let _ = lock.try_lock();
+        remove_at_interrupt(folder.path());
         let write = |path: &Path, content: &[u8]| -> Result<()> {
             let parent = path.parent().expect("the path is below the folder");
             fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
@@ -54,7 +70,7 @@ impl Pictures {
             let (name, content) = file.expect("the built-in archive is valid");
             write(&folder.path().join(name), &content)?;
         }
-        Ok(Self { folder })
+        Ok(Self { folder, _lock: lock })
     }
 
     /// Returns the folder of 1,200 training pictures, 120 of each class.
@@ -66,6 +82,40 @@ impl Pictures {
     pub(crate) fn val(&self) -> PathBuf {
         self.folder.path().join("val")
     }
+}
+
+/// Removes the temporary folders of processes that were killed. Errors are ignored, because a folder of
+/// another user is that user's to remove.
+fn remove_stale(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_folder || !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let lock = entry.path().join(LOCK);
+        if !fs::symlink_metadata(&lock).is_ok_and(|metadata| metadata.is_file()) {
+            continue;
+        }
+        let Ok(lock) = OpenOptions::new().write(true).open(&lock) else { continue };
+        if lock.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Removes a folder and ends the program when the user presses Ctrl-C. Does nothing where Ctrl-C is
+/// ignored or handled already.
+fn remove_at_interrupt(folder: &Path) {
+    let folder = folder.to_path_buf();
+    let _ = ctrlc::try_set_handler(move || {
+        // Files may be written to it meanwhile.
+        for _ in 0..10 {
+            if fs::remove_dir_all(&folder).is_ok() {
+                break;
+            }
+        }
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 /// Iterates over the paths and contents of the files in a zip archive, in the archive's order.
@@ -81,12 +131,12 @@ fn entries(archive: &[u8]) -> impl Iterator<Item = ZipResult<(String, Vec<u8>)>>
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
+    use std::{fmt::Write as _, fs};
 
     use posterize::{data::ImageFolder, models};
     use sha2::{Digest, Sha256};
 
-    use super::{MODEL, PICTURES, Pictures, WEIGHTS, entries, weights};
+    use super::{LOCK, MODEL, PICTURES, Pictures, WEIGHTS, entries, remove_stale, weights};
 
     #[test]
     fn weights_fit_the_network_and_take_at_most_2_mb() {
@@ -134,5 +184,23 @@ mod tests {
         let val = pictures.val();
         drop(pictures);
         assert!(!val.exists());
+    }
+
+    #[test]
+    fn only_folders_of_dead_processes_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for name in ["posterize-pictures-dead", "posterize-pictures-live", "photos"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(LOCK), "").unwrap();
+        }
+        fs::create_dir(at("posterize-pictures-other")).unwrap();
+        let live = fs::File::open(at("posterize-pictures-live").join(LOCK)).unwrap();
+        live.lock().unwrap();
+        remove_stale(root.path());
+        assert!(!at("posterize-pictures-dead").exists());
+        for name in ["posterize-pictures-live", "posterize-pictures-other", "photos"] {
+            assert!(at(name).exists(), "{name}");
+        }
     }
 }

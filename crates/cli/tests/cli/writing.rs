@@ -292,3 +292,46 @@ fn control_characters_in_names_are_escaped() {
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["data"], data.to_str().unwrap());
 }
+
+/// Ctrl-C removes the unpacked pictures, and a run after a killed one removes that one's.
+#[cfg(target_os = "linux")]
+#[test]
+fn interrupted_and_killed_runs_leave_no_pictures() {
+    let fixture = Fixture::new();
+    let temporary = fixture.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let folders = || fs::read_dir(&temporary).unwrap().count();
+    let tutorial = || {
+        let mut command = crate::support::posterize(&fixture.path("cache"));
+        command.args(["tutorial", "--qat", "none", "--limit", "10", "--out"]);
+        command.arg(fixture.path("out")).env("TMPDIR", &temporary);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let stopped_by = |signal: &str| {
+        let mut child = tutorial().spawn().unwrap();
+        while folders() == 0 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        child.wait().unwrap()
+    };
+    let status = stopped_by("INT");
+    assert_eq!((status.code(), folders()), (Some(130), 0), "{status}");
+    let status = stopped_by("KILL");
+    assert_eq!((status.code(), folders()), (None, 1), "{status}");
+    assert!(tutorial().status().unwrap().success());
+    assert_eq!(folders(), 0);
+}
+
+/// A run that was killed while it wrote leaves a temporary file, which the next one removes.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_temporary_file_of_a_killed_run_is_removed() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path(".posterize-killed.part"), "half a model").unwrap();
+    succeeds(fixture.to_quantize().arg("-o").arg(fixture.path("int8.safetensors")));
+    assert!(!fixture.path(".posterize-killed.part").exists());
+}
