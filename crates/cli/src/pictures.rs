@@ -40,6 +40,25 @@ pub(crate) fn open(
     Ok(folder)
 }
 
+/// Reads a file of classes, of which there must be `outputs`.
+pub(crate) fn read_classes(file: &Path, outputs: usize) -> Result<Vec<Class>> {
+    let classes = posterize::data::read_classes(file)?;
+    if classes.len() == outputs {
+        Ok(classes)
+    } else {
+        Err(wrong_number(file, classes.len(), outputs))
+    }
+}
+
+/// Returns the error of a file with another number of classes than the network has.
+fn wrong_number(file: &Path, found: usize, outputs: usize) -> CliError {
+    CliError::Classes(format!(
+        "{}: it lists {found} classes, but the network has {outputs}; the file needs one line for \
+         each class of the network",
+        file.display()
+    ))
+}
+
 /// Returns an error if the data and the network have different numbers of classes, because then the
 /// class numbers would be wrong.
 fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> Result<()> {
@@ -47,21 +66,44 @@ fn check_classes(folder: &ImageFolder, file: Option<&Path>, outputs: usize) -> R
     if found == outputs {
         return Ok(());
     }
-    let root = folder.root().display();
-    Err(CliError::Classes(match file {
-        Some(file) => {
-            format!(
-                "{}: it lists {found} classes, but the network has {outputs}; the file needs one \
-                 line for each class of the network",
-                file.display()
-            )
-        }
-        None => format!(
-            "{root}: it has {found} class folders, but the network has {outputs} classes, so the \
+    Err(match file {
+        Some(file) => wrong_number(file, found, outputs),
+        None => CliError::Classes(format!(
+            "{}: it has {found} class folders ({}), but the network has {outputs} classes, so the \
              order of the folders does not give the class numbers; pass --classes FILE, with one \
-             line for each class that begins with the name of its folder"
-        ),
-    }))
+             line for each class that begins with the name of its folder",
+            folder.root().display(),
+            listed(folder.classes())
+        )),
+    })
+}
+
+/// Joins the first folders' names, and counts the others.
+fn listed(classes: &[Class]) -> String {
+    const SHOWN: usize = 10;
+    let mut names: Vec<&str> = classes.iter().map(|class| class.folder.as_str()).collect();
+    let others = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let shown = names.join(", ");
+    if others == 0 { shown } else { format!("{shown} and {others} others") }
+}
+
+/// Returns the files and folders that an argument names: those that match it in sorted order if it is a
+/// glob pattern, otherwise one.
+pub(crate) fn expand(argument: &str) -> Result<Vec<PathBuf>, String> {
+    // A file's name may contain these characters.
+    let is_pattern = argument.contains(['*', '?', '[']) && !Path::new(argument).exists();
+    if !is_pattern {
+        return Ok(vec![argument.into()]);
+    }
+    let paths = glob::glob(argument)
+        .map_err(|error| format!("{argument}: not a valid glob pattern: {error}"))?;
+    let found: Vec<PathBuf> = paths.flatten().collect();
+    if found.is_empty() {
+        Err(format!("{argument}: no file matches this pattern"))
+    } else {
+        Ok(found)
+    }
 }
 
 /// Runs a network over all pictures of `loader`, which are in `folder`. Returns the evaluation and the

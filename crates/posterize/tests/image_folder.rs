@@ -69,6 +69,63 @@ fn labels_are_the_positions_in_the_file_of_classes() {
 }
 
 #[test]
+fn names_with_spaces_are_in_quotes_or_before_a_tab() {
+    let root = folder(&["golden retriever/a.jpg", "great dane/a.jpg", "a \"b\"/a.jpg"]);
+    let classes = root.path().join("classes.txt");
+    fs::write(
+        &classes,
+        "\"golden retriever\" A dog\ngreat dane\tB dog\n\"a \"\"b\"\"\"\npug \ncocker spaniel\t\n",
+    )
+    .unwrap();
+    let opened = ImageFolder::open(root.path(), Some(&classes)).unwrap();
+    let found: Vec<(&str, &str)> =
+        opened.classes().iter().map(|c| (c.folder.as_str(), c.name.as_str())).collect();
+    let expected = [
+        ("golden retriever", "A dog"),
+        ("great dane", "B dog"),
+        ("a \"b\"", "a \"b\""),
+        ("pug", "pug"),
+        ("cocker spaniel", "cocker spaniel"),
+    ];
+    assert_eq!(found, expected);
+    // Without quotes, the first word is the folder, and the error says what to do.
+    fs::write(&classes, "golden retriever\ngreat dane\n").unwrap();
+    let message = problem(root.path(), Some(&classes));
+    assert!(message.contains("begins with a \"b\", golden retriever, great dane;"), "{message}");
+    assert!(message.contains("in double quotes, or a tab follows it"), "{message}");
+    fs::write(&classes, "\"golden retriever\n").unwrap();
+    let message = problem(root.path(), Some(&classes));
+    assert!(message.contains("line 1: the quote at its beginning has no end"), "{message}");
+}
+
+#[test]
+fn folders_that_begin_with_a_dot_are_left_out() {
+    let files = ["a/1.jpg", "a/.ipynb_checkpoints/1-checkpoint.jpg", "b/1.jpg"];
+    let root = folder(&[&files[..], &[".ipynb_checkpoints/1-checkpoint.jpg", ".git/x"]].concat());
+    let opened = ImageFolder::open(root.path(), None).unwrap();
+    assert_eq!(listed(root.path(), &opened), [("a/1.jpg".into(), 0), ("b/1.jpg".into(), 1)]);
+}
+
+#[test]
+fn unlabelled_pictures_are_files_and_flat_and_nested_folders() {
+    let root =
+        folder(&["2.jpg", "1.png", "b/1.jpg", "a/x/3.jpg", "a/2.jpg", "notes.txt", ".x/1.jpg"]);
+    let names = |paths: &[&str]| -> Vec<String> {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| root.path().join(path)).collect();
+        let found = ImageFolder::unlabelled(&paths).unwrap();
+        assert!(found.classes().is_empty() && found.root() == paths[0]);
+        listed(root.path(), &found).into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(&[""]), ["1.png", "2.jpg", "a/2.jpg", "a/x/3.jpg", "b/1.jpg"]);
+    assert_eq!(names(&["b/1.jpg", "a", "2.jpg"]), ["b/1.jpg", "a/2.jpg", "a/x/3.jpg", "2.jpg"]);
+    fs::create_dir(root.path().join("empty")).unwrap();
+    let error = ImageFolder::unlabelled(&[root.path().join("empty")]).unwrap_err().to_string();
+    assert!(error.contains("empty: found no picture"), "{error}");
+    let error = ImageFolder::unlabelled(&[root.path().join("absent.jpg")]).unwrap_err().to_string();
+    assert!(error.contains("absent.jpg: cannot read"), "{error}");
+}
+
+#[test]
 fn folders_that_are_not_a_data_set_are_errors() {
     let root = folder(&["picture.jpg"]);
     assert!(problem(root.path(), None).contains("found no class folder"));

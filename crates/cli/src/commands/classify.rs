@@ -19,6 +19,7 @@ use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
     model::{Loaded, ModelArgs},
+    pictures,
     ui::{Ui, percent},
 };
 
@@ -137,15 +138,9 @@ fn expand(argument: &str) -> Result<Vec<Source>, String> {
     if argument == "-" {
         return Ok(vec![Source::Stdin]);
     }
-    // A file's name may contain these characters.
-    let is_pattern = argument.contains(['*', '?', '[']) && !Path::new(argument).exists();
-    if !is_pattern {
-        return Ok(vec![Source::File(argument.into())]);
-    }
-    let paths = glob::glob(argument)
-        .map_err(|error| format!("{argument}: not a valid glob pattern: {error}"))?;
+    let is_picture = |path: &PathBuf| path == Path::new(argument) || path.is_file();
     let found: Vec<Source> =
-        paths.flatten().filter(|path| path.is_file()).map(Source::File).collect();
+        pictures::expand(argument)?.into_iter().filter(is_picture).map(Source::File).collect();
     if found.is_empty() {
         Err(format!("{argument}: no file matches this pattern"))
     } else {

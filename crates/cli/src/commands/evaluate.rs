@@ -54,9 +54,9 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// File with one line for each class, in the order of the class numbers; the first word of a line
-    /// is the name of the class's folder [default: the classes in the saved model; else classes.txt in
-    /// DIR or beside it; else the folders in sorted order]
+    /// File with one line for each class, in the order of the class numbers; a line begins with the name
+    /// of the class's folder, in double quotes or with a tab after it if it has spaces [default: the classes in the
+    /// saved model; else classes.txt in DIR or beside it; else the folders in sorted order]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 

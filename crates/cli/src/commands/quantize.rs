@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ThreadArgs},
-    error::Result,
+    error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures::{self, Stream},
@@ -50,13 +50,15 @@ pub(crate) struct Quantize {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Folder of calibration pictures, with one folder in it for each class
-    #[arg(long, value_name = "DIR")]
-    calibrate: PathBuf,
+    /// Calibration pictures, which need no labels: a folder, whose pictures may be in folders at any
+    /// depth, a picture, or a glob pattern such as 'photos/*.jpg'; can be given several times
+    #[arg(long, value_name = "PATH", required = true)]
+    calibrate: Vec<PathBuf>,
 
     /// File with one line for each class, in the order of the class numbers: the name of the class's
-    /// folder, then its readable name [default: classes.txt in DIR or beside it; else the folders, if
-    /// there is one for each class]
+    /// folder, in double quotes or with a tab after it if it has spaces, then its readable name
+    /// [default: if PATH is a folder, classes.txt in it or beside it; else the folders in it, if there
+    /// is one for each class]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
@@ -155,16 +157,19 @@ struct LayerRange {
 impl Quantize {
     /// Returns the files that the command reads and writes.
     pub(crate) fn paths(&self) -> Paths {
-        let classes = pictures::classes_file(self.classes.as_deref(), &self.calibrate);
+        // A pattern without matches is reported later.
+        let calibrate = self.pictures().unwrap_or_default();
+        let classes = self.classes_file(&calibrate);
         self.model
             .paths()
-            .reads("--calibrate", [&self.calibrate])
+            .reads("--calibrate", &calibrate)
             .reads("--classes", &classes)
             .writes("-o", [&self.output])
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let start = Instant::now();
+        let calibrate = self.pictures()?;
         let options = self.threads.options()?;
         let mapping = self.mapping()?;
         let network = self.model.with_trained_weights(&self.cache, ui)?;
@@ -177,8 +182,8 @@ impl Quantize {
         let crop = preprocessing.crop;
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
-        let folder = ImageFolder::open(&self.calibrate, None)?;
-        let classes = self.classes(&folder, outputs)?;
+        let folder = ImageFolder::unlabelled(&calibrate)?;
+        let classes = self.classes(&calibrate, outputs)?;
 
         let calibration = Instant::now();
         let transform: Transform = if self.augment {
@@ -201,12 +206,12 @@ impl Quantize {
             Ok(images)
         });
         let result = observed.calibrate(options, images);
-        stream.finish(&self.calibrate)?;
+        stream.finish(folder.root())?;
         let pictures = result?;
         if pictures < batch_size * self.batches as usize {
             ui.note(format_args!(
                 "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",
-                self.calibrate.display(),
+                folder.root().display(),
                 count(pictures as u64),
                 count(batch_size as u64 * u64::from(self.batches))
             ));
@@ -273,14 +278,45 @@ impl Quantize {
         Ok(mapping)
     }
 
-    /// Returns the classes to save, or none if they are not known. Calibration needs no classes.
-    fn classes(&self, folder: &ImageFolder, outputs: usize) -> Result<Vec<Class>> {
-        let file = pictures::classes_file(self.classes.as_deref(), &self.calibrate);
-        if file.is_none() && folder.classes().len() != outputs {
-            return Ok(Vec::new());
+    /// Returns the pictures and folders of --calibrate, with patterns replaced by what matches them.
+    fn pictures(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for path in &self.calibrate {
+            match path.to_str() {
+                Some(path) => {
+                    found.extend(pictures::expand(path).map_err(CliError::Usage)?);
+                }
+                None => found.push(path.clone()),
+            }
         }
-        let named = pictures::open(folder.root(), file.as_deref(), &[], outputs)?;
-        Ok(named.classes().to_vec())
+        Ok(found)
+    }
+
+    /// Returns the file of classes that was given, or else the one in or beside the folder of pictures.
+    fn classes_file(&self, calibrate: &[PathBuf]) -> Option<PathBuf> {
+        match only_folder(calibrate) {
+            Some(folder) => pictures::classes_file(self.classes.as_deref(), folder),
+            None => self.classes.clone(),
+        }
+    }
+
+    /// Returns the classes to save, or none if they are not known. Calibration needs no classes.
+    fn classes(&self, calibrate: &[PathBuf], outputs: usize) -> Result<Vec<Class>> {
+        if let Some(file) = self.classes_file(calibrate) {
+            return pictures::read_classes(&file, outputs);
+        }
+        let labelled =
+            only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());
+        let classes = labelled.map(|folder| folder.classes().to_vec()).unwrap_or_default();
+        Ok(if classes.len() == outputs { classes } else { Vec::new() })
+    }
+}
+
+/// Returns the folder if the pictures are those of one folder.
+fn only_folder(calibrate: &[PathBuf]) -> Option<&PathBuf> {
+    match calibrate {
+        [folder] if folder.is_dir() => Some(folder),
+        _ => None,
     }
 }
 

@@ -101,7 +101,7 @@ fn class_numbers_come_from_the_class_file() {
 
     // The network has three classes, but there are two folders.
     let error = fails(&mut fixture.evaluate());
-    assert!(error.contains("it has 2 class folders, but the network has 3 classes"), "{error}");
+    assert!(error.contains("it has 2 class folders (bee, cat), but the network has 3 classes"), "{error}");
     assert!(error.contains("pass --classes FILE"), "{error}");
 
     let labels = |command: &mut std::process::Command| {
@@ -180,6 +180,19 @@ fn a_picture_with_huge_dimensions_is_an_error() {
     assert!(error.contains("30000"), "{error}");
     let output = run(fixture.evaluate().arg("--json"));
     assert_eq!(json(std::str::from_utf8(&output.stdout).unwrap())["skipped"], 1);
+}
+
+#[test]
+fn hidden_folders_are_no_classes_and_surplus_ones_are_listed() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.path("data/.ipynb_checkpoints")).unwrap();
+    fs::copy(fixture.data().join("ant/0.ppm"), fixture.path("data/.ipynb_checkpoints/0.ppm"))
+        .unwrap();
+    succeeds(&mut fixture.evaluate());
+    fs::rename(fixture.path("data/.ipynb_checkpoints"), fixture.path("data/copies")).unwrap();
+    let error = fails(&mut fixture.evaluate());
+    assert!(error.contains("it has 4 class folders (ant, bee, cat, copies), but the"), "{error}");
+    assert!(error.contains("network has 3 classes"), "{error}");
 }
 
 #[test]

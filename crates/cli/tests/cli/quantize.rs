@@ -265,6 +265,70 @@ fn classify_prints_classes_and_unreadable_pictures() {
     );
 }
 
+/// The pictures are the same in every layout, so the files written are too, except for the classes.
+#[test]
+fn calibration_pictures_need_no_labels() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("small.safetensors");
+    let flat = fixture.path("flat");
+    fs::create_dir(&flat).unwrap();
+    for class in 0..3 {
+        for number in 0..4 {
+            let name = format!("{class}{number}.ppm");
+            fs::copy(fixture.picture(class, number), flat.join(name)).unwrap();
+        }
+    }
+    let model = |calibrate: &[&Path], options: &[&str]| {
+        let mut command = fixture.command("quantize");
+        command.arg("--weights").arg(&weights).args(options);
+        calibrate.iter().for_each(|path| {
+            command.arg("--calibrate").arg(path);
+        });
+        let output = fixture.path("x.safetensors");
+        let report = json(command.arg("-o").arg(&output));
+        assert_eq!(report["pictures"], 12);
+        let saved = SavedModel::open(&output).unwrap();
+        let scales: Vec<_> = report["ranges"].as_array().unwrap().clone();
+        (scales, saved.classes.len())
+    };
+    let (expected, classes) = model(&[&fixture.data()], &[]);
+    assert_eq!(classes, 3);
+    assert_eq!(model(&[&flat], &[]), (expected.clone(), 0));
+    assert_eq!(model(&[&flat.join("*.ppm")], &[]), (expected.clone(), 0));
+    let files: Vec<_> = (0..3).map(|class| fixture.data().join(CLASSES[class])).collect();
+    let deep = files[2].join("deeper/still");
+    fs::create_dir_all(&deep).unwrap();
+    fs::rename(fixture.picture(2, 3), deep.join("3.ppm")).unwrap();
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    assert_eq!(model(&files, &[]), (expected.clone(), 0));
+    // A file of classes belongs to the network, and not to the folders of the pictures.
+    let list = fixture.path("classes");
+    fs::write(&list, "\"golden retriever\" A dog\ngreat dane\tB\npug\n").unwrap();
+    let found = model(&[&flat], &["--classes", list.to_str().unwrap()]);
+    assert_eq!(found, (expected, 3));
+    let saved = SavedModel::open(fixture.path("x.safetensors")).unwrap();
+    assert_eq!(
+        (&*saved.classes[0].folder, &*saved.classes[1].folder),
+        ("golden retriever", "great dane")
+    );
+
+    let mut command = fixture.command("quantize");
+    command.arg("--weights").arg(&weights).arg("--calibrate").arg(flat.join("*.jpg"));
+    let error = fails_with_usage_error(command.arg("-o").arg(fixture.path("y.safetensors")));
+    assert!(error.contains("flat/*.jpg: no file matches this pattern"), "{error}");
+    fs::write(&list, "a\nb\n").unwrap();
+    let mut command = fixture.command("quantize");
+    command
+        .arg("--weights")
+        .arg(&weights)
+        .arg("--calibrate")
+        .arg(&flat)
+        .arg("--classes")
+        .arg(&list);
+    let error = fails(command.arg("-o").arg(fixture.path("y.safetensors")));
+    assert!(error.contains("it lists 2 classes, but the network has 3"), "{error}");
+}
+
 #[test]
 fn wrong_files_and_options_are_errors() {
     let fixture = Fixture::new();

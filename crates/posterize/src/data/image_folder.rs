@@ -39,7 +39,8 @@ pub struct Sample {
 ///
 /// Labels are the positions of the sorted folder names, or those of the lines in a file of classes.
 /// Samples are in torchvision's order: sorted by class folder, then by folder and file name within
-/// it. Cloning is cheap.
+/// it. Unlike in torchvision, folders whose names begin with a dot are left out (`.ipynb_checkpoints`
+/// has copies of pictures). Cloning is cheap.
 ///
 /// ```
 /// use posterize::data::ImageFolder;
@@ -64,9 +65,8 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the pictures below `root`.
     ///
-    /// `classes` is a text file with one line per class, in the order of the labels: the name of
-    /// the class folder, white space, and the class name. With this file, a class may have no
-    /// folder. Without it, the folders are the classes.
+    /// `classes` is a text file of classes, as [`read_classes`] reads it. With this file, a class may
+    /// have no folder. Without it, the folders are the classes.
     ///
     /// # Errors
     /// Returns an error if `root` or a folder below it cannot be read or is not a folder, if there
@@ -98,6 +98,62 @@ impl ImageFolder {
         Self::list(root, &folders, classes.to_vec(), "class of the model has the folder")
     }
 
+    /// Lists pictures that need no labels, such as those for calibration: all have the label 0, and
+    /// there are no classes.
+    ///
+    /// Each of `paths` is a picture, or a folder with pictures at any depth: those in the folder
+    /// itself first, then those of the folders in it in the order of [`ImageFolder::open`].
+    /// [`ImageFolder::root`] is the first of `paths`.
+    ///
+    /// ```
+    /// use posterize::data::ImageFolder;
+    ///
+    /// let root = tempfile::tempdir().unwrap();
+    /// for name in ["a.ppm", "b.ppm"] {
+    ///     std::fs::write(root.path().join(name), b"P6 1 1 255 rgb").unwrap();
+    /// }
+    /// let pictures = ImageFolder::unlabelled(&[root.path()])?;
+    /// assert_eq!((pictures.len(), pictures.classes().len()), (2, 0));
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if a folder or file cannot be read, or if there is no picture in any of
+    /// `paths`.
+    pub fn unlabelled(paths: &[impl AsRef<Path>]) -> Result<Self> {
+        let mut found = Vec::new();
+        for path in paths.iter().map(AsRef::as_ref) {
+            let metadata = fs::metadata(path).map_err(Error::io(path, "read"))?;
+            if !metadata.is_dir() {
+                found.push(path.to_path_buf());
+                continue;
+            }
+            let pictures = entries(path)?.into_iter().filter(|entry| !entry.is_dir);
+            let mut pictures: Vec<PathBuf> =
+                pictures.map(|entry| entry.path).filter(|path| is_picture(path)).collect();
+            pictures.sort_unstable_by(|a, b| bytes_of(a).cmp(bytes_of(b)));
+            found.append(&mut pictures);
+            let mut folders: Vec<PathBuf> =
+                entries(path)?.into_iter().filter(|e| e.is_dir).map(|entry| entry.path).collect();
+            folders.sort_unstable_by(|a, b| bytes_of(a).cmp(bytes_of(b)));
+            for folder in folders {
+                found.append(&mut pictures_below(&folder)?);
+            }
+        }
+        let root = paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default();
+        if found.is_empty() {
+            return Err(dataset(
+                &root,
+                format!(
+                    "found no picture; expected files with the extensions {}",
+                    EXTENSIONS.join(", ")
+                ),
+            ));
+        }
+        let samples = found.into_iter().map(|path| Sample { path, label: 0 }).collect();
+        Ok(Self { root, classes: Arc::new([]), samples })
+    }
+
     /// Lists the pictures of the folders. `missing` completes the error "no … FOLDER" for a folder
     /// without a class.
     fn list(root: &Path, folders: &[String], classes: Vec<Class>, missing: &str) -> Result<Self> {
@@ -115,7 +171,11 @@ impl ImageFolder {
         if !unknown.is_empty() {
             return Err(dataset(
                 root,
-                format!("no {missing} {}; add one, or remove the folder", some_of(&unknown)),
+                format!(
+                    "no {missing} {}; add one, or remove the folder{}",
+                    some_of(&unknown),
+                    space_hint(&unknown)
+                ),
             ));
         }
 
@@ -188,6 +248,15 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
+/// Says how names with spaces are written, if one of them has a space.
+fn space_hint(names: &[&str]) -> &'static str {
+    if names.iter().any(|name| name.contains(char::is_whitespace)) {
+        ". In a file of classes, a folder name with spaces is in double quotes, or a tab follows it"
+    } else {
+        ""
+    }
+}
+
 /// Returns the sorted names of the folders in `root`.
 fn class_folders(root: &Path) -> Result<Vec<String>> {
     let metadata = fs::metadata(root).map_err(Error::io(root, "read the folder"))?;
@@ -221,7 +290,8 @@ struct Entry {
     is_link: bool,
 }
 
-/// Returns the folders and regular files in a folder, and the links to such.
+/// Returns the folders and regular files in a folder, and the links to such. Folders whose names begin
+/// with a dot are left out.
 fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let failed = || Error::io(folder, "read the folder");
     let mut found = Vec::new();
@@ -235,7 +305,8 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
         } else {
             (kind.is_dir(), kind.is_file())
         };
-        if is_dir || is_file {
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if is_file || (is_dir && !is_hidden) {
             found.push(Entry { path, is_dir, is_link: kind.is_symlink() });
         }
     }
@@ -290,34 +361,84 @@ fn is_picture(path: &Path) -> bool {
     EXTENSIONS.iter().any(|extension| name.ends_with(extension))
 }
 
-fn read_classes(file: &Path) -> Result<Vec<Class>> {
+/// Reads a text file of classes: one line per class, in the order of the labels.
+///
+/// A line is the name of the class folder, white space, and the class name. Without a class name, the
+/// folder's name is used. A folder name with spaces is in double quotes, where `""` is a quote, or a tab
+/// follows it.
+///
+/// ```
+/// use posterize::data::{Class, read_classes};
+///
+/// let file = tempfile::NamedTempFile::new().unwrap();
+/// std::fs::write(file.path(), "n01440764 tench\n\"great dane\" Great Dane\ncocker spaniel\tdog\n").unwrap();
+/// let classes = read_classes(file.path())?;
+/// assert_eq!(classes[1], Class { folder: "great dane".into(), name: "Great Dane".into() });
+/// assert_eq!(classes[2], Class { folder: "cocker spaniel".into(), name: "dog".into() });
+/// # Ok::<(), posterize::Error>(())
+/// ```
+///
+/// # Errors
+/// Returns an error if the file cannot be read, is empty or not UTF-8, names a folder twice, or has a
+/// quote that does not end.
+pub fn read_classes(file: impl AsRef<Path>) -> Result<Vec<Class>> {
+    let file = file.as_ref();
     let bytes = fs::read(file).map_err(Error::io(file, "read"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n');
         dataset(file, format!("line {} is not UTF-8; save the file as UTF-8 text", line.count()))
     })?;
     let mut classes = Vec::new();
-    let mut lines: HashMap<&str, usize> = HashMap::new();
+    let mut lines: HashMap<String, usize> = HashMap::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let line = line.trim();
+        // A tab at the end ends a folder name with spaces.
+        let line = line.trim_start();
         if line.is_empty() {
             continue;
         }
-        let (folder, name) = line.split_once(char::is_whitespace).unwrap_or((line, line));
-        if let Some(before) = lines.insert(folder, number + 1) {
+        let Some((folder, name)) = folder_and_name(line) else {
+            return Err(dataset(
+                file,
+                format!("line {}: the quote at its beginning has no end: {line}", number + 1),
+            ));
+        };
+        if let Some(before) = lines.insert(folder.clone(), number + 1) {
             return Err(dataset(
                 file,
                 format!(
                     "lines {before} and {} both begin with {folder}; every class must have a \
-                     different folder",
-                    number + 1
+                     different folder{}",
+                    number + 1,
+                    space_hint(&[name])
                 ),
             ));
         }
-        classes.push(Class { folder: folder.to_owned(), name: name.trim().to_owned() });
+        let name = if name.is_empty() { folder.clone() } else { name.to_owned() };
+        classes.push(Class { folder, name });
     }
     if classes.is_empty() {
         return Err(dataset(file, "found no class; expected one line for each class: FOLDER NAME"));
     }
     Ok(classes)
+}
+
+/// Splits a line of a file of classes into the folder and the name, which may be empty. Returns `None`
+/// if a quote does not end.
+fn folder_and_name(line: &str) -> Option<(String, &str)> {
+    if let Some(quoted) = line.strip_prefix('"') {
+        let mut folder = String::new();
+        let mut rest = quoted;
+        loop {
+            let (part, after) = rest.split_once('"')?;
+            folder += part;
+            match after.strip_prefix('"') {
+                Some(_) => folder.push('"'),
+                None => return Some((folder, after.trim())),
+            }
+            rest = &after[1..];
+        }
+    }
+    let split = line.split_once('\t').or_else(|| line.split_once(char::is_whitespace));
+    let (folder, name) = split.unwrap_or((line, ""));
+    Some((folder.trim().to_owned(), name.trim()))
 }

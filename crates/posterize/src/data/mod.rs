@@ -53,7 +53,7 @@ mod transforms;
 pub use batch::{Batch, BatchImages, PixelBatch};
 pub use class::Class;
 #[cfg(feature = "data")]
-pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
+pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
 #[cfg(feature = "data")]

@@ -26,8 +26,9 @@ pub(super) struct DataArgs {
     val: PathBuf,
 
     /// File with one line for each class, in the order of the class numbers: the name of the class's
-    /// folder, then its readable name [default: classes.txt in one of the DIRs or beside it; else the
-    /// folders of --val, if there is one for each class]
+    /// folder, in double quotes or with a tab after it if it has spaces, then its readable name
+    /// [default: classes.txt in one of the DIRs or beside it; else the folders of --val, if there is one
+    /// for each class]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
