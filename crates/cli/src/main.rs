@@ -26,11 +26,12 @@ Order of use:
   posterize inspect MODEL
       Prints the model's modules, output shapes, parameters and cost.
   posterize quantize MODEL --weights W.pth --calibrate DIR -o INT8.safetensors
-      Writes the int8 model. DIR has one folder of pictures for each class.
+      Writes the int8 model. DIR has pictures, in it or in folders at any depth.
   posterize evaluate MODEL --weights W.pth --data DIR
   posterize evaluate INT8.safetensors --data DIR
-      Measures both accuracies. If int8 lost too much, `posterize inspect --against` shows in
-      which layers, and `posterize train --qat` trains the model further for int8.
+      Measures both accuracies. DIR has one folder of pictures for each class. If int8 lost too
+      much, `posterize inspect --against` shows in which layers, and `posterize train --qat` trains
+      the model further for int8.
   posterize classify INT8.safetensors PICTURE...
   posterize bench INT8.safetensors
       Uses the int8 model, and times it.

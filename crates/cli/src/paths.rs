@@ -237,15 +237,17 @@ fn picture_in(root: &Path, files: &[&Identity]) -> Option<(PathBuf, Identity)> {
     let mut seen: HashSet<Identity> = identity(root).into_iter().collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let (path, kind) = (entry.path(), entry.file_type().ok()?);
+            let Ok(kind) = entry.file_type() else { continue };
+            let path = entry.path();
             if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
                 if identity(&path).is_some_and(|identity| seen.insert(identity)) {
                     folders.push(path);
                 }
-            } else if is_picture(&path) && (kind.is_symlink() || may_be_one_of(&entry, files)) {
-                if let Some(identity) = identity(&path).filter(|found| files.contains(&found)) {
-                    return Some((path, identity));
-                }
+            } else if is_picture(&path)
+                && (kind.is_symlink() || may_be_one_of(&entry, files))
+                && let Some(identity) = identity(&path).filter(|found| files.contains(&found))
+            {
+                return Some((path, identity));
             }
         }
     }

@@ -31,9 +31,10 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     /// Returns an empty table with these column headings.
     pub(crate) fn new(columns: [(&str, Align); COLUMNS]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(STYLE).enforce_styling().set_header(
-            columns.map(|(head, align)| cell(head.into(), align, Some(Attribute::Bold))),
-        );
+        table
+            .load_style(STYLE)
+            .enforce_styling()
+            .set_header(columns.map(|(head, align)| cell(head, align, Some(Attribute::Bold))));
         // Only the text and not the padding is styled, so that trailing spaces can be removed.
         table.style_text_only();
         for (index, column) in table.column_iter_mut().enumerate() {
@@ -55,12 +56,12 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
     fn add(&mut self, cells: [String; COLUMNS], attribute: Option<Attribute>) {
         let cells = cells.into_iter().zip(self.columns);
-        self.inner.add_row(cells.map(|(text, align)| cell(text, align, attribute)));
+        self.inner.add_row(cells.map(|(text, align)| cell(&text, align, attribute)));
     }
 }
 
-fn cell(text: String, align: Align, attribute: Option<Attribute>) -> Cell {
-    let cell = Cell::new_owned(on_one_line(&text)).set_alignment(match align {
+fn cell(text: &str, align: Align, attribute: Option<Attribute>) -> Cell {
+    let cell = Cell::new_owned(on_one_line(text)).set_alignment(match align {
         Align::Left => CellAlignment::Left,
         Align::Right => CellAlignment::Right,
     });

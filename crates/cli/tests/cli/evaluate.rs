@@ -101,7 +101,10 @@ fn class_numbers_come_from_the_class_file() {
 
     // The network has three classes, but there are two folders.
     let error = fails(&mut fixture.evaluate());
-    assert!(error.contains("it has 2 class folders (bee, cat), but the network has 3 classes"), "{error}");
+    assert!(
+        error.contains("it has 2 class folders (bee, cat), but the network has 3 classes"),
+        "{error}"
+    );
     assert!(error.contains("pass --classes FILE"), "{error}");
 
     let labels = |command: &mut std::process::Command| {

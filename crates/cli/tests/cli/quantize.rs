@@ -281,9 +281,9 @@ fn calibration_pictures_need_no_labels() {
     let model = |calibrate: &[&Path], options: &[&str]| {
         let mut command = fixture.command("quantize");
         command.arg("--weights").arg(&weights).args(options);
-        calibrate.iter().for_each(|path| {
+        for path in calibrate {
             command.arg("--calibrate").arg(path);
-        });
+        }
         let output = fixture.path("x.safetensors");
         let report = json(command.arg("-o").arg(&output));
         assert_eq!(report["pictures"], 12);

@@ -294,7 +294,10 @@ fn wrong_options_are_errors_before_training_starts() {
         .arg("--val")
         .arg(fixture.data());
     let error = fails(command.arg("-o").arg(fixture.path("out.safetensors")));
-    assert!(error.contains("3 class folders (ant, bee, cat), but the network has 1000 classes"), "{error}");
+    assert!(
+        error.contains("3 class folders (ant, bee, cat), but the network has 1000 classes"),
+        "{error}"
+    );
     let error = fails(&mut fixture.train("none/out.safetensors", &[]));
     assert!(error.contains("none/out.safetensors: cannot create"), "{error}");
     let error = fails_with_usage_error(&mut fixture.train("out.csv", &[]));

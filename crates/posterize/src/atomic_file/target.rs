@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Maximum number of links that are followed; Linux follows 40.
 const MAX_LINKS: usize = 40;
 
-/// What [`write`](crate::atomic_file::write) writes to for a path.
+/// What [`write()`](crate::atomic_file::write()) writes to for a path.
 ///
 /// ```
 /// use posterize::atomic_file::Target;

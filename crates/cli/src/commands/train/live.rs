@@ -36,13 +36,19 @@ pub(super) struct LiveView<'a> {
     history: History,
     timer: Timer,
     saved: Option<Position>,
-    /// After an epoch, until its files are written: its model, if it is kept.
-    to_write: Option<Option<TrainedModel>>,
+    /// The epoch that has ended, until its files are written.
+    to_write: Option<Ended>,
     skipped: usize,
     /// When the first batch of this epoch ended, its number, and the number of pictures since.
     began: Option<(Instant, usize, usize)>,
     /// When the last progress line was written.
     last_line: Instant,
+}
+
+/// An epoch that has ended.
+struct Ended {
+    /// Its model, if it is to be written.
+    kept: Option<TrainedModel>,
 }
 
 impl<'a> LiveView<'a> {
@@ -170,7 +176,7 @@ impl Watch for LiveView<'_> {
         let is_best = self.history.best().is_some_and(|best| best.epoch == epoch.epoch);
         self.ui.line(format_args!("{}", log::line(epoch, model, is_best)));
         // Written after the checkpoint, with which the epoch is not lost if the others fail.
-        self.to_write = Some(kept.then(|| model.clone()));
+        self.to_write = Some(Ended { kept: kept.then(|| model.clone()) });
         Ok(())
     }
 
@@ -181,8 +187,8 @@ impl Watch for LiveView<'_> {
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
         checkpoint.save(&self.files.checkpoint)?;
         self.saved = Some(checkpoint.position);
-        let Some(model) = self.to_write.take() else { return Ok(()) };
-        if let Some(model) = model {
+        let Some(ended) = self.to_write.take() else { return Ok(()) };
+        if let Some(model) = ended.kept {
             write_model(self.metadata, self.files, &model)?;
         }
         log::write(self.files, &self.history, self.options, self.steps_per_epoch)
