@@ -26,6 +26,13 @@ impl Padding {
     pub const fn symmetric(rows: usize, columns: usize) -> Self {
         Self { top: rows, bottom: rows, left: columns, right: columns }
     }
+
+    /// Height and width of an image of `[h, w]` with the padding; `None` if one overflows.
+    pub fn around(&self, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
+        let height = h.checked_add(self.top)?.checked_add(self.bottom)?;
+        let width = w.checked_add(self.left)?.checked_add(self.right)?;
+        Some([height, width])
+    }
 }
 
 /// The hyper-parameters of a two-dimensional convolution, as `torch.nn.Conv2d` has them.

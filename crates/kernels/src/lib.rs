@@ -26,6 +26,7 @@ pub mod resample;
 pub use broadcast::{Broadcast, BroadcastError};
 pub use geometry::{Conv2dGeometry, GeometryError, Padding, Pool2dGeometry};
 pub use isa::{Isa, IsaError};
+pub use mem::{Number, try_zeros};
 pub use pad::pad;
 pub use pool::Pool;
 

@@ -1,5 +1,7 @@
-//! Buffers aligned to cache lines, so that aligned vector loads never cross a line.
+//! Buffers aligned to cache lines, so that aligned vector loads never cross a line, and large ones
+//! that may not be had.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -16,11 +18,36 @@ pub(crate) const LINE: usize = 64;
 /// # Safety
 /// Every bit pattern, all zeros among them, must be a valid value, and [`LINE`] must be a multiple
 /// of the type's size and alignment.
-pub(crate) unsafe trait Number: Copy + 'static {}
+pub unsafe trait Number: Copy + 'static {}
 // SAFETY: every byte is a valid u8, and its size and alignment are 1.
 unsafe impl Number for u8 {}
 // SAFETY: every bit pattern is a valid f32, and its size and alignment of 4 divide 64.
 unsafe impl Number for f32 {}
+
+/// Returns a vector of `len` zeros; `None` if the system does not give so much memory.
+///
+/// It is as fast as `vec![0; len]`: the system hands out zeros as its pages are first written.
+///
+/// ```
+/// use posterize_kernels::try_zeros;
+///
+/// assert_eq!(try_zeros::<f32>(3), Some(vec![0.0; 3]));
+/// assert_eq!(try_zeros::<f32>(usize::MAX / 2), None);
+/// ```
+pub fn try_zeros<T: Number>(len: usize) -> Option<Vec<T>> {
+    let layout = Layout::array::<T>(len).ok()?;
+    if layout.size() == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the layout's size is not 0.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: the global allocator, which `Vec` uses as well, gave memory for an array of `len`
+    // elements, whose bytes are zeros; those are valid values.
+    Some(unsafe { Vec::from_raw_parts(start.cast(), len, len) })
+}
 
 /// A boxed slice aligned to a cache line.
 #[derive(Clone)]
@@ -66,6 +93,17 @@ impl<T> fmt::Debug for AlignedSlice<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_that_the_system_does_not_have_are_none() {
+        let mut values = try_zeros::<f32>(1000).unwrap();
+        assert_eq!((values.len(), values.capacity()), (1000, 1000));
+        values.push(1.0);
+        assert_eq!(values[999..], [0.0, 1.0]);
+        assert_eq!(try_zeros::<u8>(0), Some(Vec::new()));
+        assert_eq!(try_zeros::<u8>(isize::MAX as usize), None);
+        assert_eq!(try_zeros::<f32>(usize::MAX), None);
+    }
 
     #[test]
     fn slices_are_aligned_zeros_and_can_be_written() {

@@ -53,7 +53,7 @@ fn threads_clones_and_memory_formats_give_the_same_bits() {
         std::thread::scope(|scope| {
             for threads in 1..=4 {
                 let (mut engine, images, expected) =
-                    (engine.with_threads(threads), &images, &expected);
+                    (engine.with_threads(threads).unwrap(), &images, &expected);
                 scope.spawn(move || {
                     assert_eq!(engine.options().threads, threads);
                     for _ in 0..5 {

@@ -95,10 +95,11 @@ impl Depthwise {
         let channels = geometry.out_channels;
         let vectors = channels.div_ceil(S::LANES);
         let rows = batch * out[0];
-        let work = rows * out[1] * channels * geometry.taps_per_output();
+        let pixels = rows * out[1];
+        let work = pixels.saturating_mul(channels).saturating_mul(geometry.taps_per_output());
         // Depthwise layers have less arithmetic for each byte than matrix products, so their work
         // counts as more.
-        let tasks = tasks(pool.threads(), 4 * work);
+        let tasks = tasks(pool.threads(), work.saturating_mul(4));
         // Divided as the pointwise layers before and after this one.
         let (row_parts, vector_parts) = if rows * out[1] < MANY_ROWS {
             let vector_parts = tasks.min(vectors);

@@ -41,7 +41,7 @@ impl Plan {
             row_stride += 16;
         }
         let rows = batch * out[0] * out[1];
-        let work = rows * geometry.out_channels * panels.k();
+        let work = rows.saturating_mul(geometry.out_channels).saturating_mul(panels.k());
         let unit = panels.tile_rows::<S>();
         let tasks = tasks(threads, work);
         let max_rows = BLOCK_FLOATS / row_stride;

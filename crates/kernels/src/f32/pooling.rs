@@ -51,7 +51,7 @@ pub fn max_pool2d(
     let Pool2dGeometry { kernel, stride, dilation, padding } = geometry;
     let out = Lengths::of_pool2d(&geometry, batch, size, channels).output_size();
     check(batch, size, out, channels, input, output);
-    let area = kernel[0] * kernel[1];
+    let area = kernel[0].saturating_mul(kernel[1]);
     pixels(pool, batch * out[0] * out[1], channels, area, output, &|pixel, output| {
         let (n, oy, ox) = (pixel / (out[0] * out[1]), pixel / out[1] % out[0], pixel % out[1]);
         let image = &input[n * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
@@ -130,7 +130,7 @@ fn pixels(
     output: &mut [f32],
     compute: &(dyn Fn(usize, &mut [f32]) + Sync),
 ) {
-    let work = count * channels * area;
+    let work = count.saturating_mul(channels).saturating_mul(area);
     let parts = if pool.threads() == 1 { 1 } else { work.div_ceil(TASK).clamp(1, count.max(1)) };
     let output = SharedMut::new(output);
     pool.run(parts, &|task, _| {

@@ -8,7 +8,7 @@ use super::Clamp;
 use super::gemm::{Panels, Rows, multiply};
 use super::simd::Simd;
 use super::split::{part, tasks};
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, Padding};
 use crate::lengths::element_count;
 use crate::pool::workers::Workers;
 use crate::pool::{Pool, SharedMut};
@@ -18,9 +18,20 @@ const MAX_CHANNELS: usize = 8;
 /// Approximate maximum number of floats of a strip.
 const STRIP_FLOATS: usize = 16 * 1024;
 
+/// Maximum of the strides, the padding and the extent of the window. With larger ones, of whatever
+/// size a file asks for, a strip would consist of padding mostly.
+const MAX_REACH: usize = 64;
+
 /// Whether these kernels support the convolution and are the fastest for it.
 pub(super) fn covers(geometry: &Conv2dGeometry) -> bool {
-    geometry.groups == 1 && geometry.in_channels <= MAX_CHANNELS && geometry.dilation[1] == 1
+    let &Conv2dGeometry { groups, in_channels, kernel, stride, dilation, padding, .. } = geometry;
+    let Padding { top, bottom, left, right } = padding;
+    let rows = (kernel[0] - 1).saturating_mul(dilation[0]).saturating_add(1);
+    let reach = [rows, kernel[1], stride[0], stride[1], top, bottom, left, right];
+    groups == 1
+        && in_channels <= MAX_CHANNELS
+        && dilation[1] == 1
+        && reach.iter().all(|&reach| reach <= MAX_REACH)
 }
 
 /// The division of output rows into strips.
@@ -47,7 +58,9 @@ impl Plan {
         let row_len = (size[1] + padding.left + padding.right) * in_channels;
         let reach = (kernel[0] - 1) * dilation[0] + 1;
         let fit = (STRIP_FLOATS / row_len).saturating_sub(reach) / stride[0] + 1;
-        let work = batch * out[0] * out[1] * geometry.out_channels * geometry.taps_per_output();
+        let pixels = batch * out[0] * out[1];
+        let taps = geometry.taps_per_output();
+        let work = pixels.saturating_mul(geometry.out_channels).saturating_mul(taps);
         let wanted = tasks(threads, work).div_ceil(batch.max(1));
         let strips = out[0].div_ceil(fit).max(wanted).clamp(1, out[0]);
         let rows = (out[0].div_ceil(strips) - 1) * stride[0] + reach;

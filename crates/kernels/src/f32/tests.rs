@@ -222,3 +222,52 @@ fn kernel_names_contain_kind_tile_and_isa() {
         }
     }
 }
+
+/// Padding, strides and dilation that a file may ask for do not determine how much memory is needed.
+#[test]
+fn huge_padding_needs_little_scratch_memory() {
+    let (far, pool) = (1 << 24, Pool::new(2));
+    let padded = |padding, stride, dilation| Conv2dGeometry {
+        padding,
+        stride,
+        dilation,
+        ..Conv2dGeometry::square([3, 2], 2, 1, 1)
+    };
+    let all = Padding::symmetric(far, far);
+    let wide = Padding { left: far, right: far, ..Padding::default() };
+    let tall = Padding { top: far, bottom: far, ..Padding::default() };
+    for g in [
+        padded(all, [far, far], [1, 1]),
+        padded(wide, [1, far], [1, 1]),
+        padded(tall, [far, 1], [1, 1]),
+        padded(tall, [far, 1], [far, 1]),
+        padded(all, [far, far], [far, far]),
+    ] {
+        let size = [3, 4];
+        let (weight, input) = (numbers(2 * g.taps_per_output(), 1), numbers(3 * 12, 2));
+        let [oh, ow] = g.output_size(size).unwrap();
+        let mut expected = vec![0.0; 2 * oh * ow];
+        for (index, y) in expected.iter_mut().enumerate() {
+            let (oy, ox, channel) = (index / (2 * ow), index / 2 % ow, index % 2);
+            for (tap, w) in weight[channel * 12..][..12].iter().enumerate() {
+                let (c, ky, kx) = (tap / 4, tap / 2 % 2, tap % 2);
+                let row = (oy * g.stride[0] + ky * g.dilation[0]).checked_sub(g.padding.top);
+                let column = (ox * g.stride[1] + kx * g.dilation[1]).checked_sub(g.padding.left);
+                if let (Some(row @ 0..3), Some(column @ 0..4)) = (row, column) {
+                    *y += w * input[(row * 4 + column) * 3 + c];
+                }
+            }
+        }
+        for isa in Isa::supported() {
+            let conv = Conv2d::new(isa, g, &weight, None, Clamp::NONE);
+            let needed = conv.scratch_len(2, 1, size);
+            assert!(needed < 2 << 20, "{g:?} needs {needed} floats on {isa}");
+            let (mut scratch, mut output) =
+                (vec![f32::NAN; needed], vec![f32::NAN; expected.len()]);
+            conv.run(&pool, 1, size, &input, &mut output, &mut scratch);
+            for (found, expected) in output.iter().zip(&expected) {
+                assert!((found - expected).abs() <= 1e-5, "{g:?} on {isa}: {found} {expected}");
+            }
+        }
+    }
+}

@@ -11,8 +11,9 @@ mod shared_mut;
 mod slices;
 pub(crate) mod workers;
 
+use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use self::job::Shared;
 pub(crate) use self::parts::part;
@@ -49,18 +50,35 @@ impl Pool {
     ///
     /// If the system cannot start that many, the pool has fewer; see [`Pool::threads`].
     pub fn new(threads: usize) -> Self {
+        let mut pool = Self::without_workers(threads);
+        // The others do the work of those that the system does not start.
+        let _ = pool.start(threads);
+        pool
+    }
+
+    /// Creates a pool of `threads` threads (at least 1), of which the caller's is one.
+    ///
+    /// # Errors
+    /// Returns the system's error if it cannot start that many.
+    pub fn try_new(threads: usize) -> io::Result<Self> {
+        let mut pool = Self::without_workers(threads);
+        pool.start(threads)?;
+        Ok(pool)
+    }
+
+    fn without_workers(threads: usize) -> Self {
         let threads = threads.clamp(1, usize::from(u16::MAX));
-        let shared = Arc::new(Shared::new(threads));
-        let workers = (1..threads)
-            .map_while(|worker| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
-                    .name(format!("posterize-{worker}"))
-                    .spawn(move || shared.work(worker))
-                    .ok()
-            })
-            .collect();
-        Self { shared, workers }
+        Self { shared: Arc::new(Shared::new(threads)), workers: Vec::new() }
+    }
+
+    fn start(&mut self, threads: usize) -> io::Result<()> {
+        for worker in 1..threads.min(usize::from(u16::MAX)) {
+            let shared = Arc::clone(&self.shared);
+            let name = format!("posterize-{worker}");
+            let spawned = Builder::new().name(name).spawn(move || shared.work(worker))?;
+            self.workers.push(spawned);
+        }
+        Ok(())
     }
 
     /// The number of threads, the caller's included.

@@ -137,6 +137,19 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A network would take more memory or work than is allowed; see
+    /// [`Options`](crate::runtime::Options).
+    #[error("{layer}: {problem}")]
+    #[non_exhaustive]
+    Limit {
+        /// The layer's dotted module path.
+        layer: String,
+        /// What it would take, the limit, and what to do.
+        problem: String,
+    },
+    /// The operating system gave no memory, or no thread.
+    #[error("{0}")]
+    OutOfResources(String),
     /// An argument is out of range.
     #[error("{0}")]
     Argument(String),
@@ -158,6 +171,19 @@ impl Error {
     /// Creates an [`Error::Layer`].
     pub fn layer(layer: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Layer { layer: layer.into(), problem: problem.into() }
+    }
+
+    /// Creates an [`Error::Limit`].
+    pub(crate) fn limit(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Limit { layer: layer.into(), problem: problem.into() }
+    }
+
+    /// Creates an [`Error::OutOfResources`] for memory that could not be allocated.
+    pub(crate) fn no_memory(bytes: usize) -> Self {
+        Self::OutOfResources(format!(
+            "not enough memory: the system does not give {bytes} bytes; use a smaller batch, smaller \
+             pictures or fewer threads"
+        ))
     }
 
     /// Creates an [`Error::Unsupported`].
@@ -185,6 +211,8 @@ impl Error {
             Self::NotCalibrated { .. } => ErrorKind::NotCalibrated,
             Self::Image { .. } => ErrorKind::Image,
             Self::Dataset { .. } => ErrorKind::Dataset,
+            Self::Limit { .. } => ErrorKind::LimitExceeded,
+            Self::OutOfResources(_) => ErrorKind::OutOfResources,
             Self::Argument(_) => ErrorKind::InvalidArgument,
         }
     }
@@ -195,7 +223,8 @@ impl Error {
         match self {
             Self::Shape { layer, .. }
             | Self::Layer { layer, .. }
-            | Self::Unsupported { layer, .. } => Some(layer),
+            | Self::Unsupported { layer, .. }
+            | Self::Limit { layer, .. } => Some(layer),
             Self::Io { .. }
             | Self::Checkpoint { .. }
             | Self::StateDict(_)
@@ -203,6 +232,7 @@ impl Error {
             | Self::Image { .. }
             | Self::Dataset { .. }
             | Self::Format { .. }
+            | Self::OutOfResources(_)
             | Self::Argument(_) => None,
         }
     }
@@ -220,6 +250,8 @@ impl Error {
             | Self::Layer { .. }
             | Self::Unsupported { .. }
             | Self::NotCalibrated { .. }
+            | Self::Limit { .. }
+            | Self::OutOfResources(_)
             | Self::Argument(_) => None,
         }
     }
@@ -260,6 +292,10 @@ pub enum ErrorKind {
     Image,
     /// A folder of pictures is not a data set.
     Dataset,
+    /// A network would take more memory or work than is allowed.
+    LimitExceeded,
+    /// The operating system gave no memory, or no thread.
+    OutOfResources,
     /// An argument is out of range.
     InvalidArgument,
 }

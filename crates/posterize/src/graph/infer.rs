@@ -25,6 +25,9 @@ pub struct LayerShape {
     /// The number of multiply-adds for the whole batch; 0 for nodes that are not convolutions or
     /// linear layers.
     pub multiply_adds: u64,
+    /// The cost of computing it for the whole batch, in multiply-adds; see
+    /// [`Operator::work`](crate::ops::Operator::work).
+    pub work: u64,
 }
 
 impl Graph {
@@ -50,13 +53,13 @@ impl Graph {
         self.check_inputs(inputs)?;
         let mut layers: Vec<LayerShape> = Vec::with_capacity(self.nodes.len());
         for (index, node) in self.nodes.iter().enumerate() {
+            let taken: Vec<&[usize]> =
+                node.inputs.iter().map(|id: &NodeId| layers[id.0].shape.as_slice()).collect();
             let shape = if matches!(node.op, Op::Input(_)) {
                 inputs[index].to_vec()
             } else {
-                let inputs: Vec<&[usize]> =
-                    node.inputs.iter().map(|id: &NodeId| layers[id.0].shape.as_slice()).collect();
                 node.op
-                    .infer_valid(&inputs)
+                    .infer_valid(&taken)
                     .map_err(|problem| Error::shape(node.name.clone(), problem))?
             };
             if !fits_memory(&shape) {
@@ -66,7 +69,8 @@ impl Graph {
                 ));
             }
             let multiply_adds = node.op.multiply_adds(&shape);
-            layers.push(LayerShape { shape, multiply_adds });
+            let work = node.op.work(&taken, &shape);
+            layers.push(LayerShape { shape, multiply_adds, work });
         }
         Ok(layers)
     }

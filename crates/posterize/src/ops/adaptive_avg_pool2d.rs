@@ -8,7 +8,7 @@ use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, func
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Backward, Train, Training, linear};
-use super::{Int8Rule, Layer, Operator, Saved, python};
+use super::{Int8Rule, Layer, Operator, Saved, python, work};
 
 /// `torch.nn.AdaptiveAvgPool2d`: average pooling of `[N, C, H, W]` to a fixed output size.
 ///
@@ -54,6 +54,15 @@ impl Operator for AdaptiveAvgPool2d {
     takes_one_input!();
 
     no_parameters!();
+
+    fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        // Neighboring windows overlap by at most one row and one column.
+        let mut read = inputs[0].to_vec();
+        for (size, windows) in read.iter_mut().skip(2).zip(self.output_size) {
+            *size = size.saturating_add(windows);
+        }
+        work::of_values(&[], output).saturating_add(work::of_windows(&read, 1))
+    }
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&self.output_size)?;

@@ -30,6 +30,15 @@ macro_rules! no_parameters {
     };
 }
 
+/// It reads each value of its inputs once, and writes each value of its output once.
+macro_rules! reads_each_value_once {
+    () => {
+        fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+            $crate::ops::work::of_values(inputs, output)
+        }
+    };
+}
+
 /// It takes one input.
 macro_rules! takes_one_input {
     () => {
@@ -39,10 +48,12 @@ macro_rules! takes_one_input {
     };
 }
 
-/// It takes one input, and its output has the same shape.
+/// It takes one input, reads each of its values once, and its output has the same shape.
 macro_rules! keeps_the_shape {
     () => {
         $crate::ops::answers::takes_one_input!();
+
+        $crate::ops::answers::reads_each_value_once!();
 
         fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
             Ok(inputs[0].to_vec())
@@ -50,7 +61,8 @@ macro_rules! keeps_the_shape {
     };
 }
 
-/// It takes two tensors, which are broadcast as NumPy does, and has no parameters.
+/// It takes two tensors, which are broadcast as NumPy does, reads each value once and has no
+/// parameters.
 macro_rules! takes_two_broadcast {
     () => {
         fn arity(&self) -> std::ops::RangeInclusive<usize> {
@@ -58,6 +70,8 @@ macro_rules! takes_two_broadcast {
         }
 
         $crate::ops::answers::no_parameters!();
+
+        $crate::ops::answers::reads_each_value_once!();
 
         fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
             $crate::ops::shapes::broadcast(inputs[0], inputs[1])
@@ -141,5 +155,6 @@ macro_rules! is_the_identity {
 
 pub(super) use {
     cannot_be_fused_into, fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters,
-    no_parameters, prints_as_a_functional, prints_as_a_layer, takes_one_input, takes_two_broadcast,
+    no_parameters, prints_as_a_functional, prints_as_a_layer, reads_each_value_once,
+    takes_one_input, takes_two_broadcast,
 };

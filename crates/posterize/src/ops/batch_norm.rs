@@ -3,7 +3,7 @@
 use posterize_kernels::f32::{self, Clamp};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, prints_as_a_layer, takes_one_input};
+use super::answers::{fuses_nothing, prints_as_a_layer, reads_each_value_once, takes_one_input};
 use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
@@ -120,6 +120,8 @@ impl Operator for BatchNorm {
     fn multiply_adds(&self, _: &[usize]) -> u64 {
         0
     }
+
+    reads_each_value_once!();
 
     fuses_nothing!();
 

@@ -6,7 +6,7 @@ use posterize_kernels::Pool;
 use posterize_kernels::int8::{QParams8, Table, requantize_table};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional};
+use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional, reads_each_value_once};
 use super::kernel::{Compute, FloatContext, Inputs, Int8Context, Made, Shapes, function};
 use super::select::{Axis, Select, for_each_row};
 use super::training::{Backward, Train, Training, linear};
@@ -52,6 +52,8 @@ impl Operator for Cat {
     }
 
     no_parameters!();
+
+    reads_each_value_once!();
 
     fn validate(&self) -> Result<(), String> {
         if self.dim == 0 {

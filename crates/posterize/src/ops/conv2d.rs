@@ -14,8 +14,12 @@ use super::shapes::{expect_channels, picture, values};
 use super::training::{Product, Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter, QuantizedOutput,
-    Role, Saved, python,
+    Role, Saved, python, work,
 };
+
+/// The largest number of values of an input with its padding. Products of its sizes with the number of
+/// threads do not overflow.
+const MAX_PADDED: u64 = 1 << 40;
 
 /// `torch.nn.Conv2d`: a two-dimensional convolution over `[N, C, H, W]`.
 ///
@@ -110,7 +114,7 @@ impl Conv2d {
     /// Returns the shape of the weight, `[out_channels, in_channels / groups, kh, kw]`.
     pub fn weight_shape(&self) -> Vec<usize> {
         let [kh, kw] = self.kernel_size;
-        vec![self.out_channels, self.in_channels / self.groups, kh, kw]
+        vec![self.out_channels, self.in_channels.checked_div(self.groups).unwrap_or(0), kh, kw]
     }
 
     /// Returns the kernel's geometry for an input of `[h, w]`, with the padding in pixels.
@@ -215,13 +219,30 @@ impl Operator for Conv2d {
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let [n, c, h, w] = picture(inputs[0])?;
         expect_channels(self.in_channels, c, inputs[0])?;
-        let [oh, ow] = self.geometry([h, w]).output_size([h, w]).ok_or_else(|| {
+        let geometry = self.geometry([h, w]);
+        let padded = geometry.padding.around([h, w]).unwrap_or([usize::MAX; 2]);
+        if values(&[c, padded[0], padded[1]]) > MAX_PADDED {
+            return Err(format!(
+                "its input of {:?} with padding has {} x {} pixels, more values than the limit of \
+                 {MAX_PADDED}; use less padding or dilation",
+                inputs[0], padded[0], padded[1]
+            ));
+        }
+        let [oh, ow] = geometry.output_size([h, w]).ok_or_else(|| {
             format!(
                 "a kernel of {:?} with dilation {:?} does not fit into an input of {:?}",
                 self.kernel_size, self.dilation, inputs[0]
             )
         })?;
         Ok(vec![n, self.out_channels, oh, ow])
+    }
+
+    fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        // Depthwise convolutions compute neighboring channels together.
+        let groups = if self.unpadded().is_depthwise() { 1 } else { self.groups };
+        let taps = self.unpadded().taps_per_output() as u64;
+        let products = work::of_products(output, groups, taps);
+        work::of_values(inputs, output).saturating_add(products)
     }
 
     fn multiply_adds(&self, output: &[usize]) -> u64 {

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::answers::{
+    fuses_nothing, no_parameters, prints_as_a_layer, reads_each_value_once, takes_one_input,
+};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Layer, Operator, Saved};
@@ -40,6 +42,8 @@ impl Operator for Flatten {
     takes_one_input!();
 
     no_parameters!();
+
+    reads_each_value_once!();
 
     fn validate(&self) -> Result<(), String> {
         Ok(())

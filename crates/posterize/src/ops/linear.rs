@@ -10,7 +10,7 @@ use super::shapes::{fused_kind, values};
 use super::training::{Product, Train, Training};
 use super::{
     Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
-    Saved, python,
+    Saved, python, work,
 };
 
 /// `torch.nn.Linear`: a fully connected layer, `x · weightᵀ + bias`.
@@ -114,6 +114,11 @@ impl Operator for Linear {
             [n, features] if features == self.in_features => Ok(vec![n, self.out_features]),
             _ => Err(format!("expected an input [N, {}], found {:?}", self.in_features, inputs[0])),
         }
+    }
+
+    fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        let products = work::of_products(output, 1, self.in_features as u64);
+        work::of_values(inputs, output).saturating_add(products)
     }
 
     fn multiply_adds(&self, output: &[usize]) -> u64 {

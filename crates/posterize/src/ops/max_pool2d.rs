@@ -8,7 +8,7 @@ use super::kernel::{Call, Compute, FloatContext, Int8Context, Made, Shapes, func
 use super::limits::check_sizes;
 use super::shapes::picture;
 use super::training::{Backward, Train, Training, nonlinear};
-use super::{Int8Rule, Layer, Operator, Saved};
+use super::{Int8Rule, Layer, Operator, Saved, work};
 
 /// `torch.nn.MaxPool2d`: the largest value of each window of `[N, C, H, W]`.
 ///
@@ -81,6 +81,11 @@ impl Operator for MaxPool2d {
     takes_one_input!();
 
     no_parameters!();
+
+    fn work(&self, _: &[&[usize]], output: &[usize]) -> u64 {
+        let window = (self.kernel_size as u64).saturating_pow(2);
+        work::of_values(&[], output).saturating_add(work::of_windows(output, window))
+    }
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.kernel_size, self.stride, self.padding])?;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::answers::{
-    fuses_nothing, no_hyper_parameters, no_parameters, prints_as_a_layer, takes_one_input,
+    fuses_nothing, no_hyper_parameters, no_parameters, prints_as_a_layer, reads_each_value_once,
+    takes_one_input,
 };
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::shapes::picture;
@@ -36,6 +37,8 @@ impl Operator for Mean {
     takes_one_input!();
 
     no_parameters!();
+
+    reads_each_value_once!();
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let [n, c, _, _] = picture(inputs[0])?;

@@ -30,6 +30,7 @@ mod select;
 pub(crate) mod shapes;
 pub(crate) mod training;
 mod unary;
+mod work;
 
 use std::ops::RangeInclusive;
 
@@ -238,6 +239,11 @@ impl Op {
     /// Multiply-adds for an output of that shape; 0 for what is no product.
     pub fn multiply_adds(&self, output: &[usize]) -> u64 {
         self.operator().multiply_adds(output)
+    }
+
+    /// The cost of computing an output of that shape from inputs of those; see [`Operator::work`].
+    pub fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        self.operator().work(inputs, output)
     }
 
     /// The activation that bounds its output: its own, or one that was fused into it.

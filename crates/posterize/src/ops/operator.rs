@@ -54,6 +54,15 @@ pub trait Operator: Debug {
     /// convolutions and linear layers.
     fn multiply_adds(&self, output: &[usize]) -> u64;
 
+    /// Returns the cost of computing an output of this shape from inputs of these shapes, which
+    /// [`Options::max_work`](crate::runtime::Options::max_work) limits for a picture.
+    ///
+    /// A multiply-add of a convolution or linear layer counts 1. A value that is read, compared, added
+    /// or written elsewhere counts 128: such loops have no matrix products to share their memory
+    /// accesses with. Products of fewer than 16 channels, and windows over fewer, count as for 16, the
+    /// width of a vector.
+    fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64;
+
     /// Returns the activation that clamps its output: the operator itself, or the one fused into it.
     fn activation(&self) -> Option<Activation>;
 

@@ -53,11 +53,11 @@ impl Padding {
             }
             Self::Same => {
                 let total = |axis: usize| {
-                    let outputs = size[axis].div_ceil(stride[axis]);
-                    let reach = outputs.saturating_sub(1) * stride[axis]
-                        + dilation[axis] * (kernel[axis] - 1)
-                        + 1;
-                    reach.saturating_sub(size[axis])
+                    // Hyper-parameters may not be validated yet: no size, even 0, may panic.
+                    let outputs = size[axis].div_ceil(stride[axis].max(1));
+                    let last = outputs.saturating_sub(1).saturating_mul(stride[axis]);
+                    let window = kernel[axis].saturating_sub(1).saturating_mul(dilation[axis]);
+                    last.saturating_add(window).saturating_add(1).saturating_sub(size[axis])
                 };
                 let (rows, columns) = (total(0), total(1));
                 kernels::Padding {
@@ -89,6 +89,7 @@ impl Padding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::{Conv2d, Operator};
 
     #[test]
     fn same_padding_puts_the_odd_pixel_at_the_bottom_and_right() {
@@ -98,5 +99,19 @@ mod tests {
         assert_eq!(padding, kernels::Padding::symmetric(2, 2));
         let padding = Padding::Same.resolve([1, 1], [2, 2], [1, 1], [7, 7]);
         assert_eq!(padding, kernels::Padding::default());
+    }
+
+    #[test]
+    fn sizes_that_are_not_valid_do_not_panic() {
+        for kernel in [0, 1, usize::MAX] {
+            for stride in [0, 1, usize::MAX] {
+                let padding = Padding::Same.resolve([kernel; 2], [stride; 2], [kernel; 2], [7, 7]);
+                assert_eq!(padding.top, padding.left);
+                let conv = Conv2d::new(3, 8, kernel).stride(stride).padding(Padding::Same);
+                // The trait's method, unlike `Op::infer`, does not validate.
+                let inferred = Operator::infer(&conv, &[&[1, 3, 7, 7]]);
+                assert_eq!(inferred.is_ok(), kernel == 1 && stride != 0, "{kernel} {stride}");
+            }
+        }
     }
 }

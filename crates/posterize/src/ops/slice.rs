@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::answers::{
+    fuses_nothing, no_parameters, prints_as_a_layer, reads_each_value_once, takes_one_input,
+};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::select::{self, Axis, Select};
 use super::training::{Train, Training};
@@ -74,6 +76,8 @@ impl Operator for Slice {
     prints_as_a_layer!();
     takes_one_input!();
     no_parameters!();
+
+    reads_each_value_once!();
 
     fn validate(&self) -> Result<(), String> {
         if self.dim == 0 {

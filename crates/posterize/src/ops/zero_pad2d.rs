@@ -3,7 +3,9 @@
 use posterize_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::answers::{
+    fuses_nothing, no_parameters, prints_as_a_layer, reads_each_value_once, takes_one_input,
+};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::limits::check_sizes;
 use super::shapes::picture;
@@ -60,6 +62,8 @@ impl Operator for ZeroPad2d {
     takes_one_input!();
 
     no_parameters!();
+
+    reads_each_value_once!();
 
     fn validate(&self) -> Result<(), String> {
         check_sizes(&[self.left, self.right, self.top, self.bottom])

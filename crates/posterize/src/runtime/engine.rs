@@ -11,7 +11,7 @@ use super::options::Options;
 use super::plan::{Granularity, PackedModel, Plan};
 use super::profile::{self, Profile};
 use super::summary::PlanSummary;
-use super::workspace::{Observe, Watch, Workspace};
+use super::workspace::{Observe, Watch, Workspace, room};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::model::FloatModel;
@@ -38,16 +38,18 @@ use crate::trace;
 /// ```
 ///
 /// # Errors
-/// Options outside their ranges; a layer that pictures of such a size do not fit, by its name.
+/// Options outside their ranges; a layer that pictures of such a size do not fit, by its name; more
+/// memory or work than [`Options::max_memory`] and [`Options::max_work`] allow.
 pub fn compile(model: impl Into<Model>, options: Options) -> Result<Engine> {
     options.validate()?;
     let packed = PackedModel::new(model.into(), options.isa.kernels(), options.normalize);
     let shared = Shared { packed, plans: Mutex::default() };
-    let mut engine = Engine::new(Arc::new(shared), options, Pool::new(options.threads));
+    let mut engine = Engine::new(Arc::new(shared), options, options.pool()?);
     if let Some([c, h, w]) = options.picture {
         let plan = engine.plan(Granularity::Blocks, &[Given::sized(&[1, c, h, w])?])?;
         plan.check_batch(options.batch)?;
-        engine.workspace.reserve(&plan, options.batch, engine.pool.threads());
+        let (graph, threads) = (engine.shared.packed.model.graph(), engine.pool.threads());
+        engine.workspace.reserve(&plan, graph, options.batch, threads)?;
     }
     Ok(engine)
 }
@@ -118,12 +120,14 @@ impl Engine {
         &self.pool
     }
 
-    /// A clone with a pool of its own of that many threads, at least 1.
-    #[must_use]
-    pub fn with_threads(&self, threads: usize) -> Self {
-        let options = Options { threads: threads.max(1), ..self.options };
-        let pool = Pool::new(options.threads);
-        Self { plan: self.plan.clone(), ..Self::new(Arc::clone(&self.shared), options, pool) }
+    /// A clone with a pool of its own of that many threads.
+    ///
+    /// # Errors
+    /// `threads` is 0 or more than [`Options::MAX_THREADS`], or the system does not start so many.
+    pub fn with_threads(&self, threads: usize) -> Result<Self> {
+        let options = Options { threads, ..self.options };
+        let (shared, pool) = (Arc::clone(&self.shared), options.pool()?);
+        Ok(Self { plan: self.plan.clone(), ..Self::new(shared, options, pool) })
     }
 
     /// What it was compiled with.
@@ -150,7 +154,8 @@ impl Engine {
         } else {
             trace::span!(INFO, "plan", layers = self.model().graph().nodes().len());
             let shapes = given.iter().map(Given::for_one).collect();
-            let plan = Plan::new(&self.shared.packed, granularity, &self.pool, shapes);
+            let limits = self.options.limits();
+            let plan = Plan::new(&self.shared.packed, granularity, &self.pool, limits, shapes);
             let plan = plan.map_err(|error| {
                 // A shape that does not fit is named as it was given, with its batch.
                 let shapes: Vec<&[usize]> = given.iter().map(|given| &*given.shape).collect();
@@ -183,7 +188,8 @@ impl Engine {
     ///
     /// # Errors
     /// A layer that such an input does not fit, by its name; pixels for an engine that was compiled
-    /// without their normalization; a network with several inputs or outputs.
+    /// without their normalization; a network with several inputs or outputs; more memory or work
+    /// than the [`Options`] allow.
     pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
         self.run_one(input.into(), Watch::Unwatched)
     }
@@ -283,8 +289,11 @@ impl Engine {
                 ),
             ));
         }
-        let mut copy = |_: usize, values: &[f32]| output.copy_from_slice(values);
-        self.workspace.run(&plan, &self.pool, &given, Watch::Unwatched, &mut copy)
+        let mut copy = |_: usize, values: &[f32]| {
+            output.copy_from_slice(values);
+            Ok(())
+        };
+        self.execute(&plan, &given, Watch::Unwatched, &mut copy)
     }
 
     /// As [`Self::run`], and shows `observe` the output of every node, the input's first; int8
@@ -327,7 +336,7 @@ impl Engine {
         for _ in 0..runs {
             let mut run = vec![Duration::ZERO; times.len()];
             let watch = Watch::Times(&mut run);
-            self.workspace.run(&plan, &self.pool, &given, watch, &mut |_, _| ())?;
+            self.execute(&plan, &given, watch, &mut |_, _| Ok(()))?;
             times.iter_mut().zip(run).for_each(|(all, time)| all.push(time));
         }
         Ok(profile::of(&plan, self.model().graph(), &given[0], self.pool.threads(), times))
@@ -373,8 +382,12 @@ impl Engine {
         let given = [input.given(self.options.normalize)?];
         let plan = self.plan(granularity_of(&watch), &given)?;
         let mut values = Vec::new();
-        let mut keep = |_: usize, output: &[f32]| values = output.to_vec();
-        self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
+        let mut keep = |_: usize, output: &[f32]| {
+            values = room(output.len())?;
+            values.extend_from_slice(output);
+            Ok(())
+        };
+        self.execute(&plan, &given, watch, &mut keep)?;
         tensor(plan.shape(plan.outputs[0], given[0].shape.batch()), values)
     }
 
@@ -384,10 +397,27 @@ impl Engine {
         check_batches(&given)?;
         let plan = self.plan(granularity_of(&watch), &given)?;
         let mut values = Vec::with_capacity(plan.outputs.len());
-        let mut keep = |_: usize, output: &[f32]| values.push(output.to_vec());
-        self.workspace.run(&plan, &self.pool, &given, watch, &mut keep)?;
+        let mut keep = |_: usize, output: &[f32]| {
+            let mut kept = room(output.len())?;
+            kept.extend_from_slice(output);
+            values.push(kept);
+            Ok(())
+        };
+        self.execute(&plan, &given, watch, &mut keep)?;
         let shapes = plan.outputs.iter().map(|&id| plan.shape(id, given[0].shape.batch()));
         shapes.zip(values).map(|(shape, values)| tensor(shape, values)).collect()
+    }
+
+    /// Runs a plan in the engine's memory.
+    fn execute(
+        &mut self,
+        plan: &Plan,
+        given: &[Given<'_>],
+        watch: Watch<'_>,
+        outputs: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let graph = self.shared.packed.model.graph();
+        self.workspace.run((plan, graph), &self.pool, given, watch, outputs)
     }
 }
 

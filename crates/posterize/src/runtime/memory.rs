@@ -23,7 +23,8 @@ pub(crate) struct Layout {
 
 /// Places values largest first, each at the lowest offset where no value that is alive at the same
 /// time lies (greedy by size; Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural
-/// Net Inference"). Offsets are multiples of `align` elements.
+/// Net Inference"). Offsets are multiples of `align` elements. Where the arena has more elements than
+/// an integer can count, `total` is `usize::MAX`.
 pub(crate) fn place(values: &[Lifetime], align: usize) -> Layout {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(values[index].size), values[index].first));
@@ -40,14 +41,15 @@ pub(crate) fn place(values: &[Lifetime], align: usize) -> Layout {
             .map(|&other| &ranges[other])
             .collect();
         others.sort_by_key(|range| range.start);
-        let mut start = 0;
+        let mut start = 0_usize;
         for other in others {
-            if start + value.size <= other.start {
+            if start.saturating_add(value.size) <= other.start {
                 break;
             }
-            start = start.max(other.end.next_multiple_of(align));
+            let end = other.end.checked_next_multiple_of(align).unwrap_or(usize::MAX);
+            start = start.max(end);
         }
-        ranges[index] = start..start + value.size;
+        ranges[index] = start..start.saturating_add(value.size);
         total = total.max(ranges[index].end);
         placed.push(index);
     }
@@ -67,6 +69,12 @@ mod tests {
             .map(|(step, &size)| Lifetime { size, first: step, last: step + 1 })
             .collect();
         assert_eq!(place(&chain, 1).total, 120);
+    }
+
+    #[test]
+    fn an_arena_that_no_integer_can_count_is_the_largest_integer() {
+        let value = Lifetime { size: 1 << 60, first: 0, last: 1 };
+        assert_eq!(place(&vec![value; 20], 64).total, usize::MAX);
     }
 
     proptest! {

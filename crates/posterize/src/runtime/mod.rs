@@ -10,6 +10,7 @@ mod calibrate;
 mod engine;
 mod input;
 mod isa;
+pub(crate) mod limits;
 pub(crate) mod memory;
 mod model;
 mod options;

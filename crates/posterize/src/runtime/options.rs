@@ -1,7 +1,10 @@
 //! How an engine is built.
 
+use posterize_kernels::Pool;
+
 use super::input::Normalize;
 use super::isa::Isa;
+use super::limits::{DEFAULT_MAX_WORK, Limits};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 
@@ -31,6 +34,19 @@ pub struct Options {
     /// What pixels go through on their way into the network; without it an engine takes tensors
     /// only.
     pub normalize: Option<Normalize>,
+    /// The largest memory for a batch, in bytes: the values between layers, scratch memory of all
+    /// threads, and copies of inputs and outputs. The weights are not counted. In training it is that
+    /// of a step.
+    ///
+    /// `None` allows 2 GiB for each picture of a batch, since the size of a picture's values comes from
+    /// the model, which may be a stranger's, and the number of pictures from the caller; but not more
+    /// than three quarters of the machine's memory, which leaves room for weights and pictures.
+    pub max_memory: Option<usize>,
+    /// The largest work for a picture, in multiply-adds as [`Operator::work`] counts them; 2⁴¹ (2.2 ·
+    /// 10¹²) by default, about six times that of ResNet-152 at 1024 pixels.
+    ///
+    /// [`Operator::work`]: crate::ops::Operator::work
+    pub max_work: u64,
 }
 
 impl Options {
@@ -38,10 +54,18 @@ impl Options {
     /// tensors of any size, one picture at a time.
     ///
     /// # Errors
-    /// `threads` is 0, or `POSTERIZE_ISA` names an instruction set that is unknown or absent.
+    /// `threads` is 0 or more than [`MAX_THREADS`](Self::MAX_THREADS), or `POSTERIZE_ISA` names an instruction set that is unknown or absent.
     pub fn new(threads: usize) -> Result<Self> {
         let isa = Isa::from_env()?;
-        let options = Self { threads, isa, batch: 1, picture: None, normalize: None };
+        let options = Self {
+            threads,
+            isa,
+            batch: 1,
+            picture: None,
+            normalize: None,
+            max_memory: None,
+            max_work: DEFAULT_MAX_WORK,
+        };
         options.validate()?;
         Ok(options)
     }
@@ -51,8 +75,12 @@ impl Options {
     /// # Errors
     /// As [`Options::new`].
     pub fn all_threads() -> Result<Self> {
-        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(threads.min(Self::MAX_THREADS))
     }
+
+    /// The largest number of threads. More than there are processors are never faster.
+    pub const MAX_THREADS: usize = 1024;
 
     /// The same for batches of that many pictures.
     #[must_use]
@@ -97,7 +125,55 @@ impl Options {
         Self { picture: Some([3, crop, crop]), normalize, ..self }
     }
 
+    /// The same with at most that many bytes of memory for a batch.
+    ///
+    /// ```
+    /// use posterize::ops::AdaptiveAvgPool2d;
+    /// use posterize::runtime::{Options, compile};
+    /// use posterize::{Architecture, ErrorKind, Tensor};
+    ///
+    /// let model = Architecture::trace(&AdaptiveAvgPool2d::new([512, 512]))?.init(0);
+    /// let options = Options::new(1)?.max_memory(1 << 20);
+    /// let error = compile(&model, options)?.run(&Tensor::zeros([1, 3, 2, 2])).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// The same with at most that much work for a picture, in multiply-adds.
+    #[must_use]
+    pub const fn max_work(mut self, multiply_adds: u64) -> Self {
+        self.max_work = multiply_adds;
+        self
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { max_memory: self.max_memory, max_work: self.max_work }
+    }
+
+    /// Starts the threads.
+    pub(crate) fn pool(&self) -> Result<Pool> {
+        self.validate()?;
+        Pool::try_new(self.threads).map_err(|error| {
+            Error::OutOfResources(format!(
+                "cannot start {} threads: {error}; use fewer",
+                self.threads
+            ))
+        })
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
+        if self.threads > Self::MAX_THREADS {
+            return Err(Error::Argument(format!(
+                "threads is {}; it must be at most {}",
+                self.threads,
+                Self::MAX_THREADS
+            )));
+        }
         for (what, value) in [("threads", self.threads), ("batch", self.batch)] {
             if value == 0 {
                 return Err(Error::Argument(format!("{what} is 0; it must be at least 1")));

@@ -10,6 +10,7 @@ use posterize_kernels::{Isa, Pool};
 
 use super::blocks;
 use super::input::{Given, Normalize};
+use super::limits::{self, Limits, Memory};
 use super::memory::{self, Lifetime};
 use super::model::Model;
 use super::step::{Step, StepKernel};
@@ -76,6 +77,7 @@ pub(super) struct Plan {
     pub(super) qparams: Vec<Option<QParams8>>,
     /// The nodes whose outputs are the network's.
     pub(super) outputs: Vec<NodeId>,
+    limits: Limits,
     /// What makes f32 values of pixels.
     pub(super) pixels: Option<FloatPixelTable>,
     /// Whether the input is needed in f32, also where it is given as pixels.
@@ -88,6 +90,7 @@ impl Plan {
         packed: &PackedModel,
         granularity: Granularity,
         pool: &Pool,
+        limits: Limits,
         inputs: Vec<Vec<usize>>,
     ) -> Result<Self> {
         let (model, isa) = (&packed.model, packed.isa);
@@ -95,12 +98,13 @@ impl Plan {
         let views: Vec<&[usize]> = inputs.iter().map(Vec::as_slice).collect();
         let shapes = graph.infer_all(&views)?;
         check_batch_axis(graph, &shapes)?;
+        limits.check_work(1, graph, &shapes)?;
+        let qparams: Vec<_> = graph.iter().map(|(id, _)| model.qparams(id)).collect();
+        check_values(limits, graph, &shapes, &qparams)?;
         let mut steps = steps(packed, pool, &shapes)?;
         if granularity == Granularity::Blocks {
             steps = blocks::fuse(graph, steps);
         }
-        let qparams: Vec<_> = graph.iter().map(|(id, _)| model.qparams(id)).collect();
-
         let sizes: Vec<usize> = shapes.iter().map(|layer| layer.shape.iter().product()).collect();
         let (owner, lifetimes) = lifetimes(graph, &steps, &sizes);
         let (slots, [float_len, int8_len]) = place(&steps, &qparams, &owner, &lifetimes);
@@ -128,6 +132,7 @@ impl Plan {
             slots,
             float_len,
             int8_len,
+            limits,
             shapes,
             qparams,
             outputs: graph.outputs().iter().map(|output| output.node).collect(),
@@ -154,6 +159,38 @@ impl Plan {
             }
         }
         [float, int8]
+    }
+
+    /// Checks the memory for a batch.
+    ///
+    /// # Errors
+    /// Returns an error that names the layer with the largest output if it is more than the limit.
+    pub(super) fn check_memory(&self, graph: &Graph, batch: usize, threads: usize) -> Result<()> {
+        let float = |values| [values, batch, size_of::<f32>()];
+        let arenas = [float(self.float_len), [self.int8_len, batch, 1]];
+        let inputs = self.inputs.iter().map(|shape| float(shape.iter().product()));
+        let outputs = self.outputs.iter().map(|&id| float(self.len(id)));
+        // Whoever watches int8 values sees a copy in f32.
+        let int8 = self.shapes.iter().zip(&self.qparams).filter(|(_, qparams)| qparams.is_some());
+        let largest = int8.map(|(layer, _)| layer.shape.iter().product()).max();
+        let watched = largest.filter(|_| self.granularity == Granularity::Layers).map(float);
+        let mut memory = Memory {
+            batch,
+            threads,
+            values: limits::bytes(arenas.into_iter().chain(inputs).chain(outputs).chain(watched)),
+            scratch: Some(0),
+            scratch_of: None,
+        };
+        // The scratch memory is asked for only where the sizes of the values are known to be sane.
+        self.limits.check_memory(memory, graph, &self.shapes)?;
+        let [float, int8] = self.scratch_len(threads, batch);
+        memory.scratch_of = self
+            .steps
+            .iter()
+            .max_by_key(|step| step.scratch_bytes(threads, batch))
+            .map(Step::output);
+        memory.scratch = limits::bytes([[float, size_of::<f32>(), 1], [int8, 1, 1]]);
+        self.limits.check_memory(memory, graph, &self.shapes)
     }
 
     /// The shape of a node's output for a batch.
@@ -204,6 +241,24 @@ fn check_batch_axis(graph: &Graph, shapes: &[LayerShape]) -> Result<()> {
             format!("its output for one picture is {:?}: the batch must stay first", layer.shape),
         )),
     }
+}
+
+/// Checks the memory for one picture of each value alone, before kernels are made for it.
+fn check_values(
+    limits: Limits,
+    graph: &Graph,
+    shapes: &[LayerShape],
+    qparams: &[Option<QParams8>],
+) -> Result<()> {
+    let bytes = shapes.iter().zip(qparams).map(|(layer, int8)| {
+        let bytes = if int8.is_some() { 1 } else { size_of::<f32>() };
+        limits::bytes([[layer.shape.iter().product(), bytes, 1]])
+    });
+    // `None` is more than any number.
+    let largest = bytes.max_by_key(|bytes| bytes.unwrap_or(usize::MAX)).unwrap_or(Some(0));
+    let memory =
+        Memory { batch: 1, threads: 1, values: largest, scratch: Some(0), scratch_of: None };
+    limits.check_memory(memory, graph, shapes)
 }
 
 /// The step of every node that computes something.

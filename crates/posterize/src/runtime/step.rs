@@ -58,6 +58,17 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Bytes of its kernel's scratch memory.
+    pub(super) fn scratch_bytes(&self, threads: usize, batch: usize) -> usize {
+        match &self.kernel {
+            StepKernel::Float(kernel) => {
+                kernel.scratch_len(threads, batch).saturating_mul(size_of::<f32>())
+            }
+            StepKernel::Int8(kernel) => kernel.scratch_len(threads, batch),
+            StepKernel::Quantize(_) | StepKernel::Dequantize(_) => 0,
+        }
+    }
+
     /// The node whose output is the step's.
     pub(super) fn output(&self) -> NodeId {
         self.nodes[self.nodes.len() - 1]

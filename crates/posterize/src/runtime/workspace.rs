@@ -11,7 +11,7 @@ use super::input::{Given, Values, refused_pixels};
 use super::plan::{Plan, Slot};
 use super::step::{Step, StepKernel};
 use crate::error::{Error, Result};
-use crate::graph::NodeId;
+use crate::graph::{Graph, NodeId};
 use crate::ops::kernel::Call;
 
 /// Sees a node's output during a run: values as they lie in memory (channels last), dequantized
@@ -63,30 +63,48 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Makes room for batches of that many pictures.
-    pub(super) fn reserve(&mut self, plan: &Plan, batch: usize, threads: usize) {
+    ///
+    /// # Errors
+    /// Returns an error if it is more than the limits of the plan, or than the system gives.
+    pub(super) fn reserve(
+        &mut self,
+        plan: &Plan,
+        graph: &Graph,
+        batch: usize,
+        threads: usize,
+    ) -> Result<()> {
+        let [float_len, int8_len] = [plan.float_len * batch, plan.int8_len * batch];
+        let fits = float_len <= self.float.values.len() && int8_len <= self.int8.values.len();
+        if !fits {
+            plan.check_memory(graph, batch, threads)?;
+        }
         let [float_scratch, int8_scratch] = plan.scratch_len(threads, batch);
-        self.float.values.reserve(plan.float_len * batch);
-        self.int8.values.reserve(plan.int8_len * batch);
-        self.float.scratch.reserve(float_scratch);
-        self.int8.scratch.reserve(int8_scratch);
+        if float_scratch > self.float.scratch.len() || int8_scratch > self.int8.scratch.len() {
+            plan.check_memory(graph, batch, threads)?;
+        }
+        self.float.values.reserve(float_len)?;
+        self.int8.values.reserve(int8_len)?;
+        self.float.scratch.reserve(float_scratch)?;
+        self.int8.scratch.reserve(int8_scratch)?;
         if self.inputs.len() < plan.inputs.len() {
             self.inputs.resize_with(plan.inputs.len(), Aligned::default);
         }
+        Ok(())
     }
 
     /// Runs every step over a batch that fits the plan, and shows `outputs` the values of each of the
     /// network's outputs by its number, as they lie in memory.
     pub(super) fn run(
         &mut self,
-        plan: &Plan,
+        (plan, graph): (&Plan, &Graph),
         pool: &Pool,
         given: &[Given<'_>],
         mut watch: Watch<'_>,
-        outputs: &mut dyn FnMut(usize, &[f32]),
+        outputs: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let batch = given[0].shape.batch();
         plan.check_batch(batch)?;
-        self.reserve(plan, batch, pool.threads());
+        self.reserve(plan, graph, batch, pool.threads())?;
         let Self { inputs, float, int8 } = self;
         let start = Instant::now();
         let watched = matches!(watch, Watch::Outputs(_));
@@ -115,10 +133,21 @@ impl Workspace {
             run.show(observe, shown..plan.slots.len())?;
         }
         for (index, output) in plan.outputs.iter().enumerate() {
-            outputs(index, run.float_value(*output)?);
+            outputs(index, run.float_value(*output)?)?;
         }
         Ok(())
     }
+}
+
+/// Returns an empty vector with room for that many values.
+///
+/// # Errors
+/// Returns an error if the system does not give so much memory.
+pub(super) fn room(values: usize) -> Result<Vec<f32>> {
+    let mut empty = Vec::new();
+    let reserved = empty.try_reserve_exact(values);
+    reserved.map_err(|_| Error::no_memory(values.saturating_mul(size_of::<f32>())))?;
+    Ok(empty)
 }
 
 /// Brings an input into the form in which kernels read it, where that is another one.
@@ -133,14 +162,14 @@ fn convert(
     match given.values {
         Values::InPlace(_) => {}
         Values::Contiguous(values) => {
-            converted.reserve(len);
+            converted.reserve(len)?;
             let (channels, plane) = (given.shape[1], given.shape[2] * given.shape[3]);
             channels_last(values, channels, plane, &mut converted[..len]);
         }
         Values::Pixels(pixels) => {
             let table = plan.pixels.as_ref().ok_or_else(refused_pixels)?;
             if plan.reads_float_input || watched {
-                converted.reserve(len);
+                converted.reserve(len)?;
                 table.run(pool, pixels, &mut converted[..len]);
             }
         }
@@ -266,8 +295,9 @@ impl Run<'_, '_> {
                 (Slot::Int8(range), Some(qparams)) => {
                     let table = qparams.values();
                     let values = self.int8.values[of_batch(range, self.batch)].iter();
-                    let values: Vec<f32> = values.map(|&q| table[usize::from(q)]).collect();
-                    observe(NodeId(node), &values)?;
+                    let mut dequantized = room(values.len())?;
+                    dequantized.extend(values.map(|&q| table[usize::from(q)]));
+                    observe(NodeId(node), &dequantized)?;
                 }
                 (Slot::Int8(_), None) | (Slot::Inside, _) => {}
             }

@@ -97,7 +97,7 @@ impl<'a> Measure<'a> {
             top5: found.top5(),
         };
         self.scores.push(score.clone());
-        self.engines.push(engine.with_threads(1));
+        self.engines.push(engine.with_threads(1)?);
         Ok(score)
     }
 

@@ -32,13 +32,14 @@ use self::plan::{Output, Place, Plan};
 use self::units::Units;
 use super::{Criterion, TrainedMut};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ParameterKey};
+use crate::graph::{Graph, NodeId, ParameterKey};
 use crate::model::FloatModel;
 use crate::ops::Role;
 use crate::ops::kernel::{FloatContext, Kernel, Packs};
 use crate::quantization::{Blocks, QatModel};
 use crate::runtime::Options;
 use crate::runtime::aligned::Aligned;
+use crate::runtime::limits::{self, Limits, Memory};
 use crate::tensor::Tensor;
 
 /// The loss of a training step and its number of correctly classified pictures.
@@ -111,6 +112,7 @@ pub struct Network {
     seed: u64,
     step: u64,
     isa: posterize_kernels::Isa,
+    limits: Limits,
     pool: Pool,
     /// The state of each layer after the last forward pass.
     states: Vec<State>,
@@ -162,7 +164,7 @@ impl Network {
     pub fn float(model: &FloatModel, options: Options) -> Result<Self> {
         let blocks = Blocks::of(model)?;
         let net = Program::new(model, &blocks, None)?;
-        Ok(Self::new(model.clone(), None, blocks.fused, net, options))
+        Self::new(model.clone(), None, blocks.fused, net, options)
     }
 
     /// Creates a network for quantization-aware training.
@@ -173,7 +175,7 @@ impl Network {
     pub fn qat(model: QatModel, options: Options) -> Result<Self> {
         let net = Program::new(model.model(), model.blocks(), Some(&model))?;
         let fused = model.blocks().fused.clone();
-        Ok(Self::new(model.model().clone(), Some(model), fused, net, options))
+        Self::new(model.model().clone(), Some(model), fused, net, options)
     }
 
     fn new(
@@ -182,9 +184,9 @@ impl Network {
         fused: Graph,
         net: Program,
         options: Options,
-    ) -> Self {
+    ) -> Result<Self> {
         let layers = net.layers.len();
-        Self {
+        Ok(Self {
             bn_stats_frozen: qat.as_ref().is_some_and(QatModel::bn_stats_frozen),
             model,
             qat,
@@ -193,7 +195,8 @@ impl Network {
             seed: 0,
             step: 0,
             isa: options.isa.kernels(),
-            pool: Pool::new(options.threads),
+            limits: options.limits(),
+            pool: options.pool()?,
             states: (0..layers).map(|_| State::default()).collect(),
             sums: vec![kernels::ChannelSums::default(); layers],
             plan: None,
@@ -202,7 +205,7 @@ impl Network {
             functions: Vec::new(),
             arena: Aligned::default(),
             scratch: Aligned::default(),
-        }
+        })
     }
 
     /// Runs the forward and the backward pass of a batch `[N, C, H, W]` in training mode, which
@@ -259,16 +262,31 @@ impl Network {
         if self.plan.as_ref().is_some_and(|plan| plan.pictures == shape) {
             return Ok(());
         }
-        let plan = Plan::new(&self.net, &self.fused, shape)?;
+        let inferred = self.fused.infer(&shape)?;
+        self.limits.check_work(shape[0], &self.fused, &inferred)?;
+        let plan = Plan::new(&self.net, &inferred, shape);
+        let check = |scratch: usize, scratch_of: Option<NodeId>| {
+            // A histogram observes a copy of a layer's values.
+            let largest = plan.shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
+            let floats = |floats| limits::bytes([[floats, size_of::<f32>(), 1]]);
+            let values = floats(plan.total.saturating_add(largest));
+            let threads = self.pool.threads();
+            let (batch, scratch) = (shape[0], floats(scratch));
+            let memory = Memory { batch, threads, values, scratch, scratch_of };
+            self.limits.check_memory(memory, &self.fused, &inferred)
+        };
+        // The scratch memory is asked for only where the sizes of the values are known to be sane.
+        check(0, None)?;
         let (mut convs, mut functions, mut scratch) = (Vec::new(), Vec::new(), 0);
+        let mut scratch_of = None;
         for (index, layer) in self.net.layers.iter().enumerate() {
             let threads = self.pool.threads();
-            let (mut conv, mut function) = (None, None);
+            let (mut conv, mut function, mut needed) = (None, None, 0);
             match &layer.core {
                 Core::Product(product) => {
                     let input = plan.shapes[layer.inputs[0]];
                     let found = kernels::Conv2d::new(self.isa, product.conv.geometry(input.size));
-                    scratch = scratch.max(found.scratch_len(threads, input.batch, input.size));
+                    needed = found.scratch_len(threads, input.batch, input.size);
                     conv = Some(found);
                 }
                 Core::Function(Function { op, .. }) => {
@@ -281,17 +299,23 @@ impl Network {
                         .map_err(|problem| Error::layer(&layer.name, problem))?;
                     if let Some(found) = &function {
                         let batch = plan.shapes[index].batch;
-                        scratch = scratch.max(found.scratch_len(threads, batch));
+                        needed = found.scratch_len(threads, batch);
                     }
                 }
                 Core::Input | Core::Identity | Core::Dropout(_) => {}
             }
+            if needed > scratch {
+                (scratch, scratch_of) = (needed, Some(layer.node));
+            }
             convs.push(conv);
             functions.push(function);
         }
+        check(scratch, scratch_of)?;
+        // Without memory there is no plan either.
+        self.plan = None;
+        self.arena.reserve(plan.total)?;
+        self.scratch.reserve(scratch)?;
         (self.convs, self.functions) = (convs, functions);
-        self.arena.reserve(plan.total);
-        self.scratch.reserve(scratch);
         self.plan = Some(plan);
         Ok(())
     }

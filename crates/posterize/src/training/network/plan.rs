@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::layers::{Core, Layer, Program};
-use crate::error::Result;
-use crate::graph::{Graph, LayerShape};
+use crate::graph::LayerShape;
 use crate::ops::kernel::Shapes;
 use crate::ops::shapes::memory_order;
 use crate::runtime::memory::{Layout, Lifetime, place};
@@ -145,13 +144,14 @@ struct Planner<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(net: &Program, graph: &Graph, pictures: [usize; 4]) -> Result<Self> {
-        let inferred = graph.infer(&pictures)?;
+    /// Plans a step for pictures of that shape. `inferred` are the shapes of the fused graph's nodes
+    /// for it.
+    pub(super) fn new(net: &Program, inferred: &[LayerShape], pictures: [usize; 4]) -> Self {
         let layers = net.layers.as_slice();
         let shapes: Vec<Shape> =
             layers.iter().map(|layer| Shape::of(&inferred[layer.node.0].shape)).collect();
         let shapes_of_one: Vec<Shapes> =
-            layers.iter().map(|layer| shapes_of_one(layer, layers, &inferred)).collect();
+            layers.iter().map(|layer| shapes_of_one(layer, layers, inferred)).collect();
         let mut consumers = vec![Vec::new(); layers.len()];
         for (index, layer) in layers.iter().enumerate() {
             for &input in &layer.inputs {
@@ -181,7 +181,7 @@ impl Plan {
             }
             Gradient::Same => Contribution::Same,
         };
-        Ok(Self {
+        Self {
             pictures,
             raw: raw.into_iter().map(|raw| raw.map(placed)).collect(),
             output: output
@@ -205,7 +205,7 @@ impl Plan {
             output_shape: inferred[layers[net.output].node.0].shape.clone(),
             shapes,
             shapes_of_one,
-        })
+        }
     }
 }
 
