@@ -212,6 +212,48 @@ fn a_state_of_another_network_is_an_error() {
 }
 
 #[test]
+fn a_refused_step_leaves_the_state_as_it_was() {
+    let loss = CrossEntropy::default();
+    for mut network in [float(0.3, 2), qat(0.3, 2)] {
+        step(&mut network, 1);
+        let before = network.state();
+        let bits = |state: &NetworkState| {
+            let values = state.tensors.values().flat_map(|tensor| tensor.data().to_vec());
+            values.map(f32::to_bits).collect::<Vec<_>>()
+        };
+        // The last layer's weight makes only the loss infinite, after all others have observed.
+        for parameter in ["classifier.weight", "project.0.weight", "stem.1.weight"] {
+            for bad in [f32::NAN, f32::INFINITY, 1e38] {
+                let set = |network: &mut Network, to: f32| {
+                    let tensor = network.trained().find(|tensor| tensor.name == parameter).unwrap();
+                    std::mem::replace(&mut tensor.value[0], to)
+                };
+                let good = set(&mut network, bad);
+                let found = network.forward_backward(&images(2), &LABELS, &loss);
+                set(&mut network, good);
+                assert!(found.is_err() || bad.is_finite(), "{parameter} {bad}");
+                if found.is_ok() {
+                    network.load_state(before.clone()).unwrap();
+                    continue;
+                }
+                assert_eq!(network.state(), before, "{parameter} {bad}");
+                assert_eq!(bits(&network.state()), bits(&before), "{parameter} {bad}");
+            }
+        }
+        network.forward_backward(&images(2), &[0, 1, 2, 3, 4, 99], &loss).unwrap_err();
+        assert_eq!(network.state(), before);
+        let narrow = Tensor::zeros([1, 3, 16, 16]);
+        network.forward_backward(&narrow, &[0], &loss).unwrap_err();
+        assert_eq!(network.state(), before);
+        // It trains on as if nothing had been.
+        let mut other = if before.values.quantization.is_some() { qat(0.3, 2) } else { float(0.3, 2) };
+        other.load_state(before.clone()).unwrap();
+        assert_eq!(step(&mut network, 3).to_bits(), step(&mut other, 3).to_bits());
+        assert_eq!(network.state(), other.state());
+    }
+}
+
+#[test]
 fn the_error_names_the_first_layer_that_is_not_finite() {
     for (parameter, layer) in [
         ("expand.3.weight", "expand.3"),

@@ -410,6 +410,16 @@ impl QatModel {
         self.weights.get_mut(&id)
     }
 
+    /// Returns the fake quantization of all activations and of all weights.
+    pub(crate) fn fake_quantization(&self) -> [BTreeMap<NodeId, FakeQuantize>; 2] {
+        [self.activations.clone(), self.weights.clone()]
+    }
+
+    /// Sets what [`Self::fake_quantization`] returned.
+    pub(crate) fn set_fake_quantization(&mut self, saved: [BTreeMap<NodeId, FakeQuantize>; 2]) {
+        [self.activations, self.weights] = saved;
+    }
+
     /// Returns the model with other values of its parameters.
     pub(crate) fn with_model(&self, model: FloatModel) -> Self {
         Self { model, ..self.clone() }

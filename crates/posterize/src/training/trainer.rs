@@ -470,17 +470,17 @@ impl Trainer {
             _ => self.network.forward_backward(images, labels, &loss)?,
         };
         let mut trained: Vec<TrainedMut<'_>> = self.network.trained().collect();
-        let norm = match self.options.clip {
-            Some(max_norm) => clip_grad_norm(&mut trained, max_norm)?,
-            None => global_norm(&trained),
-        };
-        if !norm.is_finite() {
-            let finite = |t: &&TrainedMut<'_>| !t.gradient.iter().all(|g| g.is_finite());
-            let name = trained.iter().find(finite).map_or("the network", |tensor| tensor.name);
-            return Err(Error::layer(name, "the gradient holds NaN or infinite values"));
+        match finite_norm(&mut trained, self.options.clip) {
+            Ok(norm) => {
+                self.sgd.step(lr, &mut trained);
+                Ok((found.loss, found.correct, norm))
+            }
+            Err(error) => {
+                drop(trained);
+                self.network.undo_step();
+                Err(error)
+            }
         }
-        self.sgd.step(lr, &mut trained);
-        Ok((found.loss, found.correct, norm))
     }
 
     /// Adds the position of the run and advice to the error of a step.
@@ -552,6 +552,23 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// Returns the norm of the gradients, which are clipped to `clip`.
+///
+/// # Errors
+/// Returns an error that names the parameter if a gradient is not finite.
+fn finite_norm(trained: &mut [TrainedMut<'_>], clip: Option<f64>) -> Result<f64> {
+    let norm = match clip {
+        Some(max_norm) => clip_grad_norm(trained, max_norm)?,
+        None => global_norm(trained),
+    };
+    if norm.is_finite() {
+        return Ok(norm);
+    }
+    let infinite = |t: &&TrainedMut<'_>| !t.gradient.iter().all(|g| g.is_finite());
+    let name = trained.iter().find(infinite).map_or("the network", |tensor| tensor.name);
+    Err(Error::layer(name, "the gradient holds NaN or infinite values"))
 }
 
 /// Returns the next batch, after calling `watch` for the pictures that were skipped. `reported` is

@@ -1,6 +1,7 @@
 //! Activation, addition and fake quantization as separate passes, where they cannot be fused into a
 //! convolution.
 
+use super::stats::{larger, smaller};
 use super::activation::{Activation, FakeQuant, Grid};
 use super::block;
 use super::chunks::{Chunks, STAT_PIXELS};
@@ -104,7 +105,7 @@ fn tasks(len: usize, channels: usize) -> (usize, usize) {
 }
 
 /// Computes `sum = a + b` and returns the minimum and maximum of the sums, for an observer;
-/// infinity and minus infinity if there are none.
+/// infinity and minus infinity if there are none, NaN if one of them is NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -134,7 +135,7 @@ pub fn add_with_range(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], sum: &mut [f3
         with_simd!(isa, simd => simd.run(Add { a, b, sum, found }));
     });
     ranges.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &(low, high)| {
-        (min.min(low), max.max(high))
+        (smaller(min, low), larger(max, high))
     })
 }
 
@@ -160,21 +161,23 @@ impl<S: Simd> Kernel<S> for Add<'_> {
                 let sum = simd.add(simd.load(a.add(i)), simd.load(b.add(i)));
                 simd.store(to.add(i), sum);
                 min = simd.at_most(sum, min);
-                max = simd.at_least(sum, max);
+                max = simd.max(sum, max);
                 i += S::LANES;
             }
             let mut ends = [[0.0; 16]; 2];
             simd.store(ends[0].as_mut_ptr(), min);
             simd.store(ends[1].as_mut_ptr(), max);
             for (&low, &high) in ends[0][..S::LANES].iter().zip(&ends[1]) {
-                self.found.0 = self.found.0.min(low);
-                self.found.1 = self.found.1.max(high);
+                // The comparisons of the minimum forget a NaN, which the maximum keeps.
+                let low = if high.is_nan() { high } else { low };
+                self.found.0 = smaller(self.found.0, low);
+                self.found.1 = larger(self.found.1, high);
             }
             while i < len {
                 let sum = *a.add(i) + *b.add(i);
                 *to.add(i) = sum;
-                self.found.0 = self.found.0.min(sum);
-                self.found.1 = self.found.1.max(sum);
+                self.found.0 = smaller(self.found.0, sum);
+                self.found.1 = larger(self.found.1, sum);
                 i += 1;
             }
         }

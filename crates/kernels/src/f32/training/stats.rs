@@ -29,9 +29,9 @@ pub struct ChannelStats {
     pub sum: Vec<f64>,
     /// The sum of the squares of each channel.
     pub sum_sq: Vec<f64>,
-    /// The minimum of each channel; infinity if there are no pixels.
+    /// The minimum of each channel; infinity if there are no pixels, NaN if one of them is NaN.
     pub min: Vec<f32>,
-    /// The maximum of each channel; minus infinity if there are no pixels.
+    /// The maximum of each channel; minus infinity if there are no pixels, NaN if one of them is NaN.
     pub max: Vec<f32>,
 }
 
@@ -72,10 +72,10 @@ impl ChannelStats {
             *a += b;
         }
         for (a, b) in self.min.iter_mut().zip(&other.min) {
-            *a = a.min(*b);
+            *a = smaller(*a, *b);
         }
         for (a, b) in self.max.iter_mut().zip(&other.max) {
-            *a = a.max(*b);
+            *a = larger(*a, *b);
         }
     }
 
@@ -295,16 +295,29 @@ unsafe fn stats_vectors<S: Simd, const V: usize, const MASKED: bool>(
                 let (s, q, k) = (f64::from(s[i]), f64::from(q[i]), f64::from(k[i]));
                 to[i] += q + k * (2.0 * s + n * k);
             }
+            // The comparisons of the loop forget a NaN, which its sum keeps.
             let to = &mut stats.min[first..first + lanes];
             for i in 0..lanes {
-                to[i] = if low[i] < to[i] { low[i] } else { to[i] };
+                to[i] = smaller(to[i], if s[i].is_nan() { f32::NAN } else { low[i] });
             }
             let to = &mut stats.max[first..first + lanes];
             for i in 0..lanes {
-                to[i] = if high[i] > to[i] { high[i] } else { to[i] };
+                to[i] = larger(to[i], if s[i].is_nan() { f32::NAN } else { high[i] });
             }
         }
     }
+}
+
+/// The smaller of two numbers; NaN if one is NaN.
+#[inline(always)]
+pub(super) fn smaller(a: f32, b: f32) -> f32 {
+    if b < a || b.is_nan() { b } else { a }
+}
+
+/// The larger of two numbers; NaN if one is NaN.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 #[inline(always)]

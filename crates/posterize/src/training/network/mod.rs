@@ -8,6 +8,7 @@
 //! lifetimes share memory.
 
 mod backward;
+mod before;
 mod dropout;
 mod forward;
 mod grid;
@@ -26,6 +27,7 @@ use posterize_kernels::f32::training as kernels;
 
 pub use self::state::{NetworkState, NetworkValues};
 
+use self::before::Before;
 use self::layers::{Core, Function, Program};
 use self::mode::Mode;
 use self::plan::{Output, Place, Plan};
@@ -127,6 +129,8 @@ pub struct Network {
     functions: Vec<Option<Box<dyn Kernel<f32>>>>,
     arena: Aligned<f32>,
     scratch: Aligned<f32>,
+    /// What the last step changed.
+    before: Before,
 }
 
 /// The values of a layer's forward pass that the backward pass needs.
@@ -205,6 +209,7 @@ impl Network {
             functions: Vec::new(),
             arena: Aligned::default(),
             scratch: Aligned::default(),
+            before: Before::default(),
         })
     }
 
@@ -216,8 +221,29 @@ impl Network {
     ///
     /// # Errors
     /// Returns an error if the pictures or labels do not fit the network, or if the loss is not
-    /// finite; it names the first layer whose output is not. The gradients are invalid after an error.
+    /// finite; it names the first layer whose output is not. After an error the gradients are invalid,
+    /// and everything else is as before.
     pub fn forward_backward(
+        &mut self,
+        images: &Tensor,
+        labels: &[usize],
+        loss: &dyn Criterion,
+    ) -> Result<StepResult> {
+        self.before.save(self.step, &self.net, self.qat.as_ref());
+        let found = self.try_forward_backward(images, labels, loss);
+        if found.is_err() {
+            self.undo_step();
+        }
+        found
+    }
+
+    /// Undoes what the last forward and backward pass did to running estimates, observers and the
+    /// number of steps.
+    pub(super) fn undo_step(&mut self) {
+        self.step = self.before.restore(&mut self.net, self.qat.as_mut());
+    }
+
+    fn try_forward_backward(
         &mut self,
         images: &Tensor,
         labels: &[usize],

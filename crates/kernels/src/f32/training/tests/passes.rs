@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::f32::Clamp;
 use crate::f32::testing::{bits, numbers, paddings, positions};
 use crate::f32::training::*;
-use crate::{Isa, Pool, Pool2dGeometry};
+use crate::{Conv2dGeometry, Isa, Pool, Pool2dGeometry};
 
 /// Fake quantization by PyTorch's formula, and whether the gradient passes.
 fn fake_quantized(fake_quant: Option<FakeQuant>, x: f32) -> (f32, bool) {
@@ -225,6 +225,75 @@ fn gradients_stop_at_the_bounds() {
             let mut grad = [f32::NAN; 5];
             activate_backward(isa, &Pool::new(1), norm, &[2.0; 5], &mut grad);
             assert_eq!(grad, expected, "{isa}");
+        }
+    }
+}
+
+/// Checks that statistics over `pixels` pixels keep a value that is not finite at `index`.
+fn keeps(isa: Isa, pool: &Pool, channels: usize, pixels: usize, index: usize, bad: f32) {
+    let mut y: Vec<f32> = (0..channels * pixels).map(|i| (i % 7) as f32).collect();
+    y[index] = bad;
+    let mut stats = ChannelStats::default();
+    channel_stats(isa, pool, pixels, channels, &y, &mut stats);
+    let what = format!("{bad} at {index} of {pixels} pixels of {channels} channels on {isa}");
+    for c in 0..channels {
+        let finite = stats.min[c].is_finite() && stats.max[c].is_finite();
+        assert_eq!(finite, c != index % channels, "{what}");
+    }
+    let mut sum = vec![0.0; y.len()];
+    let (min, max) = add_with_range(isa, pool, &y, &vec![1.0; y.len()], &mut sum);
+    assert!(!min.is_finite() || !max.is_finite(), "{what}: {min} {max}");
+    assert!(!bad.is_nan() || min.is_nan() && max.is_nan(), "{what}: {min} {max}");
+}
+
+#[test]
+fn ranges_keep_what_is_not_finite_at_every_position() {
+    let pool = Pool::new(2);
+    for isa in Isa::supported() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (channels, pixels) in [(1, 100), (3, 40), (16, 9), (33, 5), (40, 20)] {
+                for index in 0..channels * pixels {
+                    keeps(isa, &pool, channels, pixels, index, bad);
+                }
+            }
+            // Several blocks and chunks.
+            for index in (0..4000).step_by(61).chain([511, 512, 513, 3998, 3999]) {
+                keeps(isa, &pool, 1, 4000, index, bad);
+            }
+        }
+    }
+}
+
+#[test]
+fn fused_statistics_of_convolutions_keep_what_is_not_finite() {
+    let pool = Pool::new(2);
+    for isa in Isa::supported() {
+        for (geometry, size) in [
+            (Conv2dGeometry::pointwise(5, 20), [40, 30]),
+            (Conv2dGeometry::square([6, 6], 3, 1, 6), [20, 30]),
+            (Conv2dGeometry::square([3, 20], 3, 1, 1), [20, 30]),
+        ] {
+            let channels = geometry.out_channels;
+            let weight = vec![0.5; channels * geometry.taps_per_output()];
+            let len = size[0] * size[1] * geometry.in_channels;
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for index in (0..len).step_by(len / 50).chain([len - 1]) {
+                    let mut input = vec![1.0; len];
+                    input[index] = bad;
+                    let conv = Conv2d::new(isa, geometry);
+                    let mut scratch = vec![0.0; conv.scratch_len(2, 1, size)];
+                    let mut output = vec![0.0; size[0] * size[1] * channels];
+                    let mut stats = ChannelStats::default();
+                    conv.forward_with_stats(
+                        &pool, 1, size, &input[..], &weight, &mut output, &mut stats, &mut scratch,
+                    );
+                    for c in 0..channels {
+                        let finite = stats.min[c].is_finite() && stats.max[c].is_finite();
+                        let expected = output[c..].iter().step_by(channels).all(|y| y.is_finite());
+                        assert_eq!(finite, expected, "{bad} at {index}, {geometry:?} on {isa}");
+                    }
+                }
+            }
         }
     }
 }
