@@ -87,8 +87,7 @@ fn fused_activations_do_not_hide_nan_from_calibration() {
 #[test]
 fn pictures_that_are_not_finite_are_refused_at_every_position() {
     let model = network(Activation::ReLU);
-    let mut observed =
-        model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
+    let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended())).unwrap();
     for bad in BAD {
         for index in 0..3 * 36 {
             let mut images = Tensor::zeros([1, 3, 6, 6]);

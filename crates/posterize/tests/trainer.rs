@@ -373,3 +373,47 @@ fn a_folder_without_readable_pictures_and_invalid_options_are_errors() {
         assert!(error.to_string().contains(says), "{error}");
     }
 }
+
+/// Runs are resumed by these texts, so checkpoints of earlier versions can be resumed only while they
+/// stay as they are.
+#[test]
+fn the_texts_of_settings_in_checkpoints_do_not_change() {
+    let (_root, folder) = pictures();
+    let settings = trainer(&folder, true, distilled(), 1).checkpoint().settings;
+    let text = |name: &str| settings[name].as_str();
+    assert_eq!(text("schedule"), "Constant");
+    assert_eq!(
+        text("optimiser"),
+        "SgdOptions { momentum: 0.9, weight_decay: 0.0, decay: All, nesterov: false }"
+    );
+    assert_eq!(
+        text("augmentation"),
+        "Augment(Augmentation { crop: 8, scale: [0.08, 1.0], ratio: [0.75, 1.3333333333333333], \
+         flip: 0.5, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], seed: 5 })"
+    );
+    assert_eq!(
+        text("preprocessing"),
+        "Evaluate(Preprocessing { resize: 10, crop: 8, mean: [0.485, 0.456, 0.406], std: [0.229, \
+         0.224, 0.225] })"
+    );
+    assert!(
+        text("distillation").starts_with("Distillation { alpha: 0.6, temperature: 2.0 } from ")
+    );
+    let observer = |kind: &str, dtype: &str, qscheme: &str, range: &str| {
+        format!(
+            "ObserverSpec {{ kind: {kind}, dtype: {dtype}, qscheme: {qscheme}, reduce_range: false, \
+             quant_range: {range}, eps: 1.1920929e-7, averaging_constant: 0.01, bins: 2048, \
+             ch_axis: 0 }}"
+        )
+    };
+    let activation = observer("MovingAverageMinMax", "Quint8", "PerTensorAffine", "None");
+    let kind = "MovingAveragePerChannelMinMax";
+    let weight = observer(kind, "Qint8", "PerChannelSymmetric", "Some((-127, 127))");
+    assert_eq!(
+        text("qconfig"),
+        format!(
+            "QConfigMapping {{ global: Some(QConfig {{ activation: {activation}, weight: {weight} \
+             }}), object_types: [], module_globs: [], module_names: [] }}"
+        )
+    );
+}

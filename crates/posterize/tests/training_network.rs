@@ -246,7 +246,8 @@ fn a_refused_step_leaves_the_state_as_it_was() {
         network.forward_backward(&narrow, &[0], &loss).unwrap_err();
         assert_eq!(network.state(), before);
         // It trains on as if nothing had been.
-        let mut other = if before.values.quantization.is_some() { qat(0.3, 2) } else { float(0.3, 2) };
+        let mut other =
+            if before.values.quantization.is_some() { qat(0.3, 2) } else { float(0.3, 2) };
         other.load_state(before.clone()).unwrap();
         assert_eq!(step(&mut network, 3).to_bits(), step(&mut other, 3).to_bits());
         assert_eq!(network.state(), other.state());

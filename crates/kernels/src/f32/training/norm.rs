@@ -1,12 +1,12 @@
 //! Activation, addition and fake quantization as separate passes, where they cannot be fused into a
 //! convolution.
 
-use super::stats::{larger, smaller};
 use super::activation::{Activation, FakeQuant, Grid};
 use super::block;
 use super::chunks::{Chunks, STAT_PIXELS};
 use super::operands::NormBackward;
 use super::stats::ChannelSums;
+use super::stats::{larger, smaller};
 use crate::Isa;
 use crate::arch::with_simd;
 use crate::f32::simd::{Kernel, Simd};

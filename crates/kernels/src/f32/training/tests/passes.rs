@@ -285,7 +285,14 @@ fn fused_statistics_of_convolutions_keep_what_is_not_finite() {
                     let mut output = vec![0.0; size[0] * size[1] * channels];
                     let mut stats = ChannelStats::default();
                     conv.forward_with_stats(
-                        &pool, 1, size, &input[..], &weight, &mut output, &mut stats, &mut scratch,
+                        &pool,
+                        1,
+                        size,
+                        &input[..],
+                        &weight,
+                        &mut output,
+                        &mut stats,
+                        &mut scratch,
                     );
                     for c in 0..channels {
                         let finite = stats.min[c].is_finite() && stats.max[c].is_finite();
