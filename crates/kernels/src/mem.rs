@@ -44,9 +44,10 @@ pub fn try_zeros<T: Number>(len: usize) -> Option<Vec<T>> {
     if start.is_null() {
         return None;
     }
-    // SAFETY: the global allocator, which `Vec` uses as well, gave memory for an array of `len`
+    let values = std::ptr::slice_from_raw_parts_mut(start.cast::<T>(), len);
+    // SAFETY: the global allocator, which `Box` uses as well, gave memory for an array of `len`
     // elements, whose bytes are zeros; those are valid values.
-    Some(unsafe { Vec::from_raw_parts(start.cast(), len, len) })
+    Some(unsafe { Box::from_raw(values) }.into_vec())
 }
 
 /// A boxed slice aligned to a cache line.

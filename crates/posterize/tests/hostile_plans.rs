@@ -172,13 +172,13 @@ fn calibration_and_training_are_limited() {
 fn windows_that_take_ages_are_refused() {
     let pool = |size: usize| Op::from(MaxPool2d::new(size).stride(1).padding(size / 2));
     let picture = |size| options().picture([3, size, size]);
-    refused(compile(&network(false, [pool(400)]), picture(400)), "layer0");
-    refused(compile(&network(false, vec![pool(101); 400]), picture(101)), "layer0");
+    refused(compile(network(false, [pool(400)]), picture(400)), "layer0");
+    refused(compile(network(false, vec![pool(101); 400]), picture(101)), "layer0");
     // Pools one after the other, as in a network with spatial pyramid pooling.
-    compile(&network(false, vec![pool(13); 3]), picture(640)).unwrap();
-    compile(&network(false, [pool(400)]), picture(400).max_work(u64::MAX)).unwrap();
+    compile(network(false, vec![pool(13); 3]), picture(640)).unwrap();
+    compile(network(false, [pool(400)]), picture(400).max_work(u64::MAX)).unwrap();
     let average = |size| Op::from(AdaptiveAvgPool2d::new([size; 2]));
-    refused(compile(&network(false, vec![average(4096); 300]), picture(4096)), "layer0");
+    refused(compile(network(false, vec![average(4096); 300]), picture(4096)), "layer0");
 }
 
 #[test]

@@ -228,9 +228,9 @@ fn kernel_names_contain_kind_tile_and_isa() {
 fn huge_padding_needs_little_scratch_memory() {
     let (far, pool) = (1 << 24, Pool::new(2));
     let padded = |padding, stride, dilation| Conv2dGeometry {
-        padding,
         stride,
         dilation,
+        padding,
         ..Conv2dGeometry::square([3, 2], 2, 1, 1)
     };
     let all = Padding::symmetric(far, far);
