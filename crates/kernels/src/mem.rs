@@ -16,8 +16,8 @@ pub(crate) const LINE: usize = 64;
 /// A number type of which every bit pattern is a valid value.
 ///
 /// # Safety
-/// Every bit pattern, all zeros among them, must be a valid value, and [`LINE`] must be a multiple
-/// of the type's size and alignment.
+/// Every bit pattern, all zeros among them, must be a valid value, and 64 must be a multiple of
+/// the type's size and alignment.
 pub unsafe trait Number: Copy + 'static {}
 // SAFETY: every byte is a valid u8, and its size and alignment are 1.
 unsafe impl Number for u8 {}
