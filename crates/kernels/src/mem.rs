@@ -15,6 +15,15 @@ pub(crate) const LINE: usize = 64;
 
 /// A number type of which every bit pattern is a valid value.
 ///
+/// ```
+/// use posterize_kernels::{Number, try_zeros};
+///
+/// fn buffer<T: Number>(len: usize) -> Vec<T> {
+///     try_zeros(len).expect("there is enough memory")
+/// }
+/// assert_eq!(buffer::<u8>(2), [0, 0]);
+/// ```
+///
 /// # Safety
 /// Every bit pattern, all zeros among them, must be a valid value, and 64 must be a multiple of
 /// the type's size and alignment.
