@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Cursor, Read},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use posterize::{Error, StateDict};
@@ -62,6 +63,7 @@ impl Pictures {
         let _ = lock.try_lock();
         remove_at_interrupt(folder.path());
         let write = |path: &Path, content: &[u8]| -> Result<()> {
+            let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
             let parent = path.parent().expect("the path is below the folder");
             fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
             Ok(fs::write(path, content).map_err(Error::io(path, "write"))?)
@@ -103,17 +105,17 @@ fn remove_stale(root: &Path) {
     }
 }
 
+/// Held while a file is unpacked, and by Ctrl-C for ever, so that nothing is written to a folder while it
+/// is removed.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// Removes a folder and ends the program when the user presses Ctrl-C. Does nothing where Ctrl-C is
 /// ignored or handled already.
 fn remove_at_interrupt(folder: &Path) {
     let folder = folder.to_path_buf();
     let _ = ctrlc::try_set_handler(move || {
-        // Files may be written to it meanwhile.
-        for _ in 0..10 {
-            if fs::remove_dir_all(&folder).is_ok() {
-                break;
-            }
-        }
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = fs::remove_dir_all(&folder);
         std::process::exit(INTERRUPTED);
     });
 }
