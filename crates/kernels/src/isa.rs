@@ -62,6 +62,12 @@ impl Isa {
     pub const SCALAR: Self = Self(Token::PORTABLE);
 
     /// Returns the best instruction set of this CPU; ignores `POSTERIZE_ISA`.
+    ///
+    /// Detection changes nothing in the process. A Linux process must ask for permission before it
+    /// uses AMX tiles, which holds for all of its threads and makes the system save larger states in
+    /// signal handlers; the first kernel that is built for `amx` asks for it. A program that does not
+    /// want that uses [`without_tiles`](Self::without_tiles), or `POSTERIZE_ISA=avx512vnni`. Where
+    /// the permission is refused, the kernels of `avx512vnni` are used, with the same results.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| Self::supported().pop().unwrap_or(Self::SCALAR))

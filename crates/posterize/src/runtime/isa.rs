@@ -32,6 +32,13 @@ impl Isa {
     pub const SCALAR: Self = Self(kernels::Isa::SCALAR);
 
     /// Returns the widest instruction set of this CPU.
+    ///
+    /// Detection changes nothing in the process. A Linux process must ask for permission before it
+    /// uses AMX tiles, which holds for all of its threads and makes the system save larger states in
+    /// signal handlers; compiling the first engine for `amx` asks for it. A program that does not want
+    /// that sets [`Options::isa`](super::Options::isa) to [`without_tiles`](Self::without_tiles), or
+    /// `POSTERIZE_ISA=avx512vnni`. Where the permission is refused, the kernels of `avx512vnni` are
+    /// used, with the same results.
     pub fn detect() -> Self {
         Self(kernels::Isa::detect())
     }

@@ -13,7 +13,7 @@ use super::panels::Panels;
 use super::positions::Positions;
 use super::sizes::{BLOCK_BYTES, covers};
 use super::steps::Steps;
-use super::token::Amx;
+use super::permission::Permission;
 use crate::geometry::{Conv2dGeometry, Padding};
 use crate::int8::conv_kernel::{ConvKernel, Inputs};
 use crate::int8::gemm::kernel::Output;
@@ -102,7 +102,7 @@ impl Strip {
 impl Direct {
     /// Packs a convolution without defects; `None` if its window is 1x1 or another kernel is
     /// faster.
-    pub(super) fn new(amx: Amx, conv: &reference::Conv2d<'_>) -> Option<Self> {
+    pub(super) fn new(permission: Permission, conv: &reference::Conv2d<'_>) -> Option<Self> {
         let Conv2dGeometry { in_channels, groups, kernel, .. } = conv.geometry;
         if groups > 1
             || kernel == [1, 1]
@@ -120,7 +120,7 @@ impl Direct {
         Some(Self {
             geometry: conv.geometry,
             input_zero_point: conv.input_zero_point,
-            panels: Panels::new(amx, &operands[0], conv.requantize, steps),
+            panels: Panels::new(permission, &operands[0], conv.requantize, steps),
         })
     }
 

@@ -8,7 +8,7 @@ use super::panels::Panels;
 use super::positions::Positions;
 use super::sizes::{BLOCK_BYTES, ROWS};
 use super::steps::Steps;
-use super::token::Amx;
+use super::permission::Permission;
 use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;
@@ -31,7 +31,7 @@ impl Weights {
     /// Packs the weights; `gathers` says that rows are not at equal distances and have to be
     /// copied.
     pub(super) fn new(
-        amx: Amx,
+        permission: Permission,
         operand: &Operand<'_>,
         requantize: &Requantize,
         gathers: bool,
@@ -49,7 +49,7 @@ impl Weights {
         };
         Self {
             offsets: steps.offsets(|_| 0).collect(),
-            panels: Panels::new(amx, operand, requantize, steps),
+            panels: Panels::new(permission, operand, requantize, steps),
             taps,
             channels,
             gathered,

@@ -9,6 +9,9 @@
 //!
 //! Accumulators can only leave tiles through memory: those of a block are stored to a buffer of
 //! four tiles, and requantized from there at once.
+//!
+//! The first kernel that is packed requests the operating system's permission to use tiles. Where
+//! it is refused, the kernels of AVX-512 VNNI compute the same.
 
 mod direct;
 mod gathered;
@@ -23,6 +26,7 @@ mod token;
 
 use self::direct::Direct;
 use self::gathered::Weights;
+use self::permission::Permission;
 use self::sizes::covers;
 pub(crate) use self::token::Amx;
 use super::avx512vnni::Avx512Vnni;
@@ -53,26 +57,28 @@ impl Backend for Amx {
     }
 
     fn gemm(&self, product: &Product<'_>) -> Option<Kernels> {
-        if !covers(product.groups) {
+        let Some(permission) = covers(product.groups).then(Permission::request).flatten() else {
             return self.narrower().gemm(product);
-        }
+        };
         let gathers = !in_order(product.geometry);
         Some(Kernels::pack(product, gemm_names!("amx", adds), |operand, requantize| {
-            Weights::new(*self, operand, requantize, gathers)
+            Weights::new(permission, operand, requantize, gathers)
         }))
     }
 
     fn direct_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
-        Some(Box::new(Direct::new(*self, conv)?))
+        Some(Box::new(Direct::new(Permission::request()?, conv)?))
     }
 
     fn peak(&self, arithmetic: Arithmetic) -> Option<PeakLoop> {
         match arithmetic {
             Arithmetic::F32 => self.narrower().peak(arithmetic),
             Arithmetic::Int8 => {
-                let amx = *self;
+                let Some(permission) = Permission::request() else {
+                    return self.narrower().peak(arithmetic);
+                };
                 Some(PeakLoop::new(4 * 16 * 16 * 64, move |loops| {
-                    tiles::multiply_tiles(amx, loops);
+                    tiles::multiply_tiles(permission, loops);
                 }))
             }
         }

@@ -8,7 +8,7 @@ use super::sizes::{COLUMNS, ROWS, TILE};
 use super::steps::Steps;
 use super::stored::StoredBlock;
 use super::tiles::{Block, Configuration, release};
-use super::token::Amx;
+use super::permission::Permission;
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
 use crate::arch::x86::avx512vnni::requantize::Epilogue;
 use crate::int8::gemm::kernel::Output;
@@ -35,7 +35,7 @@ pub(super) struct Panels {
 
 impl Panels {
     pub(super) fn new(
-        _: Amx,
+        _: Permission,
         operand: &Operand<'_>,
         requantize: &Requantize,
         steps: Steps,

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use super::token::Amx;
+use super::permission::Permission;
 
 /// The tile configuration that `ldtilecfg` loads, in the layout that it prescribes.
 #[repr(C, align(64))]
@@ -39,7 +39,7 @@ impl Configuration {
     #[inline]
     pub(super) fn load(&self) {
         // SAFETY: reads the 64 bytes of `self`, which are a valid configuration. The CPU has the
-        // instruction, because only code that an `Amx` was passed to calls this.
+        // instruction, because only code that a `Permission` was passed to calls this.
         unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(readonly, nostack, preserves_flags)) }
     }
 }
@@ -48,15 +48,15 @@ impl Configuration {
 #[inline]
 pub(super) fn release() {
     // SAFETY: no tile's contents are needed between blocks. The CPU has the instruction, because
-    // only code that an `Amx` was passed to calls this.
+    // only code that a `Permission` was passed to calls this.
     unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
 }
 
 /// Executes four products of 16 x 16 outputs of depth 64, `loops` times, for the measurement of
 /// peak throughput.
-pub(super) fn multiply_tiles(_: Amx, loops: u64) {
+pub(super) fn multiply_tiles(_: Permission, loops: u64) {
     Configuration::new(16, 64).load();
-    // SAFETY: the token proves that the CPU has AMX, and the tiles are configured for these
+    // SAFETY: the permission proves that the CPU has AMX, and the tiles are configured for these
     // products; all of them are declared as clobbered, and no memory is accessed.
     unsafe {
         asm!(
