@@ -100,7 +100,8 @@ impl<'a> Container<'a> {
         let found =
             container.metadata.remove(DIGEST).ok_or("its metadata has no digest; save it again")?;
         let expected = container.digest();
-        if found != expected {
+        // A fuzzer cannot make digests, and is to get behind this check.
+        if found != expected && !cfg!(fuzzing) {
             return Err(format!(
                 "its content was altered or damaged: expected the digest {expected}, found \
                  {found:.71}; copy it again, or save it again"
