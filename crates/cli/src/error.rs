@@ -19,9 +19,13 @@ pub(crate) enum CliError {
     /// The arguments contradict each other, or one is missing.
     #[error("{0}")]
     Usage(String),
-    /// A checkpoint does not fit the network.
-    #[error("{path}: {source}", path = path.display())]
-    Weights { path: PathBuf, source: Box<posterize::Error> },
+    /// A checkpoint does not fit the network. `advice` is what to do about it.
+    #[error(
+        "{path}: {source}{}",
+        advice.as_ref().map(|advice| format!(" {advice}")).unwrap_or_default(),
+        path = path.display()
+    )]
+    Weights { path: PathBuf, source: Box<posterize::Error>, advice: Option<String> },
     /// Training failed after a checkpoint had been written.
     #[error(
         "{source}; the last checkpoint is {checkpoint}, of epoch {epoch}, batch {batch}: --resume \

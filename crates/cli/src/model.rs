@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use posterize::{
-    Architecture, FloatModel, StateDict,
+    Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
+    checkpoint::MismatchCause,
     data::{Class, Preprocessing},
     format::SavedModel,
     graph::{Graph, ModuleTree},
@@ -147,7 +148,7 @@ impl ModelArgs {
             return Loaded::of_file(&self.name, self.saved()?);
         }
         match &self.weights {
-            Some(file) => self.load(file.clone(), ui),
+            Some(file) => self.load(file.clone(), &LoadOptions::new(), ui),
             None => self.loaded(self.architecture()?.init(0), None),
         }
     }
@@ -155,17 +156,22 @@ impl ModelArgs {
     /// Returns the saved model, or the network with the weights of `--weights`, or else with the
     /// published weights, which are built in or downloaded.
     pub(crate) fn with_trained_weights(&self, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
+        self.with_weights(&LoadOptions::new(), cache, ui)
+    }
+
+    fn with_weights(&self, options: &LoadOptions, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
             return Loaded::of_file(&self.name, self.saved()?);
         }
         if let Some(file) = &self.weights {
-            return self.load(file.clone(), ui);
+            return self.load(file.clone(), options, ui);
         }
         // So that a wrong name is reported as such, and not as missing weights.
         self.architecture()?;
         let item = match self.name.as_str() {
             embedded::MODEL => {
-                return self.with_state(&embedded::weights()?, embedded::WEIGHTS_NAME.into(), ui);
+                let file = embedded::WEIGHTS_NAME.into();
+                return self.with_state(&embedded::weights()?, file, options, ui);
             }
             "efficientnet_lite0" => Item::EfficientnetLite0,
             "mobilenet_v2" => Item::MobilenetV2,
@@ -176,11 +182,12 @@ impl ModelArgs {
                 )));
             }
         };
-        self.load(Fetcher::new(cache)?.fetch_and_report(item, ui)?.path, ui)
+        self.load(Fetcher::new(cache)?.fetch_and_report(item, ui)?.path, options, ui)
     }
 
     /// Returns the float network to train, with the weights of `--weights`. Without that option it has
-    /// random weights from `seed` in float training, and the published weights in QAT.
+    /// random weights from `seed` in float training, and the published weights in QAT. A classifier for
+    /// another number of classes starts at random.
     pub(crate) fn to_train(
         &self,
         qat: bool,
@@ -189,31 +196,35 @@ impl ModelArgs {
         ui: &Ui,
     ) -> Result<Loaded> {
         if qat || self.weights.is_some() || self.is_file() {
-            self.with_trained_weights(cache, ui)
+            self.with_weights(&LoadOptions::new().new_classifier(seed), cache, ui)
         } else {
             self.loaded(self.architecture()?.init(seed), None)
         }
     }
 
-    fn load(&self, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
-        self.with_state(&StateDict::open(&weights)?, weights, ui)
+    fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
+        self.with_state(&StateDict::open(&weights)?, weights, options, ui)
     }
 
-    fn with_state(&self, state: &StateDict, weights: PathBuf, ui: &Ui) -> Result<Loaded> {
+    fn with_state(
+        &self,
+        state: &StateDict,
+        weights: PathBuf,
+        options: &LoadOptions,
+        ui: &Ui,
+    ) -> Result<Loaded> {
         let architecture = self.architecture()?;
         for note in state.notes() {
             ui.note(format_args!("{}: {note}", weights.display()));
         }
-        let model = architecture.load(state).map_err(|error| CliError::Weights {
-            path: weights.clone(),
-            source: Box::new(error),
-        })?;
-        if let Some(prefix) = architecture.prefix_in(state) {
-            ui.note(format_args!(
-                "{}: every name begins with `{}`, which was removed",
-                weights.display(),
-                prefix.escape_debug()
-            ));
+        let (model, report) =
+            architecture.load_with(state, options).map_err(|error| CliError::Weights {
+                path: weights.clone(),
+                advice: advice(&error),
+                source: Box::new(error),
+            })?;
+        for note in notes(&report) {
+            ui.note(format_args!("{}: {note}", weights.display()));
         }
         for tensor in state.non_finite() {
             ui.warn(format_args!(
@@ -237,6 +248,43 @@ impl ModelArgs {
             classes: Vec::new(),
         })
     }
+}
+
+/// Returns what to do about weights that do not fit, with options of this program.
+fn advice(error: &Error) -> Option<String> {
+    let Error::StateDict(mismatch) = error else { return None };
+    match mismatch.cause {
+        Some(MismatchCause::NumClasses { file, .. }) => Some(format!(
+            "Pass --num-classes {file}, or train a new classifier with `posterize train --weights`"
+        )),
+        Some(MismatchCause::NoClassifier) => {
+            Some("Train a new one with `posterize train --weights`".into())
+        }
+        _ => None,
+    }
+}
+
+/// Returns what was changed when weights were loaded, in sentences.
+fn notes(report: &LoadReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !report.prefix.is_empty() {
+        notes.push(format!(
+            "the names begin with `{}`, which was removed",
+            report.prefix.escape_debug()
+        ));
+    }
+    if !report.initialized.is_empty() {
+        let tensors: Vec<String> = report
+            .initialized
+            .iter()
+            .map(|new| match &new.replaced {
+                Some(found) => format!("{} {:?} (the file has {found:?})", new.name, new.shape),
+                None => format!("{} {:?} (not in the file)", new.name, new.shape),
+            })
+            .collect();
+        notes.push(format!("a new classifier starts at random: {}", tensors.join(", ")));
+    }
+    notes
 }
 
 /// A float or an int8 network.

@@ -40,6 +40,7 @@ mod evaluate;
 pub mod format;
 pub mod graph;
 mod interop;
+mod loading;
 pub mod metrics;
 pub mod model;
 pub mod models;
@@ -47,6 +48,7 @@ pub mod nn;
 // Gradients are part of the operators, and read by `training` alone.
 #[cfg_attr(not(feature = "training"), allow(dead_code))]
 pub mod ops;
+mod parameters;
 mod pixels;
 pub mod quantization;
 pub mod runtime;
@@ -59,7 +61,7 @@ pub use checkpoint::StateDict;
 pub use compare::{LayerError, compare};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{Evaluation, evaluate};
-pub use model::{Architecture, FloatModel};
+pub use model::{Architecture, FloatModel, LoadOptions, LoadReport};
 pub use pixels::{PixelOrder, PixelStrides, PixelView};
 pub use quantization::QuantizedModel;
 pub use runtime::{Engine, compile};

@@ -1,33 +1,18 @@
 //! Networks: an [`Architecture`] has no weights, a [`FloatModel`] has float weights.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use rand::{RngExt as _, SeedableRng as _};
 
 use crate::checkpoint::{StateDict, StateTensor};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ModuleTree, NodeId, ParameterKey, float_leaf};
+use crate::graph::{Graph, ModuleTree, NodeId, float_leaf};
+use crate::loading;
 use crate::nn::{Module, trace};
-use crate::ops::{Initializer, Role};
+use crate::ops::Role;
+use crate::parameters::InitialValues;
 use crate::tensor::Tensor;
 
-/// The parameters and buffers of a network, by node and role.
-///
-/// ```
-/// use posterize::nn::Sequential;
-/// use posterize::ops::{Linear, Role};
-/// use posterize::{Architecture, FloatModel, Tensor};
-///
-/// let model = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?.init(0);
-/// let linear = model.graph().find("0").unwrap();
-/// let mut parameters = model.parameters().clone();
-/// parameters.insert((linear, Role::Bias), Tensor::new([2], vec![1.0, -1.0])?.into());
-/// let model = FloatModel::new(model.graph().clone(), parameters)?;
-/// assert_eq!(model.parameter_named("0.bias").unwrap().data(), [1.0, -1.0]);
-/// # Ok::<(), posterize::Error>(())
-/// ```
-pub type Parameters = BTreeMap<ParameterKey, Arc<Tensor>>;
+pub use crate::loading::{LoadOptions, LoadReport, NewTensor};
+pub use crate::parameters::Parameters;
 
 /// A network without weights.
 ///
@@ -77,60 +62,29 @@ impl Architecture {
         ModuleTree::new(&self.graph, path, &|_, node| float_leaf(node))
     }
 
-    /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does. If all
-    /// names have a prefix that those of this network do not have, it is removed (see
-    /// [`Self::prefix_in`]).
+    /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does. If the
+    /// names have a prefix that those of this network do not have, it is removed: `model.` in
+    /// checkpoints of PyTorch Lightning.
     ///
     /// # Errors
     /// Returns [`Error::StateDict`], which lists every missing, unexpected and mis-shaped key.
     /// Returns [`Error::Layer`] if a running variance is negative.
     pub fn load(&self, state: &StateDict) -> Result<FloatModel> {
-        let expected = self.graph.parameters();
-        let prefix = self.prefix_in(state).unwrap_or("");
-        let shapes =
-            expected.iter().map(|found| (found.name.as_str(), found.parameter.shape.as_slice()));
-        state.check_without(prefix, self.graph.kind(), shapes)?;
-        let mut parameters = Parameters::new();
-        for found in expected {
-            let Some(tensor) = state.float(&format!("{prefix}{}", found.name)) else { continue };
-            if found.parameter.role == Role::RunningVar
-                && let Some(index) = tensor.data().iter().position(|&variance| variance < 0.0)
-            {
-                let value = tensor.data()[index];
-                return Err(Error::layer(
-                    found.name,
-                    format!(
-                        "value {index} is {value}, but a variance is at least 0: the weights are \
-                         damaged; load another checkpoint"
-                    ),
-                ));
-            }
-            parameters.insert(found.key, Arc::new(tensor.clone()));
-        }
-        FloatModel::new(self.graph.clone(), parameters)
+        self.load_with(state, &LoadOptions::new()).map(|(model, _)| model)
     }
 
-    /// Returns the prefix of all names of a state dict without which they are the names of this
-    /// network's parameters; `None` if there is none. It is the name of the module that contains the
-    /// network: `model.` in checkpoints of PyTorch Lightning.
+    /// Loads the weights of a state dict as [`Self::load`] does, but allows what the options allow.
+    /// The report says what was changed.
     ///
-    /// ```
-    /// use posterize::checkpoint::StateTensor;
-    /// use posterize::nn::Sequential;
-    /// use posterize::ops::Linear;
-    /// use posterize::{Architecture, StateDict, Tensor};
-    ///
-    /// let architecture = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?;
-    /// let mut weights = StateDict::new();
-    /// weights.insert("model.0.weight", StateTensor::Float(Tensor::zeros([2, 4])));
-    /// weights.insert("model.0.bias", StateTensor::Float(Tensor::zeros([2])));
-    /// assert_eq!(architecture.prefix_in(&weights), Some("model."));
-    /// assert!(architecture.load(&weights).is_ok());
-    /// # Ok::<(), posterize::Error>(())
-    /// ```
-    pub fn prefix_in<'s>(&self, state: &'s StateDict) -> Option<&'s str> {
-        let expected = self.graph.parameters();
-        state.prefix_of(&expected.iter().map(|found| found.name.as_str()).collect())
+    /// # Errors
+    /// Returns the errors of [`Self::load`] for differences that are not allowed.
+    pub fn load_with(
+        &self,
+        state: &StateDict,
+        options: &LoadOptions,
+    ) -> Result<(FloatModel, LoadReport)> {
+        let (parameters, report) = loading::load(&self.graph, state, options)?;
+        Ok((FloatModel::new(self.graph.clone(), parameters)?, report))
     }
 
     /// Initializes the weights at random, as torchvision does. The same seed gives the same weights
@@ -141,27 +95,13 @@ impl Architecture {
     /// `kaiming_normal_(mode="fan_out")`), those of linear layers with standard deviation 0.01.
     /// Biases are 0. A batch norm's weight is 1, its running mean 0 and its running variance 1.
     pub fn init(&self, seed: u64) -> FloatModel {
-        let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
-        let mut normal = |count: usize, std: f32| -> Vec<f32> {
-            // Box–Muller transform. The uniform number is in (0, 1], because 0 has no logarithm.
-            let mut draw = || {
-                let radius = (-2.0 * (1.0 - random.random::<f32>()).ln()).sqrt();
-                radius * (std::f32::consts::TAU * random.random::<f32>()).cos()
-            };
-            (0..count).map(|_| draw() * std).collect()
-        };
-        let mut parameters = Parameters::new();
-        for found in self.graph.parameters() {
-            let mut tensor = Tensor::zeros(found.parameter.shape);
-            match found.parameter.init {
-                Initializer::Constant(value) => tensor.data_mut().fill(value),
-                Initializer::Normal { std } => {
-                    let values = normal(tensor.data().len(), std);
-                    tensor.data_mut().copy_from_slice(&values);
-                }
-            }
-            parameters.insert(found.key, Arc::new(tensor));
-        }
+        let mut initial = InitialValues::new(seed);
+        let parameters = self
+            .graph
+            .parameters()
+            .into_iter()
+            .map(|found| (found.key, Arc::new(initial.of(&found.parameter))))
+            .collect();
         FloatModel { graph: self.graph.clone(), parameters }
     }
 }

@@ -58,9 +58,10 @@ JSON output (--json), one object:
 /// Trains a model in float or by quantization-aware training (QAT).
 ///
 /// Float training starts from random weights, or from --weights. QAT starts from the published
-/// weights, or from --weights, and makes the int8 form of the model more accurate. The model is
-/// validated after every epoch, with --qat in its converted int8 form, and the most accurate one is
-/// written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
+/// weights, or from --weights, and makes the int8 form of the model more accurate. If the weights have
+/// no classifier, or one for another number of classes than --num-classes, a new one starts at random.
+/// The model is validated after every epoch, with --qat in its converted int8 form, and the most
+/// accurate one is written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
 /// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
 /// which --resume continues. Those of another run are not replaced without --overwrite. The defaults are those of PyTorch's tutorial on static quantization.
 #[derive(Args, Debug)]

@@ -79,6 +79,45 @@ fn a_checkpoint_of_another_network_is_an_error_that_lists_differences() {
     assert!(error.contains("width"), "{error}");
 }
 
+/// Only `train` starts a new classifier; the other commands say that it does.
+#[test]
+fn weights_of_another_number_of_classes_or_without_a_classifier_are_for_training() {
+    let fixture = Fixture::new();
+    let state = StateDict::open(fixture.path("small.safetensors")).unwrap();
+    let headless: StateDict =
+        state.into_iter().filter(|(name, _)| !name.starts_with("classifier.")).collect();
+    headless.save_safetensors(fixture.path("headless.safetensors")).unwrap();
+    let commands: [(&str, &[&str]); 3] =
+        [("evaluate", &["--data"]), ("quantize", &["-o", "int8", "--calibrate"]), ("inspect", &[])];
+    for (file, classes, expected) in [
+        (
+            "small.safetensors",
+            "5",
+            "The model has 5 classes, the file 3. Is it a checkpoint for another number of classes? \
+             Pass --num-classes 3, or train a new classifier with `posterize train --weights`",
+        ),
+        (
+            "headless.safetensors",
+            "3",
+            "The classifier is missing, the other layers are not. Train a new one with `posterize train --weights`",
+        ),
+    ] {
+        for (name, options) in commands {
+            let mut command = crate::support::posterize(&fixture.path("cache"));
+            command.current_dir(fixture.folder.path()).args([name, "mobilenet_v2"]);
+            command.args(["--num-classes", classes, "--width-mult", "0.1", "--weights", file]);
+            command.args(options);
+            if !options.is_empty() {
+                command.arg(fixture.data());
+            }
+            let output = run(&mut command);
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+            assert!(error.contains(expected), "{command:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn nan_and_infinite_weights_are_warned_about() {
     let fixture = Fixture::new();
@@ -120,7 +159,7 @@ fn a_prefix_of_all_names_is_removed_and_said() {
     };
     let (said, predictions) = evaluate(&weights);
     let expected =
-        format!("{}: every name begins with `net.model.`, which was removed", weights.display());
+        format!("{}: the names begin with `net.model.`, which was removed", weights.display());
     assert!(said.contains(&expected), "{said}");
     let (said, plain) = evaluate(&fixture.path("small.safetensors"));
     assert!(!said.contains("removed"), "{said}");

@@ -6,11 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use posterize::{StateDict, format::SavedModel, training::Checkpoint};
+use posterize::{
+    StateDict,
+    format::SavedModel,
+    models::{Config, mobilenet_v2},
+    training::Checkpoint,
+};
 use serde_json::Value;
 
 use crate::{
-    fixture::Fixture,
+    fixture::{Fixture, config},
     support::{fails, fails_with_usage_error, posterize, run, succeeds},
 };
 
@@ -129,6 +134,57 @@ fn qat_writes_the_int8_model_and_its_float_weights() {
     let trained = StateDict::open(&float).unwrap();
     assert_ne!(trained, fixture.model.state_dict());
     assert_eq!(trained.len(), fixture.model.state_dict().len());
+}
+
+/// The weights of a network with 1000 classes, or without its classifier, start a new classifier.
+#[test]
+fn training_for_other_classes_starts_a_new_classifier_on_the_same_weights() {
+    let fixture = Fixture::new();
+    let config = Config { num_classes: 1000, ..config() };
+    let imagenet = mobilenet_v2(&config).unwrap().init(5).state_dict();
+    imagenet.save_safetensors(fixture.path("imagenet.safetensors")).unwrap();
+    let headless: StateDict =
+        imagenet.clone().into_iter().filter(|(name, _)| !name.starts_with("classifier.")).collect();
+    headless.save_safetensors(fixture.path("headless.safetensors")).unwrap();
+    let train = |file: &str, options: &[&str]| {
+        let weights = fixture.path(file).display().to_string();
+        // A learning rate of almost zero keeps the weights.
+        let options = [
+            &[
+                "--weights",
+                &weights,
+                "--lr",
+                "1e-30",
+                "--epochs",
+                "1",
+                "--overwrite",
+                "--seed",
+                "4",
+            ],
+            options,
+        ];
+        let output = run(&mut fixture.train("out.safetensors", &options.concat()));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (said, fs::read(fixture.path("out.safetensors")).unwrap())
+    };
+    let (said, new) = train("imagenet.safetensors", &[]);
+    let expected = "a new classifier starts at random: classifier.1.weight [3, 1280] (the file has \
+                    [1000, 1280]), classifier.1.bias [3] (the file has [1000])";
+    assert!(said.contains(expected), "{said}");
+    let trained = StateDict::open(fixture.path("out.safetensors")).unwrap();
+    let name = "features.3.conv.0.0.weight";
+    assert_eq!(trained.get(name), imagenet.get(name));
+    assert_eq!(trained.get("classifier.1.weight").unwrap().shape(), [3, 1280]);
+
+    let (said, other) = train("headless.safetensors", &[]);
+    assert!(said.contains("classifier.1.bias [3] (not in the file)"), "{said}");
+    assert!(new == other, "the new classifier is not the same");
+    let (said, _) = train("imagenet.safetensors", &["--qat"]);
+    assert!(said.contains(expected), "{said}");
+    // Weights that fit start as they are.
+    let (said, _) = train("small.safetensors", &[]);
+    assert!(!said.contains("classifier"), "{said}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Checking that a state dict fits a model.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::state_dict::{StateDict, StateTensor};
-use crate::error::{Error, Result, StateDictMismatch};
+use crate::error::{Error, MismatchCause, Result, StateDictMismatch};
 
 impl StateDict {
     /// Checks that the names and shapes of the entries are exactly those of a model, as PyTorch's
@@ -25,31 +26,28 @@ impl StateDict {
         model: &str,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<()> {
-        self.check_without("", model, expected)
+        let wanted =
+            expected.into_iter().map(|(name, shape)| Wanted { key: name.into(), name, shape });
+        let mut mismatch = self.mismatch(model, "", wanted);
+        if mismatch.is_empty() {
+            return Ok(());
+        }
+        mismatch.cause = MismatchCause::of_names_and_shapes(&mismatch);
+        Err(Error::StateDict(mismatch))
     }
 
-    /// Checks the entries as [`Self::check`] does, after `prefix` is removed from their names.
-    pub(crate) fn check_without<'a>(
+    /// Returns the differences between the entries and the tensors of a model. `prefix` is removed
+    /// from the names of unexpected entries.
+    pub(crate) fn mismatch<'a>(
         &self,
-        prefix: &str,
         model: &str,
-        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-    ) -> Result<()> {
-        let mismatch = self.mismatch(prefix, model, expected);
-        if mismatch.is_empty() { Ok(()) } else { Err(Error::StateDict(mismatch)) }
-    }
-
-    fn mismatch<'a>(
-        &self,
         prefix: &str,
-        model: &str,
-        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+        wanted: impl IntoIterator<Item = Wanted<'a>>,
     ) -> StateDictMismatch {
         let mut mismatch = StateDictMismatch { model: model.to_owned(), ..Default::default() };
         let mut known = HashSet::new();
-        for (name, shape) in expected {
-            known.insert(name);
-            match self.get(&format!("{prefix}{name}")) {
+        for Wanted { key, name, shape } in wanted {
+            match self.get(&key) {
                 _ if is_counter(name) => {}
                 None => mismatch.missing.push(name.to_owned()),
                 Some(tensor) if tensor.shape() != shape => {
@@ -59,19 +57,28 @@ impl StateDict {
                 Some(StateTensor::Int(..)) => mismatch.integers.push(name.to_owned()),
                 Some(StateTensor::Float(_)) => {}
             }
+            known.insert(key);
         }
         mismatch.unexpected = self
             .iter()
-            .map(|(name, _)| name.strip_prefix(prefix).unwrap_or(name))
-            .filter(|name| !known.contains(name) && !is_counter(name))
-            .map(str::to_owned)
+            .filter(|&(key, _)| !known.contains(key) && !is_counter(key))
+            .map(|(key, _)| key.strip_prefix(prefix).unwrap_or(key).to_owned())
             .collect();
         mismatch
     }
 }
 
+/// A tensor that a model needs.
+pub(crate) struct Wanted<'a> {
+    /// Its name in the state dict.
+    pub(crate) key: Cow<'a, str>,
+    /// Its name in the model.
+    pub(crate) name: &'a str,
+    pub(crate) shape: &'a [usize],
+}
+
 /// Returns whether the entry is a batch norm's counter of training steps.
-pub(super) fn is_counter(name: &str) -> bool {
+fn is_counter(name: &str) -> bool {
     name == "num_batches_tracked" || name.ends_with(".num_batches_tracked")
 }
 

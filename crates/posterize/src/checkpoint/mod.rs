@@ -35,7 +35,9 @@ mod zip_archive;
 
 pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
 
-pub use crate::error::StateDictMismatch;
+pub use crate::error::{MismatchCause, StateDictMismatch};
+
+pub(crate) use check::Wanted;
 
 #[cfg(feature = "checkpoint")]
 use crate::error::printable;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "checkpoint")]
 pub(crate) use printable::printable;
 pub(crate) use printable::printable_up_to;
-pub use state_dict_mismatch::StateDictMismatch;
+pub use state_dict_mismatch::{MismatchCause, StateDictMismatch};
 
 /// A [`Result`](std::result::Result) with the library's [`Error`].
 ///

@@ -33,6 +33,76 @@ pub struct StateDictMismatch {
     pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Keys with integers in the state dict where the model has floating-point values.
     pub integers: Vec<String>,
+    /// The probable cause, if there is one.
+    pub cause: Option<MismatchCause>,
+}
+
+/// The probable cause of the differences between a state dict and a model. Its text is a sentence for
+/// people.
+///
+/// ```
+/// use posterize::models::{Config, resnet18};
+/// use posterize::checkpoint::MismatchCause;
+/// use posterize::Error;
+///
+/// let imagenet = resnet18(&Config::default())?.init(0).state_dict();
+/// let flowers = resnet18(&Config { num_classes: 5, ..Config::default() })?;
+/// let Err(Error::StateDict(mismatch)) = flowers.load(&imagenet) else { panic!() };
+/// assert_eq!(mismatch.cause, Some(MismatchCause::NumClasses { model: 5, file: 1000 }));
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MismatchCause {
+    /// Only the classifier differs, in the number of its outputs.
+    NumClasses {
+        /// The number of classes of the model.
+        model: usize,
+        /// The number of classes of the state dict.
+        file: usize,
+    },
+    /// Of the model's layers only the classifier is missing.
+    NoClassifier,
+    /// Only shapes differ, in more layers than the classifier.
+    Width,
+    /// Names and shapes differ.
+    Version,
+    /// Names differ.
+    Architecture,
+}
+
+impl MismatchCause {
+    /// Returns the probable cause as far as it is known without the model's graph.
+    pub(crate) fn of_names_and_shapes(mismatch: &StateDictMismatch) -> Option<Self> {
+        let StateDictMismatch { missing, unexpected, mis_shaped, .. } = mismatch;
+        if mis_shaped.is_empty() {
+            (!missing.is_empty() && !unexpected.is_empty()).then_some(Self::Architecture)
+        } else if missing.is_empty() && unexpected.is_empty() {
+            Some(Self::Width)
+        } else {
+            Some(Self::Version)
+        }
+    }
+}
+
+impl fmt::Display for MismatchCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NumClasses { model, file } => write!(
+                f,
+                "The model has {model} classes, the file {file}. Is it a checkpoint for another \
+                 number of classes?"
+            ),
+            Self::NoClassifier => {
+                f.write_str("The classifier is missing, the other layers are not.")
+            }
+            Self::Width => f.write_str("Is it a checkpoint of another width?"),
+            Self::Version => {
+                f.write_str("Is it the checkpoint of another architecture or version?")
+            }
+            Self::Architecture => f.write_str("Is it the checkpoint of another architecture?"),
+        }
+    }
 }
 
 impl StateDictMismatch {
@@ -42,21 +112,6 @@ impl StateDictMismatch {
             && self.unexpected.is_empty()
             && self.mis_shaped.is_empty()
             && self.integers.is_empty()
-    }
-
-    /// Returns the probable cause of the differences, if there is one.
-    fn hint(&self) -> Option<&'static str> {
-        let same_names = self.missing.is_empty() && self.unexpected.is_empty();
-        match self.mis_shaped.as_slice() {
-            [] if !self.missing.is_empty() && !self.unexpected.is_empty() => {
-                Some("Is it the checkpoint of another architecture?")
-            }
-            [] => None,
-            [..] if !same_names => Some("Is it the checkpoint of another architecture or version?"),
-            // The weight and bias of the classifier.
-            [_] | [_, _] => Some("Is it a checkpoint for another number of classes?"),
-            _ => Some("Is it a checkpoint of another width?"),
-        }
     }
 }
 
@@ -109,8 +164,8 @@ impl fmt::Display for StateDictMismatch {
                 }
             }
         }
-        match self.hint() {
-            Some(hint) => write!(f, "\n  {hint}"),
+        match &self.cause {
+            Some(cause) => write!(f, "\n  {cause}"),
             None => Ok(()),
         }
     }
