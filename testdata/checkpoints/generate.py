@@ -108,6 +108,8 @@ def main():
     torch.save({"model_ema": average, "epoch": 1}, HERE / "ema.pth")
     torch.save({"ema": {"module": {"model_state_dict": state}}}, HERE / "nested.pth")
     torch.save({"generator": {"w": torch.ones(1)}, "steps": 5}, HERE / "unknown_wrapper.pth")
+    beside = {"model_weights": {"w": torch.ones(1)}, "mean": torch.ones(3)}
+    torch.save(beside, HERE / "tensor_beside_unknown_key.pth")
 
     # Element types.
     floats = torch.tensor([0.0, -1.5, 65504.0, 6e-8, float("inf"), float("-inf"), float("nan"), 0.1])

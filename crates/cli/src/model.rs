@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use posterize::{
     Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
-    checkpoint::MismatchCause,
+    checkpoint::{MismatchCause, ReadOptions},
     data::{Class, Preprocessing},
     format::SavedModel,
     graph::{Graph, ModuleTree},
@@ -53,6 +53,15 @@ pub(crate) struct ModelArgs {
     /// published model]
     #[arg(long, value_name = "FACTOR")]
     width_mult: Option<f64>,
+
+    /// Use the averaged weights (EMA) of --weights, which are under state_dict_ema, model_ema or a
+    /// similar key
+    #[arg(long)]
+    ema: bool,
+
+    /// Ignore keys in --weights that the model does not have, such as a profiler's total_ops
+    #[arg(long)]
+    ignore_extra: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -91,9 +100,24 @@ impl ModelArgs {
 
     /// Returns the arguments of another model, with the same options. A saved model has no options.
     pub(crate) fn other(&self, name: &str, weights: Option<PathBuf>) -> Self {
-        let other = Self { name: name.to_owned(), weights, ..self.clone() };
+        let has_weights = weights.is_some();
+        let other = Self {
+            name: name.to_owned(),
+            weights,
+            ema: self.ema && has_weights,
+            ignore_extra: self.ignore_extra && has_weights,
+            ..self.clone()
+        };
         if other.is_file() {
-            Self { activation: None, num_classes: None, width_mult: None, ..other }
+            let (ema, ignore_extra) = (false, false);
+            Self {
+                activation: None,
+                num_classes: None,
+                width_mult: None,
+                ema,
+                ignore_extra,
+                ..other
+            }
         } else {
             other
         }
@@ -126,6 +150,8 @@ impl ModelArgs {
             ("--activation", self.activation.is_some()),
             ("--num-classes", self.num_classes.is_some()),
             ("--width-mult", self.width_mult.is_some()),
+            ("--ema", self.ema),
+            ("--ignore-extra", self.ignore_extra),
         ])?;
         Ok(SavedModel::open(&self.name)?)
     }
@@ -149,8 +175,23 @@ impl ModelArgs {
         }
         match &self.weights {
             Some(file) => self.load(file.clone(), &LoadOptions::new(), ui),
-            None => self.loaded(self.architecture()?.init(0), None),
+            None => {
+                self.refuse_without_weights()?;
+                self.loaded(self.architecture()?.init(0), None)
+            }
         }
+    }
+
+    /// Returns an error if an option for the file of --weights was given without it.
+    fn refuse_without_weights(&self) -> Result<()> {
+        for (option, given) in [("--ema", self.ema), ("--ignore-extra", self.ignore_extra)] {
+            if given {
+                return Err(CliError::Usage(format!(
+                    "{option} is for the file of --weights; pass --weights FILE, or leave it out"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the saved model, or the network with the weights of `--weights`, or else with the
@@ -166,6 +207,7 @@ impl ModelArgs {
         if let Some(file) = &self.weights {
             return self.load(file.clone(), options, ui);
         }
+        self.refuse_without_weights()?;
         // So that a wrong name is reported as such, and not as missing weights.
         self.architecture()?;
         let item = match self.name.as_str() {
@@ -198,12 +240,14 @@ impl ModelArgs {
         if qat || self.weights.is_some() || self.is_file() {
             self.with_weights(&LoadOptions::new().new_classifier(seed), cache, ui)
         } else {
+            self.refuse_without_weights()?;
             self.loaded(self.architecture()?.init(seed), None)
         }
     }
 
     fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
-        self.with_state(&StateDict::open(&weights)?, weights, options, ui)
+        let read = ReadOptions::new().averaged(self.ema);
+        self.with_state(&StateDict::open_with(&weights, &read)?, weights, options, ui)
     }
 
     fn with_state(
@@ -214,11 +258,15 @@ impl ModelArgs {
         ui: &Ui,
     ) -> Result<Loaded> {
         let architecture = self.architecture()?;
-        for note in state.notes() {
-            ui.note(format_args!("{}: {note}", weights.display()));
+        let selection = state.selection();
+        if selection.has_others() {
+            let offer = !self.ema && !selection.averaged.is_empty();
+            let offer = if offer { " (--ema uses the averaged ones)" } else { "" };
+            ui.note(format_args!("{}: {selection}{offer}", weights.display()));
         }
+        let options = options.clone().ignore_extra(self.ignore_extra);
         let (model, report) =
-            architecture.load_with(state, options).map_err(|error| CliError::Weights {
+            architecture.load_with(state, &options).map_err(|error| CliError::Weights {
                 path: weights.clone(),
                 advice: advice(&error),
                 source: Box::new(error),
@@ -253,15 +301,20 @@ impl ModelArgs {
 /// Returns what to do about weights that do not fit, with options of this program.
 fn advice(error: &Error) -> Option<String> {
     let Error::StateDict(mismatch) = error else { return None };
-    match mismatch.cause {
-        Some(MismatchCause::NumClasses { file, .. }) => Some(format!(
+    let mut advice = match mismatch.cause {
+        Some(MismatchCause::NumClasses { file, .. }) => format!(
             "Pass --num-classes {file}, or train a new classifier with `posterize train --weights`"
-        )),
+        ),
         Some(MismatchCause::NoClassifier) => {
-            Some("Train a new one with `posterize train --weights`".into())
+            "Train a new one with `posterize train --weights`".into()
         }
-        _ => None,
+        Some(MismatchCause::ExtraKeys) => "--ignore-extra ignores them".into(),
+        _ => return None,
+    };
+    if mismatch.cause != Some(MismatchCause::ExtraKeys) && !mismatch.unexpected.is_empty() {
+        advice += "; --ignore-extra ignores unexpected keys";
     }
+    Some(advice)
 }
 
 /// Returns what was changed when weights were loaded, in sentences.
@@ -272,6 +325,15 @@ fn notes(report: &LoadReport) -> Vec<String> {
             "the names begin with `{}`, which was removed",
             report.prefix.escape_debug()
         ));
+    }
+    if !report.ignored.is_empty() {
+        const SHOWN: usize = 20;
+        let shown = |key: &String| format!("{:.100}", key.escape_debug().to_string());
+        let mut keys: Vec<String> = report.ignored.iter().take(SHOWN).map(shown).collect();
+        if report.ignored.len() > SHOWN {
+            keys.push(format!("and {} more", report.ignored.len() - SHOWN));
+        }
+        notes.push(format!("{} keys are ignored: {}", report.ignored.len(), keys.join(", ")));
     }
     if !report.initialized.is_empty() {
         let tensors: Vec<String> = report

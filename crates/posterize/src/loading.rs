@@ -242,14 +242,14 @@ fn has_other_outputs(expected: &[usize], found: &[usize]) -> bool {
 
 /// Returns the probable cause of differences, by the names of the classifier's parameters.
 fn cause(mismatch: &StateDictMismatch, classifier: &HashSet<&str>) -> Option<MismatchCause> {
-    let StateDictMismatch { missing, unexpected, mis_shaped, .. } = mismatch;
+    let StateDictMismatch { missing, mis_shaped, .. } = mismatch;
     let of_classifier = |name: &String| classifier.contains(name.as_str());
-    let no_names = missing.is_empty() && unexpected.is_empty();
     match mis_shaped.as_slice() {
-        [] if missing.is_empty() => None,
-        [] if missing.iter().all(of_classifier) => Some(MismatchCause::NoClassifier),
+        [] if !missing.is_empty() && missing.iter().all(of_classifier) => {
+            Some(MismatchCause::NoClassifier)
+        }
         [(_, model, file), ..]
-            if no_names
+            if missing.is_empty()
                 && mis_shaped.iter().all(|(name, expected, found)| {
                     of_classifier(name) && has_other_outputs(expected, found)
                 }) =>

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use posterize::checkpoint::StateTensor;
+use posterize::checkpoint::{ReadOptions, StateTensor};
 use posterize::{Error, StateDict, Tensor};
 
 fn fixture(name: &str) -> PathBuf {
@@ -96,14 +96,47 @@ fn wrappers_of_state_dicts_and_modules_are_removed() {
 }
 
 #[test]
-fn a_file_with_several_state_dicts_has_a_note_that_says_which_is_used() {
-    assert_eq!(
-        open("model_and_ema.pth").notes(),
-        ["the weights under `model` are used; the file also has weights under `model_ema`"]
-    );
-    for name in ["zip.pth", "training.pth", "ema.pth", "nested.pth", "weights.safetensors"] {
-        assert!(open(name).notes().is_empty(), "{name}");
+fn a_file_with_several_state_dicts_says_which_is_used() {
+    let weights = open("model_and_ema.pth");
+    assert!(weights.selection().has_others());
+    assert_eq!(weights.selection().keys, ["model"]);
+    assert_eq!(weights.selection().averaged, ["model_ema"]);
+    for (name, keys) in [
+        ("zip.pth", &[][..]),
+        ("training.pth", &["state_dict"]),
+        ("ema.pth", &["model_ema"]),
+        ("nested.pth", &["ema", "module", "model_state_dict"]),
+        ("weights.safetensors", &[]),
+    ] {
+        let weights = open(name);
+        assert_eq!(weights.selection().keys, keys, "{name}");
+        assert!(!weights.selection().has_others(), "{name}");
     }
+}
+
+/// The averaged weights of `model_and_ema.pth` are zeros.
+#[test]
+fn averaged_weights_are_read_if_they_are_asked_for() {
+    let read = |name: &str| StateDict::open_with(fixture(name), &ReadOptions::new().averaged(true));
+    let weights = read("model_and_ema.pth").unwrap();
+    assert_eq!(weights.selection().keys, ["model_ema"]);
+    assert_eq!(weights.selection().others, ["model"]);
+    assert_eq!(weights.len(), net().len());
+    assert!(weights.float("conv.weight").unwrap().data().iter().all(|&value| value == 0.0));
+    for name in ["ema.pth", "nested.pth"] {
+        assert_same(&read(name).unwrap(), &net());
+    }
+    for name in ["zip.pth", "training.pth", "training_legacy.pth", "weights.safetensors"] {
+        let error = read(name).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("expected averaged weights"), "{error}");
+    }
+}
+
+#[test]
+fn a_tensor_beside_a_dictionary_under_an_unknown_key_is_an_error_with_the_known_keys() {
+    let error = refusal("tensor_beside_unknown_key.pth");
+    assert!(error.contains("one of the keys state_dict, model_state_dict,"), "{error}");
+    assert!(error.contains("`model_weights` (a dictionary of 1), `mean` (a tensor)"), "{error}");
 }
 
 #[test]

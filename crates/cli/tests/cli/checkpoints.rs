@@ -6,7 +6,7 @@ use posterize::{StateDict, Tensor, checkpoint::StateTensor};
 
 use crate::{
     fixture::Fixture,
-    support::{fails, run},
+    support::{fails, fails_with_usage_error, run},
 };
 
 const CHECKPOINTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/checkpoints");
@@ -118,6 +118,37 @@ fn weights_of_another_number_of_classes_or_without_a_classifier_are_for_training
     }
 }
 
+/// Profilers of multiply-adds (thop) leave such keys behind.
+#[test]
+fn extra_keys_are_ignored_if_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("profiled.safetensors");
+    let mut state = StateDict::open(fixture.path("small.safetensors")).unwrap();
+    let zero = || StateTensor::Float(Tensor::zeros([1]));
+    let modules: Vec<String> = state
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix(".weight").map(str::to_owned))
+        .collect();
+    for module in &modules {
+        state.insert(format!("{module}.total_ops"), zero());
+    }
+    state.insert("total_ops", zero());
+    state.save_safetensors(&weights).unwrap();
+    let error = fails(fixture.command("inspect").arg("--weights").arg(&weights));
+    assert!(error.contains("--ignore-extra ignores them"), "{error}");
+    assert!(error.contains("features.0.0.total_ops"), "{error}");
+
+    let mut command = fixture.command("inspect");
+    let output = run(command.arg("--ignore-extra").arg("--weights").arg(&weights));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let count = modules.len() + 1;
+    let start =
+        format!("{}: {count} keys are ignored: features.0.0.total_ops, ", weights.display());
+    assert!(said.starts_with(&start), "{said}");
+    assert!(said.ends_with(&format!(" and {} more\n", count - 20)), "{said}");
+}
+
 #[test]
 fn nan_and_infinite_weights_are_warned_about() {
     let fixture = Fixture::new();
@@ -175,10 +206,25 @@ fn a_checkpoint_with_two_sets_of_weights_says_which_is_used() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     let expected = format!(
-        "{}: the weights under `model` are used; the file also has weights under `model_ema`",
+        "{}: the weights under `model` are used; the file also has weights under `model_ema` (--ema uses \
+         the averaged ones)",
         file.display()
     );
     assert!(said.starts_with(&expected), "{said}");
+    let output = run(fixture.command("inspect").arg("--ema").arg("--weights").arg(&file));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "{}: the weights under `model_ema` are used; the file also has weights under `model`\n",
+        file.display()
+    );
+    assert!(said.starts_with(&expected), "{said}");
+    let file = Path::new(CHECKPOINTS).join("zip.pth");
+    let error = fails(fixture.command("inspect").arg("--ema").arg("--weights").arg(&file));
+    assert!(error.contains("expected averaged weights (EMA)"), "{error}");
+    for option in ["--ema", "--ignore-extra"] {
+        let error = fails_with_usage_error(fixture.command("inspect").args([option, "--fused"]));
+        assert!(error.contains(&format!("{option} is for the file of --weights")), "{error}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::element::Element;
 use super::interner::Interner;
 use super::pickle::{self, Object, Pickle, Value};
+use super::read_options::ReadOptions;
 use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
@@ -19,7 +20,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const PROTOCOL: i64 = 1001;
 
 /// Reads the state dict of a file in this format.
-pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
+pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
     let mut at = 0;
     let magic = next_pickle(file, &mut at, "the file's first pickle")?;
     if !matches!(magic.root, Value::Long(bytes) if bytes == MAGIC) {
@@ -55,11 +56,11 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
         }
     }
     let object = next_pickle(file, &mut at, "the pickled object")?;
-    let Selected { entries, notes } = select::state_dict_of(&object)?;
+    let Selected { entries, selection } = select::state_dict_of(&object, options)?;
     let keys = next_pickle(file, &mut at, "the list of storages")?;
     let mut storages = find_storages(file, at, &object, &keys)?;
     Ok(read_tensors(&object, &entries, &mut storages, &mut Budget::of_file(file.len()))?
-        .with_notes(notes))
+        .with_selection(selection))
 }
 
 fn next_pickle<'a>(file: &'a [u8], at: &mut usize, what: &str) -> Parsed<Pickle<'a>> {

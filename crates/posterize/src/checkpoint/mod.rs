@@ -24,6 +24,8 @@ mod open;
 #[cfg(feature = "checkpoint")]
 mod pickle;
 mod prefix;
+#[cfg(feature = "checkpoint")]
+mod read_options;
 pub(crate) mod safetensors;
 #[cfg(feature = "checkpoint")]
 mod select;
@@ -33,7 +35,9 @@ mod storage;
 #[cfg(feature = "checkpoint")]
 mod zip_archive;
 
-pub use state_dict::{IntoIter, NonFinite, StateDict, StateTensor};
+#[cfg(feature = "checkpoint")]
+pub use read_options::ReadOptions;
+pub use state_dict::{IntoIter, NonFinite, Selection, StateDict, StateTensor};
 
 pub use crate::error::{MismatchCause, StateDictMismatch};
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use super::read_options::ReadOptions;
 use super::state_dict::StateDict;
 use super::{KERAS, Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
@@ -42,6 +43,15 @@ impl StateDict {
     /// has no weights. Returns an error that names the callable if the file is a pickle that would
     /// run code; the code is not run.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &ReadOptions::new())
+    }
+
+    /// Reads a checkpoint file as [`StateDict::open`] does, but the weights that the options name.
+    ///
+    /// # Errors
+    /// Returns the errors of [`StateDict::open`], and an error if there are no averaged weights but
+    /// the options ask for them.
+    pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
         trace::span!(INFO, "load", path = trace::display(path.display()));
         let mut file = File::open(path).map_err(Error::io(path, "open"))?;
@@ -66,7 +76,7 @@ impl StateDict {
         file.rewind().map_err(Error::io(path, "read"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-        Self::from_bytes(path, &bytes)
+        Self::from_bytes_with(path, &bytes, options)
     }
 
     /// Reads a checkpoint file in memory, as [`StateDict::open`] does. `path` is the file's name in
@@ -75,10 +85,22 @@ impl StateDict {
     /// # Errors
     /// Returns the same errors as [`StateDict::open`].
     pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        Self::from_bytes_with(path, bytes, &ReadOptions::new())
+    }
+
+    /// Reads a checkpoint file in memory, as [`StateDict::open_with`] does.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`StateDict::open_with`].
+    pub fn from_bytes_with(
+        path: impl AsRef<Path>,
+        bytes: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Self> {
         let read = |format| match format {
-            Format::Zip => zip_archive::read(bytes),
-            Format::Pickle => legacy::read(bytes),
-            Format::Safetensors => safetensors::read(bytes),
+            Format::Zip => zip_archive::read(bytes, options),
+            Format::Pickle => legacy::read(bytes, options),
+            Format::Safetensors => safetensors::read(bytes, options),
         };
         recognise(&bytes[..bytes.len().min(SIGNATURE)])
             .and_then(read)

@@ -6,10 +6,11 @@ use indexmap::IndexMap;
 
 use super::interner::Interner;
 use super::pickle::{Handle, Pickle, Value};
+use super::read_options::ReadOptions;
+use super::state_dict::Selection;
 use super::{Parsed, SAVE_WEIGHTS, printable};
 
-/// Keys under which training scripts save the state dict, in order of preference. Averaged weights
-/// (EMA) are used only if there are no others.
+/// Keys under which training scripts save the state dict, in order of preference.
 const WRAPPERS: &[&str] = &[
     "state_dict",
     "model_state_dict",
@@ -21,6 +22,10 @@ const WRAPPERS: &[&str] = &[
     "net_state_dict",
     "weights",
     "params",
+];
+
+/// Keys under which they save the exponential moving average of the weights (EMA).
+const EMA_WRAPPERS: &[&str] = &[
     "state_dict_ema",
     "ema_state_dict",
     "model_ema",
@@ -37,22 +42,35 @@ const MAX_DEPTH: usize = 4;
 /// `_orig_mod.` of torch.compile.
 const PREFIXES: &[&str] = &["module.", "_orig_mod."];
 
-/// The entries of the state dict in a checkpoint, in order, and notes about the choice of it.
+/// The entries of the state dict in a checkpoint, in order, and where they were found.
 pub(super) struct Selected<'a> {
     pub(super) entries: Vec<(&'a str, Value<'a>)>,
-    pub(super) notes: Vec<String>,
+    pub(super) selection: Selection,
 }
 
 /// Returns the entries of the state dict in a pickled checkpoint.
 ///
 /// As in Python, an entry replaces an earlier one with the same key and takes its place.
-pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Selected<'a>> {
-    let mut search = Search::new(pickle);
-    let dict = search.find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle))?;
-    let notes = search.notes();
+pub(super) fn state_dict_of<'a>(
+    pickle: &Pickle<'a>,
+    options: &ReadOptions,
+) -> Parsed<Selected<'a>> {
+    let mut search = Search::new(pickle, options.averaged);
+    let found = search.find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle, None))?;
+    let selection = search.selection(&found);
+    if options.averaged && !found.keys.iter().any(|key| EMA_WRAPPERS.contains(key)) {
+        return Err(format!(
+            "expected averaged weights (EMA) under one of the keys {}, found none; read the weights \
+             that are not averaged",
+            EMA_WRAPPERS.join(", ")
+        ));
+    }
+    if found.dict.iter().any(|&(_, value)| pickle.dict(value).is_some()) {
+        return Err(explain(pickle, Some(found.dict)));
+    }
     let mut names = Interner::default();
     let mut entries = IndexMap::new();
-    for &(key, value) in dict {
+    for &(key, value) in found.dict {
         let Value::Str(name) = key else {
             return Err(format!(
                 "expected a state_dict whose keys are strings, found a key that is {}",
@@ -63,7 +81,7 @@ pub(super) fn state_dict_of<'a>(pickle: &Pickle<'a>) -> Parsed<Selected<'a>> {
     }
     let mut entries: Vec<_> = entries.into_values().collect();
     strip_prefixes(&mut entries);
-    Ok(Selected { entries, notes })
+    Ok(Selected { entries, selection })
 }
 
 /// Removes the prefixes of wrapper modules if all names have them.
@@ -82,28 +100,47 @@ pub(super) fn strip_prefixes<T>(entries: &mut Vec<(&str, T)>) {
     }
 }
 
+/// The entries of a dictionary.
+type Dict<'p, 'a> = &'p [(Value<'a>, Value<'a>)];
+
+/// A dictionary of tensors.
+struct Found<'p, 'a> {
+    dict: Dict<'p, 'a>,
+    /// The keys of the dictionaries in which it is, the innermost first.
+    keys: Vec<&'static str>,
+    /// The other dictionaries that may have tensors, at the side of one of these.
+    others: Vec<(&'static str, Value<'a>)>,
+}
+
 /// The search for the dictionary of tensors in a pickle, through dictionaries that contain others
-/// under the keys [`WRAPPERS`].
+/// under the keys [`WRAPPERS`] and [`EMA_WRAPPERS`].
 struct Search<'p, 'a> {
     pickle: &'p Pickle<'a>,
+    /// The keys, in order of preference.
+    wrappers: Vec<&'static str>,
     /// The dictionaries that were searched, and through how many wrappers.
     searched: HashMap<Handle, usize>,
     /// The number of entries that were looked at.
     entries: usize,
-    /// The key under which the weights were found, and the values of the other keys at its side.
-    choice: Option<(&'static str, Vec<(&'static str, Value<'a>)>)>,
 }
 
 impl<'p, 'a> Search<'p, 'a> {
-    fn new(pickle: &'p Pickle<'a>) -> Self {
-        Self { pickle, searched: HashMap::new(), entries: 0, choice: None }
+    /// Averaged weights are preferred if `averaged`; otherwise they are found only if there are no
+    /// others.
+    fn new(pickle: &'p Pickle<'a>, averaged: bool) -> Self {
+        let wrappers = if averaged {
+            [EMA_WRAPPERS, WRAPPERS].concat()
+        } else {
+            [WRAPPERS, EMA_WRAPPERS].concat()
+        };
+        Self { pickle, wrappers, searched: HashMap::new(), entries: 0 }
     }
 
     /// Returns the dictionary of tensors in `value`, looking through at most `depth` wrappers.
     ///
     /// A dictionary that several others contain is searched again only if more wrappers are allowed
     /// than before, so no entry is looked at more than `MAX_DEPTH + 1` times.
-    fn find(&mut self, value: Value<'a>, depth: usize) -> Option<&'p [(Value<'a>, Value<'a>)]> {
+    fn find(&mut self, value: Value<'a>, depth: usize) -> Option<Found<'p, 'a>> {
         let dict = self.pickle.dict(value)?;
         if let Value::Object(handle) = value
             && self.searched.insert(handle, depth).is_some_and(|before| before >= depth)
@@ -113,54 +150,57 @@ impl<'p, 'a> Search<'p, 'a> {
         self.entries += dict.len();
         if depth > 0 {
             // The last entry with a key counts.
-            let mut inner = [None; WRAPPERS.len()];
+            let mut inner = vec![None; self.wrappers.len()];
             for &(key, value) in dict {
                 if let Value::Str(key) = key
-                    && let Some(index) = WRAPPERS.iter().position(|&wrapper| wrapper == key)
+                    && let Some(index) = self.wrappers.iter().position(|&wrapper| wrapper == key)
                 {
-                    inner[index] = Some(value);
+                    inner[index] = Some((self.wrappers[index], value));
                 }
             }
-            let mut inner = WRAPPERS.iter().zip(inner).filter_map(|(&key, v)| Some((key, v?)));
+            let mut inner = inner.into_iter().flatten();
             while let Some((key, value)) = inner.next() {
-                if let Some(found) = self.find(value, depth - 1) {
-                    let others: Vec<_> = inner.collect();
-                    if !others.is_empty() {
-                        self.choice = Some((key, others));
-                    }
+                if let Some(mut found) = self.find(value, depth - 1) {
+                    found.keys.push(key);
+                    found.others.extend(inner);
                     return Some(found);
                 }
             }
         }
-        dict.iter().any(|&(_, value)| self.pickle.tensor(value).is_some()).then_some(dict)
+        let has_tensors = dict.iter().any(|&(_, value)| self.pickle.tensor(value).is_some());
+        has_tensors.then(|| Found { dict, keys: Vec::new(), others: Vec::new() })
     }
 
-    /// Returns a note if there are other weights at the side of those that were found.
-    fn notes(&mut self) -> Vec<String> {
-        let Some((taken, others)) = self.choice.take() else { return Vec::new() };
-        let others: Vec<String> = others
-            .into_iter()
-            .filter(|&(_, value)| self.find(value, MAX_DEPTH - 1).is_some())
-            .map(|(key, _)| format!("`{key}`"))
-            .collect();
-        if others.is_empty() {
-            return Vec::new();
+    /// Returns where weights were found, and where others are.
+    fn selection(&mut self, found: &Found<'p, 'a>) -> Selection {
+        let mut selection = Selection {
+            keys: found.keys.iter().rev().map(|&key| key.to_owned()).collect(),
+            ..Selection::default()
+        };
+        for &(key, value) in &found.others {
+            if self.find(value, MAX_DEPTH - 1).is_some() {
+                let averaged = EMA_WRAPPERS.contains(&key);
+                let keys = if averaged { &mut selection.averaged } else { &mut selection.others };
+                keys.push(key.to_owned());
+            }
         }
-        vec![format!(
-            "the weights under `{taken}` are used; the file also has weights under {}",
-            others.join(", ")
-        )]
+        selection
     }
 }
 
-/// Returns the message for a pickle without a state dict.
-fn explain(pickle: &Pickle<'_>) -> String {
-    match pickle.dict(pickle.root) {
+/// Returns the message for a pickle without a state dict. `mixed` is a dictionary of tensors and of
+/// other dictionaries, one of which may be the state dict.
+fn explain(pickle: &Pickle<'_>, mixed: Option<Dict<'_, '_>>) -> String {
+    match mixed.or_else(|| pickle.dict(pickle.root)) {
         Some([]) => format!("expected a state_dict, found an empty dictionary. {SAVE_WEIGHTS}"),
         Some(entries) => {
             const SHOWN: usize = 10;
-            let mut keys: Vec<String> = entries
-                .iter()
+            // What may be the state dict is named first.
+            let (dicts, others): (Vec<_>, Vec<_>) =
+                entries.iter().partition(|(_, value)| pickle.dict(*value).is_some());
+            let mut keys: Vec<String> = dicts
+                .into_iter()
+                .chain(others)
                 .take(SHOWN)
                 .map(|&(key, value)| match key {
                     Value::Str(key) => {
@@ -172,10 +212,14 @@ fn explain(pickle: &Pickle<'_>) -> String {
             if entries.len() > SHOWN {
                 keys.push(format!("and {} more", entries.len() - SHOWN));
             }
+            let (what, expected) = match mixed {
+                Some(_) => ("a dictionary of tensors and of other dictionaries", "only tensors"),
+                None => ("a dictionary without weights", "tensors"),
+            };
             format!(
-                "a dictionary without weights: expected tensors in it, or in a dictionary under \
-                 one of the keys {}, found {}. {SAVE_WEIGHTS}",
-                WRAPPERS.join(", "),
+                "{what}: expected {expected} in it, or in a dictionary under one of the keys {}, \
+                 found {}. {SAVE_WEIGHTS}",
+                [WRAPPERS, EMA_WRAPPERS].concat().join(", "),
                 keys.join(", ")
             )
         }
@@ -219,18 +263,19 @@ mod tests {
         program.extend(b"uq\0");
         for _ in 0..10 {
             program.extend(b"0}(");
-            for wrapper in WRAPPERS {
+            for wrapper in [WRAPPERS, EMA_WRAPPERS].concat() {
                 program.extend(format!("V{wrapper}\nh\0").as_bytes());
             }
             program.extend(b"uq\0");
         }
         program.push(b'.');
         let pickle = super::super::pickle::read(&program, "a pickle", 0).unwrap();
-        let mut search = Search::new(&pickle);
+        let wrappers = WRAPPERS.len() + EMA_WRAPPERS.len();
+        let mut search = Search::new(&pickle, false);
         assert!(search.find(pickle.root, MAX_DEPTH).is_none());
-        assert_eq!(search.entries, (MAX_DEPTH + 1) * WRAPPERS.len());
-        let mut search = Search::new(&pickle);
+        assert_eq!(search.entries, (MAX_DEPTH + 1) * wrappers);
+        let mut search = Search::new(&pickle, false);
         assert!(search.find(pickle.root, 10).is_none());
-        assert_eq!(search.entries, 10 * WRAPPERS.len() + 1000);
+        assert_eq!(search.entries, 10 * wrappers + 1000);
     }
 }

@@ -1,5 +1,7 @@
 //! Named tensors in file order, as PyTorch's `state_dict()`.
 
+use std::fmt;
+
 use indexmap::IndexMap;
 
 use crate::tensor::Tensor;
@@ -56,9 +58,59 @@ pub struct NonFinite {
     pub infinite: usize,
 }
 
+/// Where in a checkpoint file the weights of a [`StateDict`] were found, and where it has others.
+///
+/// Its text is a sentence for people.
+///
+/// ```
+/// use posterize::checkpoint::Selection;
+///
+/// let selection = Selection {
+///     keys: vec!["state_dict".into()],
+///     averaged: vec!["state_dict_ema".into()],
+///     ..Selection::default()
+/// };
+/// assert!(selection.has_others());
+/// assert_eq!(
+///     selection.to_string(),
+///     "the weights under `state_dict` are used; the file also has weights under `state_dict_ema`"
+/// );
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The keys of the dictionaries in which the weights are, the outermost first: `model`. Empty for
+    /// a file that has nothing but weights.
+    pub keys: Vec<String>,
+    /// The keys at their side with other weights.
+    pub others: Vec<String>,
+    /// The keys at their side with averaged weights (EMA).
+    pub averaged: Vec<String>,
+}
+
+impl Selection {
+    /// Returns whether the file has other weights, too.
+    pub fn has_others(&self) -> bool {
+        !self.others.is_empty() || !self.averaged.is_empty()
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.keys.is_empty() {
+            return f.write_str("the file has nothing but weights");
+        }
+        write!(f, "the weights under `{}` are used", self.keys.join("`, `"))?;
+        if self.has_others() {
+            let others = [&self.others[..], &self.averaged].concat();
+            write!(f, "; the file also has weights under `{}`", others.join("`, `"))?;
+        }
+        Ok(())
+    }
+}
+
 /// Named tensors in file order, as returned by PyTorch's `state_dict()`.
 ///
-/// As for Python's dictionaries, the order does not matter for equality, and neither do the notes.
+/// As for Python's dictionaries, the order does not matter for equality, and neither does the selection.
 ///
 /// ```
 /// use posterize::StateDict;
@@ -70,7 +122,7 @@ pub struct NonFinite {
 #[derive(Clone, Debug, Default)]
 pub struct StateDict {
     entries: IndexMap<String, StateTensor>,
-    notes: Vec<String>,
+    selection: Selection,
 }
 
 impl PartialEq for StateDict {
@@ -123,19 +175,15 @@ impl StateDict {
         self.entries.is_empty()
     }
 
-    /// Returns what a user should know about how the file was read, in sentences: that it has other
-    /// weights, too, under another key. It is empty for a state dict that was not read from a file.
-    ///
-    /// ```
-    /// assert!(posterize::StateDict::new().notes().is_empty());
-    /// ```
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    /// Returns where in its file the weights were found. It is empty for a state dict that was not
+    /// read from a file.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     #[cfg(feature = "checkpoint")]
-    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
+    pub(super) fn with_selection(self, selection: Selection) -> Self {
+        Self { selection, ..self }
     }
 
     /// Returns the tensors with NaN or infinite values.
@@ -201,7 +249,7 @@ impl ExactSizeIterator for IntoIter {}
 
 impl FromIterator<(String, StateTensor)> for StateDict {
     fn from_iter<I: IntoIterator<Item = (String, StateTensor)>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().collect(), notes: Vec::new() }
+        Self { entries: entries.into_iter().collect(), selection: Selection::default() }
     }
 }
 

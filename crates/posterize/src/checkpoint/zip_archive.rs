@@ -11,6 +11,7 @@ use std::io::Read;
 
 use super::interner::Interner;
 use super::pickle::{self, Pickle};
+use super::read_options::ReadOptions;
 use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
@@ -22,7 +23,7 @@ const MAX_PICKLE: usize = 64 << 20;
 const TRUNCATED: &str = "the file is truncated or damaged; copy or download it again";
 
 /// Reads the state dict of a file in this format.
-pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
+pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
     let archive = Archive::open(file)?;
     let root = archive.root()?;
     let mut reading = Reading { packed: file.len(), decompressed: Budget::of_file(file.len()) };
@@ -42,12 +43,13 @@ pub(super) fn read(file: &[u8]) -> Parsed<StateDict> {
     let name = format!("{root}data.pkl");
     let bytes = archive.bytes(&name, MAX_PICKLE, &mut reading)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
-    let Selected { entries, notes } = select::state_dict_of(&pickle)?;
+    let Selected { entries, selection } = select::state_dict_of(&pickle, options)?;
     // Decompressed storages and decoded tensors each have a budget.
     let mut tensor_budget = Budget::of_file(file.len());
     let mut storages =
         ZipStorages { archive, root, reading, keys: Interner::default(), read: Vec::new() };
-    Ok(read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)?.with_notes(notes))
+    Ok(read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)?
+        .with_selection(selection))
 }
 
 struct ZipStorages<'a, 'p> {

@@ -63,6 +63,8 @@ pub enum MismatchCause {
     },
     /// Of the model's layers only the classifier is missing.
     NoClassifier,
+    /// The state dict has all that the model needs, and other keys.
+    ExtraKeys,
     /// Only shapes differ, in more layers than the classifier.
     Width,
     /// Names and shapes differ.
@@ -74,9 +76,13 @@ pub enum MismatchCause {
 impl MismatchCause {
     /// Returns the probable cause as far as it is known without the model's graph.
     pub(crate) fn of_names_and_shapes(mismatch: &StateDictMismatch) -> Option<Self> {
-        let StateDictMismatch { missing, unexpected, mis_shaped, .. } = mismatch;
+        let StateDictMismatch { missing, unexpected, mis_shaped, integers, .. } = mismatch;
         if mis_shaped.is_empty() {
-            (!missing.is_empty() && !unexpected.is_empty()).then_some(Self::Architecture)
+            match (missing.is_empty(), unexpected.is_empty()) {
+                (false, false) => Some(Self::Architecture),
+                (true, false) if integers.is_empty() => Some(Self::ExtraKeys),
+                _ => None,
+            }
         } else if missing.is_empty() && unexpected.is_empty() {
             Some(Self::Width)
         } else {
@@ -96,6 +102,10 @@ impl fmt::Display for MismatchCause {
             Self::NoClassifier => {
                 f.write_str("The classifier is missing, the other layers are not.")
             }
+            Self::ExtraKeys => f.write_str(
+                "All that the model needs is there. Are the other keys those of a profiler, of \
+                 another part of the model, or of a deeper one?",
+            ),
             Self::Width => f.write_str("Is it a checkpoint of another width?"),
             Self::Version => {
                 f.write_str("Is it the checkpoint of another architecture or version?")

@@ -12,13 +12,14 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::header::{FORMAT, LENGTH, METADATA, MODEL_FORMAT, TRAINING_FORMAT, explain};
 use crate::checkpoint::decode::{Layout, decode};
 use crate::checkpoint::element::Element;
+use crate::checkpoint::read_options::ReadOptions;
 use crate::checkpoint::select;
 use crate::checkpoint::state_dict::StateDict;
 use crate::checkpoint::storage::{Budget, in_tensor};
 use crate::checkpoint::{Parsed, printable};
 
 /// Reads the state dict of a safetensors file.
-pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
+pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
     let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let tensors = SafeTensors::deserialize(file)
         .map_err(|error| explain(&error, header_length, file.len()))?;
@@ -40,6 +41,13 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Parsed<StateDict> {
                 .into());
         }
         _ => {}
+    }
+    if options.averaged {
+        return Err(
+            "expected averaged weights (EMA) beside others, found safetensors, which has one \
+                    set of weights; read it without that option"
+                .into(),
+        );
     }
     let mut entries: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), name.as_str())).collect();
