@@ -326,6 +326,17 @@ fn notes(report: &LoadReport) -> Vec<String> {
             report.prefix.escape_debug()
         ));
     }
+    if let Some(renamed) = &report.renamed
+        && let Some((theirs, ours)) = renamed.tensors.first()
+    {
+        let remark = if renamed.remark.is_empty() { "" } else { "; " };
+        notes.push(format!(
+            "the names are those of {}: {} tensors were renamed, such as {theirs} to {ours}{remark}{}",
+            renamed.source,
+            renamed.tensors.len(),
+            renamed.remark
+        ));
+    }
     if !report.ignored.is_empty() {
         const SHOWN: usize = 20;
         let shown = |key: &String| format!("{:.100}", key.escape_debug().to_string());

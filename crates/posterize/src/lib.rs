@@ -44,6 +44,7 @@ mod loading;
 pub mod metrics;
 pub mod model;
 pub mod models;
+mod naming;
 pub mod nn;
 // Gradients are part of the operators, and read by `training` alone.
 #[cfg_attr(not(feature = "training"), allow(dead_code))]

@@ -1,11 +1,12 @@
 //! Loading the weights of a state dict into a network.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::checkpoint::{StateDict, Wanted};
 use crate::error::{Error, MismatchCause, Result, StateDictMismatch};
-use crate::graph::{Graph, NamedParameter, NodeId};
+use crate::graph::{Graph, NamedParameter, NodeId, ParameterKey};
+use crate::naming::Naming;
 use crate::ops::Role;
 use crate::parameters::{InitialValues, Parameters};
 
@@ -86,9 +87,45 @@ pub struct LoadReport {
     pub prefix: String,
     /// The tensors that were initialized at random, in the network's order.
     pub initialized: Vec<NewTensor>,
+    /// The names that the tensors have in the state dict instead of the network's; `None` if they have
+    /// the network's.
+    pub renamed: Option<Renamed>,
     /// The keys of the state dict that were not used, in its order. Counters of batch norms
     /// (`num_batches_tracked`) are not listed.
     pub ignored: Vec<String>,
+}
+
+/// The tensors whose names in a state dict are those of another [`Naming`].
+///
+/// ```
+/// use posterize::models::{Config, mobilenet_v2};
+/// use posterize::{LoadOptions, StateDict};
+///
+/// let architecture = mobilenet_v2(&Config::default())?;
+/// let weights = architecture.init(0).state_dict();
+/// # let timm = architecture.namings().iter().find(|naming| naming.source == "timm").unwrap();
+/// # let weights: StateDict = weights
+/// #     .into_iter()
+/// #     .map(|(name, tensor)| {
+/// #         let (module, role) = name.rsplit_once('.').unwrap();
+/// #         (format!("{}.{role}", timm.module(module)), tensor)
+/// #     })
+/// #     .collect();
+/// let (_, report) = architecture.load_with(&weights, &LoadOptions::new())?;
+/// let renamed = report.renamed.unwrap();
+/// assert_eq!(renamed.source, "timm");
+/// assert_eq!(renamed.tensors[0], ("conv_stem.weight".to_owned(), "features.0.0.weight".to_owned()));
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Renamed {
+    /// Where the names are from: `timm`.
+    pub source: String,
+    /// What a user should know about weights with these names, as a sentence; empty if nothing.
+    pub remark: String,
+    /// The name of each tensor in the state dict, without the prefix, and in the network.
+    pub tensors: Vec<(String, String)>,
 }
 
 /// A tensor that was initialized at random.
@@ -117,28 +154,64 @@ pub struct NewTensor {
     pub replaced: Option<Vec<usize>>,
 }
 
-/// Loads the weights of a state dict as far as the options allow.
+/// Returns the parameters' names in the state dict without their prefix, the prefix, and the naming that
+/// they follow; the network's own names and no prefix if they follow none.
+fn find_names<'s, 'n>(
+    graph: &Graph,
+    namings: &'n [Naming],
+    state: &'s StateDict,
+    parameters: &[NamedParameter],
+    classifiers: &BTreeSet<NodeId>,
+) -> (Vec<String>, &'s str, Option<&'n Naming>) {
+    let own: Vec<String> = parameters.iter().map(|found| found.name.clone()).collect();
+    let others = namings.iter().map(|naming| {
+        let name = |found: &NamedParameter| {
+            format!("{}.{}", naming.module(&graph.node(found.key.0).name), found.key.1)
+        };
+        (parameters.iter().map(name).collect(), Some(naming))
+    });
+    let candidates: Vec<(Vec<String>, _)> = std::iter::once((own, None)).chain(others).collect();
+    let prefix_of = |names: &[String], with_classifier: bool| {
+        let wanted = parameters
+            .iter()
+            .zip(names)
+            .filter(|(found, _)| with_classifier || !classifiers.contains(&found.key.0));
+        state.prefix_of(&wanted.map(|(_, name)| name.as_str()).collect::<Vec<_>>())
+    };
+    // The classifier may be missing.
+    let found = [true, false].into_iter().find_map(|with_classifier| {
+        candidates.iter().enumerate().find_map(|(index, (names, _))| {
+            prefix_of(names, with_classifier).map(|prefix| (index, prefix))
+        })
+    });
+    let (index, prefix) = found.unwrap_or((0, ""));
+    let (names, naming) = candidates.into_iter().nth(index).expect("one of the candidates");
+    (names, prefix, naming)
+}
+
+/// Loads the weights of a state dict as far as the options allow. Their names may follow one of the
+/// namings.
 pub(crate) fn load(
     graph: &Graph,
+    namings: &[Naming],
     state: &StateDict,
     options: &LoadOptions,
 ) -> Result<(Parameters, LoadReport)> {
     let classifiers = classifiers(graph);
     let of_classifier = |found: &NamedParameter| classifiers.contains(&found.key.0);
     let parameters = graph.parameters();
-    let body = parameters.iter().filter(|found| !of_classifier(found));
-    let prefix = state
-        .prefix_of(&body.map(|found| found.name.as_str()).collect::<Vec<_>>())
-        .or_else(|| {
-            state.prefix_of(&parameters.iter().map(|found| found.name.as_str()).collect::<Vec<_>>())
-        })
-        .unwrap_or_default();
-    let key_of = |found: &NamedParameter| format!("{prefix}{}", found.name);
+    let (names, prefix, naming) = find_names(graph, namings, state, &parameters, &classifiers);
+    let keys: HashMap<ParameterKey, String> = parameters
+        .iter()
+        .zip(&names)
+        .map(|(found, name)| (found.key, format!("{prefix}{name}")))
+        .collect();
+    let key_of = |found: &NamedParameter| keys[&found.key].as_str();
     let mut mismatch = state.mismatch(
         graph.kind(),
         prefix,
         parameters.iter().map(|found| Wanted {
-            key: key_of(found).into(),
+            key: key_of(found),
             name: &found.name,
             shape: &found.parameter.shape,
         }),
@@ -174,20 +247,31 @@ pub(crate) fn load(
         mismatch.cause = cause(&mismatch, &names);
         return Err(Error::StateDict(mismatch));
     }
+    report.renamed = naming.map(|naming| Renamed {
+        source: naming.source.clone(),
+        remark: naming.remark.clone(),
+        tensors: names
+            .into_iter()
+            .zip(&parameters)
+            .filter(|(_, found)| state.get(key_of(found)).is_some())
+            .map(|(name, found)| (name, found.name.clone()))
+            .filter(|(theirs, ours)| theirs != ours)
+            .collect(),
+    });
     let mut loaded = Parameters::new();
     for found in parameters {
-        let key = key_of(&found);
+        let key = keys[&found.key].as_str();
         let tensor = match &mut initial {
             Some(initial) if new.contains(&found.name) => {
                 report.initialized.push(NewTensor {
                     shape: found.parameter.shape.clone(),
-                    replaced: state.get(&key).map(|tensor| tensor.shape().to_vec()),
+                    replaced: state.get(key).map(|tensor| tensor.shape().to_vec()),
                     name: found.name,
                 });
                 initial.of(&found.parameter)
             }
             _ => {
-                let Some(tensor) = state.float(&key) else { continue };
+                let Some(tensor) = state.float(key) else { continue };
                 check_variance(&found, tensor.data())?;
                 tensor.clone()
             }

@@ -11,7 +11,8 @@ use crate::ops::Role;
 use crate::parameters::InitialValues;
 use crate::tensor::Tensor;
 
-pub use crate::loading::{LoadOptions, LoadReport, NewTensor};
+pub use crate::loading::{LoadOptions, LoadReport, NewTensor, Renamed};
+pub use crate::naming::Naming;
 pub use crate::parameters::Parameters;
 
 /// A network without weights.
@@ -30,11 +31,12 @@ pub use crate::parameters::Parameters;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     graph: Graph,
+    namings: Vec<Naming>,
 }
 
 impl From<Graph> for Architecture {
     fn from(graph: Graph) -> Self {
-        Self { graph }
+        Self { graph, namings: Vec::new() }
     }
 }
 
@@ -45,12 +47,24 @@ impl Architecture {
     /// Returns an error if a layer's hyper-parameters are out of range, or if a layer with weights
     /// is called more than once.
     pub fn trace(module: &dyn Module) -> Result<Self> {
-        Ok(Self { graph: trace(module)? })
+        Ok(trace(module)?.into())
     }
 
     /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// Adds names that the layers have elsewhere. Weights with all of these names are loaded, too.
+    #[must_use]
+    pub fn also_named(mut self, naming: Naming) -> Self {
+        self.namings.push(naming);
+        self
+    }
+
+    /// Returns the names that the layers have elsewhere.
+    pub fn namings(&self) -> &[Naming] {
+        &self.namings
     }
 
     /// Returns the module at a dotted path and all modules below it; an empty path is the whole
@@ -64,7 +78,7 @@ impl Architecture {
 
     /// Loads the weights of a state dict, as PyTorch's `load_state_dict(strict=True)` does. If the
     /// names have a prefix that those of this network do not have, it is removed: `model.` in
-    /// checkpoints of PyTorch Lightning.
+    /// checkpoints of PyTorch Lightning. The names may be those of one of the [`Self::namings`].
     ///
     /// # Errors
     /// Returns [`Error::StateDict`], which lists every missing, unexpected and mis-shaped key.
@@ -83,7 +97,7 @@ impl Architecture {
         state: &StateDict,
         options: &LoadOptions,
     ) -> Result<(FloatModel, LoadReport)> {
-        let (parameters, report) = loading::load(&self.graph, state, options)?;
+        let (parameters, report) = loading::load(&self.graph, &self.namings, state, options)?;
         Ok((FloatModel::new(self.graph.clone(), parameters)?, report))
     }
 

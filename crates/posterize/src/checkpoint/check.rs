@@ -1,6 +1,5 @@
 //! Checking that a state dict fits a model.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::state_dict::{StateDict, StateTensor};
@@ -26,8 +25,7 @@ impl StateDict {
         model: &str,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<()> {
-        let wanted =
-            expected.into_iter().map(|(name, shape)| Wanted { key: name.into(), name, shape });
+        let wanted = expected.into_iter().map(|(name, shape)| Wanted { key: name, name, shape });
         let mut mismatch = self.mismatch(model, "", wanted);
         if mismatch.is_empty() {
             return Ok(());
@@ -47,7 +45,7 @@ impl StateDict {
         let mut mismatch = StateDictMismatch { model: model.to_owned(), ..Default::default() };
         let mut known = HashSet::new();
         for Wanted { key, name, shape } in wanted {
-            match self.get(&key) {
+            match self.get(key) {
                 _ if is_counter(name) => {}
                 None => mismatch.missing.push(name.to_owned()),
                 Some(tensor) if tensor.shape() != shape => {
@@ -71,7 +69,7 @@ impl StateDict {
 /// A tensor that a model needs.
 pub(crate) struct Wanted<'a> {
     /// Its name in the state dict.
-    pub(crate) key: Cow<'a, str>,
+    pub(crate) key: &'a str,
     /// Its name in the model.
     pub(crate) name: &'a str,
     pub(crate) shape: &'a [usize],

@@ -7,12 +7,16 @@ use super::resnet::ResNet;
 use crate::error::Result;
 use crate::model::Architecture;
 
-/// Builds a MobileNetV2; `torchvision.models.mobilenet_v2`.
+/// Builds a MobileNetV2; `torchvision.models.mobilenet_v2`. Weights with the names of timm's
+/// `mobilenetv2_100` are loaded, too.
 ///
 /// # Errors
 /// Returns an error that names the field of `config` that is out of range.
 pub fn mobilenet_v2(config: &Config) -> Result<Architecture> {
-    Architecture::trace(&MobileNetV2::new(config)?)
+    let architecture = Architecture::trace(&MobileNetV2::new(config)?)?;
+    Ok(super::mobilenet_v2::namings(config)
+        .into_iter()
+        .fold(architecture, Architecture::also_named))
 }
 
 /// Builds a MobileNetV2 with torchvision's names and TensorFlow's SAME padding.
@@ -23,12 +27,14 @@ pub fn tf_mobilenet_v2(config: &Config) -> Result<Architecture> {
     Architecture::trace(&MobileNetV2::tensorflow(config)?)
 }
 
-/// Builds an EfficientNet-Lite; `variant` is 0 to 4.
+/// Builds an EfficientNet-Lite; `variant` is 0 to 4. Weights with the names of timm's
+/// `tf_efficientnet_lite0` are loaded, too.
 ///
 /// # Errors
 /// Returns an error if there is no such variant, or if a field of `config` is out of range.
 pub fn efficientnet_lite(variant: usize, config: &Config) -> Result<Architecture> {
-    Architecture::trace(&EfficientNetLite::new(variant, config)?)
+    let architecture = Architecture::trace(&EfficientNetLite::new(variant, config)?)?;
+    Ok(architecture.also_named(super::efficientnet_lite::timm(variant)))
 }
 
 /// Builds a ResNet-18; `torchvision.models.resnet18`.

@@ -8,8 +8,9 @@
 //! part of the graph.
 
 use super::config::Config;
-use super::layers::make_divisible;
+use super::layers::{make_divisible, timm_block};
 use crate::error::{Error, Result};
+use crate::naming::Naming;
 use crate::nn::{Module, Sequential, Tracer, Value};
 use crate::ops::{Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
@@ -106,10 +107,7 @@ impl EfficientNetLite {
         let activation = config.activation.unwrap_or(Activation::ReLU6);
         let mut blocks = Sequential::of_kind("ModuleList");
         let mut inputs = STEM;
-        for (index, stage) in STAGES.iter().enumerate() {
-            let fixed = index == 0 || index == STAGES.len() - 1;
-            let repeats =
-                if fixed { stage.blocks } else { (stage.blocks as f64 * depth).ceil() as usize };
+        for (stage, repeats) in STAGES.iter().zip(repeats(depth)) {
             let outputs = make_divisible(stage.channels as f64 * width, 8);
             for repeat in 0..repeats {
                 let stride = if repeat == 0 { stage.stride } else { 1 };
@@ -126,6 +124,44 @@ impl EfficientNetLite {
             activation,
         })
     }
+}
+
+/// Returns the number of blocks of each stage.
+fn repeats(depth: f64) -> impl Iterator<Item = usize> {
+    STAGES.iter().enumerate().map(move |(index, stage)| {
+        let fixed = index == 0 || index == STAGES.len() - 1;
+        if fixed { stage.blocks } else { (stage.blocks as f64 * depth).ceil() as usize }
+    })
+}
+
+/// Returns the names that the layers of a variant have in timm (`tf_efficientnet_lite0`).
+pub(super) fn timm(variant: usize) -> Naming {
+    let pair = |ours: &str, theirs: &str| (ours.to_owned(), theirs.to_owned());
+    let mut names = vec![pair("_conv_stem", "conv_stem"), pair("_bn0", "bn1")];
+    let mut index = 0;
+    for (stage, blocks) in repeats(VARIANTS[variant].depth).enumerate() {
+        for block in 0..blocks {
+            let layers: &[[&str; 2]] = match STAGES[stage].expansion {
+                1 => &[["_depthwise_conv", "_bn1"], ["_project_conv", "_bn2"]],
+                _ => &[
+                    ["_expand_conv", "_bn0"],
+                    ["_depthwise_conv", "_bn1"],
+                    ["_project_conv", "_bn2"],
+                ],
+            };
+            let layers: Vec<[String; 2]> = layers
+                .iter()
+                .map(|pair| pair.map(|layer| format!("_blocks.{index}.{layer}")))
+                .collect();
+            names.extend(timm_block(&format!("blocks.{stage}.{block}"), &layers));
+            index += 1;
+        }
+    }
+    names.extend([pair("_conv_head", "conv_head"), pair("_bn1", "bn2"), pair("_fc", "classifier")]);
+    Naming::new("timm", names).remark(format!(
+        "the network is timm's tf_efficientnet_lite{variant}; timm's efficientnet_lite{variant} has \
+         the same names but another padding and eps, and would lose accuracy"
+    ))
 }
 
 impl Module for EfficientNetLite {

@@ -19,6 +19,21 @@ pub(super) fn conv_bn_relu(conv: Conv2d, activation: Activation) -> Sequential {
     Sequential::of_kind("ConvBNReLU").then(conv.bias(false)).then(norm).then(activation)
 }
 
+/// Returns the names in timm of a block's layers: pairs of a convolution and the batch norm after it,
+/// without the expanding convolution if there are two. `block` is the block's path in timm.
+pub(super) fn timm_block(block: &str, layers: &[[String; 2]]) -> Vec<(String, String)> {
+    let convs: &[&str] = match layers.len() {
+        2 => &["conv_dw", "conv_pw"],
+        _ => &["conv_pw", "conv_dw", "conv_pwl"],
+    };
+    let mut names = Vec::new();
+    for (index, ([conv, norm], name)) in layers.iter().zip(convs).enumerate() {
+        names.push((conv.clone(), format!("{block}.{name}")));
+        names.push((norm.clone(), format!("{block}.bn{}", index + 1)));
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), as in torchvision.
 
 use super::config::Config;
-use super::layers::{conv_bn_relu, make_divisible};
+use super::layers::{conv_bn_relu, make_divisible, timm_block};
 use crate::error::{Error, Result};
+use crate::naming::Naming;
 use crate::nn::{Module, Sequential, Tracer, Value};
 use crate::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear, Padding};
 
@@ -81,6 +82,46 @@ impl MobileNetV2 {
             .then(Linear::new(last, config.num_classes));
         Ok(Self { features, classifier })
     }
+}
+
+/// Returns the names that the layers have elsewhere: in timm (`mobilenetv2_100`), and in the first
+/// implementations in PyTorch, whose blocks have no modules in them and whose classifier is a linear
+/// layer or contains one.
+pub(super) fn namings(config: &Config) -> Vec<Naming> {
+    let setting = config.inverted_residual_setting.as_deref().unwrap_or(&SETTING);
+    let mut timm = vec![
+        ("features.0.0".to_owned(), "conv_stem".to_owned()),
+        ("features.0.1".to_owned(), "bn1".to_owned()),
+    ];
+    let mut flat = Vec::new();
+    let mut index = 0;
+    for (stage, &[expansion, _, blocks, _]) in setting.iter().enumerate() {
+        for block in 0..blocks {
+            index += 1;
+            // Pairs of a convolution and a batch norm, of which all but the last are modules.
+            let pairs: &[[&str; 2]] = match expansion {
+                1 => &[["0.0", "0.1"], ["1", "2"]],
+                _ => &[["0.0", "0.1"], ["1.0", "1.1"], ["2", "3"]],
+            };
+            let path = format!("features.{index}.conv");
+            let layers: Vec<[String; 2]> =
+                pairs.iter().map(|pair| pair.map(|layer| format!("{path}.{layer}"))).collect();
+            timm.extend(timm_block(&format!("blocks.{stage}.{block}"), &layers));
+            for (pair, [conv, norm]) in layers.into_iter().enumerate() {
+                // The activation is the third of each.
+                flat.push((conv, format!("{path}.{}", 3 * pair)));
+                flat.push((norm, format!("{path}.{}", 3 * pair + 1)));
+            }
+        }
+    }
+    let last = format!("features.{}", index + 1);
+    timm.push((format!("{last}.0"), "conv_head".to_owned()));
+    timm.push((format!("{last}.1"), "bn2".to_owned()));
+    timm.push(("classifier.1".to_owned(), "classifier".to_owned()));
+    let mut linear = flat.clone();
+    linear.push(("classifier.1".to_owned(), "classifier".to_owned()));
+    const FIRST: &str = "the first MobileNetV2 in PyTorch";
+    vec![Naming::new("timm", timm), Naming::new(FIRST, flat), Naming::new(FIRST, linear)]
 }
 
 fn validate(model: &str, setting: &[[usize; 4]], config: &Config) -> Result<()> {
