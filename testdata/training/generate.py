@@ -1,4 +1,4 @@
-"""Writes goldens.json: PyTorch's cross-entropy, distillation, SGD, clip_grad_norm_ and schedules.
+"""Writes goldens.json: PyTorch's cross-entropy, distillation, SGD, Adam, AdamW, clip_grad_norm_ and schedules.
 
     python testdata/training/generate.py        # any PyTorch 2.15 with CPU support
 """
@@ -141,7 +141,48 @@ def distillation():
     return cases
 
 
-goldens = dict(cross_entropy=cross_entropy(), sgd=sgd(), schedules=schedules(), distillation=distillation())
+def adam():
+    """Six steps over a weight and a bias; the bias without weight decay where `decay_all` is off."""
+    cases = []
+    for name, betas, eps, weight_decay, decay_all in [
+        ("Adam", (0.9, 0.999), 1e-8, 0.0, True),
+        ("Adam", (0.9, 0.999), 1e-8, 0.1, True),
+        ("Adam", (0.5, 0.9), 1e-3, 1e-2, False),
+        ("AdamW", (0.9, 0.999), 1e-8, 1e-2, True),
+        ("AdamW", (0.8, 0.99), 1e-6, 0.3, False),
+        ("AdamW", (0.0, 0.0), 0.1, 0.0, True),
+    ]:
+        weight = torch.nn.Parameter(torch.randn(12))
+        bias = torch.nn.Parameter(torch.randn(5))
+        case = dict(
+            optimizer=name, betas=betas, eps=eps, weight_decay=weight_decay, decay_all=decay_all,
+            weight=floats(weight), bias=floats(bias), steps=[],
+        )
+        optimizer = getattr(torch.optim, name)(
+            [dict(params=[weight]), dict(params=[bias], weight_decay=weight_decay if decay_all else 0.0)],
+            lr=0.1, betas=betas, eps=eps, weight_decay=weight_decay,
+        )
+        for step in range(6):
+            lr = 0.1 * 0.7**step
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            # Gradients of different sizes, one of them zero.
+            weight.grad = torch.randn(12) * 10.0 ** torch.arange(-6, 6)
+            bias.grad = torch.randn(5) * torch.tensor([1, 1, 1, 1, 0])
+            entry = dict(lr=lr, weight_grad=floats(weight.grad), bias_grad=floats(bias.grad))
+            optimizer.step()
+            entry |= dict(weight=floats(weight), bias=floats(bias))
+            for kind in ["exp_avg", "exp_avg_sq"]:
+                entry[kind] = floats(optimizer.state[weight][kind])
+            case["steps"].append(entry)
+        cases.append(case)
+    return cases
+
+
+goldens = dict(
+    cross_entropy=cross_entropy(), sgd=sgd(), schedules=schedules(), distillation=distillation(),
+    adam=adam(),
+)
 path = Path(__file__).parent / "goldens.json"
 path.write_text(json.dumps(goldens, separators=(",", ":")) + "\n")
 print(path, path.stat().st_size, "bytes")

@@ -17,7 +17,7 @@ use posterize::models::{self, Config};
 use posterize::ops::Activation;
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::runtime::Options;
-use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions, TrainedMut};
+use posterize::training::{CrossEntropy, Network, Optimizer, Sgd, SgdOptions, TrainedMut};
 use posterize::{MemoryFormat, Tensor};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -85,7 +85,7 @@ fn trainer(folder: &ImageFolder, qat: bool, isa: Isa, threads: usize) -> Trainer
         batches: None,
         batch_size: 4,
         lr: 0.02,
-        sgd: SgdOptions { momentum: 0.9, ..SgdOptions::default() },
+        optimizer: SgdOptions { momentum: 0.9, ..SgdOptions::default() }.into(),
         freeze_observer: Freeze::After(1),
         freeze_bn: Freeze::After(0),
         ..TrainOptions::default()

@@ -10,7 +10,7 @@ use posterize::ops::{
 };
 use posterize::quantization::{ObserverSpec, QConfig, QConfigMapping, QatModel};
 use posterize::runtime::Options;
-use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
+use posterize::training::{CrossEntropy, Network, Optimizer, Sgd, SgdOptions};
 use posterize::{Architecture, StateDict, Tensor};
 
 struct Block;

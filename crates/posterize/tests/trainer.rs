@@ -1,5 +1,6 @@
 //! Tests of the trainer: its records, its errors, and that a resumed run gives the same bits.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use posterize::data::{Augmentation, ImageFolder, Loader, Preprocessing};
@@ -8,8 +9,8 @@ use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::runtime::Options;
 use posterize::training::{
-    Checkpoint, Distillation, EpochRecord, Freeze, Keep, Network, Position, SgdOptions, StepRecord,
-    TrainOptions, TrainedModel, Trainer, Watch,
+    AdamOptions, Checkpoint, Distillation, EpochRecord, Freeze, Keep, Network, OptimizerBuffer,
+    OptimizerOptions, Position, SgdOptions, StepRecord, TrainOptions, TrainedModel, Trainer, Watch,
 };
 use posterize::{Architecture, FloatModel};
 use tempfile::TempDir;
@@ -58,11 +59,16 @@ fn settings() -> TrainOptions {
         batches: None,
         batch_size: 4,
         lr: 0.02,
-        sgd: SgdOptions { momentum: 0.9, ..SgdOptions::default() },
+        optimizer: SgdOptions { momentum: 0.9, ..SgdOptions::default() }.into(),
         freeze_observer: Freeze::After(2),
         freeze_bn: Freeze::After(1),
         ..TrainOptions::default()
     }
+}
+
+/// The same settings with another optimizer.
+fn with(optimizer: OptimizerOptions) -> TrainOptions {
+    TrainOptions { optimizer, lr: 1e-3, ..settings() }
 }
 
 /// The same settings with distillation.
@@ -174,7 +180,13 @@ fn steps_and_epochs_are_recorded_and_freezing_follows_the_options() {
 #[test]
 fn a_run_resumed_at_any_step_gives_the_same_bits_with_any_number_of_threads() {
     let (_root, folder) = pictures();
-    for (qat, settings) in [(false, settings()), (true, settings()), (true, distilled())] {
+    for (qat, settings) in [
+        (false, settings()),
+        (true, settings()),
+        (true, distilled()),
+        (false, with(OptimizerOptions::Adam(AdamOptions::default()))),
+        (true, with(OptimizerOptions::AdamW(AdamOptions::adamw()))),
+    ] {
         let mut whole = trainer(&folder, qat, settings.clone(), 1);
         let mut seen = Recorder::default();
         let outcome = whole.run(&mut seen).unwrap();
@@ -187,7 +199,7 @@ fn a_run_resumed_at_any_step_gives_the_same_bits_with_any_number_of_threads() {
             let again = resumed.run(&mut ()).unwrap();
             let at = checkpoint.position;
             assert_eq!(resumed.network().state(), whole.network().state(), "{at:?}");
-            assert_eq!(resumed.checkpoint().momentum, whole.checkpoint().momentum, "{at:?}");
+            assert_eq!(resumed.checkpoint().optimizer, whole.checkpoint().optimizer, "{at:?}");
             assert_eq!(resumed.history().losses, whole.history().losses);
             let epochs = |trainer: &Trainer| without_times(&trainer.history().epochs);
             assert_eq!(epochs(&resumed), epochs(&whole));
@@ -281,6 +293,9 @@ fn inconsistent_checkpoints_are_errors() {
     trainer(&folder, true, settings(), 1).run(&mut seen).unwrap();
     let good = &seen.checkpoints[6];
     assert_eq!((good.position.epoch, good.position.batch), (1, 2));
+    fn momentum(checkpoint: &mut Checkpoint) -> &mut BTreeMap<String, Vec<f32>> {
+        checkpoint.optimizer.buffers.get_mut(&OptimizerBuffer::Momentum).unwrap()
+    }
     let refused = |change: &dyn Fn(&mut Checkpoint)| {
         let mut checkpoint = good.clone();
         change(&mut checkpoint);
@@ -294,8 +309,16 @@ fn inconsistent_checkpoints_are_errors() {
         (&|c| c.position.batch = 99, "at batch 99 of"),
         (&|c| c.position.step = 3, "expected 3 losses"),
         (&|c| c.best = None, "no best network after 1 epochs"),
-        (&|c| c.momentum.clear(), "momentum buffers, found 0"),
-        (&|c| c.momentum.values_mut().next().unwrap().push(0.0), "momentum buffer of 0.weight"),
+        (&|c| c.optimizer.buffers.clear(), "momentum buffers, found 0"),
+        (&|c| momentum(c).values_mut().next().unwrap().push(0.0), "momentum buffer of 0.weight"),
+        (
+            &|c| {
+                let momentum = c.optimizer.buffers.remove(&OptimizerBuffer::Momentum).unwrap();
+                c.optimizer.buffers.insert(OptimizerBuffer::ExpAvg, momentum);
+            },
+            "momentum buffers, found 0",
+        ),
+        (&|c| c.optimizer.step = 3, "steps of the optimizer, found 3"),
         (&|c| drop(c.network.tensors.pop_first()), "0.weight: the saved state has no such tensor"),
         (&|c| c.network.values.quantization = None, "float training"),
         (
@@ -385,6 +408,11 @@ fn the_texts_of_settings_in_checkpoints_do_not_change() {
     assert_eq!(
         text("optimiser"),
         "SgdOptions { momentum: 0.9, weight_decay: 0.0, decay: All, nesterov: false }"
+    );
+    let adam = trainer(&folder, false, with(OptimizerOptions::Adam(AdamOptions::default())), 1);
+    assert_eq!(
+        adam.checkpoint().settings["optimiser"],
+        "Adam(AdamOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, decay: All })"
     );
     assert_eq!(
         text("augmentation"),

@@ -2,8 +2,9 @@
 
 use posterize::Tensor;
 use posterize::training::{
-    Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate, ParameterGroup,
-    Schedule, Sgd, SgdOptions, TrainedMut, clip_grad_norm,
+    AdamOptions, Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate,
+    Optimizer, OptimizerBuffer, OptimizerOptions, ParameterGroup, Schedule, Sgd, SgdOptions,
+    TrainedMut, clip_grad_norm,
 };
 use serde::Deserialize;
 
@@ -13,6 +14,7 @@ struct Goldens {
     sgd: Vec<SgdCase>,
     schedules: Vec<ScheduleCase>,
     distillation: Vec<DistillationCase>,
+    adam: Vec<AdamCase>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,29 @@ struct Step {
     norm: Option<f64>,
     weight: Vec<f32>,
     bias: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct AdamCase {
+    optimizer: String,
+    betas: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+    decay_all: bool,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    steps: Vec<AdamStep>,
+}
+
+#[derive(Deserialize)]
+struct AdamStep {
+    lr: f64,
+    weight_grad: Vec<f32>,
+    bias_grad: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    exp_avg: Vec<f32>,
+    exp_avg_sq: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -130,12 +155,14 @@ fn sgd_and_clipping_equal_pytorchs() {
                 TrainedMut {
                     name: "weight",
                     group: ParameterGroup::Weight,
+                    lr_factor: 1.0,
                     value: &mut weight,
                     gradient: &mut step.weight_grad,
                 },
                 TrainedMut {
                     name: "bias",
                     group: ParameterGroup::Bias,
+                    lr_factor: 1.0,
                     value: &mut bias,
                     gradient: &mut step.bias_grad,
                 },
@@ -148,7 +175,57 @@ fn sgd_and_clipping_equal_pytorchs() {
             close(&weight, &step.weight, 2e-6, 1e-7);
             close(&bias, &step.bias, 2e-6, 1e-7);
         }
-        assert_eq!(sgd.buffers().len(), if case.momentum > 0.0 { 2 } else { 0 });
+        let buffers = sgd.state().buffers;
+        assert_eq!(
+            buffers.values().next().map_or(0, |b| b.len()),
+            if case.momentum > 0.0 { 2 } else { 0 }
+        );
+    }
+}
+
+#[test]
+fn adam_and_adamw_equal_pytorchs() {
+    for case in goldens().adam {
+        let options = AdamOptions {
+            betas: case.betas,
+            eps: case.eps,
+            weight_decay: case.weight_decay,
+            decay: if case.decay_all { Decay::All } else { Decay::Weights },
+        };
+        let options = match case.optimizer.as_str() {
+            "Adam" => OptimizerOptions::Adam(options),
+            "AdamW" => OptimizerOptions::AdamW(options),
+            other => panic!("{other}"),
+        };
+        let mut adam = options.build().unwrap();
+        let (mut weight, mut bias) = (case.weight, case.bias);
+        for mut step in case.steps {
+            let tensor = |name, group, value, gradient| TrainedMut {
+                name,
+                group,
+                lr_factor: 1.0,
+                value,
+                gradient,
+            };
+            adam.step(
+                step.lr,
+                &mut [
+                    tensor("weight", ParameterGroup::Weight, &mut weight, &mut step.weight_grad),
+                    tensor("bias", ParameterGroup::Bias, &mut bias, &mut step.bias_grad),
+                ],
+            );
+            close(&weight, &step.weight, 2e-6, 1e-7);
+            close(&bias, &step.bias, 2e-6, 1e-7);
+            let state = adam.state();
+            for (kind, expected) in [
+                (OptimizerBuffer::ExpAvg, &step.exp_avg),
+                (OptimizerBuffer::ExpAvgSq, &step.exp_avg_sq),
+            ] {
+                // Squared gradients may be as small as 1e-16.
+                close(&state.buffers[&kind]["weight"], expected, 1e-5, 1e-20);
+            }
+        }
+        assert_eq!(adam.state().step, 6);
     }
 }
 

@@ -7,7 +7,7 @@ use posterize::nn::{Flatten, Module, Sequential, Tracer, Value};
 use posterize::ops::{Activation, Add, BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::runtime::Options;
-use posterize::training::{CrossEntropy, Network, Sgd, SgdOptions};
+use posterize::training::{CrossEntropy, Network, Optimizer, Sgd, SgdOptions};
 use posterize::{Architecture, FloatModel, StateDict, Tensor};
 use serde::Deserialize;
 

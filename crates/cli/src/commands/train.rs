@@ -148,7 +148,7 @@ impl Train {
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
         let (train, val) = self.data.open(&classes, outputs)?;
-        let train_options = self.schedule.options(&self.data, &self.qat, train.len());
+        let train_options = self.schedule.options(&self.data, &self.qat, train.len())?;
         let parameters = float.parameter_count();
         let network = match &mapping {
             Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,

@@ -10,7 +10,7 @@ use posterize::{
     StateDict,
     format::SavedModel,
     models::{Config, mobilenet_v2},
-    training::Checkpoint,
+    training::{Checkpoint, OptimizerBuffer},
 };
 use serde_json::Value;
 
@@ -88,7 +88,8 @@ fn float_training_writes_weights_logs_curves_and_a_checkpoint() {
     assert_eq!((checkpoint.position.epoch, checkpoint.position.step), (2, 6));
     let running = |name: &&String| name.ends_with("running_mean") || name.ends_with("running_var");
     let trained = checkpoint.network.tensors.keys().filter(|name| !running(name)).count();
-    assert_eq!(checkpoint.momentum.len(), trained);
+    let buffers = checkpoint.optimizer.buffers;
+    assert_eq!(buffers[&OptimizerBuffer::Momentum].len(), trained);
 }
 
 #[test]
@@ -202,6 +203,8 @@ fn the_weights_depend_on_the_options_but_not_on_threads() {
         &["--augment", "none"],
         &["--augment", "shifted:4"],
         &["--momentum", "0.5"],
+        &["--optimizer", "adam"],
+        &["--optimizer", "adamw"],
         &["--weight-decay", "0.1"],
         &["--label-smoothing", "0.1"],
         &["--clip", "0.01"],
@@ -253,7 +256,7 @@ fn killed_and_resumed(options: &[&str]) {
     let [whole, resumed] = ["whole", "killed"]
         .map(|name| Checkpoint::open(fixture.path(&format!("{name}.checkpoint"))).unwrap());
     assert_eq!(whole.network, resumed.network);
-    assert_eq!(whole.momentum, resumed.momentum);
+    assert_eq!(whole.optimizer, resumed.optimizer);
     assert_eq!(whole.history.losses, resumed.history.losses);
     // Resuming a finished run only writes the files again.
     fs::remove_file(fixture.path("killed.safetensors")).unwrap();
@@ -264,6 +267,11 @@ fn killed_and_resumed(options: &[&str]) {
 #[test]
 fn a_resumed_float_run_gives_the_same_bits() {
     killed_and_resumed(&["--momentum", "0.9", "--schedule", "cosine"]);
+}
+
+#[test]
+fn a_run_resumed_with_adamw_gives_the_same_bits() {
+    killed_and_resumed(&["--optimizer", "adamw", "--lr", "1e-3"]);
 }
 
 #[test]
@@ -317,6 +325,8 @@ fn wrong_options_are_errors_before_training_starts() {
     assert!(
         error(&["--momentum", "1"]).contains("momentum must be from 0 to less than 1, found 1")
     );
+    let adam = error(&["--optimizer", "adam", "--momentum", "0.9"]);
+    assert!(adam.contains("--momentum is an option of --optimizer sgd"), "{adam}");
     assert!(error(&["--nesterov"]).contains("a momentum greater than 0"));
     assert!(error(&["--lr", "0"]).contains("learning rate must be greater than 0, found 0"));
     assert!(

@@ -1,7 +1,8 @@
 //! Writing and reading the file of a training run's [`Checkpoint`].
 //!
 //! It is a safetensors file with these tensors:
-//! - `network.NAME`, `best.NAME` and `momentum.NAME`: the values of a network's tensors, in f32;
+//! - `network.NAME` and `best.NAME`: the values of a network's tensors, in f32;
+//! - `momentum.NAME`, `exp_avg.NAME` and `exp_avg_sq.NAME`: the buffers of the optimizer, in f32;
 //! - `losses` and `grad_norms`: one value per step, in f32;
 //! - `network.values.json.zlib` and `best.values.json.zlib`: all other values of a network, such as
 //!   the state of its fake quantization, as compressed JSON;
@@ -24,7 +25,8 @@ use crate::error::Result;
 use crate::tensor::{MemoryFormat, Tensor};
 use crate::trace;
 use crate::training::{
-    Checkpoint, EpochRecord, History, NetworkState, NetworkValues, Position, Settings,
+    Checkpoint, EpochRecord, History, NetworkState, NetworkValues, OptimizerBuffer, OptimizerState,
+    Position, Settings,
 };
 
 const TRAINING: Kind = Kind {
@@ -75,8 +77,10 @@ impl Checkpoint {
             }
             tensors.insert(format!("{prefix}.{VALUES}"), compressed(&state.values)?);
         }
-        for (name, buffer) in &self.momentum {
-            tensors.insert(format!("momentum.{name}"), raw(vec![buffer.len()], buffer));
+        for (kind, buffers) in &self.optimizer.buffers {
+            for (name, buffer) in buffers {
+                tensors.insert(format!("{kind}.{name}"), raw(vec![buffer.len()], buffer));
+            }
         }
         Ok(Container { metadata: BTreeMap::new(), tensors }.encode(&TRAINING))
     }
@@ -129,12 +133,7 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
     let grad_norms = reader.floats(GRAD_NORMS, &[position.step])?;
     let network = state(&mut reader, "network", max_json)?;
     let best = state(&mut reader, "best", max_json)?;
-    let mut momentum = BTreeMap::new();
-    for (full, tensor) in &container.tensors {
-        if let Some(name) = full.strip_prefix("momentum.") {
-            momentum.insert(name.to_owned(), reader.floats(full, &tensor.shape)?);
-        }
-    }
+    let optimizer = optimizer(&mut reader, position.step as u64)?;
     if let Some(name) = reader.unused() {
         return Err(format!("its tensor {name:?} is not part of a training run"));
     }
@@ -142,10 +141,26 @@ fn from_container(container: &Container<'_>) -> Result<Checkpoint, String> {
         position,
         history: History { epochs: epochs.into_owned(), losses, grad_norms },
         network: network.ok_or_else(|| format!("it has no tensor `network.{VALUES}`"))?,
-        momentum,
+        optimizer,
         best,
         settings: settings.into_owned(),
     })
+}
+
+/// Reads the state of the optimizer after `step` steps.
+fn optimizer(reader: &mut Reader<'_>, step: u64) -> Result<OptimizerState, String> {
+    let mut buffers = BTreeMap::new();
+    for kind in OptimizerBuffer::ALL {
+        let mut of_kind = BTreeMap::new();
+        for (full, tensor) in &reader.container.tensors {
+            let name = full.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix('.'));
+            if let Some(name) = name {
+                of_kind.insert(name.to_owned(), reader.floats(full, &tensor.shape)?);
+            }
+        }
+        buffers.insert(kind, of_kind);
+    }
+    Ok(OptimizerState::new(step, buffers))
 }
 
 /// Reads the network with that prefix; `None` if there is none. Its JSON has at most `max_json`

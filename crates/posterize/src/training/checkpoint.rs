@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{History, NetworkState};
+use super::{History, NetworkState, OptimizerState};
 
 /// The position of a training run: its epoch and batch, and the sums over the epoch so far.
 ///
@@ -53,19 +53,19 @@ pub type Settings = BTreeMap<String, String>;
 /// [`Trainer::resume`](super::Trainer::resume) restores it.
 ///
 /// ```
-/// use std::collections::BTreeMap;
-///
 /// use posterize::Architecture;
 /// use posterize::ops::Linear;
 /// use posterize::runtime::Options;
-/// use posterize::training::{Checkpoint, History, Network, Position, Settings};
+/// use posterize::training::{
+///     Checkpoint, History, Network, OptimizerState, Position, Settings,
+/// };
 ///
 /// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
 /// let checkpoint = Checkpoint {
 ///     position: Position::default(),
 ///     history: History::default(),
 ///     network: Network::float(&model, Options::new(1)?)?.state(),
-///     momentum: BTreeMap::new(),
+///     optimizer: OptimizerState::default(),
 ///     best: None,
 ///     settings: Settings::new(),
 /// };
@@ -82,8 +82,8 @@ pub struct Checkpoint {
     pub history: History,
     /// The state of the network.
     pub network: NetworkState,
-    /// The momentum buffers of the optimizer, by the names of the parameters.
-    pub momentum: BTreeMap<String, Vec<f32>>,
+    /// The state of the optimizer.
+    pub optimizer: OptimizerState,
     /// The state of the network after the best epoch; `None` in the first epoch.
     pub best: Option<NetworkState>,
     /// The settings that must not change when the run is resumed.

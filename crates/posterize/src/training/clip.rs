@@ -21,6 +21,7 @@ pub fn global_norm(trained: &[TrainedMut<'_>]) -> f64 {
 /// let weight = TrainedMut {
 ///     name: "fc.weight",
 ///     group: ParameterGroup::Weight,
+///     lr_factor: 1.0,
 ///     value: &mut value,
 ///     gradient: &mut gradient,
 /// };

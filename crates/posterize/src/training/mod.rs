@@ -1,6 +1,6 @@
 //! Training and quantization-aware training.
 //!
-//! A [`Network`] computes losses and gradients, [`Sgd`] updates the parameters, and [`Trainer`] runs
+//! A [`Network`] computes losses and gradients, an [`Optimizer`] updates the parameters, and [`Trainer`] runs
 //! the epochs of a training on image folders.
 
 mod checkpoint;
@@ -8,9 +8,9 @@ mod clip;
 mod history;
 mod loss;
 mod network;
+mod optimizer;
 mod options;
 mod schedule;
-mod sgd;
 mod trained;
 mod trainer;
 
@@ -19,8 +19,11 @@ pub use clip::{clip_grad_norm, global_norm};
 pub use history::{EpochRecord, History, StepRecord};
 pub use loss::{Criterion, CrossEntropy, Distillation, DistillationLoss, Loss};
 pub use network::{Network, NetworkState, NetworkValues, StepResult};
+pub use optimizer::{
+    Adam, AdamOptions, Decay, Optimizer, OptimizerBuffer, OptimizerOptions, OptimizerState, Sgd,
+    SgdOptions,
+};
 pub use options::{Freeze, Keep, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
-pub use sgd::{Decay, Sgd, SgdOptions};
 pub use trained::{ParameterGroup, TrainedMut};
 pub use trainer::{Outcome, TrainedModel, Trainer, Watch};

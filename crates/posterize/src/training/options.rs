@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::clip::check_max_norm;
-use super::{CrossEntropy, Distillation, LearningRate, Schedule, SgdOptions};
+use super::{CrossEntropy, Distillation, LearningRate, OptimizerOptions, Schedule};
 use crate::error::{Error, Result};
 
 /// The epoch whose network is the result of a training run.
@@ -95,8 +95,8 @@ pub struct TrainOptions {
     pub schedule: Schedule,
     /// Number of steps of the linear warm-up.
     pub warmup: usize,
-    /// The options of the optimizer.
-    pub sgd: SgdOptions,
+    /// The optimizer.
+    pub optimizer: OptimizerOptions,
     /// The loss of the labels.
     pub loss: CrossEntropy,
     /// The distillation from the float network before training, in eval mode; `None` for the loss of
@@ -126,7 +126,7 @@ impl Default for TrainOptions {
             lr: 1e-4,
             schedule: Schedule::Constant,
             warmup: 0,
-            sgd: SgdOptions::default(),
+            optimizer: OptimizerOptions::default(),
             loss: CrossEntropy::default(),
             distillation: None,
             clip: None,
@@ -177,7 +177,7 @@ impl TrainOptions {
                 return Err(Error::Argument(format!("{what} must be at least 1, found 0")));
             }
         }
-        self.sgd.validate()?;
+        self.optimizer.build()?;
         self.loss.validate()?;
         self.distillation.map_or(Ok(()), |distillation| distillation.validate())?;
         self.clip.map_or(Ok(()), check_max_norm)?;

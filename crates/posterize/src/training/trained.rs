@@ -33,6 +33,7 @@ pub enum ParameterGroup {
 /// let bias = TrainedMut {
 ///     name: "fc.bias",
 ///     group: ParameterGroup::Bias,
+///     lr_factor: 1.0,
 ///     value: &mut [0.0, 0.0],
 ///     gradient: &mut [3.0, 4.0],
 /// };
@@ -44,6 +45,8 @@ pub struct TrainedMut<'a> {
     pub name: &'a str,
     /// The group of the parameter.
     pub group: ParameterGroup,
+    /// The factor of the learning rate, 1 for none.
+    pub lr_factor: f64,
     /// The values of the parameter.
     pub value: &'a mut [f32],
     /// The gradient of the loss, as long as `value`.

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Position, Settings, differences};
 use super::history::{EpochRecord, History, StepRecord};
 use super::{
-    DistillationLoss, Freeze, Keep, LearningRate, Network, NetworkState, Sgd, TrainOptions,
-    TrainedMut, clip_grad_norm, global_norm,
+    DistillationLoss, Freeze, Keep, LearningRate, Network, NetworkState, Optimizer,
+    OptimizerBuffer, OptimizerOptions, OptimizerState, TrainOptions, TrainedMut, clip_grad_norm,
+    global_norm,
 };
 use crate::data::{Batches, Loader, RandomSampler, Skipped};
 use crate::error::{Error, Result};
@@ -172,7 +173,7 @@ impl Outcome {
     }
 }
 
-/// Trains a [`Network`] on an image folder by stochastic gradient descent and validates it after each
+/// Trains a [`Network`] on an image folder and validates it after each
 /// epoch.
 ///
 /// It validates the converted int8 model in quantization-aware training, the float model otherwise.
@@ -215,7 +216,7 @@ pub struct Trainer {
     executor: Options,
     learning_rate: LearningRate,
     steps_per_epoch: usize,
-    sgd: Sgd,
+    optimizer: Box<dyn Optimizer>,
     position: Position,
     history: History,
     best: Option<NetworkState>,
@@ -261,7 +262,7 @@ impl Trainer {
             is_qat: qat.is_some(),
             teacher,
             learning_rate: options.learning_rate(steps_per_epoch),
-            sgd: Sgd::new(options.sgd)?,
+            optimizer: options.optimizer.build()?,
             network,
             train,
             val: val.clone(),
@@ -301,7 +302,7 @@ impl Trainer {
             position: self.position,
             history: self.history.clone(),
             network: self.network.state(),
-            momentum: self.sgd.buffers().clone(),
+            optimizer: self.optimizer.state(),
             best: self.best.clone(),
             settings: self.settings.clone(),
         }
@@ -316,7 +317,7 @@ impl Trainer {
     /// Returns an error that lists every setting that is not that of the checkpoint, or an error if
     /// the state does not fit the network. The trainer must not be used after an error.
     pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
-        let Checkpoint { position, history, network, momentum, best, settings } = checkpoint;
+        let Checkpoint { position, history, network, optimizer, best, settings } = checkpoint;
         let differences = differences(&settings, &self.settings);
         if !differences.is_empty() {
             return Err(Error::Argument(format!(
@@ -351,25 +352,41 @@ impl Trainer {
             self.network.load_state(best.clone())?;
         }
         self.network.load_state(network)?;
-        let lengths: BTreeMap<String, usize> =
-            self.network.trained().map(|t| (t.name.to_owned(), t.value.len())).collect();
-        for (name, buffer) in &momentum {
-            let expected = lengths.get(name).copied().unwrap_or(0);
-            if buffer.is_empty() || expected != buffer.len() {
-                return refuse(format!(
-                    "expected {expected} values in the momentum buffer of {name:.80}, found {}",
-                    buffer.len()
-                ));
+        if let Err(problem) = self.check_optimizer(&optimizer, step) {
+            return refuse(problem);
+        }
+        self.optimizer.load_state(optimizer);
+        (self.position, self.history, self.best) = (position, history, best);
+        Ok(())
+    }
+
+    /// Returns a description of the problem if the state is not that of the optimizer after `step`
+    /// steps.
+    fn check_optimizer(&mut self, state: &OptimizerState, step: usize) -> Result<(), String> {
+        if state.step != step as u64 {
+            return Err(format!("expected {step} steps of the optimizer, found {}", state.step));
+        }
+        let lengths: BTreeMap<&str, usize> =
+            self.network.trained().map(|t| (t.name, t.value.len())).collect();
+        for (kind, buffers) in &state.buffers {
+            for (name, buffer) in buffers {
+                let expected = lengths.get(name.as_str()).copied().unwrap_or(0);
+                if buffer.is_empty() || expected != buffer.len() {
+                    return Err(format!(
+                        "expected {expected} values in the {kind} buffer of {name:.80}, found {}",
+                        buffer.len()
+                    ));
+                }
             }
         }
-        let with_momentum = step > 0 && self.options.sgd.momentum != 0.0;
-        let expected = if with_momentum { lengths.len() } else { 0 };
-        if momentum.len() != expected {
-            let found = momentum.len();
-            return refuse(format!("expected {expected} momentum buffers, found {found}"));
+        for &kind in OptimizerBuffer::ALL.iter() {
+            let kept = step > 0 && self.optimizer.kept().contains(&kind);
+            let expected = if kept { lengths.len() } else { 0 };
+            let found = state.buffers.get(&kind).map_or(0, BTreeMap::len);
+            if found != expected {
+                return Err(format!("expected {expected} {kind} buffers, found {found}"));
+            }
         }
-        self.sgd.set_buffers(momentum);
-        (self.position, self.history, self.best) = (position, history, best);
         Ok(())
     }
 
@@ -472,7 +489,7 @@ impl Trainer {
         let mut trained: Vec<TrainedMut<'_>> = self.network.trained().collect();
         match finite_norm(&mut trained, self.options.clip) {
             Ok(norm) => {
-                self.sgd.step(lr, &mut trained);
+                self.optimizer.step(lr, &mut trained);
                 Ok((found.loss, found.correct, norm))
             }
             Err(error) => {
@@ -592,7 +609,7 @@ fn settings(
     val: &Loader,
     options: &TrainOptions,
 ) -> Settings {
-    let TrainOptions { batch_size, lr, schedule, warmup, sgd, loss, clip, seed, .. } = options;
+    let TrainOptions { batch_size, lr, schedule, warmup, loss, clip, seed, .. } = options;
     let distillation = options.distillation.map_or("none".to_owned(), |distillation| {
         format!("{distillation:?} from {}", weights_fingerprint(model))
     });
@@ -606,7 +623,7 @@ fn settings(
         ("learning rate", lr.to_string()),
         ("schedule", format!("{schedule:?}")),
         ("warm-up", warmup.to_string()),
-        ("optimiser", format!("{sgd:?}")),
+        ("optimiser", optimizer_text(&options.optimizer)),
         ("label smoothing", loss.label_smoothing.to_string()),
         ("distillation", distillation),
         ("clip", clip.map_or("never".to_owned(), |clip| clip.to_string())),
@@ -620,6 +637,15 @@ fn settings(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// Returns the text of an optimizer's options by which runs are resumed.
+fn optimizer_text(options: &OptimizerOptions) -> String {
+    match options {
+        // Runs of version 1 name the options alone.
+        OptimizerOptions::Sgd(options) => format!("{options:?}"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Returns a hash of a network's weights and running estimates.

@@ -8,11 +8,16 @@ use posterize::{
     models,
     quantization::{ObserverSpec, QConfig, QConfigMapping},
     training::{
-        CrossEntropy, Decay, Distillation, Freeze, Keep, Schedule, SgdOptions, TrainOptions,
+        AdamOptions, CrossEntropy, Decay, Distillation, Freeze, Keep, OptimizerOptions, Schedule,
+        SgdOptions, TrainOptions,
     },
 };
 
-use crate::{error::Result, paths::Paths, pictures};
+use crate::{
+    error::{CliError, Result},
+    paths::Paths,
+    pictures,
+};
 
 /// The options about pictures.
 #[derive(Args, Debug)]
@@ -190,7 +195,11 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "N|all", default_value = "20")]
     batches: Batches,
 
-    /// Learning rate of stochastic gradient descent
+    /// Optimizer, as in torch.optim: stochastic gradient descent, Adam or AdamW
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = OptimizerName::Sgd)]
+    optimizer: OptimizerName,
+
+    /// Learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-4)]
     lr: f64,
 
@@ -212,17 +221,18 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     warmup: u32,
 
-    /// Momentum, as in torch.optim.SGD
-    #[arg(long, value_name = "M", default_value_t = 0.0)]
-    momentum: f64,
+    /// Momentum of --optimizer sgd [default: 0]
+    #[arg(long, value_name = "M")]
+    momentum: Option<f64>,
 
-    /// Use Nesterov momentum
+    /// Use Nesterov momentum, with --optimizer sgd
     #[arg(long)]
     nesterov: bool,
 
-    /// Weight decay (L2 penalty), as in torch.optim.SGD
-    #[arg(long, value_name = "D", default_value_t = 0.0)]
-    weight_decay: f64,
+    /// Weight decay: an L2 penalty with sgd and adam, decoupled from the gradient with adamw [default:
+    /// 0.01 with adamw, else 0]
+    #[arg(long, value_name = "D")]
+    weight_decay: Option<f64>,
 
     /// Apply weight decay only to weights, not to biases and batch norms
     #[arg(long)]
@@ -320,6 +330,14 @@ enum ScheduleName {
     Cosine,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OptimizerName {
+    Sgd,
+    Adam,
+    #[value(name = "adamw")]
+    AdamW,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum KeepName {
     Best,
@@ -328,7 +346,12 @@ enum KeepName {
 
 impl ScheduleArgs {
     /// Returns the trainer's options, given the number of training pictures.
-    pub(super) fn options(&self, data: &DataArgs, qat: &QatArgs, pictures: usize) -> TrainOptions {
+    pub(super) fn options(
+        &self,
+        data: &DataArgs,
+        qat: &QatArgs,
+        pictures: usize,
+    ) -> Result<TrainOptions> {
         let defaults = if qat.qat {
             TrainOptions::qat(&qat.qconfig)
         } else {
@@ -336,7 +359,7 @@ impl ScheduleArgs {
         };
         let batch_size = usize::from(data.batch_size);
         let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
-        TrainOptions {
+        Ok(TrainOptions {
             epochs: self.epochs as usize,
             batches: self.batches.0,
             batch_size,
@@ -350,12 +373,7 @@ impl ScheduleArgs {
                 Some(ScheduleName::Cosine) => Schedule::Cosine { least: 0.0 },
             },
             warmup: self.warmup as usize,
-            sgd: SgdOptions {
-                momentum: self.momentum,
-                weight_decay: self.weight_decay,
-                decay: if self.decay_weights_only { Decay::Weights } else { Decay::All },
-                nesterov: self.nesterov,
-            },
+            optimizer: self.optimizer()?,
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
             distillation: self.distillation(defaults.distillation),
             clip: self.clip.map_or(defaults.clip, |Clip(norm)| norm),
@@ -366,7 +384,32 @@ impl ScheduleArgs {
                 KeepName::Last => Keep::Last,
             },
             seed: data.seed,
+        })
+    }
+
+    fn optimizer(&self) -> Result<OptimizerOptions> {
+        let decay = if self.decay_weights_only { Decay::Weights } else { Decay::All };
+        let adam = |defaults: AdamOptions| AdamOptions {
+            weight_decay: self.weight_decay.unwrap_or(defaults.weight_decay),
+            decay,
+            ..defaults
+        };
+        if self.optimizer != OptimizerName::Sgd && (self.momentum.is_some() || self.nesterov) {
+            let option = if self.nesterov { "--nesterov" } else { "--momentum" };
+            return Err(CliError::Usage(format!(
+                "{option} is an option of --optimizer sgd; leave it out, or choose that optimizer"
+            )));
         }
+        Ok(match self.optimizer {
+            OptimizerName::Sgd => OptimizerOptions::Sgd(SgdOptions {
+                momentum: self.momentum.unwrap_or(0.0),
+                weight_decay: self.weight_decay.unwrap_or(0.0),
+                decay,
+                nesterov: self.nesterov,
+            }),
+            OptimizerName::Adam => OptimizerOptions::Adam(adam(AdamOptions::default())),
+            OptimizerName::AdamW => OptimizerOptions::AdamW(adam(AdamOptions::adamw())),
+        })
     }
 
     fn distillation(&self, default: Option<Distillation>) -> Option<Distillation> {

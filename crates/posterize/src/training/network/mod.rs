@@ -364,6 +364,7 @@ impl Network {
         self.net.parameters.iter_mut().map(|parameter| TrainedMut {
             name: &parameter.name,
             group: parameter.group,
+            lr_factor: 1.0,
             value: &mut parameter.value,
             gradient: &mut parameter.gradient,
         })

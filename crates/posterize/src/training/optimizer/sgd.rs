@@ -1,29 +1,14 @@
-//! The optimizer.
+//! Stochastic gradient descent.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ParameterGroup, TrainedMut};
+use super::super::TrainedMut;
+use super::buffers::buffer;
+use super::decay::check_weight_decay;
+use super::{Decay, Optimizer, OptimizerBuffer, OptimizerState};
 use crate::error::{Error, Result};
-
-/// The parameters that weight decay is applied to.
-///
-/// ```
-/// use posterize::training::{Decay, SgdOptions};
-///
-/// assert_eq!(SgdOptions::default().decay, Decay::All);
-/// assert_eq!(serde_json::to_value(Decay::Weights).unwrap(), "weights");
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// All parameters, the default of PyTorch's `SGD`.
-    #[default]
-    All,
-    /// The weights of convolutions and linear layers, but not biases and batch norms.
-    Weights,
-}
 
 /// The options of [`Sgd`]: those of `torch.optim.SGD`, without `dampening`.
 ///
@@ -60,9 +45,7 @@ impl SgdOptions {
                 self.momentum
             ));
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse(format!("weight_decay must be 0 or more, found {}", self.weight_decay));
-        }
+        check_weight_decay(self.weight_decay)?;
         if self.nesterov && self.momentum == 0.0 {
             return refuse("Nesterov momentum needs a momentum greater than 0, found 0".into());
         }
@@ -76,7 +59,7 @@ impl SgdOptions {
 /// with Nesterov momentum or `g ← v` without, and `w ← w − lr · g`.
 ///
 /// ```
-/// use posterize::training::{ParameterGroup, Sgd, SgdOptions, TrainedMut};
+/// use posterize::training::{Optimizer, ParameterGroup, Sgd, SgdOptions, TrainedMut};
 ///
 /// let mut sgd = Sgd::new(SgdOptions { momentum: 0.5, ..SgdOptions::default() })?;
 /// let mut value = [1.0];
@@ -84,6 +67,7 @@ impl SgdOptions {
 ///     let weight = TrainedMut {
 ///         name: "fc.weight",
 ///         group: ParameterGroup::Weight,
+///         lr_factor: 1.0,
 ///         value: &mut value,
 ///         gradient: &mut [2.0],
 ///     };
@@ -96,6 +80,7 @@ impl SgdOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sgd {
     options: SgdOptions,
+    step: u64,
     /// The momentum buffer `v` of each parameter, by its name.
     buffers: BTreeMap<String, Vec<f32>>,
 }
@@ -107,35 +92,25 @@ impl Sgd {
     /// Returns the error of [`SgdOptions::validate`].
     pub fn new(options: SgdOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, buffers: BTreeMap::new() })
+        Ok(Self { options, step: 0, buffers: BTreeMap::new() })
     }
+}
 
-    /// Updates all parameters with their gradients and the learning rate `lr`. The gradients are
-    /// overwritten.
-    ///
-    /// # Panics
-    /// Panics if a gradient has another length than its parameter.
-    pub fn step(&mut self, lr: f64, trained: &mut [TrainedMut<'_>]) {
+impl Optimizer for Sgd {
+    fn step(&mut self, lr: f64, trained: &mut [TrainedMut<'_>]) {
         let momentum = self.options.momentum as f32;
         for tensor in trained {
-            let TrainedMut { value, gradient, .. } = tensor;
+            let TrainedMut { name, group, lr_factor, value, gradient } = tensor;
             assert_eq!(value.len(), gradient.len(), "gradient must be as long as the value");
-            let decayed = match self.options.decay {
-                Decay::All => true,
-                Decay::Weights => tensor.group == ParameterGroup::Weight,
-            };
-            if decayed && self.options.weight_decay != 0.0 {
-                let decay = self.options.weight_decay as f32;
+            let decay = self.options.decay.of(*group, self.options.weight_decay) as f32;
+            if decay != 0.0 {
                 for (gradient, &value) in gradient.iter_mut().zip(&**value) {
                     *gradient += decay * value;
                 }
             }
             if momentum != 0.0 {
-                // `entry` would copy the name in every step.
-                if !self.buffers.contains_key(tensor.name) {
-                    self.buffers.insert(tensor.name.to_owned(), vec![0.0; value.len()]);
-                }
-                let buffer = self.buffers.get_mut(tensor.name).expect("it was inserted");
+                let buffer = buffer(&mut self.buffers, name, value.len());
+                assert_eq!(buffer.len(), value.len(), "buffer must be as long as the value");
                 for (buffer, gradient) in buffer.iter_mut().zip(&mut **gradient) {
                     *buffer = momentum * *buffer + *gradient;
                     *gradient = if self.options.nesterov {
@@ -145,21 +120,26 @@ impl Sgd {
                     };
                 }
             }
-            let lr = lr as f32;
+            let lr = (lr * *lr_factor) as f32;
             for (value, &gradient) in value.iter_mut().zip(&**gradient) {
                 *value -= lr * gradient;
             }
         }
+        self.step += 1;
     }
 
-    /// Returns the momentum buffers of all updated parameters, by name; empty without momentum.
-    pub fn buffers(&self) -> &BTreeMap<String, Vec<f32>> {
-        &self.buffers
+    fn kept(&self) -> &'static [OptimizerBuffer] {
+        if self.options.momentum == 0.0 { &[] } else { &[OptimizerBuffer::Momentum] }
     }
 
-    /// Sets the momentum buffers, to resume a training.
-    pub fn set_buffers(&mut self, buffers: BTreeMap<String, Vec<f32>>) {
-        self.buffers = buffers;
+    fn state(&self) -> OptimizerState {
+        OptimizerState::new(self.step, [(OptimizerBuffer::Momentum, self.buffers.clone())])
+    }
+
+    fn load_state(&mut self, state: OptimizerState) {
+        let OptimizerState { step, mut buffers } = state;
+        self.step = step;
+        self.buffers = buffers.remove(&OptimizerBuffer::Momentum).unwrap_or_default();
     }
 }
 
