@@ -29,6 +29,8 @@ warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 
 STEPS, FREEZE, LR, MOMENTUM, DECAY, SMOOTHING = 20, 10, 0.02, 0.9, 1e-3, 0.1
+# In the cases whose names begin with "frozen".
+FROZEN, FACTORED, FACTOR = ["stem", "block.3", "block.4"], "classifier", 3.0
 
 
 class Small(nn.Module):
@@ -123,10 +125,26 @@ def running(net):
     return {plain(name): b.clone() for name, b in buffers if name.split(".")[-1].startswith("running")}
 
 
+def freeze(net, qat):
+    """Freezes modules, and returns groups of the other parameters with their learning rates."""
+    groups = [dict(params=[], lr=LR), dict(params=[], lr=LR * FACTOR)]
+    for name, parameter in net.named_parameters():
+        if any(plain(name).startswith(module + ".") for module in FROZEN):
+            parameter.requires_grad = False
+        else:
+            groups[plain(name).startswith(FACTORED + ".")]["params"].append(parameter)
+    for norm, fused in [(net.stem[1], net.stem[0]), (net.block[4], net.block[3])]:
+        freeze_bn_stats(fused) if qat else norm.eval()
+    return groups
+
+
 def train(case, seed):
     net, images, labels, state = prepared(case, seed)
     criterion = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
-    optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    groups = [dict(params=net.parameters())]
+    if case.startswith("frozen"):
+        groups = freeze(net, "qat" in case)
+    optimizer = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     losses, first = [], None
     for step in range(STEPS):
         if "qat" in case and step == FREEZE:
@@ -137,7 +155,8 @@ def train(case, seed):
         loss = criterion(net(images.roll(step, 3)), labels)
         loss.backward()
         if step == 0:
-            gradients = {plain(name): p.grad.clone() for name, p in net.named_parameters()}
+            parameters = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+            gradients = {plain(name): p.grad.clone() for name, p in parameters}
             first = dict(gradients=gradients, running=running(net))
         optimizer.step()
         losses.append(loss.item())
@@ -190,8 +209,9 @@ def saved(value):
 
 def main():
     settings = dict(steps=STEPS, freeze=FREEZE, lr=LR, momentum=MOMENTUM, weight_decay=DECAY,
-                    label_smoothing=SMOOTHING)
-    cases = {case: saved(stable(case)) for case in ["float", "edges", "fbgemm_qat", "default_qat"]}
+                    label_smoothing=SMOOTHING, frozen=FROZEN, factored=FACTORED, factor=FACTOR)
+    names = ["float", "edges", "fbgemm_qat", "default_qat", "frozen", "frozen_fbgemm_qat"]
+    cases = {case: saved(stable(case)) for case in names}
     path = Path(__file__).parent / "network.json"
     path.write_text(json.dumps(dict(settings=settings, cases=cases), separators=(",", ":")) + "\n")
     print(path, path.stat().st_size, "bytes")

@@ -9,8 +9,9 @@ use posterize::ops::{Activation, BatchNorm, Conv2d, Linear, Padding};
 use posterize::quantization::{QConfig, QConfigMapping};
 use posterize::runtime::Options;
 use posterize::training::{
-    AdamOptions, Checkpoint, Distillation, EpochRecord, Freeze, Keep, Network, OptimizerBuffer,
-    OptimizerOptions, Position, SgdOptions, StepRecord, TrainOptions, TrainedModel, Trainer, Watch,
+    AdamOptions, Checkpoint, Distillation, EpochRecord, Freeze, Keep, LrFactor, Network,
+    OptimizerBuffer, OptimizerOptions, Position, SgdOptions, StepRecord, TrainOptions,
+    TrainedModel, Trainer, Watch,
 };
 use posterize::{Architecture, FloatModel};
 use tempfile::TempDir;
@@ -69,6 +70,12 @@ fn settings() -> TrainOptions {
 /// The same settings with another optimizer.
 fn with(optimizer: OptimizerOptions) -> TrainOptions {
     TrainOptions { optimizer, lr: 1e-3, ..settings() }
+}
+
+/// The same settings without training of the first layers, and with a factor of the learning rate.
+fn frozen() -> TrainOptions {
+    let lr_factors = vec![LrFactor { modules: "7".parse().unwrap(), factor: 0.5 }];
+    TrainOptions { frozen: vec!["[01]".parse().unwrap()], lr_factors, ..settings() }
 }
 
 /// The same settings with distillation.
@@ -186,6 +193,8 @@ fn a_run_resumed_at_any_step_gives_the_same_bits_with_any_number_of_threads() {
         (true, distilled()),
         (false, with(OptimizerOptions::Adam(AdamOptions::default()))),
         (true, with(OptimizerOptions::AdamW(AdamOptions::adamw()))),
+        (false, frozen()),
+        (true, frozen()),
     ] {
         let mut whole = trainer(&folder, qat, settings.clone(), 1);
         let mut seen = Recorder::default();
@@ -261,6 +270,47 @@ fn batch_norms_frozen_from_the_start_keep_their_statistics() {
         trainer(&folder, true, TrainOptions { freeze_observer: Freeze::Start, ..settings() }, 1);
     let error = trainer.run(&mut ()).unwrap_err().to_string();
     assert!(error.contains("saw no data"), "{error}");
+}
+
+#[test]
+fn frozen_modules_stay_as_they_are_and_the_others_are_trained() {
+    let (_root, folder) = pictures();
+    for qat in [false, true] {
+        let mut trainer = trainer(&folder, qat, frozen(), 2);
+        assert_eq!(trainer.trained_values(), 8 * 9 + 2 * 8 + 8 * 8 * 8 * 2 + 2);
+        let before = trainer.network().state().tensors;
+        let outcome = trainer.run(&mut ()).unwrap();
+        assert!(outcome.best.val_top1 > 90.0, "{outcome:?}");
+        let after = trainer.network().state().tensors;
+        for (name, tensor) in &before {
+            let is_frozen = name.starts_with("0.") || name.starts_with("1.");
+            assert_eq!(after[name] == *tensor, is_frozen, "{name}");
+        }
+        let checkpoint = trainer.checkpoint();
+        let momentum = &checkpoint.optimizer.buffers[&OptimizerBuffer::Momentum];
+        assert!(momentum.keys().all(|name| !name.starts_with("0.")), "{:?}", momentum.keys());
+        assert_eq!(checkpoint.settings["frozen modules"], "[01]");
+        assert_eq!(checkpoint.settings["learning rate factors"], "7=0.5");
+        let mut other = self::trainer(&folder, qat, settings(), 1);
+        let error = other.resume(checkpoint).unwrap_err().to_string();
+        assert!(error.contains("frozen modules is none, was [01]"), "{error}");
+    }
+}
+
+#[test]
+fn of_several_factors_of_a_module_the_last_is_used() {
+    let (_root, folder) = pictures();
+    let trained = |factors: &[(&str, f64)]| {
+        let lr_factors = factors
+            .iter()
+            .map(|&(glob, factor)| LrFactor { modules: glob.parse().unwrap(), factor });
+        let options = TrainOptions { lr_factors: lr_factors.collect(), epochs: 1, ..settings() };
+        let mut trainer = trainer(&folder, false, options, 2);
+        trainer.run(&mut ()).unwrap();
+        trainer.network().state()
+    };
+    assert_eq!(trained(&[("*", 0.5)]), trained(&[("7", 2.0), ("*", 0.5)]));
+    assert_ne!(trained(&[("*", 0.5)]), trained(&[("*", 0.5), ("7", 2.0)]));
 }
 
 #[test]
@@ -382,6 +432,25 @@ fn a_folder_without_readable_pictures_and_invalid_options_are_errors() {
         (TrainOptions { batches: Some(0), ..settings() }, "batches must be at least 1, found 0"),
         (TrainOptions { batch_size: 0, ..settings() }, "batch_size must be at least 1, found 0"),
         (TrainOptions { lr: -1.0, ..settings() }, "learning rate must be greater than 0, found -1"),
+        (
+            TrainOptions { frozen: vec!["features.*".parse().unwrap()], ..settings() },
+            "module glob features.* matches no module with parameters; the outermost modules with \
+             parameters are 0, 1, 3, 4, 7",
+        ),
+        (
+            TrainOptions {
+                frozen: vec!["[0-3]".parse().unwrap(), "*".parse().unwrap()],
+                ..settings()
+            },
+            "module glob * freezes all parameters that are left",
+        ),
+        (
+            TrainOptions {
+                lr_factors: vec![LrFactor { modules: "7".parse().unwrap(), factor: 0.0 }],
+                ..settings()
+            },
+            "learning rate factor of 7 must be greater than 0, found 0",
+        ),
         (TrainOptions { clip: Some(-1.0), ..settings() }, "must be greater than 0, found -1"),
         (
             TrainOptions {

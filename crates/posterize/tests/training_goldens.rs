@@ -25,6 +25,11 @@ struct Settings {
     momentum: f64,
     weight_decay: f64,
     label_smoothing: f64,
+    /// In the cases whose names begin with `frozen`: the frozen modules, and a module with a factor of the
+    /// learning rate.
+    frozen: Vec<String>,
+    factored: String,
+    factor: f64,
 }
 
 #[derive(Deserialize)]
@@ -110,7 +115,7 @@ impl Module for Edges {
 fn model(name: &str, case: &Case) -> FloatModel {
     let architecture = match name {
         "edges" => Architecture::trace(&Edges),
-        "float" => Architecture::trace(&Small(Activation::ReLU6)),
+        "float" | "frozen" => Architecture::trace(&Small(Activation::ReLU6)),
         _ => Architecture::trace(&Small(Activation::ReLU)),
     };
     let mut state = StateDict::new();
@@ -124,7 +129,7 @@ fn model(name: &str, case: &Case) -> FloatModel {
 fn network(name: &str, case: &Case, threads: usize) -> Network {
     let options = Options::new(threads).unwrap();
     let qconfig = match name {
-        "fbgemm_qat" => QConfig::fbgemm_qat(),
+        "fbgemm_qat" | "frozen_fbgemm_qat" => QConfig::fbgemm_qat(),
         "default_qat" => QConfig::default_qat(),
         _ => return Network::float(&model(name, case), options).unwrap(),
     };
@@ -180,6 +185,12 @@ fn trains_as_pytorch(name: &str) {
     let goldens = goldens();
     let (case, settings) = (&goldens.cases[name], &goldens.settings);
     let mut network = network(name, case, 2);
+    if name.starts_with("frozen") {
+        for module in &settings.frozen {
+            network.freeze(&module.parse().unwrap()).unwrap();
+        }
+        network.set_lr_factor(&settings.factored.parse().unwrap(), settings.factor).unwrap();
+    }
     let loss = CrossEntropy { label_smoothing: settings.label_smoothing };
     let mut sgd = Sgd::new(SgdOptions {
         momentum: settings.momentum,
@@ -234,6 +245,16 @@ fn trains_as_pytorch(name: &str) {
 #[test]
 fn a_float_network_trains_as_in_pytorch() {
     trains_as_pytorch("float");
+}
+
+#[test]
+fn frozen_modules_and_factors_of_the_learning_rate_are_as_in_pytorch() {
+    trains_as_pytorch("frozen");
+}
+
+#[test]
+fn frozen_modules_with_fake_quantization_are_as_in_pytorch() {
+    trains_as_pytorch("frozen_fbgemm_qat");
 }
 
 #[test]

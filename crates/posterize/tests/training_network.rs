@@ -162,6 +162,54 @@ fn gradients_equal_finite_differences_of_the_loss() {
 }
 
 #[test]
+fn freezing_changes_no_gradient_of_other_parameters_and_less_is_kept() {
+    let gradients = |network: &mut Network| -> Vec<(String, Vec<f32>)> {
+        network.set_step(5);
+        network.forward_backward(&images(1), &LABELS, &CrossEntropy::default()).unwrap();
+        network.trained().map(|found| (found.name.into(), found.gradient.to_vec())).collect()
+    };
+    for build in [float as fn(f32, usize) -> Network, qat] {
+        let mut whole = build(0.3, 2);
+        whole.freeze_bn_stats();
+        let expected = gradients(&mut whole);
+        for (glob, frozen) in [
+            ("stem", &["stem"][..]),
+            ("{stem,expand}", &["stem", "expand"]),
+            ("expand.[34]", &["expand.3", "expand.4"]),
+            ("*.0", &["expand.0", "project.0", "gate.0"]),
+            ("[!c]*", &["stem", "expand", "project", "gate", "linear", "norm"]),
+        ] {
+            let mut network = build(0.3, 2);
+            network.freeze_bn_stats();
+            network.freeze(&glob.parse().unwrap()).unwrap();
+            let found = gradients(&mut network);
+            let is_frozen =
+                |name: &str| frozen.iter().any(|module| name.starts_with(&format!("{module}.")));
+            let rest: Vec<_> = expected.iter().filter(|(name, _)| !is_frozen(name)).collect();
+            assert!(found.iter().eq(rest) && found.len() < expected.len(), "{glob}");
+            let less = network.activation_bytes() < whole.activation_bytes();
+            assert!(less || !matches!(glob, "{stem,expand}" | "[!c]*"), "{glob}");
+        }
+    }
+}
+
+#[test]
+fn frozen_batch_norms_keep_their_running_estimates() {
+    for build in [float as fn(f32, usize) -> Network, qat] {
+        let mut network = build(0.3, 2);
+        network.freeze(&"expand".parse().unwrap()).unwrap();
+        let before = network.state().tensors;
+        step(&mut network, 1);
+        for (name, tensor) in network.state().tensors {
+            let is_same = tensor == before[&name];
+            // A bias before a batch norm has no gradient.
+            let has_gradient = !matches!(name.as_str(), "project.0.bias" | "linear.bias");
+            assert!(is_same == name.starts_with("expand.") || !has_gradient, "{name}");
+        }
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for build in [float as fn(f32, usize) -> Network, qat] {
         let states = [1, 2, 3].map(|threads| {

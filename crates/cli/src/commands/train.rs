@@ -149,7 +149,6 @@ impl Train {
         let outputs = shapes[float.graph().output().0].shape.iter().product();
         let (train, val) = self.data.open(&classes, outputs)?;
         let train_options = self.schedule.options(&self.data, &self.qat, train.len())?;
-        let parameters = float.parameter_count();
         let network = match &mapping {
             Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,
             None => Network::float(&float, options)?,
@@ -161,6 +160,7 @@ impl Train {
         let val_loader = self.validation(&val, &metadata.preprocessing, options);
         let mut trainer =
             Trainer::new(network, &train_loader, &val_loader, train_options.clone(), options)?;
+        let parameters = trainer.trained_values();
         if let Some(checkpoint) = checkpoint {
             trainer.resume(checkpoint)?;
         }

@@ -203,6 +203,8 @@ fn the_weights_depend_on_the_options_but_not_on_threads() {
         &["--augment", "none"],
         &["--augment", "shifted:4"],
         &["--momentum", "0.5"],
+        &["--freeze", "features.0*"],
+        &["--lr-factor", "features=0.5"],
         &["--optimizer", "adam"],
         &["--optimizer", "adamw"],
         &["--weight-decay", "0.1"],
@@ -340,6 +342,8 @@ fn wrong_options_are_errors_before_training_starts() {
         (["--qconfig", "fbgemm"], "--qat"),
         (["--distill", "1"], "--qat"),
         (["--augment", "shifted:99999"], "from 0 to 65535: number too large"),
+        (["--lr-factor", "classifier"], "a glob pattern and a factor, such as classifier=10"),
+        (["--freeze", "features.["], "unclosed character class"),
         (["--batches", "0"], "1 or more, or `all`"),
         (["--checkpoint-every", "5m"], "a number of batches such as 50, seconds such as 60s, or"),
     ] {

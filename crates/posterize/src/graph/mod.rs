@@ -7,12 +7,15 @@
 
 mod builder;
 mod infer;
+mod module_glob;
 mod node;
 mod rewriter;
 mod tree;
 
 pub use builder::Builder;
 pub use infer::LayerShape;
+pub use module_glob::ModuleGlob;
+pub(crate) use module_glob::enclosing;
 pub use node::{ModuleEntry, Node, NodeId, Output};
 pub use rewriter::Rewriter;
 pub use tree::{ModuleTree, float_leaf};

@@ -1,13 +1,12 @@
 //! Qconfigs, and their mapping to the layers of a model.
 
-use std::fmt;
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::observer::{ObserverKind, ObserverSpec};
 use crate::error::{Error, Result};
+use crate::graph::{ModuleGlob, enclosing};
 
 /// How to quantize a layer: an observer for its output and one for its weight;
 /// `torch.ao.quantization.QConfig`.
@@ -255,7 +254,7 @@ impl QConfigMapping {
         let by_glob = || {
             self.module_globs
                 .iter()
-                .find(|(glob, _)| enclosing(module_name).any(|module| glob.matches(module)))
+                .find(|(glob, _)| glob.contains(module_name))
                 .map(|(_, found)| found)
         };
         let by_type = || {
@@ -289,73 +288,11 @@ impl QConfigMapping {
     }
 }
 
-/// Returns a module and all modules that contain it, innermost first: `a.b.c`, `a.b`, `a`.
-fn enclosing(module_name: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(module_name), |name| name.rsplit_once('.').map(|(outer, _)| outer))
-}
-
 /// Sets the value of a key, keeping its position if it exists.
 fn set<K: PartialEq, V>(entries: &mut Vec<(K, V)>, key: K, value: V) {
     match entries.iter_mut().find(|(known, _)| *known == key) {
         Some((_, old)) => *old = value,
         None => entries.push((key, value)),
-    }
-}
-
-/// A glob over dotted module names.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-struct ModuleGlob(GlobMatcher);
-
-impl ModuleGlob {
-    fn matches(&self, module: &str) -> bool {
-        self.0.is_match(module)
-    }
-}
-
-impl PartialEq for ModuleGlob {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.glob() == other.0.glob()
-    }
-}
-
-impl fmt::Display for ModuleGlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.glob().glob())
-    }
-}
-
-impl FromStr for ModuleGlob {
-    type Err = Error;
-
-    fn from_str(glob: &str) -> Result<Self> {
-        // Bounds the memory of the compiled glob, which may come from a file.
-        const MAX_LEN: usize = 256;
-        if glob.len() > MAX_LEN {
-            return Err(Error::Argument(format!(
-                "a module glob must have at most {MAX_LEN} bytes, found {}",
-                glob.len()
-            )));
-        }
-        GlobBuilder::new(glob)
-            .literal_separator(false)
-            .build()
-            .map(|glob| Self(glob.compile_matcher()))
-            .map_err(|error| Error::Argument(format!("module glob {glob:?}: {}", error.kind())))
-    }
-}
-
-impl From<ModuleGlob> for String {
-    fn from(glob: ModuleGlob) -> Self {
-        glob.to_string()
-    }
-}
-
-impl TryFrom<String> for ModuleGlob {
-    type Error = Error;
-
-    fn try_from(glob: String) -> Result<Self> {
-        glob.parse()
     }
 }
 

@@ -23,7 +23,7 @@ pub use optimizer::{
     Adam, AdamOptions, Decay, Optimizer, OptimizerBuffer, OptimizerOptions, OptimizerState, Sgd,
     SgdOptions,
 };
-pub use options::{Freeze, Keep, TrainOptions};
+pub use options::{Freeze, Keep, LrFactor, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
 pub use trained::{ParameterGroup, TrainedMut};
 pub use trainer::{Outcome, TrainedModel, Trainer, Watch};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::clip::check_max_norm;
 use super::{CrossEntropy, Distillation, LearningRate, OptimizerOptions, Schedule};
 use crate::error::{Error, Result};
+use crate::graph::ModuleGlob;
 
 /// The epoch whose network is the result of a training run.
 ///
@@ -67,6 +68,30 @@ impl fmt::Display for Freeze {
     }
 }
 
+/// A factor of the learning rate of modules.
+///
+/// ```
+/// use posterize::training::{LrFactor, TrainOptions};
+///
+/// let head = LrFactor { modules: "classifier".parse()?, factor: 10.0 };
+/// let options = TrainOptions { lr_factors: vec![head], ..TrainOptions::default() };
+/// assert_eq!(options.lr_factors[0].to_string(), "classifier=10");
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LrFactor {
+    /// The modules whose parameters have the factor, and those of all modules in them.
+    pub modules: ModuleGlob,
+    /// The factor, greater than 0.
+    pub factor: f64,
+}
+
+impl fmt::Display for LrFactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.modules, self.factor)
+    }
+}
+
 /// The options of a [`Trainer`](super::Trainer).
 ///
 /// The defaults are those of the quantization-aware training in PyTorch's tutorial "Static
@@ -111,6 +136,10 @@ pub struct TrainOptions {
     /// When the running estimates of batch norms are frozen and used in training. The tutorial's
     /// `if nepoch > 2: freeze_bn_stats` is `After(3)`.
     pub freeze_bn: Freeze,
+    /// The modules that are not trained, see [`Network::freeze`](super::Network::freeze).
+    pub frozen: Vec<ModuleGlob>,
+    /// The factors of the learning rate of modules. If several match a parameter, the last is used.
+    pub lr_factors: Vec<LrFactor>,
     /// The epoch whose network is the result.
     pub keep: Keep,
     /// The seed of the order of pictures, their augmentation, and dropout.
@@ -132,6 +161,8 @@ impl Default for TrainOptions {
             clip: None,
             freeze_observer: Freeze::After(4),
             freeze_bn: Freeze::After(3),
+            frozen: Vec::new(),
+            lr_factors: Vec::new(),
             keep: Keep::Best,
             seed: 0,
         }

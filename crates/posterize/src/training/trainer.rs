@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Position, Settings, differences};
 use super::history::{EpochRecord, History, StepRecord};
 use super::{
-    DistillationLoss, Freeze, Keep, LearningRate, Network, NetworkState, Optimizer,
+    DistillationLoss, Freeze, Keep, LearningRate, LrFactor, Network, NetworkState, Optimizer,
     OptimizerBuffer, OptimizerOptions, OptimizerState, TrainOptions, TrainedMut, clip_grad_norm,
     global_norm,
 };
@@ -230,7 +230,8 @@ impl Trainer {
     /// [distillation](super::Distillation), the teacher is the current `network`.
     ///
     /// # Errors
-    /// Returns an error if an option is out of range, or if there are no pictures.
+    /// Returns an error if an option is out of range, if a glob matches no module with parameters, if
+    /// all modules are frozen, or if there are no pictures.
     pub fn new(
         mut network: Network,
         train: &Loader,
@@ -251,6 +252,12 @@ impl Trainer {
             return Err(Error::Argument(format!("the {which} data has no pictures")));
         }
         network.set_seed(options.seed);
+        for modules in &options.frozen {
+            network.freeze(modules)?;
+        }
+        for LrFactor { modules, factor } in &options.lr_factors {
+            network.set_lr_factor(modules, *factor)?;
+        }
         let qat = network.qat_model()?;
         let float = network.float_model()?;
         let settings = settings(&float, qat.as_ref(), &train, val, &options);
@@ -279,6 +286,11 @@ impl Trainer {
     /// Returns the network; after [`run`](Self::run) that of the kept epoch.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Returns the number of values that are trained: those of all parameters except for frozen ones.
+    pub fn trained_values(&mut self) -> usize {
+        self.network.trained().map(|tensor| tensor.value.len()).sum()
     }
 
     /// Returns the records of the run so far.
@@ -615,6 +627,16 @@ fn settings(
     });
     let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
     let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
+    let list = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(", "));
+    // Runs without them have no such settings, as those of earlier versions.
+    let optional = [
+        ("frozen modules", list(options.frozen.iter().map(ToString::to_string).collect())),
+        (
+            "learning rate factors",
+            list(options.lr_factors.iter().map(ToString::to_string).collect()),
+        ),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, text)| Some((name, text?)));
     [
         ("network", model.graph().kind().to_owned()),
         ("qconfig", qconfig.unwrap_or_else(|| "float".into())),
@@ -635,8 +657,10 @@ fn settings(
         ("validation pictures", fingerprint(val)),
         ("preprocessing", format!("{:?}", val.transform())),
     ]
+    .into_iter()
+    .chain(optional)
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .collect()
 }
 
 /// Returns the text of an optimizer's options by which runs are resumed.

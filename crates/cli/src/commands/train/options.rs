@@ -5,11 +5,12 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use posterize::{
     data::{Augmentation, Class, ImageFolder, Preprocessing, RandomCrop, Transform},
+    graph::ModuleGlob,
     models,
     quantization::{ObserverSpec, QConfig, QConfigMapping},
     training::{
-        AdamOptions, CrossEntropy, Decay, Distillation, Freeze, Keep, OptimizerOptions, Schedule,
-        SgdOptions, TrainOptions,
+        AdamOptions, CrossEntropy, Decay, Distillation, Freeze, Keep, LrFactor, OptimizerOptions,
+        Schedule, SgdOptions, TrainOptions,
     },
 };
 
@@ -269,6 +270,17 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
+    /// Do not train the parameters of modules whose dotted path matches this glob pattern, such as
+    /// features.0, 'features.1?' or '*.conv.0', and of all modules in them; their batch norms keep their
+    /// running statistics and normalize with them. Can be given several times
+    #[arg(long, value_name = "GLOB")]
+    freeze: Vec<ModuleGlob>,
+
+    /// Multiply the learning rate by FACTOR for modules whose dotted path matches this glob pattern, and
+    /// all modules in them. Can be given several times; the last that matches is used
+    #[arg(long, value_name = "GLOB=FACTOR")]
+    lr_factor: Vec<Factor>,
+
     /// Which epoch's model to write: the one with the best validation accuracy, or the last
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = KeepName::Best)]
     keep: KeepName,
@@ -303,6 +315,23 @@ impl FromStr for Clip {
             Ok(norm) => Ok(Self(Some(norm))),
             Err(_) => Err("expected a norm such as 20, or `never`".to_owned()),
         }
+    }
+}
+
+/// A factor of the learning rate of modules.
+#[derive(Clone, Debug)]
+struct Factor(LrFactor);
+
+impl FromStr for Factor {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (glob, factor) = text
+            .rsplit_once('=')
+            .and_then(|(glob, factor)| Some((glob, factor.parse().ok()?)))
+            .ok_or("expected a glob pattern and a factor, such as classifier=10")?;
+        let modules = glob.parse().map_err(|error: posterize::Error| error.to_string())?;
+        Ok(Self(LrFactor { modules, factor }))
     }
 }
 
@@ -379,6 +408,8 @@ impl ScheduleArgs {
             clip: self.clip.map_or(defaults.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
             freeze_bn: self.freeze_bn_after.map_or(defaults.freeze_bn, |After(freeze)| freeze),
+            frozen: self.freeze.clone(),
+            lr_factors: self.lr_factor.iter().map(|Factor(factor)| factor.clone()).collect(),
             keep: match self.keep {
                 KeepName::Best => Keep::Best,
                 KeepName::Last => Keep::Last,

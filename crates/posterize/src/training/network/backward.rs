@@ -119,6 +119,10 @@ impl Network {
         let weight_index = product.weight;
         let input = layer.inputs[0];
         let Shape { batch, size, .. } = plan.shapes[input];
+        let norm = layer.epilogue.norm.as_ref();
+        // A batch norm that is folded into the weights has a part of its gradient through them.
+        let through_weight = norm.is_some_and(|norm| norm.folded && !net.is_frozen(norm));
+        let wants_weight = !net.parameters[weight_index].frozen || through_weight;
         let mut grad_weight = std::mem::take(&mut net.parameters[weight_index].gradient);
         let layer = &net.layers[index];
         let product_weights = weights_of(layer, net, state);
@@ -144,7 +148,7 @@ impl Network {
             && (before.norm.is_some() || before.bias.is_some());
         let gradients = Gradients {
             input: (*target != none).then_some(grad_input),
-            weight: Some(&mut grad_weight),
+            weight: wants_weight.then_some(&mut grad_weight[..]),
             sums: wants_sums.then_some(&mut sums[input]),
         };
         conv.backward(pool, batch, size, x, product_weights, grad_output, gradients, scratch);
@@ -153,6 +157,10 @@ impl Network {
             add_to(pool, into, rest.get(through));
         }
 
+        if !wants_weight {
+            net.parameters[weight_index].gradient = grad_weight;
+            return;
+        }
         // The gradients of the fake quantization and of the scaling of the weights.
         let weight = &net.parameters[weight_index];
         let rounds = rounded_of(layer).and_then(|id| qat.as_ref()?.weight(id));

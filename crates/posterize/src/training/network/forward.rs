@@ -110,8 +110,10 @@ impl Network {
         state: &mut State,
     ) -> Result<()> {
         let layer = &self.net.layers[index];
-        let by_batch = mode != Mode::Evaluate && !self.bn_stats_frozen;
-        let normalizes = by_batch && layer.epilogue.norm.is_some();
+        let norm = layer.epilogue.norm.as_ref();
+        let frozen = self.bn_stats_frozen || norm.is_some_and(|norm| self.net.is_frozen(norm));
+        let by_batch = mode != Mode::Evaluate && !frozen;
+        let normalizes = by_batch && norm.is_some();
         let observes = mode == Mode::Train
             && matches!(layer.epilogue.round, Round::Own(id)
                 if self.fake_quantize(id).is_some_and(FakeQuantize::observer_enabled));

@@ -23,6 +23,17 @@ pub(super) struct Parameter {
     pub(super) shape: Vec<usize>,
     pub(super) value: Vec<f32>,
     pub(super) gradient: Vec<f32>,
+    /// Whether it is not trained.
+    pub(super) frozen: bool,
+    /// The factor of its learning rate.
+    pub(super) lr_factor: f64,
+}
+
+impl Parameter {
+    /// Returns the dotted name of its module.
+    pub(super) fn module(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(module, _)| module)
+    }
 }
 
 /// The running estimates of a batch norm.
@@ -183,6 +194,25 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Returns whether one of the layer's own parameters is trained.
+    pub(super) fn trains(&self, layer: &Layer) -> bool {
+        let Epilogue { bias, norm, .. } = &layer.epilogue;
+        let weight = match &layer.core {
+            Core::Product(product) => Some(product.weight),
+            _ => None,
+        };
+        let norm = norm.as_ref().map(|norm| [norm.gamma, norm.beta]);
+        let own = weight.into_iter().chain(*bias).chain(norm.into_iter().flatten());
+        own.into_iter().any(|parameter| !self.parameters[parameter].frozen)
+    }
+
+    /// Returns whether the statistics of a batch norm are frozen, because its parameters are.
+    pub(super) fn is_frozen(&self, norm: &Norm) -> bool {
+        self.parameters[norm.gamma].frozen
+    }
+}
+
 /// Returns an error if the network has several inputs or outputs.
 fn check_ends(graph: &Graph) -> Result<()> {
     let inputs: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
@@ -225,7 +255,17 @@ fn tensors(model: &FloatModel) -> Result<(Vec<Parameter>, Vec<Running>)> {
                 _ => ParameterGroup::Bias,
             };
             let gradient = vec![0.0; value.len()];
-            parameters.push(Parameter { key, name, group, shape, value, gradient });
+            let (frozen, lr_factor) = (false, 1.0);
+            parameters.push(Parameter {
+                key,
+                name,
+                group,
+                shape,
+                value,
+                gradient,
+                frozen,
+                lr_factor,
+            });
         } else if role == Role::RunningMean {
             let (mean, var) = (estimate(key)?, estimate((node, Role::RunningVar))?);
             running.push(Running { node, mean, var });

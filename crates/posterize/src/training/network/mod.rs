@@ -11,6 +11,7 @@ mod backward;
 mod before;
 mod dropout;
 mod forward;
+mod freeze;
 mod grid;
 mod integers;
 mod layers;
@@ -359,29 +360,31 @@ impl Network {
         }
     }
 
-    /// Returns all parameters and their gradients, in PyTorch's order.
+    /// Returns all parameters that are trained and their gradients, in PyTorch's order.
     pub fn trained(&mut self) -> impl Iterator<Item = TrainedMut<'_>> {
-        self.net.parameters.iter_mut().map(|parameter| TrainedMut {
+        let trained = self.net.parameters.iter_mut().filter(|parameter| !parameter.frozen);
+        trained.map(|parameter| TrainedMut {
             name: &parameter.name,
             group: parameter.group,
-            lr_factor: 1.0,
+            lr_factor: parameter.lr_factor,
             value: &mut parameter.value,
             gradient: &mut parameter.gradient,
         })
     }
 
-    /// Makes batch norms normalize with their running estimates in training, without updating them.
+    /// Makes all batch norms normalize with their running estimates in training, without updating
+    /// them.
     pub fn freeze_bn_stats(&mut self) {
         self.set_bn_stats_frozen(true);
     }
 
     /// Makes batch norms normalize with the statistics of the batch in training, and update their
-    /// running estimates.
+    /// running estimates, except for those of [frozen](Self::freeze) modules.
     pub fn update_bn_stats(&mut self) {
         self.set_bn_stats_frozen(false);
     }
 
-    /// Returns whether batch norms normalize with their running estimates in training.
+    /// Returns whether all batch norms normalize with their running estimates in training.
     pub fn bn_stats_frozen(&self) -> bool {
         self.bn_stats_frozen
     }

@@ -74,7 +74,7 @@ pub(super) enum Output {
 /// How the gradient of one of a layer's inputs is computed.
 #[derive(Clone, Debug)]
 pub(super) enum Contribution {
-    /// It is not computed, since the input does not depend on a parameter.
+    /// It is not computed, since the input does not depend on a parameter that is trained.
     Unwanted,
     /// It is written, as the first contribution.
     First(Range<usize>),
@@ -134,6 +134,7 @@ enum Gradient {
 }
 
 struct Planner<'a> {
+    net: &'a Program,
     layers: &'a [Layer],
     shapes: &'a [Shape],
     shapes_of_one: &'a [Shapes],
@@ -159,6 +160,7 @@ impl Plan {
             }
         }
         let planner = Planner {
+            net,
             layers,
             shapes: &shapes,
             shapes_of_one: &shapes_of_one,
@@ -237,14 +239,11 @@ impl Planner<'_> {
         (self.raw, self.output, backward, summed, layout)
     }
 
-    /// Returns for each layer whether its output depends on a parameter.
+    /// Returns for each layer whether its output depends on a parameter that is trained.
     fn trained(&self) -> Vec<bool> {
         let mut trained = Vec::with_capacity(self.layers.len());
         for layer in self.layers {
-            let epilogue = &layer.epilogue;
-            let own = matches!(layer.core, Core::Product(_))
-                || epilogue.norm.is_some()
-                || epilogue.bias.is_some();
+            let own = self.net.trains(layer);
             trained.push(own || layer.inputs.iter().any(|&input| trained[input]));
         }
         trained
