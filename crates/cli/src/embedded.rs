@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Cursor, Read},
+    mem,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -12,7 +13,7 @@ use posterize::{Error, StateDict};
 use tempfile::TempDir;
 use zip::{ZipArchive, result::ZipResult};
 
-use crate::error::Result;
+use crate::{error::Result, interrupt};
 
 /// The name of the built-in model.
 pub(crate) const MODEL: &str = "fashion_mobilenet_v2";
@@ -36,8 +37,6 @@ pub(crate) fn weights() -> Result<StateDict> {
 const PREFIX: &str = "posterize-pictures-";
 /// The file in a temporary folder that the process which uses the folder keeps locked.
 const LOCK: &str = ".lock";
-/// The exit code of a program that Ctrl-C ended: 128 and the number of the signal.
-const INTERRUPTED: i32 = 130;
 
 /// The built-in pictures in a temporary folder. It is removed when this is dropped and at Ctrl-C, and
 /// that of a process that was killed when pictures are unpacked the next time.
@@ -109,14 +108,12 @@ fn remove_stale(root: &Path) {
 /// is removed.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Removes a folder and ends the program when the user presses Ctrl-C. Does nothing where Ctrl-C is
-/// ignored or handled already.
+/// Removes a folder before Ctrl-C ends the program.
 fn remove_at_interrupt(folder: &Path) {
     let folder = folder.to_path_buf();
-    let _ = ctrlc::try_set_handler(move || {
-        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    interrupt::before_end(move || {
+        mem::forget(WRITING.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = fs::remove_dir_all(&folder);
-        std::process::exit(INTERRUPTED);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use crate::fetch::FetchError;
+use crate::{fetch::FetchError, interrupt};
 
 /// A result whose error is a [`CliError`].
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
@@ -33,6 +33,12 @@ pub(crate) enum CliError {
         checkpoint = checkpoint.display()
     )]
     Training { source: Box<posterize::Error>, checkpoint: PathBuf, epoch: usize, batch: usize },
+    /// The user stopped training by Ctrl-C.
+    #[error(
+        "stopped in epoch {epoch} after {batch} of its batches, and written to {checkpoint}",
+        checkpoint = checkpoint.display()
+    )]
+    Interrupted { checkpoint: PathBuf, epoch: usize, batch: usize },
     /// The number of classes differs between the data and the network.
     #[error("{0}")]
     Classes(String),
@@ -54,6 +60,7 @@ impl CliError {
     /// Returns 2 for wrong arguments, as clap does for those that it cannot parse, and otherwise 1.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Interrupted { .. } => ExitCode::from(interrupt::EXIT_CODE),
             Self::Usage(_) | Self::Library(posterize::Error::Argument(_)) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }

@@ -5,6 +5,7 @@ mod commands;
 mod embedded;
 mod error;
 mod fetch;
+mod interrupt;
 mod model;
 mod page;
 mod paths;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{commands::Command, ui::Ui};
+use crate::{commands::Command, error::CliError, ui::Ui};
 
 /// Text below the list of commands.
 const AFTER_HELP: &str = "\
@@ -51,7 +52,8 @@ Environment variables:
 Exit codes:
   0  Success
   1  Failure, for example an unreadable file
-  2  Wrong arguments";
+  2  Wrong arguments
+  130  Ctrl-C; `train` writes its checkpoint first";
 
 /// Turns a trained float image classifier into a smaller, faster int8 one, and measures how accurate
 /// it still is.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
     match commands::run(&cli.command, &ui) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error @ CliError::Interrupted { .. }) => error.exit_code(),
         Err(error) => {
             ui.error(&error);
             error.exit_code()

@@ -336,6 +336,46 @@ fn the_best_or_the_last_epoch_is_kept() {
     assert_ne!(best.network().state(), last.network().state());
 }
 
+/// Stops a run after a number of calls of [`Watch::wants_stop`].
+struct Stopping {
+    calls: usize,
+    saved: Vec<Checkpoint>,
+}
+
+impl Watch for Stopping {
+    fn wants_stop(&mut self) -> bool {
+        self.calls = self.calls.saturating_sub(1);
+        self.calls == 0
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
+        self.saved.push(checkpoint.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_stopped_in_training_or_validation_gives_the_same_bits() {
+    let (_root, folder) = pictures();
+    let mut whole = trainer(&folder, true, settings(), 2);
+    whole.run(&mut ()).unwrap();
+    // An epoch has four steps and five batches of validation.
+    for (calls, epoch, batch) in [(1, 0, 1), (4, 0, 4), (5, 0, 4), (9, 0, 4), (10, 1, 1)] {
+        let mut watch = Stopping { calls, saved: Vec::new() };
+        let error = trainer(&folder, true, settings(), 2).run(&mut watch).unwrap_err();
+        assert_eq!(error.kind(), posterize::ErrorKind::Interrupted);
+        assert!(error.to_string().contains(&format!("in epoch {epoch}, after {batch} of its")));
+        let [checkpoint] = watch.saved.as_slice() else { panic!("{:?}", watch.saved.len()) };
+        assert_eq!((checkpoint.position.epoch, checkpoint.position.batch), (epoch, batch));
+        let mut resumed = trainer(&folder, true, settings(), 1);
+        resumed.resume(checkpoint.clone()).unwrap();
+        resumed.run(&mut ()).unwrap();
+        assert_eq!(resumed.network().state(), whole.network().state(), "{calls}");
+        let epochs = |trainer: &Trainer| without_times(&trainer.history().epochs);
+        assert_eq!(epochs(&resumed), epochs(&whole));
+    }
+}
+
 #[test]
 fn inconsistent_checkpoints_are_errors() {
     let (_root, folder) = pictures();

@@ -8,8 +8,9 @@ mod log;
 mod options;
 mod page;
 mod report;
+mod resume;
 
-use std::{path::PathBuf, time::Instant};
+use std::{env, path::PathBuf, time::Instant};
 
 use clap::Args;
 use posterize::{
@@ -63,7 +64,7 @@ JSON output (--json), one object:
 /// The model is validated after every epoch, with --qat in its converted int8 form, and the most
 /// accurate one is written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
 /// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
-/// which --resume continues. Those of another run are not replaced without --overwrite. The defaults are those of PyTorch's tutorial on static quantization.
+/// which --resume continues. Ctrl-C writes the checkpoint and prints the command that continues. Those of another run are not replaced without --overwrite. The defaults are those of PyTorch's tutorial on static quantization.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
@@ -176,6 +177,16 @@ impl Train {
         let result = trainer.run(&mut live);
         live.finish();
         let outcome = result.map_err(|error| match live.saved() {
+            Some(position) if matches!(error, posterize::Error::Interrupted { .. }) => {
+                let error = CliError::Interrupted {
+                    checkpoint: files.checkpoint.clone(),
+                    epoch: position.epoch,
+                    batch: position.batch,
+                };
+                ui.note(format_args!("{error}; continue with:"));
+                ui.line(resume::command(env::args_os(), &files.checkpoint));
+                error
+            }
             Some(position) => CliError::Training {
                 source: Box::new(error),
                 checkpoint: files.checkpoint.clone(),

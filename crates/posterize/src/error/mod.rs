@@ -113,6 +113,15 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// The caller stopped a training run, see `training::Watch::wants_stop`.
+    #[error("training was stopped in epoch {epoch}, after {batch} of its batches")]
+    #[non_exhaustive]
+    Interrupted {
+        /// The epoch, from 0.
+        epoch: usize,
+        /// Number of the epoch's batches that were trained.
+        batch: usize,
+    },
     /// A picture cannot be decoded.
     #[error("{path}: {problem}", path = path.display())]
     Image {
@@ -213,6 +222,7 @@ impl Error {
             Self::Dataset { .. } => ErrorKind::Dataset,
             Self::Limit { .. } => ErrorKind::LimitExceeded,
             Self::OutOfResources(_) => ErrorKind::OutOfResources,
+            Self::Interrupted { .. } => ErrorKind::Interrupted,
             Self::Argument(_) => ErrorKind::InvalidArgument,
         }
     }
@@ -233,6 +243,7 @@ impl Error {
             | Self::Dataset { .. }
             | Self::Format { .. }
             | Self::OutOfResources(_)
+            | Self::Interrupted { .. }
             | Self::Argument(_) => None,
         }
     }
@@ -252,6 +263,7 @@ impl Error {
             | Self::NotCalibrated { .. }
             | Self::Limit { .. }
             | Self::OutOfResources(_)
+            | Self::Interrupted { .. }
             | Self::Argument(_) => None,
         }
     }
@@ -296,6 +308,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The operating system gave no memory, or no thread.
     OutOfResources,
+    /// The caller stopped a training run.
+    Interrupted,
     /// An argument is out of range.
     InvalidArgument,
 }

@@ -1,5 +1,6 @@
 //! The training loop of an image classifier.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -108,6 +109,13 @@ pub trait Watch {
     /// Returns whether to save a checkpoint. Called after each step, and with `epoch_ended` after each
     /// validation.
     fn wants_checkpoint(&mut self, _position: &Position, _epoch_ended: bool) -> bool {
+        false
+    }
+
+    /// Returns whether to stop the run. Then a checkpoint is saved, and [`Trainer::run`] returns
+    /// [`Error::Interrupted`]. Called after each step, and after each batch of a validation, from whose
+    /// beginning a resumed run continues.
+    fn wants_stop(&mut self) -> bool {
         false
     }
 
@@ -407,7 +415,7 @@ impl Trainer {
     /// # Errors
     /// Returns an error if pictures or labels do not fit the network, if the loss is not finite (it
     /// names the first layer whose output is not), if no picture of an epoch can be read, or if
-    /// `watch` returns one.
+    /// `watch` returns one, and [`Error::Interrupted`] if it [stops](Watch::wants_stop) the run.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         while self.position.epoch < self.options.epochs {
             trace::span!(INFO, "epoch", epoch = self.position.epoch);
@@ -470,6 +478,9 @@ impl Trainer {
             });
             position.batch += 1;
             position.step += 1;
+            if watch.wants_stop() {
+                return self.stop(watch);
+            }
             if watch.wants_checkpoint(&self.position, false) {
                 let before = Instant::now();
                 watch.checkpoint(&self.checkpoint())?;
@@ -483,6 +494,13 @@ impl Trainer {
             )));
         }
         Ok(())
+    }
+
+    /// Saves a checkpoint and returns the error of a stopped run.
+    fn stop<T>(&self, watch: &mut dyn Watch) -> Result<T> {
+        watch.checkpoint(&self.checkpoint())?;
+        let Position { epoch, batch, .. } = self.position;
+        Err(Error::Interrupted { epoch, batch })
     }
 
     /// Trains one step and returns the loss, the number of correctly classified pictures, and the norm
@@ -549,9 +567,15 @@ impl Trainer {
             let engine = compile(&float.fuse()?, self.executor)?;
             (TrainedModel::Float(float), engine)
         };
-        let found = evaluate(&mut engine, self.val.tensors(), &mut |so_far, _, _| {
+        let stopped = Cell::new(false);
+        let batches = self.val.tensors().take_while(|_| !stopped.get());
+        let found = evaluate(&mut engine, batches, &mut |so_far, _, _| {
             watch.validating(so_far);
+            stopped.set(watch.wants_stop());
         })?;
+        if stopped.get() {
+            return self.stop(watch);
+        }
         let position = self.position;
         let record = EpochRecord {
             epoch,

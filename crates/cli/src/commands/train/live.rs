@@ -17,10 +17,17 @@ use super::{
     files::{Files, Metadata, write_model},
     log,
 };
-use crate::ui::{Ui, duration, percent};
+use crate::{
+    interrupt::Deferred,
+    ui::{Ui, duration, percent},
+};
 
 /// Seconds between progress lines if stderr is not a terminal.
 const LINE_EVERY: f64 = 15.0;
+
+/// What the first Ctrl-C prints.
+const INTERRUPTED: &str = "Ctrl-C: the checkpoint is written after this batch; press Ctrl-C again to end \
+                           without it";
 
 /// Shows the progress of a run, as a bar on a terminal and as lines elsewhere, and writes the files
 /// after every epoch.
@@ -39,6 +46,7 @@ pub(super) struct LiveView<'a> {
     /// The epoch that has ended, until its files are written.
     to_write: Option<Ended>,
     skipped: usize,
+    interrupt: Deferred,
     /// When the first batch of this epoch ended, its number, and the number of pictures since.
     began: Option<(Instant, usize, usize)>,
     /// When the last progress line was written.
@@ -76,6 +84,7 @@ impl<'a> LiveView<'a> {
             saved: None,
             to_write: None,
             skipped: 0,
+            interrupt: Deferred::new(INTERRUPTED),
             began: None,
             last_line: Instant::now(),
         }
@@ -182,6 +191,10 @@ impl Watch for LiveView<'_> {
 
     fn wants_checkpoint(&mut self, _: &Position, epoch_ended: bool) -> bool {
         self.timer.is_due(epoch_ended)
+    }
+
+    fn wants_stop(&mut self) -> bool {
+        self.interrupt.is_requested()
     }
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
