@@ -1,5 +1,6 @@
 //! The command `posterize train`.
 
+mod advice;
 mod checkpoints;
 mod curves;
 mod files;

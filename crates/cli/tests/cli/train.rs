@@ -282,6 +282,57 @@ fn a_resumed_qat_run_gives_the_same_bits() {
     killed_and_resumed(&[&["--qat", "--distill", "0.5"], &freeze[..]].concat());
 }
 
+/// Presses Ctrl-C in the second epoch, and runs the command that is printed.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_run_says_how_to_continue_and_gives_the_same_bits() {
+    let fixture = Fixture::new();
+    let train = |output: &str| {
+        fixture.train(output, &["--epochs", "40", "--checkpoint-every", "1", "--momentum", "0.9"])
+    };
+    succeeds(&mut train("whole.safetensors"));
+    let checkpoint = fixture.path("stopped.checkpoint");
+    let mut child =
+        train("stopped.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !checkpoint.exists() || Checkpoint::open(&checkpoint).unwrap().position.epoch < 1 {
+        assert!(Instant::now() < deadline, "no checkpoint of the second epoch");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    let position = Checkpoint::open(&checkpoint).unwrap().position;
+    let stopped =
+        format!("stopped in epoch {} after {} of its batches", position.epoch, position.batch);
+    assert!(text.contains("press Ctrl-C again") && text.contains(&stopped), "{text}");
+    let resume = text.lines().last().unwrap();
+    assert!(resume.ends_with(&format!("--resume {}", checkpoint.display())), "{resume}");
+    let mut again = Command::new("sh");
+    again.args(["-c", resume]).env("POSTERIZE_CACHE", fixture.path("cache"));
+    succeeds(&mut again);
+    let read = |name: &str| fs::read(fixture.path(name)).unwrap();
+    assert!(read("whole.safetensors") == read("stopped.safetensors"), "{position:?}");
+}
+
+#[test]
+fn a_run_that_does_not_learn_warns_and_says_what_to_try() {
+    let fixture = Fixture::new();
+    let warnings = |options: &[&str]| {
+        let options = [&["--epochs", "3", "--overwrite"], options].concat();
+        let output = run(&mut fixture.train("out.safetensors", &options));
+        assert_eq!(output.status.code(), Some(0));
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.lines().filter(|line| line.contains("warning:")).map(String::from).collect::<Vec<_>>()
+    };
+    let found = warnings(&["--lr", "1e-9"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("try ") && found[0].contains("--lr 0.00000001"), "{found:?}");
+    assert!(warnings(&["--weights", &fixture.weights(), "--freeze", "features"]).len() <= 1);
+}
+
 #[test]
 fn resuming_another_run_or_a_damaged_checkpoint_is_an_error() {
     let fixture = Fixture::new();

@@ -11,6 +11,7 @@ mod network;
 mod optimizer;
 mod options;
 mod schedule;
+mod stagnation;
 mod trained;
 mod trainer;
 
@@ -25,5 +26,6 @@ pub use optimizer::{
 };
 pub use options::{Freeze, Keep, LrFactor, TrainOptions};
 pub use schedule::{LearningRate, Schedule};
+pub use stagnation::Stagnation;
 pub use trained::{ParameterGroup, TrainedMut};
 pub use trainer::{Outcome, TrainedModel, Trainer, Watch};

@@ -7,12 +7,13 @@ use posterize::{
     Evaluation,
     data::Skipped,
     training::{
-        Checkpoint, EpochRecord, History, Position, StepRecord, TrainOptions, TrainedModel,
-        Trainer, Watch,
+        Checkpoint, EpochRecord, History, Position, Stagnation, StepRecord, TrainOptions,
+        TrainedModel, Trainer, Watch,
     },
 };
 
 use super::{
+    advice::advice,
     checkpoints::{CheckpointEvery, Timer},
     files::{Files, Metadata, write_model},
     log,
@@ -47,6 +48,8 @@ pub(super) struct LiveView<'a> {
     to_write: Option<Ended>,
     skipped: usize,
     interrupt: Deferred,
+    /// Whether it was said that the run does not seem to learn.
+    warned: bool,
     /// When the first batch of this epoch ended, its number, and the number of pictures since.
     began: Option<(Instant, usize, usize)>,
     /// When the last progress line was written.
@@ -85,6 +88,7 @@ impl<'a> LiveView<'a> {
             to_write: None,
             skipped: 0,
             interrupt: Deferred::new(INTERRUPTED),
+            warned: false,
             began: None,
             last_line: Instant::now(),
         }
@@ -103,6 +107,22 @@ impl<'a> LiveView<'a> {
     /// Returns how often a training picture was skipped.
     pub(super) fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// Warns once if the run does not seem to learn, after its second epoch or at its end.
+    fn warn_if_stagnating(&mut self, model: &TrainedModel) {
+        let epochs = self.history.epochs.len();
+        if self.warned || (epochs < 2 && epochs < self.options.epochs) {
+            return;
+        }
+        let problem = match self.history.stagnation(self.metadata.classes.len()) {
+            // A network that is trained for int8 may be as good as the float one from the start.
+            Some(Stagnation::Flat { .. }) if matches!(model, TrainedModel::Int8(_)) => return,
+            Some(problem) => problem,
+            None => return,
+        };
+        self.warned = true;
+        self.ui.warn(advice(problem, self.options));
     }
 
     /// Estimates the seconds to the end of the run from the times of batches and validations so far.
@@ -184,6 +204,7 @@ impl Watch for LiveView<'_> {
         self.history.epochs.push(epoch.clone());
         let is_best = self.history.best().is_some_and(|best| best.epoch == epoch.epoch);
         self.ui.line(format_args!("{}", log::line(epoch, model, is_best)));
+        self.warn_if_stagnating(model);
         // Written after the checkpoint, with which the epoch is not lost if the others fail.
         self.to_write = Some(Ended { kept: kept.then(|| model.clone()) });
         Ok(())
