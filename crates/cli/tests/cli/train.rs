@@ -292,7 +292,7 @@ fn an_interrupted_run_says_how_to_continue_and_gives_the_same_bits() {
     };
     succeeds(&mut train("whole.safetensors"));
     let checkpoint = fixture.path("stopped.checkpoint");
-    let mut child =
+    let child =
         train("stopped.safetensors").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     while !checkpoint.exists() || Checkpoint::open(&checkpoint).unwrap().position.epoch < 1 {
