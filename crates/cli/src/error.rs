@@ -1,8 +1,8 @@
 //! The errors with which a command can end.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf};
 
-use crate::{fetch::FetchError, interrupt};
+use crate::{exit::Exit, fetch::FetchError};
 
 /// A result whose error is a [`CliError`].
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
@@ -57,12 +57,16 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Returns 2 for wrong arguments, as clap does for those that it cannot parse, and otherwise 1.
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// Returns how the program ends.
+    pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Interrupted { .. } => ExitCode::from(interrupt::EXIT_CODE),
-            Self::Usage(_) | Self::Library(posterize::Error::Argument(_)) => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
+            Self::Interrupted { .. } => Exit::Interrupted,
+            Self::Library(error) => error.kind().into(),
+            Self::Weights { source, .. } | Self::Training { source, .. } => source.kind().into(),
+            Self::Fetch(error) => error.exit(),
+            Self::Usage(_) => Exit::Usage,
+            Self::Classes(_) | Self::NoPictures { .. } | Self::Pictures { .. } => Exit::BadInput,
+            Self::Output(_) => Exit::Io,
         }
     }
 

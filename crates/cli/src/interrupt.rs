@@ -1,6 +1,6 @@
 //! What is done when the user presses Ctrl-C.
 //!
-//! The program ends with the exit code 130, after what was registered by [`before_end`]. While a
+//! The program ends with [`Exit::Interrupted`], after what was registered by [`before_end`]. While a
 //! [`Deferred`] exists, the first Ctrl-C is only noted, so that work can end in a good place; the second
 //! ends the program at once.
 
@@ -10,8 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, Once, PoisonError},
 };
 
-/// The exit code of a program that Ctrl-C ended: 128 and the number of the signal.
-pub(crate) const EXIT_CODE: u8 = 130;
+use crate::exit::Exit;
 
 /// Work to do before the program ends.
 type Cleanup = Box<dyn FnMut() + Send>;
@@ -95,7 +94,7 @@ fn pressed() {
     state.cleanups.iter_mut().for_each(|cleanup| cleanup());
     // Nobody changes the state while the program ends.
     mem::forget(state);
-    std::process::exit(EXIT_CODE.into());
+    std::process::exit(Exit::Interrupted.code().into());
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod embedded;
 mod error;
+mod exit;
 mod fetch;
 mod interrupt;
 mod model;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{commands::Command, error::CliError, ui::Ui};
+use crate::{commands::Command, error::CliError, exit::Exit, ui::Ui};
 
 /// Text below the list of commands.
 const AFTER_HELP: &str = "\
@@ -47,13 +48,7 @@ Environment variables:
                     that the CPU has]
   POSTERIZE_PYTHON  Python interpreter whose pip downloads from PyPI [default: python3]
   SSL_CERT_FILE     PEM file of certificates to trust in downloads
-  NO_COLOR          Turns colours off if set
-
-Exit codes:
-  0  Success
-  1  Failure, for example an unreadable file
-  2  Wrong arguments
-  130  Ctrl-C; `train` writes its checkpoint first";
+  NO_COLOR          Turns colours off if set";
 
 /// Turns a trained float image classifier into a smaller, faster int8 one, and measures how accurate
 /// it still is.
@@ -62,7 +57,7 @@ Exit codes:
     version,
     max_term_width = 100,
     after_help = AFTER_HELP,
-    after_long_help = format!("{AFTER_HELP}\n\n{AFTER_LONG_HELP}")
+    after_long_help = format!("{AFTER_HELP}\n\n{AFTER_LONG_HELP}\n\nExit codes:\n{}", Exit::list())
 )]
 struct Cli {
     #[command(subcommand)]
@@ -77,12 +72,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
     match commands::run(&cli.command, &ui) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error @ CliError::Interrupted { .. }) => error.exit_code(),
+        Ok(()) => Exit::Success.into(),
+        Err(error) if error.is_broken_pipe() => Exit::Success.into(),
+        // What was stopped has been reported already.
+        Err(error @ CliError::Interrupted { .. }) => error.exit().into(),
         Err(error) => {
             ui.error(&error);
-            error.exit_code()
+            error.exit().into()
         }
     }
 }

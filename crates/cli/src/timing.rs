@@ -39,7 +39,7 @@ pub(crate) fn times(
 ) -> Result<Vec<f64>> {
     warm_up(engine, images)?;
     let bar = ui.steps_bar("timing", u64::from(runs));
-    let mut times = Vec::with_capacity(runs as usize);
+    let mut times = Vec::new();
     for _ in 0..runs {
         times.push(time(engine, images)?);
         bar.inc(1);

@@ -41,7 +41,7 @@ JSON output (--json), one object:
 /// Prints the five most probable classes of each picture.
 ///
 /// If a picture cannot be read, the error is printed, the other pictures are still classified, and
-/// the exit code is 1.
+/// the exit code is 3.
 #[derive(Args, Debug)]
 #[command(after_long_help = JSON_HELP)]
 pub(crate) struct Classify {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ui;
+use crate::{exit::Exit, ui};
 
 use super::Item;
 
@@ -71,6 +71,22 @@ impl FetchError {
     pub(super) fn io(path: impl AsRef<Path>, action: &'static str) -> impl Fn(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path: path.clone(), action, source }
+    }
+
+    /// Returns how the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::NoCacheFolder | Self::Url { .. } => Exit::Usage,
+            Self::NotAFile { .. } | Self::Digest { .. } | Self::Wheel { .. } => Exit::BadInput,
+            Self::Io { .. }
+            | Self::Offline { .. }
+            | Self::Network { .. }
+            | Self::Certificate { .. }
+            | Self::Interrupted { .. }
+            | Self::Status { .. }
+            | Self::NoPython { .. }
+            | Self::Pip { .. } => Exit::Io,
+        }
     }
 }
 

@@ -66,7 +66,7 @@ fn a_checkpoint_of_another_network_is_an_error_that_lists_differences() {
         "--weights",
     ]);
     let output = run(wider.arg(&weights));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let error = String::from_utf8(output.stderr).unwrap();
     let start = format!("error: {}: the weights do not fit MobileNetV2", weights.display());
     assert!(error.starts_with(&start), "{error}");
@@ -203,7 +203,7 @@ fn a_checkpoint_with_two_sets_of_weights_says_which_is_used() {
     let file = Path::new(CHECKPOINTS).join("model_and_ema.pth");
     // It is a checkpoint of another network, but the message comes before that.
     let output = run(fixture.command("inspect").arg("--weights").arg(&file));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8(output.stderr).unwrap();
     let expected = format!(
         "{}: the weights under `model` are used; the file also has weights under `model_ema` (--ema uses \

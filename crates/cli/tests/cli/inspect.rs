@@ -155,7 +155,7 @@ fn a_closed_output_pipe_is_not_an_error() {
 fn output_that_cannot_be_written_is_an_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = inspect(&["mobilenet_v2"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(4));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.starts_with("error: cannot write to standard output: No space left"), "{error}");
 }

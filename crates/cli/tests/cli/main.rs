@@ -3,6 +3,7 @@
 mod bench;
 mod checkpoints;
 mod evaluate;
+mod exit_codes;
 mod fetch_https;
 mod fetch_wheel;
 mod fixture;

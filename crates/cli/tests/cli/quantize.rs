@@ -245,7 +245,7 @@ fn classify_prints_classes_and_unreadable_pictures() {
     let missing = fixture.path("missing.jpg");
     let mut command = fixture.with_file("classify", &file);
     let output = run(command.arg(&pattern).arg(&missing).stdin(Stdio::null()));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let (stdout, stderr) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
     let (stdout, stderr) = (stdout.unwrap(), stderr.unwrap());
     for number in [0, 2, 3] {

@@ -190,7 +190,7 @@ fn errors_are_found_before_anything_is_measured() {
     fs::write(broken.join("0.png"), "no picture").unwrap();
     let output =
         run(tutorial(&fixture).arg("--json").arg("--calibrate").arg(fixture.path("broken")));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("no picture could be decoded (1 skipped"), "{error}");
     assert_eq!(files(&fixture.path("out")), [""; 0]);

@@ -161,7 +161,7 @@ fn the_checkpoint_is_written_before_the_other_files() {
     std::os::unix::fs::symlink("/dev/full", fixture.path("out.csv")).unwrap();
     let output = run(fixture.to_train().arg("--overwrite").arg("-o").arg(&output));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(output.status.code(), Some(4), "{error}");
     assert!(error.contains("out.csv: cannot write: No space left on device"), "{error}");
     assert!(error.contains("out.checkpoint, of epoch 1, batch 0: --resume continues"), "{error}");
     assert_eq!(Checkpoint::open(fixture.path("out.checkpoint")).unwrap().position.epoch, 1);

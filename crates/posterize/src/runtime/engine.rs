@@ -332,7 +332,7 @@ impl Engine {
         // Also packs the weights and warms the caches.
         self.run_one(input, Watch::Unwatched)?;
         let plan = self.plan(Granularity::Blocks, &given)?;
-        let mut times = vec![Vec::with_capacity(runs); plan.steps.len() + 1];
+        let mut times = vec![Vec::new(); plan.steps.len() + 1];
         for _ in 0..runs {
             let mut run = vec![Duration::ZERO; times.len()];
             let watch = Watch::Times(&mut run);
