@@ -1,6 +1,11 @@
 //! The errors with which a command can end.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
 
 use crate::{exit::Exit, fetch::FetchError};
 
@@ -35,10 +40,11 @@ pub(crate) enum CliError {
     Training { source: Box<posterize::Error>, checkpoint: PathBuf, epoch: usize, batch: usize },
     /// The user stopped training by Ctrl-C.
     #[error(
-        "stopped in epoch {epoch} after {batch} of its batches, and written to {checkpoint}",
+        "stopped in epoch {epoch} after {batch} of its batches, and written to {checkpoint}; continue \
+         with:\n{command}",
         checkpoint = checkpoint.display()
     )]
-    Interrupted { checkpoint: PathBuf, epoch: usize, batch: usize },
+    Interrupted { checkpoint: PathBuf, epoch: usize, batch: usize, command: String },
     /// The number of classes differs between the data and the network.
     #[error("{0}")]
     Classes(String),
@@ -56,7 +62,77 @@ pub(crate) enum CliError {
     Output(#[source] io::Error),
 }
 
+/// What `--json` prints of an error.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorObject {
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    /// The file or folder that the error is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// The dotted path of the layer that the error is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) layer: Option<String>,
+    /// What to do. It may be part of the message too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+    pub(crate) exit_code: u8,
+}
+
 impl CliError {
+    /// Returns the error as an object of JSON.
+    pub(crate) fn object(&self) -> ErrorObject {
+        ErrorObject {
+            kind: self.kind(),
+            message: self.to_string(),
+            path: self.path().map(|path| path.display().to_string()),
+            layer: self.library().and_then(posterize::Error::layer_name).map(str::to_owned),
+            hint: self.hint(),
+            exit_code: self.exit().code(),
+        }
+    }
+
+    /// Returns the library's error that is the cause.
+    fn library(&self) -> Option<&posterize::Error> {
+        match self {
+            Self::Library(error) => Some(error),
+            Self::Weights { source, .. } | Self::Training { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Library(error) => error.kind().name(),
+            Self::Weights { source, .. } | Self::Training { source, .. } => source.kind().name(),
+            Self::Fetch(error) => error.kind(),
+            Self::Interrupted { .. } => "interrupted",
+            Self::Usage(_) => "usage",
+            Self::Classes(_) => "dataset",
+            Self::NoPictures { .. } | Self::Pictures { .. } => "image",
+            Self::Output(_) => "io",
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Weights { path, .. } => Some(path),
+            Self::Interrupted { checkpoint, .. } => Some(checkpoint),
+            Self::NoPictures { data, .. } => Some(data),
+            Self::Fetch(error) => error.path(),
+            _ => self.library().and_then(posterize::Error::path),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(error) => error.hint(),
+            Self::Interrupted { command, .. } => Some(format!("continue with: {command}")),
+            Self::Training { .. } => Some("--resume continues from the last checkpoint".into()),
+            _ => None,
+        }
+    }
+
     /// Returns how the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {

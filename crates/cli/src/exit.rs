@@ -79,6 +79,7 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::Image
             | ErrorKind::Dataset => Self::BadInput,
             ErrorKind::InvalidArgument => Self::Usage,
+            ErrorKind::Interrupted => Self::Interrupted,
             // Kinds that a later version of the library adds.
             _ => Self::Failure,
         }
@@ -120,6 +121,7 @@ mod tests {
             (ErrorKind::Dataset, 3),
             (ErrorKind::LimitExceeded, 1),
             (ErrorKind::InvalidArgument, 2),
+            (ErrorKind::Interrupted, 130),
         ] {
             assert_eq!(Exit::from(kind).code(), code, "{kind:?}");
         }

@@ -68,6 +68,39 @@ pub use quantization::QuantizedModel;
 pub use runtime::{Engine, compile};
 pub use tensor::{MemoryFormat, Tensor, TensorView};
 
+/// The Cargo features with which the library was built, in alphabetical order.
+///
+/// ```
+/// assert!(posterize::FEATURES.is_sorted());
+/// assert_eq!(posterize::FEATURES.contains(&"jpeg"), cfg!(feature = "jpeg"));
+/// ```
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "bmp")]
+    "bmp",
+    #[cfg(feature = "checkpoint")]
+    "checkpoint",
+    #[cfg(feature = "data")]
+    "data",
+    #[cfg(feature = "image")]
+    "image",
+    #[cfg(feature = "jpeg")]
+    "jpeg",
+    #[cfg(feature = "ndarray")]
+    "ndarray",
+    #[cfg(feature = "png")]
+    "png",
+    #[cfg(feature = "pnm")]
+    "pnm",
+    #[cfg(feature = "save")]
+    "save",
+    #[cfg(feature = "tracing")]
+    "tracing",
+    #[cfg(feature = "training")]
+    "training",
+    #[cfg(feature = "webp")]
+    "webp",
+];
+
 /// Compiles the example in the README as a doctest.
 #[cfg(all(doctest, feature = "checkpoint", feature = "data"))]
 #[doc = include_str!("../README.md")]

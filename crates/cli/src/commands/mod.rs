@@ -29,7 +29,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// Returns the files that the command reads and writes.
-    fn paths(&self) -> Paths {
+    pub(crate) fn paths(&self) -> Paths {
         match self {
             Self::Quantize(command) => command.paths(),
             Self::Train(command) => command.paths(),
@@ -44,10 +44,8 @@ impl Command {
 }
 
 /// Runs a command, after checking that its files can be written and are none of those it reads.
-pub(crate) fn run(command: &Command, ui: &Ui) -> Result<()> {
-    let paths = command.paths();
+pub(crate) fn run(command: &Command, paths: &Paths, ui: &Ui) -> Result<()> {
     paths.check()?;
-    let ui = &ui.with_results_on_stderr(paths.use_stdout());
     match command {
         Command::Fetch(command) => command.run(ui),
         Command::Quantize(command) => command.run(ui),

@@ -17,7 +17,7 @@ use crate::{
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures::{self, Stream},
-    ui::{Align, Table, Ui, count, megabytes},
+    ui::{Align, Table, Ui, Verbosity, count, megabytes},
 };
 
 const JSON_HELP: &str = "\
@@ -40,7 +40,8 @@ JSON output (--json), one object:
 /// This is post-training static quantization: calibration pictures are run through the float model
 /// while observers record the range of every activation. The file contains the int8 model, the
 /// preprocessing of its pictures and its class names, so other commands need no more than this file.
-/// Without --weights, published weights are downloaded (see `posterize fetch --help`).
+/// Without --weights, published weights are downloaded (see `posterize fetch --help`). With -v, the
+/// observed range, scale and zero point of every layer are printed.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
@@ -94,10 +95,6 @@ pub(crate) struct Quantize {
     /// File to write (safetensors)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-
-    /// Also print the observed range, scale and zero point of every layer
-    #[arg(short, long)]
-    verbose: bool,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -261,7 +258,7 @@ impl Quantize {
             calibration_seconds,
             seconds: start.elapsed().as_secs_f64(),
             threads: options.threads,
-            verbose: self.verbose,
+            verbose: ui.verbosity() >= Verbosity::Verbose,
         };
         ui.result(&report, &report)
     }

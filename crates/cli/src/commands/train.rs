@@ -179,14 +179,12 @@ impl Train {
         live.finish();
         let outcome = result.map_err(|error| match live.saved() {
             Some(position) if matches!(error, posterize::Error::Interrupted { .. }) => {
-                let error = CliError::Interrupted {
+                CliError::Interrupted {
                     checkpoint: files.checkpoint.clone(),
                     epoch: position.epoch,
                     batch: position.batch,
-                };
-                ui.note(format_args!("{error}; continue with:"));
-                ui.line(resume::command(env::args_os(), &files.checkpoint));
-                error
+                    command: resume::command(env::args_os(), &files.checkpoint),
+                }
             }
             Some(position) => CliError::Training {
                 source: Box::new(error),

@@ -73,6 +73,43 @@ impl FetchError {
         move |source| Self::Io { path: path.clone(), action, source }
     }
 
+    /// Returns the kind of error, by the names that `posterize::ErrorKind` has for the same.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::NoCacheFolder | Self::Url { .. } => "usage",
+            Self::Io { .. } | Self::NoPython { .. } => "io",
+            Self::NotAFile { .. } | Self::Digest { .. } | Self::Wheel { .. } => "corrupt_file",
+            Self::Offline { .. }
+            | Self::Network { .. }
+            | Self::Certificate { .. }
+            | Self::Interrupted { .. }
+            | Self::Status { .. }
+            | Self::Pip { .. } => "network",
+        }
+    }
+
+    /// Returns the file that the error is about.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. } | Self::NotAFile { path } | Self::Wheel { path, .. } => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns how to get the file in another way.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Offline { item }
+            | Self::Network { item, .. }
+            | Self::Status { item, .. }
+            | Self::NoPython { item, .. }
+            | Self::Pip { item, .. } => Some(item.offline_instructions()),
+            _ => None,
+        }
+    }
+
     /// Returns how the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {

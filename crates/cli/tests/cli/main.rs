@@ -2,6 +2,7 @@
 
 mod bench;
 mod checkpoints;
+mod errors_as_json;
 mod evaluate;
 mod exit_codes;
 mod fetch_https;
@@ -14,4 +15,6 @@ mod server;
 mod support;
 mod train;
 mod tutorial;
+mod verbosity;
+mod version;
 mod writing;

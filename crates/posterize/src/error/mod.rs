@@ -313,3 +313,28 @@ pub enum ErrorKind {
     /// An argument is out of range.
     InvalidArgument,
 }
+
+impl ErrorKind {
+    /// Returns the kind's name in lower case with underscores, for logs and JSON.
+    ///
+    /// ```
+    /// assert_eq!(posterize::ErrorKind::StateDictMismatch.name(), "state_dict_mismatch");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::CorruptFile => "corrupt_file",
+            Self::StateDictMismatch => "state_dict_mismatch",
+            Self::ShapeMismatch => "shape_mismatch",
+            Self::InvalidLayer => "invalid_layer",
+            Self::UnsupportedOperator => "unsupported_operator",
+            Self::NotCalibrated => "not_calibrated",
+            Self::Image => "image",
+            Self::Dataset => "dataset",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::OutOfResources => "out_of_resources",
+            Self::Interrupted => "interrupted",
+            Self::InvalidArgument => "invalid_argument",
+        }
+    }
+}

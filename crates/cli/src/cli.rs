@@ -1,0 +1,134 @@
+//! The arguments of the program, and the texts of its help.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{ArgAction, Parser, error::ErrorKind};
+
+use crate::{commands::Command, error::ErrorObject, exit::Exit, ui::Verbosity, version};
+
+/// Text below the list of commands.
+const AFTER_HELP: &str = "\
+Order of use:
+  posterize tutorial
+      Shows every step on a built-in model and built-in pictures. Needs no files.
+  posterize inspect MODEL
+      Prints the model's modules, output shapes, parameters and cost.
+  posterize quantize MODEL --weights W.pth --calibrate DIR -o INT8.safetensors
+      Writes the int8 model. DIR has pictures, in it or in folders at any depth.
+  posterize evaluate MODEL --weights W.pth --data DIR
+  posterize evaluate INT8.safetensors --data DIR
+      Measures both accuracies. DIR has one folder of pictures for each class. If int8 lost too
+      much, `posterize inspect --against` shows in which layers, and `posterize train --qat` trains
+      the model further for int8.
+  posterize classify INT8.safetensors PICTURE...
+  posterize bench INT8.safetensors
+      Uses the int8 model, and times it.
+
+`posterize COMMAND --help` describes all options of a command and the keys of its JSON output.";
+
+/// Text that only `--help` adds, not `-h`.
+const AFTER_LONG_HELP: &str = "\
+Environment variables:
+  POSTERIZE_CACHE   Folder for downloaded files, unless --cache is given
+  POSTERIZE_ISA     Instruction set to use: scalar, avx2, avx512vnni or amx [default: the best
+                    that the CPU has]
+  POSTERIZE_PYTHON  Python interpreter whose pip downloads from PyPI [default: python3]
+  SSL_CERT_FILE     PEM file of certificates to trust in downloads
+  NO_COLOR          Turns colours off if set
+
+Errors with --json, one object with the key `error` unless the result was printed before:
+  kind        usage, network, or in snake case what posterize::ErrorKind has: io, corrupt_file, ...
+  message     The text that is printed to stderr as well
+  path        The file or folder that the error is about, if there is one
+  layer       The layer that it is about, if there is one
+  hint        What to do, if that is known apart from the message
+  exit_code   One of the following";
+
+/// Turns a trained float image classifier into a smaller, faster int8 one, and measures how accurate
+/// it still is.
+#[derive(Debug, Parser)]
+#[command(
+    name = "posterize",
+    version,
+    max_term_width = 100,
+    after_help = AFTER_HELP,
+    after_long_help = format!("{AFTER_HELP}\n\n{AFTER_LONG_HELP}\n\nExit codes:\n{}", Exit::list())
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print one JSON object on stdout instead of text, also for an error: {"error": {...}}; warnings,
+    /// notes and the text of the error go to stderr
+    #[arg(long, global = true, display_order = 900)]
+    pub(crate) json: bool,
+
+    /// Print no notes and no progress; -qq: print only errors, and what --json prints
+    #[arg(short, long, global = true, display_order = 901, action = ArgAction::Count)]
+    quiet: u8,
+
+    /// Print more, such as complete lists; with --version, also the target, the instruction set and the
+    /// features
+    #[arg(short, long, global = true, display_order = 902, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+impl Cli {
+    /// Returns how much to print.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.verbose, self.quiet) {
+            (true, _) => Verbosity::Verbose,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Quiet,
+            (false, _) => Verbosity::ErrorsOnly,
+        }
+    }
+}
+
+/// Prints the help, the version, or why the arguments are wrong. With `--json`, wrong arguments are an
+/// object too.
+pub(crate) fn explain(error: &clap::Error) -> Exit {
+    let given: Vec<OsString> =
+        std::env::args_os().skip(1).take_while(|argument| argument != "--").collect();
+    match error.kind() {
+        ErrorKind::DisplayVersion if given.iter().any(|argument| is_verbose(argument)) => {
+            println!("{}", version::details());
+        }
+        _ => {
+            if error.use_stderr() && given.iter().any(|argument| argument == "--json") {
+                let object = usage_object(error);
+                println!("{}", serde_json::json!({ "error": object }));
+            }
+            // The text cannot be printed anywhere else.
+            let _ = error.print();
+        }
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+}
+
+/// Whether an argument is `--verbose`, or short options with `v`.
+fn is_verbose(argument: &OsStr) -> bool {
+    match argument.to_str().and_then(|argument| argument.strip_prefix('-')) {
+        Some("-verbose") => true,
+        Some(short) => !short.starts_with('-') && short.contains('v'),
+        None => false,
+    }
+}
+
+/// Returns the object of wrong arguments. clap's text is the error, tips and the usage, with empty lines
+/// between them.
+fn usage_object(error: &clap::Error) -> ErrorObject {
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n").map(str::trim);
+    let message = parts.next().unwrap_or_default();
+    let tips: Vec<&str> = parts.filter_map(|part| part.strip_prefix("tip: ")).collect();
+    let hint = Some(tips.join("; ")).filter(|hint| !hint.is_empty());
+    ErrorObject {
+        kind: "usage",
+        message: message.strip_prefix("error: ").unwrap_or(message).to_owned(),
+        path: None,
+        layer: None,
+        hint: hint.or_else(|| Some("`posterize COMMAND --help` describes the arguments".into())),
+        exit_code: Exit::Usage.code(),
+    }
+}
