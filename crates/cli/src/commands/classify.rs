@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use posterize::{
-    data::Picture,
+    data::{Class, Picture},
     metrics,
     runtime::{Engine, Options},
 };
@@ -19,16 +19,22 @@ use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
     model::{Loaded, ModelArgs},
-    pictures,
+    names, pictures,
     ui::{Ui, percent},
 };
+
+const EXAMPLES: &str = "\
+Examples:
+  posterize classify int8.safetensors cat.jpg dog.png
+  posterize classify mobilenet_v2 'photos/*.jpg' --topk 3 --names imagenet_class_index.json
+  posterize classify int8.safetensors - --json < cat.jpg";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model         The model's name
   pictures      In the order of the arguments:
     path        The file, or - for standard input
-    classes     The five most probable classes, most probable first:
+    classes     The --topk most probable classes, most probable first:
       class     Class number, counted from 0
       folder, name  Folder and readable name of the class, if the model knows them
       probability   Softmax of the logits, 0 to 1
@@ -38,19 +44,28 @@ JSON output (--json), one object:
     path, error  The file, and the error message
   threads, isa  Number of threads, and instruction set that was used";
 
-/// Prints the five most probable classes of each picture.
+/// Prints the most probable classes of each picture.
 ///
 /// If a picture cannot be read, the error is printed, the other pictures are still classified, and
 /// the exit code is 3.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}"))]
 pub(crate) struct Classify {
     #[command(flatten)]
     model: ModelArgs,
 
     /// Picture files, glob patterns such as 'photos/*.jpg', or - to read a picture from standard input
-    #[arg(required = true, value_name = "PICTURE")]
+    #[arg(required = true, value_name = "PICTURE", value_hint = ValueHint::FilePath)]
     pictures: Vec<String>,
+
+    /// Number of classes to print for each picture
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    topk: u32,
+
+    /// File of class names, instead of those in the model: one name on each line, lines of a class number,
+    /// a comma and the name, or JSON: a list of names, or an object such as {"0": "tench"}
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -58,9 +73,6 @@ pub(crate) struct Classify {
     #[command(flatten)]
     cache: CacheArgs,
 }
-
-/// Number of classes that are printed for a picture.
-const TOP_K: usize = 5;
 
 /// Maximum size in bytes of a picture read from standard input, the same as for files.
 const MAX_PICTURE_BYTES: u64 = 1 << 30;
@@ -169,6 +181,7 @@ impl Classify {
             }
         }
         let (loaded, mut first) = self.load(&sources, options, ui)?;
+        let labels = Labels { classes: &loaded.classes, names: self.names(&loaded)? };
         let mut engine = loaded.engine(options)?;
 
         let (mut pictures, mut failed) = (Vec::new(), Vec::new());
@@ -185,7 +198,9 @@ impl Classify {
                 }
             };
             let decoded = first.take().unwrap_or_else(|| decode(source));
-            match decoded.and_then(|decoded| classify(source, decoded, &loaded, &mut engine)) {
+            match decoded
+                .and_then(|decoded| self.classify(source, decoded, &loaded, &labels, &mut engine))
+            {
                 Ok(classified) => pictures.push(classified),
                 Err(error) => fail(source.path(), error.to_string()),
             }
@@ -200,6 +215,14 @@ impl Classify {
             0 => Ok(()),
             failed => Err(CliError::Pictures { failed, total }),
         }
+    }
+
+    /// Reads the file of --names, if it is given.
+    fn names(&self, loaded: &Loaded) -> Result<Option<Vec<String>>> {
+        let Some(file) = &self.names else { return Ok(None) };
+        let (graph, crop) = (loaded.graph(), loaded.preprocessing.crop);
+        let shapes = graph.infer(&[1, 3, crop, crop])?;
+        Ok(Some(names::read(file, shapes[graph.output().0].shape.iter().product())?))
     }
 
     /// Loads the model. With more than one thread, the first picture is decoded at the same time.
@@ -220,30 +243,47 @@ impl Classify {
             Ok((loaded, decoded))
         })
     }
+
+    fn classify(
+        &self,
+        source: &Source,
+        (picture, decode): (Picture, Duration),
+        loaded: &Loaded,
+        labels: &Labels<'_>,
+        engine: &mut Engine,
+    ) -> Result<Classified> {
+        let start = Instant::now();
+        let crop = loaded.preprocessing.apply(&picture);
+        let decode_ms = (decode + start.elapsed()).as_secs_f64() * 1e3;
+        let start = Instant::now();
+        let logits = engine.run(&crop)?;
+        let model_ms = start.elapsed().as_secs_f64() * 1e3;
+        let probabilities = metrics::softmax(logits.data());
+        let best = metrics::topk(logits.data(), self.topk as usize).into_iter();
+        let best = best.map(|(class, _)| Prediction {
+            class,
+            folder: labels.classes.get(class).map(|class| class.folder.clone()),
+            name: labels.name(class),
+            probability: probabilities[class],
+        });
+        let (path, classes) = (source.path().to_path_buf(), best.collect());
+        Ok(Classified { path, classes, decode_ms, model_ms })
+    }
 }
 
-fn classify(
-    source: &Source,
-    (picture, decode): (Picture, Duration),
-    loaded: &Loaded,
-    engine: &mut Engine,
-) -> Result<Classified> {
-    let start = Instant::now();
-    let crop = loaded.preprocessing.apply(&picture);
-    let decode_ms = (decode + start.elapsed()).as_secs_f64() * 1e3;
-    let start = Instant::now();
-    let logits = engine.run(&crop)?;
-    let model_ms = start.elapsed().as_secs_f64() * 1e3;
-    let probabilities = metrics::softmax(logits.data());
-    let classes = &loaded.classes;
-    let best = metrics::topk(logits.data(), TOP_K).into_iter().map(|(class, _)| Prediction {
-        class,
-        folder: classes.get(class).map(|class| class.folder.clone()),
-        name: classes.get(class).map(|class| class.name.clone()),
-        probability: probabilities[class],
-    });
-    let (path, classes) = (source.path().to_path_buf(), best.collect());
-    Ok(Classified { path, classes, decode_ms, model_ms })
+/// The classes of the model, and the names of --names.
+struct Labels<'a> {
+    classes: &'a [Class],
+    names: Option<Vec<String>>,
+}
+
+impl Labels<'_> {
+    fn name(&self, class: usize) -> Option<String> {
+        match &self.names {
+            Some(names) => names.get(class).cloned(),
+            None => self.classes.get(class).map(|class| class.name.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Report {
