@@ -13,6 +13,9 @@ use crate::ui::Ui;
 
 use super::{FetchError, Item, Result, digest::Sha256Prefix};
 
+/// The ending of the names of files that are being downloaded.
+pub(super) const PART: &str = ".part";
+
 /// Prefix of the names of temporary files and folders.
 const TEMPORARY: &str = ".fetch-";
 
@@ -34,6 +37,11 @@ impl Cache {
             folder.map(|folder| folder.join("posterize"))
         });
         Ok(Self { root: root.ok_or(FetchError::NoCacheFolder)? })
+    }
+
+    /// Returns the folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Returns the path of `file` of `item`, whether it exists or not.
@@ -162,7 +170,7 @@ impl Draft {
 /// stays there, to be continued.
 pub(super) fn part(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(PART);
     part.into()
 }
 

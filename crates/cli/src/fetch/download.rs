@@ -259,11 +259,16 @@ struct Part {
     version: PathBuf,
 }
 
+/// Returns the path of the file with the ETag of a part.
+pub(super) fn version(part: &Path) -> PathBuf {
+    let mut version = part.as_os_str().to_owned();
+    version.push(".etag");
+    version.into()
+}
+
 impl Part {
     fn new(path: &Path) -> Self {
-        let mut version = path.as_os_str().to_owned();
-        version.push(".etag");
-        Self { path: path.to_path_buf(), version: version.into() }
+        Self { path: path.to_path_buf(), version: version(path) }
     }
 
     fn len(&self) -> u64 {

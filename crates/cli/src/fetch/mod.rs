@@ -5,6 +5,7 @@
 
 mod cache;
 mod catalogue;
+mod contents;
 mod digest;
 mod download;
 mod error;
@@ -26,6 +27,7 @@ use digest::Sha256Prefix;
 use error::Result;
 
 pub(crate) use catalogue::Item;
+pub(crate) use contents::Cached;
 pub(crate) use error::FetchError;
 pub(crate) use samples::CLASSES_FILE;
 

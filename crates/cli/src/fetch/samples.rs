@@ -67,6 +67,14 @@ fn class_name(class: u32) -> String {
     format!("{class:04}")
 }
 
+/// Whether a file has the name of a sample picture, and is in the folder of its class.
+pub(super) fn is_picture(file: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let (picture, folder) = (name(file), file.parent().and_then(name));
+    let label = picture.and_then(|picture| label(&format!("foolbox/data/{picture}")));
+    label.is_some() && label.map(class_name) == folder
+}
+
 /// Returns the class number in the name of a picture: 243 in `foolbox/data/imagenet_00_243.jpg`.
 fn label(name: &str) -> Option<u32> {
     let stem = name.strip_prefix("foolbox/data/imagenet_")?.strip_suffix(".jpg")?;
@@ -127,7 +135,8 @@ impl Listing {
         Ok(None)
     }
 
-    fn of(root: &Path) -> io::Result<Self> {
+    /// Returns the listing of a folder.
+    pub(super) fn of(root: &Path) -> io::Result<Self> {
         let mut files = Vec::new();
         for entry in fs::read_dir(root)? {
             let path = entry?.path();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     server::{Behaviour, Request, Server},
-    support::{fails, files, noise, posterize, succeeds},
+    support::{fails, fails_with_usage_error, files, noise, posterize, succeeds},
 };
 
 /// A server, the file it serves, and a cache folder to fetch it into.
@@ -241,8 +241,9 @@ fn urls_without_tls_or_without_a_digest_are_errors() {
         ("https://127.0.0.1/net.pth", "expected a file name that ends in -DIGITS.pth"),
     ] {
         let mut command = posterize(folder.path());
-        let error =
-            fails(command.args(["fetch", "mobilenet_v2"]).env("POSTERIZE_DOWNLOAD_URL", url));
+        let error = fails_with_usage_error(
+            command.args(["fetch", "mobilenet_v2"]).env("POSTERIZE_DOWNLOAD_URL", url),
+        );
         assert!(error.contains(reason), "{error}");
     }
 }
