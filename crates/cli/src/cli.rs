@@ -132,3 +132,94 @@ fn usage_object(error: &clap::Error) -> ErrorObject {
         exit_code: Exit::Usage.code(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The width of the help texts.
+    const COLUMNS: usize = 100;
+
+    /// Returns the short and the long help of the program and of every command, for a terminal of some
+    /// width.
+    fn helps(width: usize) -> Vec<(String, String)> {
+        let mut program = Cli::command().max_term_width(width).term_width(width);
+        program.build();
+        let name = program.get_name().to_owned();
+        let commands: Vec<clap::Command> = program.get_subcommands().cloned().collect();
+        let mut helps = vec![(name, program)];
+        helps.extend(commands.into_iter().map(|command| (command.get_name().to_owned(), command)));
+        let texts = helps.into_iter().flat_map(|(name, mut command)| {
+            let texts = [command.render_help(), command.render_long_help()];
+            texts.map(|text| (name.clone(), text.to_string()))
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn no_line_of_a_help_is_longer_than_100_columns() {
+        let helps = helps(COLUMNS);
+        assert!(helps.len() > 20, "{}", helps.len());
+        for (name, text) in helps {
+            for line in text.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{name}: {line}");
+            }
+        }
+    }
+
+    /// clap would break longer lines of examples and lists, without indentation.
+    #[test]
+    fn lists_and_examples_are_written_for_100_columns() {
+        for (name, text) in helps(1000) {
+            let lists = text.lines().skip_while(|line| {
+                !["Examples:", "Order of use:", "JSON output"]
+                    .iter()
+                    .any(|head| line.starts_with(head))
+            });
+            for line in lists {
+                assert!(line.chars().count() <= COLUMNS, "{name}: {line}");
+            }
+        }
+    }
+
+    /// Splits a line as a shell does: at spaces outside of single quotes, up to a redirection or pipe.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted, mut word) = (Vec::new(), false, String::new());
+        for character in line.trim().chars() {
+            match character {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                _ => word.push(character),
+            }
+        }
+        words.push(word);
+        let end = words.iter().position(|word| ["<", ">", "|"].contains(&&**word));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn examples_are_commands_that_the_program_accepts() {
+        for (name, text) in helps(COLUMNS) {
+            let lines: Vec<&str> =
+                text.lines().filter(|line| line.starts_with("  posterize ")).collect();
+            for line in &lines {
+                if let Err(error) = Cli::try_parse_from(words(line)) {
+                    panic!("{name}: {line}: {error}");
+                }
+            }
+            let own = format!("  posterize {name}");
+            let examples = lines.iter().filter(|line| line.starts_with(&own)).count();
+            if !["posterize", "help"].contains(&&*name) {
+                assert!((2..=4).contains(&examples), "{name}: {examples} examples");
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -9,6 +9,7 @@ mod exit;
 mod fetch;
 mod interrupt;
 mod model;
+mod names;
 mod page;
 mod paths;
 mod pictures;
@@ -18,7 +19,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::{cli::Cli, exit::Exit, ui::Ui};
 
@@ -33,7 +34,7 @@ fn run() -> Exit {
     };
     let paths = cli.command.paths();
     let ui = Ui::new(cli.json, cli.verbosity()).with_results_on_stderr(paths.use_stdout());
-    match commands::run(&cli.command, &paths, &ui) {
+    match commands::run(&cli.command, &paths, Cli::command, &ui) {
         Ok(()) => Exit::Success,
         Err(error) if error.is_broken_pipe() => Exit::Success,
         Err(error) => {

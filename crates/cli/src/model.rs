@@ -1,8 +1,14 @@
 //! The model that a command works on: an architecture by its name, with weights, or a saved int8 model.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 use posterize::{
     Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
     checkpoint::{MismatchCause, ReadOptions},
@@ -34,7 +40,7 @@ fashion_mobilenet_v2";
 pub(crate) struct ModelArgs {
     /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or
     /// fashion_mobilenet_v2; or the path of an int8 model that `posterize quantize` wrote
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", value_parser = ModelName, hide_possible_values = true)]
     pub(crate) name: String,
 
     /// Checkpoint with the weights: PyTorch (.pth, zip or legacy) or safetensors
@@ -62,6 +68,27 @@ pub(crate) struct ModelArgs {
     /// Ignore keys in --weights that the model does not have, such as a profiler's total_ops
     #[arg(long)]
     ignore_extra: bool,
+}
+
+/// Accepts any text, because it may be a path, and offers the architectures to the completion of shells.
+#[derive(Clone)]
+struct ModelName;
+
+impl TypedValueParser for ModelName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(models::names().map(PossibleValue::new)))
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

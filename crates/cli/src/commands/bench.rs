@@ -7,7 +7,7 @@ mod times;
 
 use std::{fmt, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use serde::Serialize;
 
 use self::{compare::Comparison, per_layer::PerLayer, times::Times};
@@ -18,6 +18,12 @@ use crate::{
     timing::{self, Pictures},
     ui::{Align, Table, Ui},
 };
+
+const EXAMPLES: &str = "\
+Examples:
+  posterize bench mobilenet_v2 --batch 8 --threads 4
+  posterize bench int8.safetensors --per-layer
+  posterize bench int8.safetensors --compare mobilenet_v2";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
@@ -51,7 +57,7 @@ JSON output (--json), one object:
 /// After a warm-up, one batch of noise runs through the model --runs times. Without --weights the
 /// weights are random.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}"))]
 pub(crate) struct Bench {
     #[command(flatten)]
     model: ModelArgs,
@@ -74,7 +80,7 @@ pub(crate) struct Bench {
 
     /// Also time another model, alternating between the two, and print the ratio of their times: a file
     /// that `posterize quantize` wrote, or the name of an architecture
-    #[arg(long, value_name = "OTHER", conflicts_with = "per_layer")]
+    #[arg(long, value_name = "OTHER", value_hint = ValueHint::FilePath, conflicts_with = "per_layer")]
     compare: Option<String>,
 
     /// Checkpoint of the other model [default: random weights]

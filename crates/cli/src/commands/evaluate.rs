@@ -25,6 +25,12 @@ use crate::{
 
 use predictions::Predictions;
 
+const EXAMPLES: &str = "\
+Examples:
+  posterize evaluate fashion_mobilenet_v2
+  posterize evaluate resnet50 --weights resnet50.pth --data photos/val
+  posterize evaluate int8.safetensors --data photos/val --predictions predictions.csv";
+
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model, precision  The model's name, and float32 or int8
@@ -44,7 +50,7 @@ JSON output (--json), one object:
 /// Without --weights, published weights are downloaded, and without --data, 20 ImageNet photographs (see
 /// `posterize fetch --help`). For fashion_mobilenet_v2, both are built into the program.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}"))]
 pub(crate) struct Evaluate {
     #[command(flatten)]
     model: ModelArgs,

@@ -7,7 +7,7 @@ mod quantized;
 
 use std::{fmt, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use posterize::{
     Architecture,
     format::SavedModel,
@@ -24,6 +24,13 @@ use crate::{
 };
 
 use module_path::is_below;
+
+const EXAMPLES: &str = "\
+Examples:
+  posterize inspect mobilenet_v2
+  posterize inspect resnet50 layer1.0 --fused
+  posterize inspect int8.safetensors --against weights.pth --data photos/val
+  posterize inspect int8.safetensors --plan --batch 8";
 
 const JSON_HELP: &str = "\
 JSON output (--json) for an architecture, one object:
@@ -68,7 +75,7 @@ JSON output with --plan:
 /// points and ranges. With --against, it has the signal-to-quantization-noise ratio of each layer's
 /// output in int8. With --plan, it has the steps of the engine.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON_HELP)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}"))]
 pub(crate) struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
@@ -94,7 +101,7 @@ pub(crate) struct Inspect {
 
     /// Compare the saved int8 model with this float model: a checkpoint of the model that was
     /// quantized, or the name of an architecture (with --weights)
-    #[arg(long, value_name = "FLOAT", requires = "data")]
+    #[arg(long, value_name = "FLOAT", value_hint = ValueHint::FilePath, requires = "data")]
     against: Option<String>,
 
     /// Folder of pictures to compare on, with one folder in it for each class

@@ -2,9 +2,11 @@
 
 mod bench;
 mod classify;
+mod completions;
 mod evaluate;
 mod fetch;
 mod inspect;
+mod man;
 mod quantize;
 mod train;
 mod tutorial;
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     Train(Box<train::Train>),
     Fetch(fetch::Fetch),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -36,15 +40,24 @@ impl Command {
             Self::Evaluate(command) => command.paths(),
             Self::Tutorial(command) => command.paths(),
             // `fetch` writes only to the cache folder, and only what has the expected digest.
-            Self::Fetch(_) | Self::Classify(_) | Self::Inspect(_) | Self::Bench(_) => {
-                Paths::default()
-            }
+            Self::Fetch(_)
+            | Self::Classify(_)
+            | Self::Inspect(_)
+            | Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Paths::default(),
         }
     }
 }
 
-/// Runs a command, after checking that its files can be written and are none of those it reads.
-pub(crate) fn run(command: &Command, paths: &Paths, ui: &Ui) -> Result<()> {
+/// Runs a command, after checking that its files can be written and are none of those it reads. `program`
+/// returns the description of all commands.
+pub(crate) fn run(
+    command: &Command,
+    paths: &Paths,
+    program: fn() -> clap::Command,
+    ui: &Ui,
+) -> Result<()> {
     paths.check()?;
     match command {
         Command::Fetch(command) => command.run(ui),
@@ -55,5 +68,7 @@ pub(crate) fn run(command: &Command, paths: &Paths, ui: &Ui) -> Result<()> {
         Command::Inspect(command) => command.run(ui),
         Command::Bench(command) => command.run(ui),
         Command::Tutorial(command) => command.run(ui),
+        Command::Completions(command) => command.run(program(), ui),
+        Command::Man(command) => command.run(program(), ui),
     }
 }

@@ -20,6 +20,12 @@ use crate::{
     ui::{Align, Table, Ui, Verbosity, count, megabytes},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  posterize quantize mobilenet_v2 --calibrate 'photos/*.jpg' -o int8.safetensors
+  posterize quantize resnet50 --weights resnet50.pth --calibrate photos -o int8.safetensors
+  posterize quantize mobilenet_v2 --calibrate photos --skip 'classifier.*' -o int8.safetensors -v";
+
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model, weights, output  The model's name, its checkpoint and the file written
@@ -45,7 +51,8 @@ JSON output (--json), one object:
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
-    after_long_help = JSON_HELP
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
 )]
 pub(crate) struct Quantize {
     #[command(flatten)]

@@ -34,6 +34,11 @@ use live::LiveView;
 use options::{DataArgs, QatArgs, ScheduleArgs};
 use report::Report;
 
+const EXAMPLES: &str = "\
+Examples:
+  posterize train resnet18 --num-classes 10 --data photos/train --val photos/val -o out.safetensors
+  posterize train mobilenet_v2 --qat --data photos/train --val photos/val -o int8.safetensors";
+
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model, weights      The model's name, and the checkpoint that training started from or null
@@ -69,7 +74,8 @@ JSON output (--json), one object:
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
-    after_long_help = JSON_HELP
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
 )]
 pub(crate) struct Train {
     #[command(flatten)]

@@ -43,6 +43,12 @@ use sources::Sources;
 use steps::METHODS;
 use training::TrainingArgs;
 
+const EXAMPLES: &str = "\
+Examples:
+  posterize tutorial
+  posterize tutorial --qat recommended --epochs 2
+  posterize tutorial mobilenet_v2 --data photos/val --calibrate photos/train --out mobilenet";
+
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model, weights, data  The model's name, its checkpoint, and the evaluated pictures
@@ -75,7 +81,8 @@ JSON output (--json), one object:
     mut_arg("name", |name| {
         name.help(FLOAT_MODEL_HELP).required(false).default_value(embedded::MODEL)
     }),
-    after_long_help = JSON_HELP
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
 )]
 pub(crate) struct Tutorial {
     #[command(flatten)]

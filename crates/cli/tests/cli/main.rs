@@ -2,14 +2,17 @@
 
 mod bench;
 mod checkpoints;
+mod completions;
 mod errors_as_json;
 mod evaluate;
 mod exit_codes;
+mod fetch_cache;
 mod fetch_https;
 mod fetch_wheel;
 mod fixture;
 mod help;
 mod inspect;
+mod names;
 mod quantize;
 mod server;
 mod support;
