@@ -1,4 +1,4 @@
-//! The model that a command works on: an architecture by its name, with weights, or a saved int8 model.
+//! The model that a command works on: an architecture by its name, with weights, or a saved model.
 
 use std::{
     ffi::OsStr,
@@ -17,8 +17,7 @@ use posterize::{
     graph::{Graph, ModuleTree},
     models::{self, Config},
     ops::Activation,
-    quantization::QuantizedModel,
-    runtime::{Engine, Options, compile},
+    runtime::{Engine, Model, Options, compile},
 };
 
 use crate::{
@@ -33,13 +32,13 @@ use crate::{
 /// The help of MODEL in commands that need a float model.
 pub(crate) const FLOAT_MODEL_HELP: &str = "\
 mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or \
-fashion_mobilenet_v2";
+fashion_mobilenet_v2; or the path of a float model that `posterize train` wrote";
 
 /// The arguments that name a model.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or
-    /// fashion_mobilenet_v2; or the path of an int8 model that `posterize quantize` wrote
+    /// fashion_mobilenet_v2; or the path of a model that `posterize train` or `posterize quantize` wrote
     #[arg(value_name = "MODEL", value_parser = ModelName, hide_possible_values = true)]
     pub(crate) name: String,
 
@@ -187,7 +186,7 @@ impl ModelArgs {
     pub(crate) fn refuse_with_file(&self, options: &[(&str, bool)]) -> Result<()> {
         match options.iter().find(|(_, given)| *given) {
             Some((option, _)) if self.is_file() => Err(CliError::Usage(format!(
-                "{}: {option} cannot be used with a saved int8 model; remove the option",
+                "{}: {option} cannot be used with a saved model, which has its own; remove the option",
                 self.name
             ))),
             _ => Ok(()),
@@ -318,7 +317,7 @@ impl ModelArgs {
         Ok(Loaded {
             name: self.name.clone(),
             file,
-            network: Network::Float(model),
+            network: model.into(),
             preprocessing: self.preprocessing()?,
             classes: Vec::new(),
         })
@@ -387,13 +386,6 @@ fn notes(report: &LoadReport) -> Vec<String> {
     notes
 }
 
-/// A float or an int8 network.
-#[derive(Debug)]
-pub(crate) enum Network {
-    Float(FloatModel),
-    Int8(QuantizedModel),
-}
-
 /// A model ready for use: the network, its preprocessing and its classes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -401,7 +393,7 @@ pub(crate) struct Loaded {
     /// The file that the weights were read from, or the name of the built-in weights. `None` for
     /// random weights.
     pub(crate) file: Option<PathBuf>,
-    pub(crate) network: Network,
+    pub(crate) network: Model,
     pub(crate) preprocessing: Preprocessing,
     /// Empty if they are not known.
     pub(crate) classes: Vec<Class>,
@@ -409,56 +401,47 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     fn of_file(file: &str, saved: SavedModel) -> Result<Self> {
-        let SavedModel { name, model, preprocessing, classes, .. } = saved;
+        let SavedModel { name, model: network, preprocessing, classes, .. } = saved;
         let preprocessing = preprocessing.ok_or_else(|| {
             CliError::Usage(format!(
                 "{file}: the saved model has no preprocessing (resize, crop, mean and std of its \
-                 pictures); write it again with `posterize quantize`, or in Rust with \
-                 SavedModel::with_preprocessing"
+                 pictures); write it again with `posterize train` or `posterize quantize`, or in Rust \
+                 with SavedModel::with_preprocessing"
             ))
         })?;
-        let (file, network) = (Some(file.into()), Network::Int8(model));
-        Ok(Self { name: format!("{name} int8"), file, network, preprocessing, classes })
+        let file = Some(file.into());
+        let name = if network.as_float().is_some() { name } else { format!("{name} int8") };
+        Ok(Self { name, file, network, preprocessing, classes })
     }
 
-    /// Fuses batch norms and activations into the layers before them. A saved model is fused already.
+    /// Fuses batch norms and activations into the layers before them. An int8 model is fused already.
     pub(crate) fn fuse(mut self) -> Result<Self> {
-        if let Network::Float(model) = &self.network {
-            self.network = Network::Float(model.fuse()?);
+        if let Some(model) = self.network.as_float() {
+            self.network = model.fuse()?.into();
         }
         Ok(self)
     }
 
     /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
-        let options = options.pictures(&self.preprocessing);
-        Ok(match &self.network {
-            Network::Float(model) => compile(model, options)?,
-            Network::Int8(model) => compile(model, options)?,
-        })
+        Ok(compile(&self.network, options.pictures(&self.preprocessing))?)
     }
 
     pub(crate) fn graph(&self) -> &Graph {
-        match &self.network {
-            Network::Float(model) => model.graph(),
-            Network::Int8(model) => model.graph(),
-        }
+        self.network.graph()
     }
 
     pub(crate) fn module(&self, path: &str) -> Result<ModuleTree> {
-        Ok(match &self.network {
-            Network::Float(model) => model.module(path)?,
-            Network::Int8(model) => model.module(path)?,
-        })
+        Ok(self.network.module(path)?)
     }
 
     /// Returns the float network, or an error if the model is int8.
     pub(crate) fn into_float(self) -> Result<FloatModel> {
         match self.network {
-            Network::Float(model) => Ok(model),
-            Network::Int8(_) => Err(CliError::Usage(format!(
-                "{}: this is an int8 model, but the command needs a float one; pass the name of the \
-                 architecture and --weights FILE",
+            Model::Float(model) => Ok(model),
+            _ => Err(CliError::Usage(format!(
+                "{}: this is an int8 model, but the command needs a float one; pass the file of a \
+                 trained float model, or the name of the architecture and --weights FILE",
                 self.file.unwrap_or_default().display()
             ))),
         }
@@ -466,9 +449,18 @@ impl Loaded {
 
     /// Returns `float32` or `int8`.
     pub(crate) fn precision(&self) -> &'static str {
-        match self.network {
-            Network::Float(_) => "float32",
-            Network::Int8(_) => "int8",
+        if self.network.as_float().is_some() { "float32" } else { "int8" }
+    }
+
+    /// Returns an error if the model is int8 and the option, which is for float models, was given.
+    pub(crate) fn refuse_if_int8(self, option: &str, given: bool) -> Result<Self> {
+        if given && self.network.as_float().is_none() {
+            return Err(CliError::Usage(format!(
+                "{}: {option} cannot be used with an int8 model, whose layers are fused; remove the \
+                 option",
+                self.file.unwrap_or_default().display()
+            )));
         }
+        Ok(self)
     }
 }

@@ -281,7 +281,11 @@ pub(crate) fn load(
     Ok((loaded, report))
 }
 
-fn check_variance(found: &NamedParameter, values: &[f32]) -> Result<()> {
+/// Checks that a running variance is not negative.
+///
+/// # Errors
+/// Returns [`Error::Layer`] with the first negative value.
+pub(crate) fn check_variance(found: &NamedParameter, values: &[f32]) -> Result<()> {
     if found.parameter.role != Role::RunningVar {
         return Ok(());
     }

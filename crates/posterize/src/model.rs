@@ -133,7 +133,7 @@ impl Architecture {
 /// assert_eq!(model.forward(&Tensor::zeros([1, 3, 32, 32]))?.shape(), [1, 8, 30, 30]);
 /// # Ok::<(), posterize::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FloatModel {
     graph: Graph,
     parameters: Parameters,

@@ -2,7 +2,6 @@
 //! concatenates and shuffles channels, and of a network with two heads: in float, in int8, through a
 //! file, and in training.
 
-use posterize::format::SavedModel;
 use posterize::nn::{Module, Sequential, Tracer, Value, trace_with};
 use posterize::ops::{Activation, ChannelShuffle, Conv2d, Linear, Op, Padding, Slice};
 use posterize::quantization::{QConfig, QConfigMapping};
@@ -95,8 +94,8 @@ fn outputs(int8: &QuantizedModel) -> Vec<Vec<f32>> {
 fn reopened(int8: QuantizedModel) -> QuantizedModel {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
-    SavedModel::new(int8).save(&path).unwrap();
-    SavedModel::open(&path).unwrap().model
+    int8.save(&path).unwrap();
+    QuantizedModel::open(&path).unwrap()
 }
 
 #[test]

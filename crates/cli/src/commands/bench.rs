@@ -79,7 +79,7 @@ pub(crate) struct Bench {
     per_layer: bool,
 
     /// Also time another model, alternating between the two, and print the ratio of their times: a file
-    /// that `posterize quantize` wrote, or the name of an architecture
+    /// that `posterize train` or `posterize quantize` wrote, or the name of an architecture
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::FilePath, conflicts_with = "per_layer")]
     compare: Option<String>,
 
@@ -123,9 +123,9 @@ struct Report {
 
 impl Bench {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
-        let loaded = self.prepare(self.model.with_given_weights(ui)?)?;
+        let loaded = self.model.with_given_weights(ui)?;
+        let loaded = self.prepare(loaded.refuse_if_int8("--no-fuse", self.no_fuse)?)?;
         let pictures = self.pictures(&loaded)?;
         let mut engine = loaded.engine(options)?;
 

@@ -135,9 +135,9 @@ impl Evaluate {
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        self.model.refuse_with_file(&[("--no-fuse", self.no_fuse)])?;
         let options = self.threads.options()?;
         let loaded = self.model.with_trained_weights(&self.cache, ui)?;
+        let loaded = loaded.refuse_if_int8("--no-fuse", self.no_fuse)?;
         let loaded = if self.no_fuse { loaded } else { loaded.fuse()? };
         // The name of a saved model is that of the architecture, a space and `int8`.
         let is_built_in = loaded.name.split(' ').next() == Some(embedded::MODEL);

@@ -10,9 +10,11 @@ use std::{fmt, path::PathBuf};
 use clap::{Args, ValueHint};
 use posterize::{
     Architecture,
+    data::Preprocessing,
     format::SavedModel,
-    graph::{Graph, LayerShape, Node},
+    graph::{Graph, LayerShape, ModuleTree, Node},
     ops::Op,
+    quantization::QuantizedModel,
 };
 use serde::Serialize;
 
@@ -33,19 +35,19 @@ Examples:
   posterize inspect int8.safetensors --plan --batch 8";
 
 const JSON_HELP: &str = "\
-JSON output (--json) for an architecture, one object:
+JSON output (--json) for an architecture or a saved float model, one object:
   model, path, fused  The model's name, PATH (empty for the whole model) and --fused
   input_shape         [N, C, H, W]
   parameters, multiply_adds  Sums over all layers
   layers              In execution order, with parameters and multiply_adds of the layer and:
     name, type, output_shape  Dotted path, operator, and shape of the output
+  preprocessing       Of the pictures, or null:
+    resize, crop, mean, std  Sizes in pixels; normalization of each channel
+  classes             Number of class names in the file
   tree                The modules as text, as PyTorch prints them
 
 JSON output for a saved int8 model:
-  model, path, tree   As above
-  preprocessing       resize, crop, mean and std, or null
-    resize, crop, mean, std  Sizes in pixels; normalization of each channel
-  classes             Number of class names
+  model, path, preprocessing, classes, tree  As above
   qconfig             QConfigMapping that the model was quantized with
   bytes               Bytes of all weights, scales and biases
   layers              In execution order, with name, type and bytes as above and:
@@ -139,6 +141,9 @@ struct Report {
     parameters: u64,
     multiply_adds: u64,
     layers: Vec<Layer>,
+    preprocessing: Option<Preprocessing>,
+    /// Number of class names in the file.
+    classes: usize,
     tree: String,
 }
 
@@ -147,22 +152,51 @@ impl Inspect {
         if self.plan {
             return self.plan(ui);
         }
-        if self.against.is_some() || self.model.is_file() {
-            return self.quantized(ui);
+        if self.against.is_some() {
+            return self.compare(ui);
         }
-        let size = match self.size {
-            Some(size) => usize::from(size),
-            None => self.model.preprocessing()?.crop,
-        };
+        if self.model.is_file() {
+            return self.saved(ui);
+        }
+        let preprocessing = self.model.preprocessing()?;
+        let size = self.size.map_or(preprocessing.crop, usize::from);
         let path = self.path.as_deref().unwrap_or_default();
-        let report = if self.fused || self.model.weights.is_some() {
+        let (graph, tree) = if self.fused || self.model.weights.is_some() {
             let model = self.model.with_given_weights(ui)?;
             let model = if self.fused { model.fuse()? } else { model };
-            self.report(path, size, model.graph(), model.module(path)?)?
+            (model.graph().clone(), model.module(path)?)
         } else {
             let model: Architecture = self.model.architecture()?;
-            self.report(path, size, model.graph(), model.module(path)?)?
+            (model.graph().clone(), model.module(path)?)
         };
+        let name = self.model.name.clone();
+        let report = self.report(name, size, &graph, &tree, Some(preprocessing), 0)?;
+        ui.result(&report, &report)
+    }
+
+    /// Prints a saved model.
+    fn saved(&self, ui: &Ui) -> Result<()> {
+        let path = self.path.as_deref().unwrap_or_default();
+        let saved = self.model.saved()?;
+        let Some(float) = saved.model.as_float() else {
+            self.model
+                .refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
+            let report = quantized::Report::new(&saved, self.int8(&saved)?, path)?;
+            return ui.result(&report, &report);
+        };
+        let model = if self.fused { float.fuse()? } else { float.clone() };
+        let SavedModel { name, preprocessing, classes, .. } = saved;
+        let crop = preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
+        let size = self.size.map(usize::from).or(crop).ok_or_else(|| {
+            CliError::Usage(format!(
+                "{}: the saved model does not know the size of its pictures; pass it with --size \
+                 PIXELS",
+                self.model.name
+            ))
+        })?;
+        let tree = model.module(path)?;
+        let report =
+            self.report(name, size, model.graph(), &tree, preprocessing, classes.len())?;
         ui.result(&report, &report)
     }
 
@@ -186,8 +220,19 @@ impl Inspect {
         ui.result(&report, &report)
     }
 
-    /// Prints a saved model, or compares it with a float network.
-    fn quantized(&self, ui: &Ui) -> Result<()> {
+    /// Returns the int8 network of the file.
+    fn int8<'a>(&self, saved: &'a SavedModel) -> Result<&'a QuantizedModel> {
+        saved.model.as_quantized().ok_or_else(|| {
+            CliError::Usage(format!(
+                "{}: this is a float model, but --against compares an int8 one; pass the file that \
+                 `posterize quantize` wrote",
+                self.model.name
+            ))
+        })
+    }
+
+    /// Compares a saved int8 model with a float network.
+    fn compare(&self, ui: &Ui) -> Result<()> {
         self.model.refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
         if !self.model.is_file() {
             return Err(CliError::Usage(format!(
@@ -197,28 +242,29 @@ impl Inspect {
             )));
         }
         let path = self.path.as_deref().unwrap_or_default();
-        let (Some(reference), Some(data)) = (&self.against, &self.data) else {
-            let report = quantized::Report::new(&self.model.saved()?, path)?;
-            return ui.result(&report, &report);
-        };
+        let (Some(reference), Some(data)) = (&self.against, &self.data) else { return Ok(()) };
         // The options (--weights and so on) are those of the float network.
         let saved = SavedModel::open(&self.model.name)?;
+        let int8 = self.int8(&saved)?;
         let mut reference = self.model.reference(reference, &saved.name);
         reference.num_classes = reference.num_classes.or(saved.outputs());
         let float = reference.with_trained_weights(&self.cache, ui)?.into_float()?.fuse()?;
         let options = self.threads.options()?;
-        let report = against::Report::new(&saved, &float, data, self.limit, options, ui)?;
+        let report = against::Report::new(&saved, int8, &float, data, self.limit, options, ui)?;
         let report = report.below(path);
         ui.result(&report, &report)
     }
 
     fn report(
         &self,
-        path: &str,
+        model: String,
         size: usize,
         graph: &Graph,
-        tree: impl fmt::Display,
+        tree: &ModuleTree,
+        preprocessing: Option<Preprocessing>,
+        classes: usize,
     ) -> Result<Report> {
+        let path = self.path.as_deref().unwrap_or_default();
         let input_shape = [1, 3, size, size];
         let shapes = graph.infer(&input_shape)?;
         let layers: Vec<Layer> = graph
@@ -229,13 +275,15 @@ impl Inspect {
             .map(|(node, shape)| layer(node, shape))
             .collect();
         Ok(Report {
-            model: self.model.name.clone(),
+            model,
             path: path.to_owned(),
             fused: self.fused,
             input_shape,
             parameters: layers.iter().map(|layer| layer.parameters).sum(),
             multiply_adds: layers.iter().map(|layer| layer.multiply_adds).sum(),
             layers,
+            preprocessing,
+            classes,
             tree: tree.to_string(),
         })
     }
@@ -286,6 +334,13 @@ impl fmt::Display for Report {
             "{} parameters, {} multiply-adds for one picture of {height} x {width} pixels",
             si(self.parameters),
             si(self.multiply_adds),
-        )
+        )?;
+        if let Some(preprocessing) = &self.preprocessing {
+            write!(f, "\n{}: {}", self.model, preprocessing)?;
+            if self.classes > 0 {
+                write!(f, "; {} classes", count(self.classes as u64))?;
+            }
+        }
+        Ok(())
     }
 }

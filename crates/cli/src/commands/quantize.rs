@@ -191,7 +191,7 @@ impl Quantize {
 
         let calibration = Instant::now();
         let transform: Transform = if self.augment {
-            models::augmentation(&name, self.seed)?
+            models::augmentation(&name, &preprocessing, self.seed)
         } else {
             (&preprocessing).into()
         };

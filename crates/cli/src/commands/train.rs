@@ -104,12 +104,12 @@ pub(crate) struct Train {
     #[arg(long)]
     overwrite: bool,
 
-    /// File to write (safetensors): with --qat the int8 model, which other commands take as MODEL;
-    /// otherwise float weights with PyTorch's names, for --weights
+    /// File to write (safetensors): the float model, or with --qat the int8 one, which other commands
+    /// take as MODEL. The tensors of a float model are a state dict with PyTorch's names
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
-    /// With --qat, also write the trained float weights to this file
+    /// With --qat, also write the trained float model to this file
     #[arg(long, value_name = "FILE", requires = "qat")]
     float_output: Option<PathBuf>,
 

@@ -14,6 +14,7 @@ mod help;
 mod inspect;
 mod names;
 mod quantize;
+mod saved;
 mod server;
 mod support;
 mod train;

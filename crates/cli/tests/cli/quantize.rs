@@ -11,6 +11,7 @@ use posterize::{
     format::SavedModel,
     metrics,
     ops::Op,
+    quantization::QuantizedModel,
 };
 use serde_json::Value;
 
@@ -75,7 +76,7 @@ fn the_file_has_model_preprocessing_and_classes() {
     assert_eq!(saved.classes, CLASSES.iter().map(class).collect::<Vec<_>>());
     let range = &report["ranges"][1];
     let id = saved.model.graph().find(range["name"].as_str().unwrap()).unwrap();
-    let qparams = saved.model.qparams(id).unwrap();
+    let qparams = saved.model.as_quantized().unwrap().qparams(id).unwrap();
     assert_eq!(range["zero_point"], qparams.zero_point);
     assert_eq!(range["scale"].as_f64().unwrap() as f32, qparams.scale);
 }
@@ -119,7 +120,7 @@ fn float_layers_are_listed_with_reasons() {
     }
     // -v prints ranges, also that of the float layer's output, which is quantized for the next layer.
     assert!(printed.lines().any(|line| line.starts_with("features.0.0 ")), "{printed}");
-    let model = SavedModel::open(fixture.path("int8.safetensors")).unwrap().model;
+    let model = QuantizedModel::open(fixture.path("int8.safetensors")).unwrap();
     assert!(
         model.layer_named("features.0.0").is_none()
             && model.layer_named("features.1.conv.0.0").is_some()
@@ -345,7 +346,7 @@ fn wrong_files_and_options_are_errors() {
     let error = fails_with_usage_error(bench(&file).arg("--weights").arg(&weights));
     assert!(error.contains("remove the option"), "{error}");
     let error = fails_with_usage_error(bench(&file).arg("--no-fuse"));
-    assert!(error.contains("--no-fuse cannot be used with a saved int8 model"), "{error}");
+    assert!(error.contains("--no-fuse cannot be used with an int8 model"), "{error}");
     let mut command = fixture.command("inspect");
     let error = fails_with_usage_error(
         command.args(["--against", "mobilenet_v2"]).arg("--data").arg(fixture.data()),

@@ -1,5 +1,7 @@
 //! The preprocessing of pictures for evaluation.
 
+use std::fmt;
+
 use posterize_kernels::f32::pixel_values;
 use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
@@ -35,6 +37,15 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// The standard deviation of red, green and blue, by which the difference is divided.
     pub std: [f32; 3],
+}
+
+/// Prints all fields: `resize 256, centre crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224,
+/// 0.225]`.
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resize, crop, mean, std } = self;
+        write!(f, "resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")
+    }
 }
 
 impl Default for Preprocessing {

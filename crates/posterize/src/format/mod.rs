@@ -1,6 +1,6 @@
 //! Saved models and checkpoints of training runs.
 //!
-//! [`SavedModel`] is an int8 network with the preprocessing of its pictures and the names of its
+//! [`SavedModel`] is a float or int8 network with the preprocessing of its pictures and the names of its
 //! classes, in one safetensors file. `docs/format.md` specifies the file. A file is read to memory
 //! once and is not mapped, so changes to it while it is read cannot do harm.
 

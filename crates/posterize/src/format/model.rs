@@ -15,20 +15,21 @@ use super::saved_model::SavedModel;
 use super::{v1, v2};
 #[cfg(feature = "save")]
 use crate::atomic_file;
-use crate::checkpoint::safetensors::MODEL_FORMAT;
+use crate::checkpoint::safetensors::{INT8_GRAPH as GRAPH, MODEL_FORMAT};
 use crate::data::Class;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
-use crate::model::Parameters;
+use crate::model::{FloatModel, Parameters};
 use crate::ops::Role;
 use crate::quantization::{
     QConfigMapping, QParams, QuantizationParams, QuantizedLayer, QuantizedModel,
 };
+use crate::runtime::Model;
 use crate::tensor::MemoryFormat;
 use crate::trace;
 
 /// The format version of saved models that is written. All versions from 1 to this one are read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 pub(super) const MODEL: Kind = Kind {
     format: MODEL_FORMAT,
@@ -38,10 +39,14 @@ pub(super) const MODEL: Kind = Kind {
     max_bytes: MAX_MODEL_BYTES,
 };
 
-/// The tensor that holds the graph, as compressed JSON.
-const GRAPH: &str = "graph.json.zlib";
-/// The tensor that holds the classes, as compressed JSON.
+/// The tensor that holds the classes of an int8 network, as compressed JSON.
 const CLASSES: &str = "classes.json.zlib";
+
+/// The metadata that holds the graph of a float network, as JSON. Its tensors are the state dict and
+/// nothing else, so that other programs can load all of them.
+const FLOAT_GRAPH: &str = "graph";
+/// The metadata that holds the classes of a float network, as JSON.
+const FLOAT_CLASSES: &str = "classes";
 
 /// The last part of the name of the tensor with the scales of an int8 weight.
 const WEIGHT_SCALE: &str = "weight_scale";
@@ -107,16 +112,67 @@ impl QuantizedModel {
     /// Returns the same errors as [`SavedModel::save`].
     #[cfg(feature = "save")]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
-        SavedModel::new(self.clone()).save(path)
+        SavedModel::new(self).save(path)
     }
 
     /// Reads the network of a file that was written by [`QuantizedModel::save`] or
     /// [`SavedModel::save`].
     ///
     /// # Errors
-    /// Returns the same errors as [`SavedModel::open`].
+    /// Returns the same errors as [`SavedModel::open`], and an error if the network is float.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        SavedModel::open(path).map(|saved| saved.model)
+        let path = path.as_ref();
+        match SavedModel::open(path)?.model {
+            Model::Quantized(model) => Ok(model),
+            Model::Float(_) => Err(format_error(
+                path,
+                "expected an int8 network, found a float one; open it with FloatModel::open, or \
+                 quantize it first",
+            )),
+        }
+    }
+}
+
+impl FloatModel {
+    /// Writes the network to a file, as [`SavedModel::save`] does, without preprocessing and
+    /// classes. Returns its size in bytes.
+    ///
+    /// The file has the graph and the weights. For the weights alone, see
+    /// [`StateDict::save_safetensors`](crate::StateDict::save_safetensors).
+    ///
+    /// ```
+    /// use posterize::ops::Linear;
+    /// use posterize::{Architecture, FloatModel};
+    ///
+    /// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("linear.safetensors");
+    /// model.save(&path)?;
+    /// assert_eq!(FloatModel::open(&path)?, model);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the same errors as [`SavedModel::save`].
+    #[cfg(feature = "save")]
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<u64> {
+        SavedModel::new(self).save(path)
+    }
+
+    /// Reads the network of a file that was written by [`FloatModel::save`] or
+    /// [`SavedModel::save`].
+    ///
+    /// # Errors
+    /// Returns the same errors as [`SavedModel::open`], and an error if the network is int8.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        match SavedModel::open(path)?.model {
+            Model::Float(model) => Ok(model),
+            Model::Quantized(_) => Err(format_error(
+                path,
+                "expected a float network, found an int8 one; open it with QuantizedModel::open",
+            )),
+        }
     }
 }
 
@@ -133,22 +189,41 @@ pub fn graph_from_json(version: u32, json: &[u8]) -> std::result::Result<Graph, 
 }
 
 fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
-    let model = &saved.model;
-    let graph = model.graph();
-    let mut metadata = BTreeMap::from([("model".to_owned(), saved.name.clone())]);
-    metadata.insert("qconfig".into(), json(model.mapping())?);
+    let mut container = Container::default();
+    let metadata = &mut container.metadata;
+    metadata.insert("model".into(), saved.name.clone());
     if let Some(preprocessing) = &saved.preprocessing {
         metadata.insert("preprocessing".into(), json(preprocessing)?);
     }
-    let mut tensors = BTreeMap::new();
-    tensors.insert(GRAPH.to_owned(), compressed(&v2::SavedGraph::new(model)?)?);
-    if !saved.classes.is_empty() {
-        let classes: Vec<[&str; 2]> =
-            saved.classes.iter().map(|class| [&*class.folder, &*class.name]).collect();
-        tensors.insert(CLASSES.to_owned(), compressed(&classes)?);
+    let classes: Vec<[&str; 2]> =
+        saved.classes.iter().map(|class| [&*class.folder, &*class.name]).collect();
+    match &saved.model {
+        Model::Float(model) => {
+            let graph = v2::SavedGraph::new(model.graph(), &|_| None)?;
+            metadata.insert(FLOAT_GRAPH.into(), json(&graph)?);
+            if !classes.is_empty() {
+                metadata.insert(FLOAT_CLASSES.into(), json(&classes)?);
+            }
+            add_parameters(&mut container, model.graph(), model.parameters());
+        }
+        Model::Quantized(model) => {
+            metadata.insert("qconfig".into(), json(model.mapping())?);
+            let graph = v2::SavedGraph::new(model.graph(), &|id| model.qparams(id))?;
+            container.tensors.insert(GRAPH.to_owned(), compressed(&graph)?);
+            if !classes.is_empty() {
+                container.tensors.insert(CLASSES.to_owned(), compressed(&classes)?);
+            }
+            add_layers(&mut container, model);
+            add_parameters(&mut container, model.graph(), model.parameters());
+        }
     }
+    Ok(container)
+}
+
+/// Adds the weights of int8 layers.
+fn add_layers(container: &mut Container<'_>, model: &QuantizedModel) {
     for (&node, layer) in model.layers() {
-        let name = &graph.node(node).name;
+        let name = &model.graph().node(node).name;
         let scales: Vec<f32> = layer.qparams.channels().iter().map(|q| q.scale).collect();
         let scales_shape =
             if layer.qparams.axis().is_some() { vec![scales.len()] } else { Vec::new() };
@@ -156,38 +231,77 @@ fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
         let bias = layer.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
         let mut add = |part: &str, dtype, shape, bytes: Vec<u8>| {
             let tensor = RawTensor { dtype, shape, bytes: Cow::Owned(bytes) };
-            tensors.insert(format!("{name}.{part}"), tensor);
+            container.tensors.insert(format!("{name}.{part}"), tensor);
         };
         add(Role::Weight.name(), Dtype::I8, layer.shape.clone(), weight);
         add(WEIGHT_SCALE, Dtype::F32, scales_shape, floats(&scales));
         add(Role::Bias.name(), Dtype::I32, vec![layer.bias.len()], bias);
     }
-    for (&key, tensor) in model.parameters() {
+}
+
+/// Adds the parameters of float layers.
+fn add_parameters(container: &mut Container<'_>, graph: &Graph, parameters: &Parameters) {
+    for (&key, tensor) in parameters {
         let values = tensor.to_format(MemoryFormat::Contiguous);
         let (dtype, shape) = (Dtype::F32, tensor.shape().to_vec());
         let bytes = Cow::Owned(floats(values.data()));
-        tensors.insert(graph.parameter_name(key), RawTensor { dtype, shape, bytes });
+        container.tensors.insert(graph.parameter_name(key), RawTensor { dtype, shape, bytes });
     }
-    Ok(Container { metadata, tensors })
 }
 
 /// Reads the model of a container. [`SavedModel::check`] checks that its parts fit together.
 fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     let metadata = |key: &str| container.metadata.get(key).map(String::as_str);
     let mut reader = Reader::new(container);
-    let (graph, qparams) = match container.version()? {
+    // Version 1 and 2 had no float networks.
+    let is_float = container.version()? > 2 && metadata(FLOAT_GRAPH).is_some();
+    let (model, classes) = if is_float {
+        (float_model(&mut reader)?.into(), reader.metadata_json(FLOAT_CLASSES, MAX_MODEL_JSON)?)
+    } else {
+        (quantized_model(&mut reader)?.into(), reader.json(CLASSES, MAX_MODEL_JSON)?)
+    };
+    let classes: Option<Vec<(String, String)>> = classes;
+    let classes = classes.unwrap_or_default().into_iter();
+    let classes = classes.map(|(folder, name)| Class { folder, name }).collect();
+    if let Some(name) = reader.unused() {
+        return Err(format!("its tensor {name:?} belongs to no layer of its graph"));
+    }
+    let preprocessing = reader.metadata_json("preprocessing", MAX_MODEL_JSON)?;
+    let model: Model = model;
+    let name = metadata("model").unwrap_or_else(|| model.graph().kind()).to_owned();
+    Ok(SavedModel { name, model, preprocessing, classes })
+}
+
+fn float_model(reader: &mut Reader<'_>) -> Result<FloatModel, String> {
+    let graph: Option<v2::SavedGraph<'_>> = reader.metadata_json(FLOAT_GRAPH, MAX_MODEL_JSON)?;
+    let (graph, qparams) = graph.ok_or("its metadata has no `graph`")?.into_graph()?;
+    if let Some((node, _)) = graph.nodes().iter().zip(&qparams).find(|(_, found)| found.is_some()) {
+        return Err(format!(
+            "{}: its output is quantized, but the network is a float one, whose outputs all have the \
+             quantization `null`",
+            node.name
+        ));
+    }
+    let mut parameters = Parameters::new();
+    for found in graph.parameters() {
+        let tensor = reader.parameter(&found.name, &found.parameter.shape)?;
+        parameters.insert(found.key, Arc::new(tensor));
+    }
+    FloatModel::new(graph, parameters).map_err(|error| error.to_string())
+}
+
+fn quantized_model(reader: &mut Reader<'_>) -> Result<QuantizedModel, String> {
+    let (graph, qparams) = match reader.container.version()? {
         1 => reader.required_json::<v1::SavedGraph>(GRAPH, MAX_MODEL_JSON)?.into_graph()?,
         _ => reader.required_json::<v2::SavedGraph<'_>>(GRAPH, MAX_MODEL_JSON)?.into_graph()?,
     };
-    let classes: Vec<(String, String)> = reader.json(CLASSES, MAX_MODEL_JSON)?.unwrap_or_default();
-    let classes = classes.into_iter().map(|(folder, name)| Class { folder, name }).collect();
     let (mut layers, mut parameters) = (BTreeMap::new(), Parameters::new());
     for ((id, node), qparams) in graph.iter().zip(&qparams) {
         if node.op.parameters().is_empty() {
             continue;
         }
         if qparams.is_some() {
-            layers.insert(id, layer(&mut reader, node)?);
+            layers.insert(id, layer(reader, node)?);
         } else {
             for found in graph.parameters_of(id) {
                 let tensor = reader.parameter(&found.name, &found.parameter.shape)?;
@@ -195,24 +309,13 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
             }
         }
     }
-    if let Some(name) = reader.unused() {
-        return Err(format!("its tensor {name:?} belongs to no layer of its graph"));
-    }
-    let in_metadata = |key: &str, error: serde_json::Error| format!("its {key}: {error}");
-    let mapping = metadata("qconfig").ok_or("its metadata has no `qconfig`")?;
-    let mapping: QConfigMapping =
-        serde_json::from_str(mapping).map_err(|error| in_metadata("qconfig", error))?;
+    let mapping: Option<QConfigMapping> = reader.metadata_json("qconfig", MAX_MODEL_JSON)?;
+    let mapping = mapping.ok_or("its metadata has no `qconfig`")?;
     for qconfig in mapping.qconfigs() {
         qconfig.validate().map_err(|error| error.to_string())?;
     }
-    let preprocessing = metadata("preprocessing")
-        .map(serde_json::from_str)
-        .transpose()
-        .map_err(|error| in_metadata("preprocessing", error))?;
-    let model = QuantizedModel::new(graph, qparams, layers, parameters, mapping)
-        .map_err(|error| error.to_string())?;
-    let name = metadata("model").unwrap_or_else(|| model.graph().kind()).to_owned();
-    Ok(SavedModel { name, model, preprocessing, classes })
+    QuantizedModel::new(graph, qparams, layers, parameters, mapping)
+        .map_err(|error| error.to_string())
 }
 
 /// Reads the int8 weights of a convolution or linear layer.

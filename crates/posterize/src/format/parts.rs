@@ -119,6 +119,20 @@ impl<'a> Reader<'a> {
         serde_json::from_slice(&json).map(Some).map_err(|error| format!("tensor `{name}`: {error}"))
     }
 
+    /// Returns the value of JSON in the metadata; `None` if there is no such metadata. Returns an
+    /// error if the JSON has more than `max_bytes` bytes.
+    pub(super) fn metadata_json<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        max_bytes: u64,
+    ) -> Result<Option<T>, String> {
+        let Some(json) = self.container.metadata.get(key) else { return Ok(None) };
+        if json.len() as u64 > max_bytes {
+            return Err(format!("its {key} has more than {max_bytes} bytes"));
+        }
+        serde_json::from_str(json).map(Some).map_err(|error| format!("its {key}: {error}"))
+    }
+
     /// Returns the value of a tensor of compressed JSON, as [`Reader::json`] does. Returns an error
     /// if there is no such tensor.
     pub(super) fn required_json<T: DeserializeOwned>(

@@ -1,12 +1,16 @@
-//! Saved models: an int8 network with its preprocessing and classes.
+//! Saved models: a network with its preprocessing and classes.
 
 use std::collections::HashSet;
 
 use super::limits::{MAX_NAME_BYTES, MAX_OUTPUT_VALUES};
 use crate::data::{Class, Preprocessing};
-use crate::quantization::QuantizedModel;
+use crate::loading::check_variance;
+use crate::runtime::Model;
 
-/// An int8 network with the preprocessing of its pictures and the names of its classes.
+/// A float or int8 network with the preprocessing of its pictures and the names of its classes.
+///
+/// The file of a float network is at the same time a safetensors file of its state dict, with
+/// PyTorch's names.
 ///
 /// ```
 /// # #[cfg(feature = "save")] {
@@ -38,7 +42,7 @@ pub struct SavedModel {
     /// The name of the network (`tf_mobilenet_v2`), at most 256 bytes, without control characters.
     pub name: String,
     /// The network.
-    pub model: QuantizedModel,
+    pub model: Model,
     /// The preprocessing of its pictures; `None` if it is not known.
     pub preprocessing: Option<Preprocessing>,
     /// The classes in the order of the values of the first output; empty if they are not known.
@@ -47,7 +51,8 @@ pub struct SavedModel {
 
 impl SavedModel {
     /// Creates a saved model with the name of the graph's class, without preprocessing and classes.
-    pub fn new(model: QuantizedModel) -> Self {
+    pub fn new(model: impl Into<Model>) -> Self {
+        let model = model.into();
         Self {
             name: model.graph().kind().to_owned(),
             model,
@@ -96,6 +101,7 @@ impl SavedModel {
                 "its name has more than {MAX_NAME_BYTES} bytes or control characters"
             ));
         }
+        self.check_parameters()?;
         self.check_classes()?;
         let Some(preprocessing) = &self.preprocessing else {
             return if self.classes.is_empty() {
@@ -125,6 +131,23 @@ impl SavedModel {
                 self.classes.len(),
                 self.classes.len()
             ));
+        }
+        Ok(())
+    }
+
+    /// Checks the values of float layers.
+    fn check_parameters(&self) -> Result<(), String> {
+        let parameters = self.model.parameters();
+        for found in self.model.graph().parameters() {
+            let Some(tensor) = parameters.get(&found.key) else { continue };
+            if let Some(index) = tensor.data().iter().position(|value| !value.is_finite()) {
+                return Err(format!(
+                    "{}: value {index} is {}; it must be finite",
+                    found.name,
+                    tensor.data()[index]
+                ));
+            }
+            check_variance(&found, tensor.data()).map_err(|error| error.to_string())?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Writing and reading the JSON of a graph in format version 2.
+//! Writing and reading the JSON of a graph in format versions 2 and 3.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::ops::Op;
-use crate::quantization::{QParams, QuantizedModel};
+use crate::quantization::QParams;
 
 /// A graph with the scale and zero point of every node whose output is int8.
 #[derive(Serialize, Deserialize)]
@@ -47,12 +47,15 @@ struct Quantization<'a> {
 const DTYPE: &str = "u8";
 
 impl<'a> SavedGraph<'a> {
-    /// Creates the JSON's value for a model.
+    /// Creates the JSON's value for a graph. `qparams` returns the scale and zero point of a node's
+    /// output, or `None` if it is float.
     ///
     /// # Errors
     /// Returns an error if an operator's attributes cannot be written as JSON.
-    pub(super) fn new(model: &'a QuantizedModel) -> Result<Self> {
-        let graph = model.graph();
+    pub(super) fn new(
+        graph: &'a Graph,
+        qparams: &dyn Fn(NodeId) -> Option<QParams>,
+    ) -> Result<Self> {
         let nodes = graph
             .iter()
             .map(|(id, node)| {
@@ -66,7 +69,7 @@ impl<'a> SavedGraph<'a> {
                     attributes,
                     inputs: Cow::Borrowed(&node.inputs),
                     is_module: node.is_module,
-                    quantization: model.qparams(id).map(|qparams| Quantization {
+                    quantization: qparams(id).map(|qparams| Quantization {
                         scale: qparams.scale,
                         zero_point: qparams.zero_point,
                         dtype: Cow::Borrowed(DTYPE),

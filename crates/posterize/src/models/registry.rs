@@ -140,14 +140,15 @@ pub fn preprocessing(name: &str) -> Result<Preprocessing> {
     find(name).map(|entry| (entry.preprocessing)())
 }
 
-/// Returns the training augmentation for the network with that name. `seed` determines all random
+/// Returns the training augmentation for the network with that name: what the published checkpoint
+/// was trained with, or [`Augmentation::new`] if there is no such name. `seed` determines all random
 /// choices.
-///
-/// # Errors
-/// Returns an error that lists all names if there is none with that name.
 #[cfg(feature = "data")]
-pub fn augmentation(name: &str, seed: u64) -> Result<Transform> {
-    find(name).map(|entry| (entry.augmentation)(&(entry.preprocessing)(), seed))
+pub fn augmentation(name: &str, preprocessing: &Preprocessing, seed: u64) -> Transform {
+    match find(name) {
+        Ok(entry) => (entry.augmentation)(preprocessing, seed),
+        Err(_) => Augmentation::new(preprocessing, seed).into(),
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +160,7 @@ mod tests {
         for name in names() {
             let crop = preprocessing(name).unwrap().crop;
             #[cfg(feature = "data")]
-            assert_eq!(augmentation(name, 0).unwrap().crop(), crop, "{name}");
+            assert_eq!(augmentation(name, &preprocessing(name).unwrap(), 0).crop(), crop, "{name}");
             let config = Config { num_classes: 7, ..config(name).unwrap() };
             let graph = by_name(name, &config).unwrap().graph().clone();
             let shapes = graph.infer(&[2, 3, crop, crop]).unwrap();

@@ -5,11 +5,12 @@ use posterize_kernels::int8::QParams8;
 
 use super::step::{Quantize, StepKernel};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, ModuleTree, Node, NodeId};
 use crate::model::{FloatModel, Parameters};
 use crate::ops::Op;
 use crate::ops::kernel::{FloatContext, Int8Context, Int8Weights, Packs, Shapes};
 use crate::quantization::{QParams, QuantizedModel};
+use crate::tensor::Tensor;
 
 /// A model that an engine runs. Weights are shared, so that a copy costs little.
 ///
@@ -23,7 +24,7 @@ use crate::quantization::{QParams, QuantizedModel};
 /// assert_eq!(model.graph().infer(&[1, 4])?[1].shape, [1, 2]);
 /// # Ok::<(), posterize::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Model {
     /// A float model.
@@ -41,6 +42,12 @@ impl From<&FloatModel> for Model {
 impl From<&QuantizedModel> for Model {
     fn from(model: &QuantizedModel) -> Self {
         Self::Quantized(model.clone())
+    }
+}
+
+impl From<&Self> for Model {
+    fn from(model: &Self) -> Self {
+        model.clone()
     }
 }
 
@@ -78,10 +85,51 @@ impl Model {
         }
     }
 
-    fn parameters(&self) -> &Parameters {
+    /// Returns the parameters of its float layers: of all layers of a float model.
+    pub fn parameters(&self) -> &Parameters {
         match self {
             Self::Float(model) => model.parameters(),
             Self::Quantized(model) => model.parameters(),
+        }
+    }
+
+    /// Returns the module at a dotted path and all modules below it; an empty path is the whole
+    /// network.
+    ///
+    /// # Errors
+    /// Returns an error that lists the existing names if there is no module at that path.
+    pub fn module(&self, path: &str) -> Result<ModuleTree> {
+        match self {
+            Self::Float(model) => model.module(path),
+            Self::Quantized(model) => model.module(path),
+        }
+    }
+
+    /// Returns the float model; `None` if it is int8.
+    pub fn as_float(&self) -> Option<&FloatModel> {
+        match self {
+            Self::Float(model) => Some(model),
+            Self::Quantized(_) => None,
+        }
+    }
+
+    /// Returns the int8 model; `None` if it is float.
+    pub fn as_quantized(&self) -> Option<&QuantizedModel> {
+        match self {
+            Self::Float(_) => None,
+            Self::Quantized(model) => Some(model),
+        }
+    }
+
+    /// Returns the output for a batch `[N, C, H, W]`, on all processors. To run more than one batch,
+    /// [`compile`](super::compile) it, which packs the weights once.
+    ///
+    /// # Errors
+    /// Returns an error that names the layer that such an input does not fit.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Float(model) => model.forward(images),
+            Self::Quantized(model) => model.forward(images),
         }
     }
 

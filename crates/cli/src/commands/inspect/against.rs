@@ -9,6 +9,7 @@ use posterize::{
     FloatModel, LayerError,
     data::{ImageFolder, Loader},
     format::SavedModel,
+    quantization::QuantizedModel,
     runtime::Options,
 };
 use serde::Serialize;
@@ -48,6 +49,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(
         saved: &SavedModel,
+        int8: &QuantizedModel,
         float: &FloatModel,
         data: &Path,
         limit: u32,
@@ -70,7 +72,7 @@ impl Report {
         let bar = stream.bar.clone();
         let mut pictures = 0;
         let images = stream.by_ref().map(|batch| batch.map(|batch| batch.images));
-        let result = posterize::compare(float, &saved.model, options, images, &mut |seen| {
+        let result = posterize::compare(float, int8, options, images, &mut |seen| {
             bar.inc((seen - pictures) as u64);
             pictures = seen;
         });

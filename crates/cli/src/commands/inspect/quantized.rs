@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use posterize::{
-    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::QConfigMapping,
+    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::{QConfigMapping, QuantizedModel},
 };
 use serde::Serialize;
 
@@ -45,30 +45,30 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(saved: &SavedModel, path: &str) -> Result<Self> {
-        let graph = saved.model.graph();
-        let float = saved.model.float_layers().into_iter();
+    /// Describes `saved`, whose network is `model`.
+    pub(super) fn new(saved: &SavedModel, model: &QuantizedModel, path: &str) -> Result<Self> {
+        let graph = model.graph();
+        let float = model.float_layers().into_iter();
         let reasons: HashMap<String, _> = float.map(|layer| (layer.name, layer.reason)).collect();
         let layers: Vec<Layer> = graph
             .iter()
             .filter(|(_, node)| !matches!(node.op, Op::Input(_)) && is_below(path, &node.name))
-            .map(|(id, node)| layer(saved, id, reasons.get(&node.name).copied()))
+            .map(|(id, node)| layer(model, id, reasons.get(&node.name).copied()))
             .collect();
         Ok(Self {
             model: saved.name.clone(),
             path: path.to_owned(),
             preprocessing: saved.preprocessing.clone(),
             classes: saved.classes.len(),
-            qconfig: saved.model.mapping().clone(),
+            qconfig: model.mapping().clone(),
             bytes: layers.iter().map(|layer| layer.bytes).sum(),
             layers,
-            tree: saved.model.module(path)?.to_string(),
+            tree: model.module(path)?.to_string(),
         })
     }
 }
 
-fn layer(saved: &SavedModel, id: NodeId, float_reason: Option<&'static str>) -> Layer {
-    let model = &saved.model;
+fn layer(model: &QuantizedModel, id: NodeId, float_reason: Option<&'static str>) -> Layer {
     let node = model.graph().node(id);
     let qparams = model.qparams(id);
     let range = qparams
@@ -138,8 +138,7 @@ impl fmt::Display for Report {
         }
         f.write_str(&self.model)?;
         if let Some(preprocessing) = &self.preprocessing {
-            let Preprocessing { resize, crop, mean, std } = preprocessing;
-            write!(f, ": resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")?;
+            write!(f, ": {}", preprocessing)?;
         }
         match self.classes {
             0 => f.write_str("; no class names"),

@@ -1,14 +1,12 @@
 //! The files of a training run, and writing its network to them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use posterize::{
     atomic_file::Target,
     data::{Class, Preprocessing},
     format::SavedModel,
+    runtime::Model,
     training::{Network, TrainedModel},
 };
 
@@ -104,12 +102,22 @@ pub(super) struct Metadata {
     pub(super) classes: Vec<Class>,
 }
 
+impl Metadata {
+    /// Returns the network with its name, preprocessing and classes.
+    fn describe(&self, model: impl Into<Model>) -> SavedModel {
+        SavedModel::new(model)
+            .with_name(&self.model)
+            .with_preprocessing(self.preprocessing.clone())
+            .with_classes(self.classes.clone())
+    }
+}
+
 /// Writes the trained network, and returns the size of the file in bytes.
 pub(super) fn save(metadata: &Metadata, files: &Files, network: &Network) -> Result<u64> {
     let model = match network.qat_model()? {
         Some(qat) => {
             if let Some(file) = &files.float_output {
-                network.float_model()?.state_dict().save_safetensors(file)?;
+                metadata.describe(network.float_model()?).save(file)?;
             }
             TrainedModel::Int8(qat.convert()?)
         }
@@ -124,19 +132,9 @@ pub(super) fn write_model(
     files: &Files,
     model: &TrainedModel,
 ) -> posterize::Result<u64> {
-    match model {
-        TrainedModel::Int8(model) => {
-            let saved = SavedModel::new(model.clone())
-                .with_name(&metadata.model)
-                .with_preprocessing(metadata.preprocessing.clone())
-                .with_classes(metadata.classes.clone());
-            saved.save(&files.output)
-        }
-        TrainedModel::Float(model) => {
-            model.state_dict().save_safetensors(&files.output)?;
-            fs::metadata(&files.output)
-                .map(|metadata| metadata.len())
-                .map_err(posterize::Error::io(&files.output, "read"))
-        }
-    }
+    let saved = match model {
+        TrainedModel::Int8(model) => metadata.describe(model),
+        TrainedModel::Float(model) => metadata.describe(model),
+    };
+    saved.save(&files.output)
 }

@@ -101,7 +101,7 @@ impl DataArgs {
         preprocessing: &Preprocessing,
     ) -> Result<Transform> {
         Ok(match self.augment {
-            None => models::augmentation(model, self.seed)?,
+            None => models::augmentation(model, preprocessing, self.seed),
             Some(Augment::Resized) => Augmentation::new(preprocessing, self.seed).into(),
             Some(Augment::Shifted(padding)) => {
                 RandomCrop::new(preprocessing, usize::from(padding), self.seed).into()

@@ -151,7 +151,7 @@ impl fmt::Display for Report {
         let show = |path: &Path| path.display().to_string();
         write!(f, "{} ({}", show(&self.output), megabytes(self.bytes))?;
         if let Some(file) = &self.float_output {
-            write!(f, "; float weights: {}", show(file))?;
+            write!(f, "; float model: {}", show(file))?;
         }
         write!(
             f,

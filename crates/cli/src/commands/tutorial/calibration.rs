@@ -94,7 +94,7 @@ impl Calibration {
             None => (same(), 0, Pictures::Evaluated),
         };
         let transform =
-            if augment { models::augmentation(model, seed)? } else { preprocessing.into() };
+            if augment { models::augmentation(model, &preprocessing, seed) } else { preprocessing.into() };
         let images = match pictures {
             Pictures::Evaluated => evaluated.count,
             Pictures::Others | Pictures::Rest => folder.len() - from,

@@ -184,7 +184,7 @@ impl Training {
         let qat = float.prepare_qat(&QConfigMapping::global(QConfig::qat(&self.qconfig)?))?;
         let path = block(float.graph()).to_owned();
         let tree = qat.module(&path)?;
-        let transform = models::augmentation(model, self.options.seed)?;
+        let transform = models::augmentation(model, preprocessing, self.options.seed);
         let train = Loader::new(&self.folder, transform).threads(options.threads);
         let val = Loader::new(&evaluated.folder, preprocessing)
             .batch_size(self.options.batch_size)

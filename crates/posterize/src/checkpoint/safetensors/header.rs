@@ -16,8 +16,12 @@ pub(crate) const METADATA: &str = "__metadata__";
 /// The key in the metadata for the kind of file.
 pub(crate) const FORMAT: &str = "format";
 
-/// The kind of an int8 model that posterize saved.
+/// The kind of a model that posterize saved.
 pub(crate) const MODEL_FORMAT: &str = "posterize";
+
+/// The tensor that holds the graph of a saved int8 model. A float one has no such tensor, and its
+/// tensors are a state dict.
+pub(crate) const INT8_GRAPH: &str = "graph.json.zlib";
 
 /// The kind of a checkpoint of a training run that posterize saved.
 #[cfg(any(feature = "checkpoint", feature = "training"))]

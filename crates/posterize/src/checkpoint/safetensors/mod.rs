@@ -8,6 +8,6 @@ mod write;
 
 #[cfg(feature = "training")]
 pub(crate) use header::TRAINING_FORMAT;
-pub(crate) use header::{FORMAT, LENGTH, MODEL_FORMAT, Place, explain, header};
+pub(crate) use header::{FORMAT, INT8_GRAPH, LENGTH, MODEL_FORMAT, Place, explain, header};
 #[cfg(feature = "checkpoint")]
 pub(super) use read::read;

@@ -9,7 +9,7 @@ use std::fmt;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::header::{FORMAT, LENGTH, METADATA, MODEL_FORMAT, TRAINING_FORMAT, explain};
+use super::header::{FORMAT, INT8_GRAPH, LENGTH, METADATA, MODEL_FORMAT, TRAINING_FORMAT, explain};
 use crate::checkpoint::decode::{Layout, decode};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::read_options::ReadOptions;
@@ -27,7 +27,7 @@ pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<
     let Order { names, format } =
         serde_json::from_slice(header).map_err(|error| printable(error.to_string().as_bytes()))?;
     match format.as_deref() {
-        Some(MODEL_FORMAT) => {
+        Some(MODEL_FORMAT) if names.iter().any(|name| name == INT8_GRAPH) => {
             return Err(
                 "an int8 model saved by posterize, which has no float weights. Open it as a \
                         saved model: `posterize evaluate FILE` and the other commands take it in \

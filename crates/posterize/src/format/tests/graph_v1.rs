@@ -187,17 +187,18 @@ fn a_file_is_read_and_saved_in_the_newest_version() {
     let old = SavedModel::from_bytes(FILE, &one_convolution().encode(&MODEL)).unwrap();
     assert_eq!(old.name, "one");
     let conv = old.model.graph().find("conv").unwrap();
-    assert_eq!(old.model.qparams(conv), Some(QParams { scale: 0.2, zero_point: 0 }));
+    let model = old.model.as_quantized().unwrap();
+    assert_eq!(model.qparams(conv), Some(QParams { scale: 0.2, zero_point: 0 }));
     let expected = QuantizedLayer {
         shape: vec![1, 2, 1, 1],
         weight: vec![3, -3],
         qparams: QuantizationParams::PerTensor(QParams { scale: 0.5, zero_point: 0 }),
         bias: vec![-9],
     };
-    assert_eq!(old.model.layer(conv), Some(&expected));
+    assert_eq!(model.layer(conv), Some(&expected));
     let bytes = old.to_bytes().unwrap();
     let container = Container::decode(&MODEL, &bytes).unwrap();
-    assert_eq!(container.version(), Ok(2));
+    assert_eq!(container.version(), Ok(3));
     assert_eq!(SavedModel::from_bytes(FILE, &bytes).unwrap(), old);
 }
 

@@ -51,7 +51,7 @@ fn invalid_tensors_and_metadata_are_errors() {
         (classes(r#"[["","b"],["a","c"],["d","e"]]"#), "or one has no folder"),
         (classes(r#"[["x","\u001b[2J"],["a","c"],["d","e"]]"#), "control characters"),
         (classes(r#"[["a"]]"#), "tensor `classes.json.zlib`: invalid length 1"),
-        (metadata("format_version", "3"), "it has format version 3, and this posterize"),
+        (metadata("format_version", "4"), "it has format version 4, and this posterize"),
         (metadata("format_version", "4294967295"), "use a newer posterize"),
         (metadata("format_version", "0"), "\"0\"; expected a number from 1 on"),
         (metadata("format_version", "one"), "\"one\"; expected a number from 1 on"),

@@ -1,6 +1,7 @@
 //! Tests of saved models.
 
 mod container;
+mod float;
 mod graph_v1;
 mod graph_v2;
 mod hostile;

@@ -11,7 +11,7 @@ use crate::graph::Builder;
 use crate::models::{self, Config};
 use crate::ops::{Add, DeQuantStub, QuantStub};
 use crate::quantization::{QParams, QuantizationParams, QuantizedLayer};
-use crate::runtime::compile;
+use crate::runtime::{Model, compile};
 
 #[cfg(feature = "save")]
 #[test]
@@ -36,7 +36,9 @@ fn a_model_is_read_as_it_was_written() {
         let images = noise(2, saved.preprocessing.as_ref().map_or(32, |p| p.crop));
         let logits = saved.model.forward(&images).unwrap();
         assert_eq!(back.model.forward(&images).unwrap(), logits);
-        assert_eq!(QuantizedModel::open(&path).unwrap(), saved.model);
+        assert_eq!(Model::from(QuantizedModel::open(&path).unwrap()), saved.model);
+        let error = FloatModel::open(&path).unwrap_err().to_string();
+        assert!(error.contains("expected a float network, found an int8 one"), "{error}");
     }
 }
 
@@ -95,7 +97,7 @@ fn several_inputs_and_outputs_keep_their_names_and_order() {
     assert_eq!(outputs, [("scores", 7), ("features", 6)]);
 
     let (left, right) = (noise(2, 5), noise(2, 5));
-    let run = |model: &QuantizedModel| {
+    let run = |model: &Model| {
         let mut engine = compile(model, Options::new(1).unwrap()).unwrap();
         engine.run_named(&[("right", (&right).into()), ("left", (&left).into())]).unwrap()
     };
@@ -114,7 +116,7 @@ fn weights_have_pytorchs_names_and_are_aligned() {
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let weight = tensors.tensor("0.weight").unwrap();
     assert_eq!((weight.dtype(), weight.shape()), (Dtype::I8, &[8, 3, 3, 3][..]));
-    let layer = saved.model.layer_named("0").unwrap();
+    let layer = saved.model.as_quantized().unwrap().layer_named("0").unwrap();
     assert!(weight.data().iter().zip(&layer.weight).all(|(byte, q)| *byte as i8 == *q));
     assert_eq!(tensors.tensor("0.bias").unwrap().dtype(), Dtype::I32);
     assert_eq!(tensors.tensor("0.weight_scale").unwrap().shape(), [8]);

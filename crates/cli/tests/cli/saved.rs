@@ -1,0 +1,110 @@
+//! Tests that a saved float model is all that a command needs.
+
+use std::{path::Path, process::Command};
+
+use posterize::{FloatModel, format::SavedModel};
+use serde_json::Value;
+
+use crate::{
+    fixture::{CLASSES, Fixture},
+    support::{fails_with_usage_error, posterize, succeeds},
+};
+
+fn json(command: &mut Command) -> Value {
+    serde_json::from_str(&succeeds(command.arg("--json"))).unwrap()
+}
+
+impl Fixture {
+    /// Trains the small network for an epoch, and returns the report.
+    fn trained(&self, output: &Path) -> Value {
+        let mut command = self.command("train");
+        command.arg("--data").arg(self.data()).arg("--val").arg(self.data()).arg("-o").arg(output);
+        json(command.args(["--activation", "relu", "--epochs", "1", "--batch-size", "4"]))
+    }
+}
+
+#[test]
+fn every_command_takes_a_trained_float_model_without_other_options() {
+    let fixture = Fixture::new();
+    let [float, int8, qat] =
+        ["float", "int8", "qat"].map(|name| fixture.path(&format!("{name}.safetensors")));
+    let trained = fixture.trained(&float);
+    let saved = SavedModel::open(&float).unwrap();
+    assert_eq!((saved.name.as_str(), saved.classes.len()), ("mobilenet_v2", CLASSES.len()));
+    let command = |name: &str, file: &Path| {
+        let mut command = posterize(&fixture.path("cache"));
+        command.arg(name).arg(file);
+        command
+    };
+
+    let report = json(command("evaluate", &float).arg("--data").arg(fixture.data()));
+    assert_eq!((&report["top1"], &report["precision"]), (&trained["best_top1"], &"float32".into()));
+    let unfused =
+        json(command("evaluate", &float).arg("--no-fuse").arg("--data").arg(fixture.data()));
+    assert_eq!(unfused["fused"], false);
+
+    let picture = fixture.data().join("bee/1.ppm");
+    let report = json(command("classify", &float).arg(&picture));
+    assert!(CLASSES.contains(&report["pictures"][0]["classes"][0]["name"].as_str().unwrap()));
+
+    let report = json(command("inspect", &float).arg("features.1.conv"));
+    assert_eq!((&report["classes"], &report["preprocessing"]["crop"]), (&3.into(), &224.into()));
+    assert!(report["tree"].as_str().unwrap().contains("ReLU(inplace=True)"), "{report}");
+    let report = json(command("inspect", &float).args(["--fused", "--size", "64"]));
+    assert_eq!(report["input_shape"], serde_json::json!([1, 3, 64, 64]));
+    let printed = succeeds(&mut command("inspect", &float));
+    assert!(printed.ends_with("std [0.229, 0.224, 0.225]; 3 classes\n"), "{printed}");
+    json(command("inspect", &float).arg("--plan"));
+
+    let report = json(command("bench", &float).args(["--runs", "1", "--compare"]).arg(&float));
+    assert_eq!(report["precision"], "float32");
+
+    json(command("quantize", &float).arg("--calibrate").arg(fixture.data()).arg("-o").arg(&int8));
+    let quantized = SavedModel::open(&int8).unwrap();
+    assert_eq!((quantized.name, quantized.classes), ("mobilenet_v2".into(), saved.classes));
+    assert_eq!(quantized.preprocessing, saved.preprocessing);
+    // It has no batch norms to keep apart.
+    let error = fails_with_usage_error(command("evaluate", &int8).arg("--no-fuse"));
+    assert!(error.contains("--no-fuse cannot be used with an int8 model"), "{error}");
+
+    let again = fixture.path("again.safetensors");
+    let mut train = command("train", &float);
+    train.arg("--data").arg(fixture.data()).arg("--val").arg(fixture.data()).arg("--qat");
+    train.args(["--epochs", "1", "--batch-size", "4", "--float-output"]).arg(&again);
+    json(train.arg("-o").arg(&qat));
+    assert!(SavedModel::open(&qat).unwrap().model.as_quantized().is_some());
+    let again = SavedModel::open(&again).unwrap();
+    assert_eq!((again.classes.len(), again.preprocessing), (3, saved.preprocessing));
+    assert_ne!(again.model, saved.model);
+    assert_eq!(again.model.graph(), saved.model.graph());
+}
+
+#[test]
+fn a_float_model_is_also_a_checkpoint_and_its_options_are_refused() {
+    let fixture = Fixture::new();
+    let float = fixture.path("float.safetensors");
+    let trained = fixture.trained(&float);
+    let mut evaluate = fixture.command("evaluate");
+    evaluate.args(["--activation", "relu", "--weights"]).arg(&float);
+    assert_eq!(json(evaluate.arg("--data").arg(fixture.data()))["top1"], trained["best_top1"]);
+    for option in [["--num-classes", "3"], ["--activation", "relu"], ["--width-mult", "0.1"]] {
+        let mut command = posterize(&fixture.path("cache"));
+        command.arg("evaluate").arg(&float).args(option);
+        let error = fails_with_usage_error(command.arg("--data").arg(fixture.data()));
+        assert!(error.contains("cannot be used with a saved model, which has its own"), "{error}");
+    }
+    // A model that a program saved may have a name that is no architecture's.
+    let model = FloatModel::open(&float).unwrap();
+    let saved = SavedModel::open(&float).unwrap();
+    let own = SavedModel::new(model)
+        .with_name("my network")
+        .with_preprocessing(saved.preprocessing.clone())
+        .with_classes(saved.classes.clone());
+    own.save(&float).unwrap();
+    for options in [&["--augment"][..], &[]] {
+        let mut command = posterize(&fixture.path("cache"));
+        command.arg("quantize").arg(&float).args(options).arg("--calibrate").arg(fixture.data());
+        let report = json(command.arg("-o").arg(fixture.path("int8.safetensors")));
+        assert_eq!(report["model"], "my network");
+    }
+}
