@@ -13,6 +13,7 @@ mod names;
 mod page;
 mod paths;
 mod pictures;
+mod preprocessing;
 mod timing;
 mod ui;
 mod version;

@@ -26,6 +26,7 @@ use crate::{
     error::{CliError, Result},
     fetch::{Fetcher, Item},
     paths::Paths,
+    preprocessing::PreprocessingArgs,
     ui::Ui,
 };
 
@@ -67,6 +68,9 @@ pub(crate) struct ModelArgs {
     /// Ignore keys in --weights that the model does not have, such as a profiler's total_ops
     #[arg(long)]
     ignore_extra: bool,
+
+    #[command(flatten)]
+    pictures: PreprocessingArgs,
 }
 
 /// Accepts any text, because it may be a path, and offers the architectures to the completion of shells.
@@ -164,9 +168,15 @@ impl ModelArgs {
         Ok(models::by_name(&self.name, &config)?)
     }
 
-    /// Returns the preprocessing that the published checkpoint was trained with.
+    /// Returns the preprocessing that the published checkpoint was trained with, with the parts
+    /// replaced that were given as options.
     pub(crate) fn preprocessing(&self) -> Result<Preprocessing> {
-        Ok(models::preprocessing(&self.name)?)
+        self.pictures.apply(&models::preprocessing(&self.name)?)
+    }
+
+    /// Returns the first option of the preprocessing that was given.
+    pub(crate) fn given_preprocessing(&self) -> Option<&'static str> {
+        self.pictures.given()
     }
 
     /// Reads the saved model.
@@ -197,7 +207,7 @@ impl ModelArgs {
     /// weights that are the same every time.
     pub(crate) fn with_given_weights(&self, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
-            return Loaded::of_file(&self.name, self.saved()?);
+            return self.of_file(ui);
         }
         match &self.weights {
             Some(file) => self.load(file.clone(), &LoadOptions::new(), ui),
@@ -228,7 +238,7 @@ impl ModelArgs {
 
     fn with_weights(&self, options: &LoadOptions, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
-            return Loaded::of_file(&self.name, self.saved()?);
+            return self.of_file(ui);
         }
         if let Some(file) = &self.weights {
             return self.load(file.clone(), options, ui);
@@ -269,6 +279,30 @@ impl ModelArgs {
             self.refuse_without_weights()?;
             self.loaded(self.architecture()?.init(seed), None)
         }
+    }
+
+    /// Returns the saved model. Options of the preprocessing replace parts of what it was saved with.
+    fn of_file(&self, ui: &Ui) -> Result<Loaded> {
+        let file = &self.name;
+        let SavedModel { name, model: network, preprocessing, classes, .. } = self.saved()?;
+        let preprocessing = match preprocessing {
+            Some(saved) => {
+                let applied = self.pictures.apply(&saved)?;
+                if applied != saved {
+                    ui.note(format_args!("{file}: pictures: {applied}; the file has: {saved}"));
+                }
+                applied
+            }
+            None => self.pictures.complete()?.ok_or_else(|| {
+                CliError::Usage(format!(
+                    "{file}: the saved model has no preprocessing of its pictures; pass it with \
+                     --crop, --mean and --std, or write it into the file with `posterize train`, \
+                     `posterize quantize` or, in Rust, SavedModel::with_preprocessing"
+                ))
+            })?,
+        };
+        let name = if network.as_float().is_some() { name } else { format!("{name} int8") };
+        Ok(Loaded { name, file: Some(file.into()), network, preprocessing, classes })
     }
 
     fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
@@ -400,20 +434,6 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn of_file(file: &str, saved: SavedModel) -> Result<Self> {
-        let SavedModel { name, model: network, preprocessing, classes, .. } = saved;
-        let preprocessing = preprocessing.ok_or_else(|| {
-            CliError::Usage(format!(
-                "{file}: the saved model has no preprocessing (resize, crop, mean and std of its \
-                 pictures); write it again with `posterize train` or `posterize quantize`, or in Rust \
-                 with SavedModel::with_preprocessing"
-            ))
-        })?;
-        let file = Some(file.into());
-        let name = if network.as_float().is_some() { name } else { format!("{name} int8") };
-        Ok(Self { name, file, network, preprocessing, classes })
-    }
-
     /// Fuses batch norms and activations into the layers before them. An int8 model is fused already.
     pub(crate) fn fuse(mut self) -> Result<Self> {
         if let Some(model) = self.network.as_float() {

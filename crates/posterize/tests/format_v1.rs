@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use posterize::Tensor;
-use posterize::data::{Class, Preprocessing};
+use posterize::data::{Class, Interpolation, Preprocessing};
 use posterize::format::SavedModel;
 use posterize::quantization::{ObserverKind, ObserverSpec, QConfig, QConfigMapping};
 use posterize::runtime::{Isa, Options, compile};
@@ -170,7 +170,9 @@ fn the_name_preprocessing_and_classes_are_unchanged() {
     let saved = open("operators");
     assert_eq!(saved.name, "every operator");
     let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);
-    assert_eq!(saved.preprocessing, Some(Preprocessing { resize: 25, crop: 22, mean, std }));
+    let interpolation = Interpolation::Bilinear;
+    let expected = Preprocessing { resize: 25, crop: 22, interpolation, mean, std };
+    assert_eq!(saved.preprocessing, Some(expected));
     let class =
         |index| Class { folder: format!("n{index:08}"), name: format!("the {index}th thing, é") };
     assert_eq!(saved.classes, (0..10).map(class).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use posterize::data::{Picture, Preprocessing, load_picture};
+use posterize::data::{Interpolation, Picture, Preprocessing, load_picture};
 use safetensors::{Dtype, SafeTensors};
 
 fn testdata() -> PathBuf {
@@ -60,6 +60,29 @@ fn crops_equal_torchvisions() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let pictures = std::fs::read_dir(testdata().join("pictures")).unwrap().count();
     assert_eq!(compared, pictures + 2, "every picture, and two of them with other sizes");
+}
+
+#[test]
+fn every_filter_equals_pillows() {
+    let bytes = std::fs::read(testdata().join("interpolation.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let mut failures = Vec::new();
+    let mut compared = std::collections::HashSet::new();
+    for (name, tensor) in expected.iter() {
+        let [file, filter, resize] = name.split('@').collect::<Vec<_>>().try_into().unwrap();
+        let interpolation: Interpolation = filter.parse().unwrap();
+        compared.insert(interpolation.name());
+        let settings = preprocessing(resize.parse().unwrap(), tensor.shape()[0]);
+        let settings = Preprocessing { interpolation, ..settings };
+        let found = load_picture(testdata().join("pictures").join(file), &settings).unwrap();
+        if found.data() != tensor.data() {
+            let pairs = found.data().iter().zip(tensor.data());
+            let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+            failures.push(format!("{name}: values differ by up to {worst:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_eq!(compared.len(), Interpolation::ALL.len());
 }
 
 #[test]

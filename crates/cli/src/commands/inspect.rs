@@ -42,7 +42,8 @@ JSON output (--json) for an architecture or a saved float model, one object:
   layers              In execution order, with parameters and multiply_adds of the layer and:
     name, type, output_shape  Dotted path, operator, and shape of the output
   preprocessing       Of the pictures, or null:
-    resize, crop, mean, std  Sizes in pixels; normalization of each channel
+    resize, crop, interpolation  Sizes in pixels, and filter
+    mean, std         Normalization of each channel
   classes             Number of class names in the file
   tree                The modules as text, as PyTorch prints them
 
@@ -176,6 +177,7 @@ impl Inspect {
 
     /// Prints a saved model.
     fn saved(&self, ui: &Ui) -> Result<()> {
+        self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
         let saved = self.model.saved()?;
         let Some(float) = saved.model.as_float() else {
@@ -220,6 +222,12 @@ impl Inspect {
         ui.result(&report, &report)
     }
 
+    /// Returns an error if an option would replace a part of the preprocessing in the file.
+    fn refuse_preprocessing(&self) -> Result<()> {
+        let given = self.model.given_preprocessing();
+        self.model.refuse_with_file(&[(given.unwrap_or_default(), given.is_some())])
+    }
+
     /// Returns the int8 network of the file.
     fn int8<'a>(&self, saved: &'a SavedModel) -> Result<&'a QuantizedModel> {
         saved.model.as_quantized().ok_or_else(|| {
@@ -241,6 +249,7 @@ impl Inspect {
                 self.model.name
             )));
         }
+        self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
         let (Some(reference), Some(data)) = (&self.against, &self.data) else { return Ok(()) };
         // The options (--weights and so on) are those of the float network.

@@ -2,12 +2,16 @@
 
 use std::{path::Path, process::Command};
 
-use posterize::{FloatModel, format::SavedModel};
+use posterize::{
+    FloatModel,
+    data::{Interpolation, Preprocessing},
+    format::SavedModel,
+};
 use serde_json::Value;
 
 use crate::{
     fixture::{CLASSES, Fixture},
-    support::{fails_with_usage_error, posterize, succeeds},
+    support::{fails_with_usage_error, posterize, run, succeeds},
 };
 
 fn json(command: &mut Command) -> Value {
@@ -106,5 +110,57 @@ fn a_float_model_is_also_a_checkpoint_and_its_options_are_refused() {
         command.arg("quantize").arg(&float).args(options).arg("--calibrate").arg(fixture.data());
         let report = json(command.arg("-o").arg(fixture.path("int8.safetensors")));
         assert_eq!(report["model"], "my network");
+    }
+}
+
+#[test]
+fn options_of_the_preprocessing_are_used_saved_and_printed() {
+    let fixture = Fixture::new();
+    let int8 = fixture.path("int8.safetensors");
+    let options =
+        ["--crop", "64", "--crop-ratio", "0.9", "--interpolation", "bicubic", "--mean", "0.5"];
+    let weights = fixture.path("small.safetensors");
+    let mut quantize = fixture.command("quantize");
+    quantize.arg("--weights").arg(&weights).arg("--calibrate").arg(fixture.data()).args(options);
+    json(quantize.args(["--std", "0.25,0.5,0.75", "-o"]).arg(&int8));
+    let saved = SavedModel::open(&int8).unwrap().preprocessing.unwrap();
+    let expected = Preprocessing {
+        resize: 71,
+        crop: 64,
+        interpolation: Interpolation::Bicubic,
+        mean: [0.5; 3],
+        std: [0.25, 0.5, 0.75],
+    };
+    assert_eq!(saved, expected);
+
+    let command = |name: &str| {
+        let mut command = posterize(&fixture.path("cache"));
+        command.arg(name).arg(&int8);
+        command
+    };
+    let printed = succeeds(&mut command("inspect"));
+    let line = "resize 71 (bicubic), centre crop 64, mean [0.5, 0.5, 0.5], std [0.25, 0.5, 0.75]";
+    assert!(printed.contains(line), "{printed}");
+    let error = fails_with_usage_error(command("inspect").args(["--crop", "32"]));
+    assert!(error.contains("--crop cannot be used with a saved model"), "{error}");
+
+    // The same crops without the file give the same result; others replace those of the file.
+    let loss = |command: &mut Command, options: &[&str]| {
+        let output = run(command.arg("--data").arg(fixture.data()).args(options).arg("--json"));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["loss"].as_f64().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (of_file, note) = loss(&mut command("evaluate"), &[]);
+    assert_eq!(note, "");
+    assert_eq!(loss(&mut command("evaluate"), &options).0, of_file);
+    let (other, note) = loss(&mut command("evaluate"), &["--interpolation", "nearest"]);
+    assert!(other != of_file && note.contains("pictures: resize 71 (nearest)"), "{note}");
+    assert!(note.contains("the file has: resize 71 (bicubic)"), "{note}");
+
+    let report = json(fixture.command("inspect").args(["--crop", "160"]));
+    assert_eq!(report["input_shape"], serde_json::json!([1, 3, 160, 160]));
+    assert_eq!(report["preprocessing"]["resize"], 182);
+    for wrong in [["--std", "0"], ["--mean", "1,2"], ["--crop", "0"], ["--crop-ratio", "2"]] {
+        fails_with_usage_error(fixture.command("bench").args(wrong));
     }
 }

@@ -1,12 +1,14 @@
-//! Antialiased bilinear resampling of 8-bit RGB images, with the arithmetic of Pillow.
+//! Resampling of 8-bit RGB images, with the arithmetic of Pillow.
 //!
-//! As `Image.resize(…, BILINEAR)` in Pillow, a triangle filter is widened by the scale when the
-//! image shrinks, its weights are rounded to 22 fractional bits, and one pass along each axis
+//! As in Pillow's `Image.resize`, a [`Filter`] is widened by the scale when the image shrinks (except
+//! the nearest neighbour), its weights are rounded to 22 fractional bits, and one pass along each axis
 //! follows, of which the first rounds to 8 bits. The filter is separable and each output pixel
 //! depends on the input only, so a part of the result (a centre crop) costs only that part.
 
+mod filter;
 pub(crate) mod passes;
 
+pub use self::filter::Filter;
 use self::passes::CHANNELS;
 pub use self::passes::Taps;
 use crate::isa::Isa;
@@ -130,16 +132,17 @@ mod tests {
         #[test]
         fn every_isa_equals_the_scalar_passes(
             width in 1usize..70, height in 1usize..40, seed: u64,
-            full in (1usize..60, 1usize..50), pad in 0usize..5, white: bool,
+            full in (1usize..60, 1usize..50), pad in 0usize..5, white: bool, filter in 0usize..6,
         ) {
+            let filter = Filter::ALL[filter];
             let stride = width * CHANNELS + pad;
             let mut data = noise(seed, stride * height);
             if white {
                 data.fill(255);
             }
             let part = |n: usize| n / 4..n - n / 5;
-            let columns = Taps::bilinear(width, full.0, part(full.0));
-            let rows = Taps::bilinear(height, full.1, part(full.1));
+            let columns = Taps::new(filter, width, full.0, part(full.0));
+            let rows = Taps::new(filter, height, full.1, part(full.1));
             let mut expected = vec![0; columns.len() * rows.len() * CHANNELS];
             let view = RgbView::new(&data, width, height, stride);
             resize_rgb(Isa::SCALAR, view, &columns, &rows, &mut expected);
@@ -156,12 +159,14 @@ mod tests {
         #[test]
             fn a_crop_of_the_result_equals_the_same_crop_of_the_whole(
             width in 1usize..50, height in 1usize..50, seed: u64, full in (2usize..40, 2usize..40),
+            filter in 0usize..6,
         ) {
+            let filter = Filter::ALL[filter];
             let data = noise(seed, width * height * CHANNELS);
             let view = RgbView::new(&data, width, height, width * CHANNELS);
             let resize = |across: Range<usize>, down: Range<usize>| {
-                let columns = Taps::bilinear(width, full.0, across);
-                let rows = Taps::bilinear(height, full.1, down);
+                let columns = Taps::new(filter, width, full.0, across);
+                let rows = Taps::new(filter, height, full.1, down);
                 let mut out = vec![0; columns.len() * rows.len() * CHANNELS];
                 resize_rgb(Isa::detect(), view, &columns, &rows, &mut out);
                 out

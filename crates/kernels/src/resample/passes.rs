@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::filter::Filter;
+
 /// Fractional bits of a weight: of 32 bits, 8 are for the pixel and 2 for headroom.
 pub(crate) const PRECISION_BITS: u32 = 32 - 8 - 2;
 pub(crate) const HALF: i32 = 1 << (PRECISION_BITS - 1);
@@ -31,34 +33,31 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// Makes the weights that resize an axis from `input` to `output` positions, for the output
-    /// positions in `range`.
+    /// Makes the weights of a bilinear filter that resize an axis from `input` to `output` positions,
+    /// for the output positions in `range`.
     ///
     /// # Panics
     /// If `input` or `output` is 0, or `range` is not within `0..output`.
     pub fn bilinear(input: usize, output: usize, range: Range<usize>) -> Self {
+        Self::new(Filter::Bilinear, input, output, range)
+    }
+
+    /// Makes the weights of a filter that resize an axis from `input` to `output` positions, for the
+    /// output positions in `range`.
+    ///
+    /// # Panics
+    /// If `input` or `output` is 0, or `range` is not within `0..output`.
+    pub fn new(filter: Filter, input: usize, output: usize, range: Range<usize>) -> Self {
         assert!(input > 0 && output > 0, "cannot resize an axis of {input} positions to {output}");
         assert!(
             range.start <= range.end && range.end <= output,
             "range {range:?} is not within the {output} output positions"
         );
-        let scale = input as f64 / output as f64;
-        let support = scale.max(1.0);
-        let sharpness = 1.0 / support;
-        let windows: Vec<(usize, Vec<i32>)> = range
-            .map(|position| {
-                let center = (position as f64 + 0.5) * scale;
-                let first = (center - support + 0.5).max(0.0) as usize;
-                let end = ((center + support + 0.5) as usize).min(input);
-                let triangle = |x: usize| {
-                    let distance = (x as f64 - center + 0.5) * sharpness;
-                    (1.0 - distance.abs()).max(0.0)
-                };
-                let total: f64 = (first..end).map(triangle).sum();
-                let fixed = |x| (0.5 + triangle(x) / total * f64::from(1 << PRECISION_BITS)) as i32;
-                (first, (first..end).map(fixed).collect())
-            })
-            .collect();
+        let windows = if filter == Filter::Nearest {
+            nearest(input, output, range)
+        } else {
+            weighted_windows(filter, input, output, range)
+        };
         let per_output = windows.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
         let shrunk_by = input as i64 - output as i64;
         let mut taps = Self { starts: Vec::new(), weights: Vec::new(), per_output, shrunk_by };
@@ -95,6 +94,48 @@ impl Taps {
         let at = position * self.per_output;
         (self.starts[position], &self.weights[at..at + self.per_output])
     }
+}
+
+/// The first input position of an output position, and the weights from there on.
+type Window = (usize, Vec<i32>);
+
+/// Returns the windows of the filters with antialiasing, which are widened by the scale if the axis
+/// shrinks.
+fn weighted_windows(
+    filter: Filter,
+    input: usize,
+    output: usize,
+    range: Range<usize>,
+) -> Vec<Window> {
+    let scale = input as f64 / output as f64;
+    let widened_by = scale.max(1.0);
+    let support = filter.support() * widened_by;
+    let sharpness = 1.0 / widened_by;
+    let window = |position: usize| {
+        let center = (position as f64 + 0.5) * scale;
+        let first = (center - support + 0.5).max(0.0) as usize;
+        let end = ((center + support + 0.5) as usize).min(input);
+        let value = |x: usize| filter.value((x as f64 - center + 0.5) * sharpness);
+        let total: f64 = (first..end).map(value).sum();
+        let fixed = |x| {
+            let weight = value(x) / total * f64::from(1 << PRECISION_BITS);
+            (weight + 0.5_f64.copysign(weight)) as i32
+        };
+        (first, (first..end).map(fixed).collect())
+    };
+    range.map(window).collect()
+}
+
+/// Returns the windows of the nearest input positions. Pillow adds the scale once for each position,
+/// and the rounding errors of that sum decide between two neighbours.
+fn nearest(input: usize, output: usize, range: Range<usize>) -> Vec<Window> {
+    let scale = input as f64 / output as f64;
+    let centers = std::iter::successors(Some(scale * 0.5), |center| Some(center + scale));
+    centers
+        .skip(range.start)
+        .take(range.len())
+        .map(|center| ((center as usize).min(input - 1), vec![1 << PRECISION_BITS]))
+        .collect()
 }
 
 /// The horizontal and the vertical pass, with the weights of the columns packed.

@@ -27,6 +27,7 @@ mod decode;
 mod image_folder;
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 mod image_formats;
+mod interpolation;
 #[cfg(feature = "jpeg")]
 mod jpeg;
 #[cfg(feature = "data")]
@@ -58,6 +59,7 @@ pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
 #[cfg(feature = "data")]
 pub use loader::{Batches, Loader, Skipped};
+pub use interpolation::Interpolation;
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "data")]

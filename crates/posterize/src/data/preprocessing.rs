@@ -7,11 +7,11 @@ use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
 use serde::{Deserialize, Serialize};
 
-use super::Picture;
+use super::{Interpolation, Picture};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The preprocessing for evaluation; torchvision's `Resize(resize)`, `CenterCrop(crop)`,
+/// The preprocessing for evaluation; torchvision's `Resize(resize, interpolation)`, `CenterCrop(crop)`,
 /// `ToTensor()` and `Normalize(mean, std)` of a Pillow image.
 ///
 /// A saved model includes its preprocessing.
@@ -33,18 +33,21 @@ pub struct Preprocessing {
     pub resize: usize,
     /// The width and height of the center crop, in pixels.
     pub crop: usize,
+    /// The filter of the resizing.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
     /// The standard deviation of red, green and blue, by which the difference is divided.
     pub std: [f32; 3],
 }
 
-/// Prints all fields: `resize 256, centre crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224,
-/// 0.225]`.
+/// Prints all fields: `resize 256 (bilinear), centre crop 224, mean [0.485, 0.456, 0.406],
+/// std [0.229, 0.224, 0.225]`.
 impl fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { resize, crop, mean, std } = self;
-        write!(f, "resize {resize}, centre crop {crop}, mean {mean:?}, std {std:?}")
+        let Self { resize, crop, interpolation, mean, std } = self;
+        write!(f, "resize {resize} ({interpolation}), centre crop {crop}, mean {mean:?}, std {std:?}")
     }
 }
 
@@ -58,7 +61,36 @@ impl Preprocessing {
     /// Returns torchvision's preprocessing for ImageNet: resize to 256, crop 224, ImageNet's mean
     /// and standard deviation.
     pub fn imagenet() -> Self {
-        Self { resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+        Self {
+            resize: 256,
+            crop: 224,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// Sets the crop in pixels, and `resize` to floor(crop / ratio), as timm does for a model's
+    /// `crop_pct`.
+    ///
+    /// ```
+    /// use posterize::data::Preprocessing;
+    /// let preprocessing = Preprocessing::imagenet().with_crop_ratio(224, 0.9)?;
+    /// assert_eq!((preprocessing.resize, preprocessing.crop), (248, 224));
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if `ratio` is not above 0 and at most 1.
+    pub fn with_crop_ratio(mut self, crop: usize, ratio: f64) -> Result<Self> {
+        if !(ratio > 0.0 && ratio <= 1.0) {
+            return Err(Error::Argument(format!(
+                "preprocessing: the crop ratio is {ratio}; expected a number above 0 and at most 1"
+            )));
+        }
+        self.crop = crop;
+        self.resize = (crop as f64 / ratio).floor() as usize;
+        Ok(self)
     }
 
     /// Checks that all fields are in range.
@@ -96,7 +128,7 @@ impl Preprocessing {
     pub fn apply(&self, picture: &Picture) -> Picture {
         let size = resized(self.resize, [picture.height(), picture.width()]);
         let [down, across] = size.map(|side| Window::center(side, self.crop));
-        resize_and_crop(picture, size, &down, &across, self.crop)
+        resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop)
     }
 
     /// Converts pictures to a normalized batch of shape `[N, 3, H, W]`, channels last.
@@ -139,14 +171,16 @@ pub(super) fn resized(size: usize, [height, width]: [usize; 2]) -> [usize; 2] {
 /// windows select, padded with zeros. Only the selected pixels are computed.
 pub(super) fn resize_and_crop(
     picture: &Picture,
+    interpolation: Interpolation,
     [resized_height, resized_width]: [usize; 2],
     down: &Window,
     across: &Window,
     crop: usize,
 ) -> Picture {
     let (width, height) = (picture.width(), picture.height());
-    let columns = Taps::bilinear(width, resized_width, across.kept.clone());
-    let rows = Taps::bilinear(height, resized_height, down.kept.clone());
+    let filter = interpolation.filter();
+    let columns = Taps::new(filter, width, resized_width, across.kept.clone());
+    let rows = Taps::new(filter, height, resized_height, down.kept.clone());
     let mut part = vec![0; columns.len() * rows.len() * 3];
     let whole = picture.part(0, 0, height, width);
     resize_rgb(Isa::detect(), whole, &columns, &rows, &mut part);

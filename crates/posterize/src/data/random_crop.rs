@@ -2,17 +2,17 @@
 
 use super::preprocessing::{Window, resize_and_crop, resized};
 use super::random::{Purpose, Random};
-use super::{Picture, Preprocessing};
+use super::{Interpolation, Picture, Preprocessing};
 use crate::error::{Error, Result};
 
-/// A training augmentation for small pictures; torchvision's `Resize(resize)`, `RandomCrop(crop,
-/// padding)`, `RandomHorizontalFlip(flip)`, `ToTensor()` and `Normalize(mean, std)`.
+/// A training augmentation for small pictures; torchvision's `Resize(resize, interpolation)`,
+/// `RandomCrop(crop, padding)`, `RandomHorizontalFlip(flip)`, `ToTensor()` and `Normalize(mean, std)`.
 ///
 /// The random choices depend only on the seed, the epoch and the index of the sample.
 ///
 /// ```
 /// use posterize::data::{Picture, Preprocessing, RandomCrop};
-/// let preprocessing = Preprocessing { resize: 32, crop: 32, mean: [0.5; 3], std: [0.5; 3] };
+/// let preprocessing = Preprocessing { resize: 32, crop: 32, ..Preprocessing::imagenet() };
 /// let augmentation = RandomCrop::new(&preprocessing, 4, 0);
 /// let white = Picture::new(32, 32, vec![255; 32 * 32 * 3])?;
 /// let crop = augmentation.apply(&white, 0, 0);
@@ -36,14 +36,16 @@ pub struct RandomCrop {
     pub std: [f32; 3],
     /// The seed of all random choices.
     pub seed: u64,
+    /// The filter of the resizing.
+    pub interpolation: Interpolation,
 }
 
 impl RandomCrop {
-    /// Creates an augmentation with the sizes, mean and standard deviation of `preprocessing` and a
-    /// flip probability of 0.5.
+    /// Creates an augmentation with the sizes, interpolation, mean and standard deviation of
+    /// `preprocessing` and a flip probability of 0.5.
     pub fn new(preprocessing: &Preprocessing, padding: usize, seed: u64) -> Self {
-        let Preprocessing { resize, crop, mean, std } = *preprocessing;
-        Self { resize, padding, crop, flip: 0.5, mean, std, seed }
+        let Preprocessing { resize, crop, interpolation, mean, std } = *preprocessing;
+        Self { resize, padding, crop, flip: 0.5, mean, std, seed, interpolation }
     }
 
     /// Checks that all fields are in range.
@@ -53,8 +55,8 @@ impl RandomCrop {
     /// larger than the crop, if the padded picture is smaller than the crop, or if `flip` is not in
     /// 0 to 1.
     pub fn validate(&self) -> Result<()> {
-        let Self { resize, padding, crop, flip, mean, std, .. } = *self;
-        Preprocessing { resize, crop, mean, std }.validate()?;
+        let Self { resize, padding, crop, flip, mean, std, interpolation, .. } = *self;
+        Preprocessing { resize, crop, interpolation, mean, std }.validate()?;
         if padding > crop || resize + 2 * padding < crop {
             return Err(Error::Argument(format!(
                 "augmentation: crop is {crop}, resize {resize} and padding {padding} pixels; \
@@ -86,7 +88,7 @@ impl RandomCrop {
             Window::padded(side, self.padding, first, self.crop)
         });
         let flipped = random.uniform(0.0, 1.0) < self.flip;
-        let mut crop = resize_and_crop(picture, size, &down, &across, self.crop);
+        let mut crop = resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop);
         if flipped {
             crop.flip();
         }

@@ -5,10 +5,10 @@ use posterize_kernels::resample::{Taps, resize_rgb};
 
 use super::preprocessing::{PixelTables, pixel_tables};
 use super::random::{Purpose, Random};
-use super::{Picture, Preprocessing, RandomCrop};
+use super::{Interpolation, Picture, Preprocessing, RandomCrop};
 use crate::error::{Error, Result};
 
-/// A training augmentation; torchvision's `RandomResizedCrop(crop, scale, ratio)`,
+/// A training augmentation; torchvision's `RandomResizedCrop(crop, scale, ratio, interpolation)`,
 /// `RandomHorizontalFlip(flip)`, `ToTensor()` and `Normalize(mean, std)`.
 ///
 /// The random choices depend only on the seed, the epoch and the index of the sample.
@@ -42,11 +42,13 @@ pub struct Augmentation {
     pub std: [f32; 3],
     /// The seed of all random choices.
     pub seed: u64,
+    /// The filter of the resizing.
+    pub interpolation: Interpolation,
 }
 
 impl Augmentation {
-    /// Creates an augmentation with the crop, mean and standard deviation of `preprocessing` and
-    /// torchvision's defaults: scale 0.08 to 1, ratio 3/4 to 4/3, flip 0.5.
+    /// Creates an augmentation with the crop, interpolation, mean and standard deviation of
+    /// `preprocessing` and torchvision's defaults: scale 0.08 to 1, ratio 3/4 to 4/3, flip 0.5.
     pub fn new(preprocessing: &Preprocessing, seed: u64) -> Self {
         Self {
             crop: preprocessing.crop,
@@ -56,6 +58,7 @@ impl Augmentation {
             mean: preprocessing.mean,
             std: preprocessing.std,
             seed,
+            interpolation: preprocessing.interpolation,
         }
     }
 
@@ -65,8 +68,8 @@ impl Augmentation {
     /// Returns the same errors as [`Preprocessing::validate`], and an error if `scale` or `ratio`
     /// is not an ascending range above 0, or if `flip` is not in 0 to 1.
     pub fn validate(&self) -> Result<()> {
-        let Self { crop, mean, std, .. } = *self;
-        Preprocessing { resize: crop, crop, mean, std }.validate()?;
+        let Self { crop, interpolation, mean, std, .. } = *self;
+        Preprocessing { resize: crop, crop, interpolation, mean, std }.validate()?;
         let range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
         if !range(self.scale) || !range(self.ratio) || !(0.0..=1.0).contains(&self.flip) {
             return Err(Error::Argument(format!(
@@ -93,8 +96,9 @@ impl Augmentation {
     }
 
     fn resized_crop(&self, picture: &Picture, area: Area, flipped: bool) -> Picture {
-        let columns = Taps::bilinear(area.width, self.crop, 0..self.crop);
-        let rows = Taps::bilinear(area.height, self.crop, 0..self.crop);
+        let filter = self.interpolation.filter();
+        let columns = Taps::new(filter, area.width, self.crop, 0..self.crop);
+        let rows = Taps::new(filter, area.height, self.crop, 0..self.crop);
         let mut data = vec![0; self.crop * self.crop * 3];
         let part = picture.part(area.top, area.left, area.height, area.width);
         resize_rgb(Isa::detect(), part, &columns, &rows, &mut data);

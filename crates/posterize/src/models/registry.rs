@@ -49,7 +49,13 @@ fn random_resized_crop(preprocessing: &Preprocessing, seed: u64) -> Transform {
 /// crop.
 fn lite(variant: usize) -> Preprocessing {
     let crop = efficientnet_lite::VARIANTS[variant].size;
-    Preprocessing { resize: crop + 32, crop, mean: [0.5; 3], std: [0.5; 3] }
+    Preprocessing {
+        resize: crop + 32,
+        crop,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        ..Preprocessing::imagenet()
+    }
 }
 
 const MODELS: [Entry; 10] = [

@@ -13,7 +13,7 @@ use super::{
     OptimizerBuffer, OptimizerOptions, OptimizerState, TrainOptions, TrainedMut, clip_grad_norm,
     global_norm,
 };
-use crate::data::{Batches, Loader, RandomSampler, Skipped};
+use crate::data::{Batches, Loader, RandomSampler, Skipped, Transform};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::model::FloatModel;
@@ -637,6 +637,12 @@ fn next(
     batch
 }
 
+/// Describes a transform. The default filter is left out, as it is in checkpoints of versions that had
+/// no other.
+fn transform_text(transform: &Transform) -> String {
+    format!("{transform:?}").replace(", interpolation: Bilinear", "")
+}
+
 /// Returns the settings that must not change when the run is resumed.
 fn settings(
     model: &FloatModel,
@@ -677,9 +683,9 @@ fn settings(
         ("batch norms frozen after", options.freeze_bn.to_string()),
         ("seed", seed.to_string()),
         ("training pictures", fingerprint(train)),
-        ("augmentation", format!("{:?}", train.transform())),
+        ("augmentation", transform_text(train.transform())),
         ("validation pictures", fingerprint(val)),
-        ("preprocessing", format!("{:?}", val.transform())),
+        ("preprocessing", transform_text(val.transform())),
     ]
     .into_iter()
     .chain(optional)

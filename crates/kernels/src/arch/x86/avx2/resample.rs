@@ -21,7 +21,7 @@ const SHIFT: i32 = PRECISION_BITS as i32;
 
 /// Returns the lower halves of two weights as the two i16 of an i32, and likewise the upper halves.
 fn split(first: i32, second: i32) -> [i32; 2] {
-    let pair = |a: i32, b: i32| a | (b << 16);
+    let pair = |a: i32, b: i32| (a & 0xffff) | (b << 16);
     let low = (1 << SPLIT_BITS) - 1;
     [pair(first & low, second & low), pair(first >> SPLIT_BITS, second >> SPLIT_BITS)]
 }
