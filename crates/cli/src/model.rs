@@ -118,14 +118,39 @@ impl ModelArgs {
         Paths::default().reads("MODEL", &model).reads("--weights", &self.weights)
     }
 
-    /// Returns the arguments of a float network to compare with: the architecture `name`, or
-    /// `architecture` with the weights of the file `name`. The other options stay.
-    pub(crate) fn reference(&self, name: &str, architecture: &str) -> Self {
-        if is_architecture(name) {
-            Self { name: name.to_owned(), ..self.clone() }
-        } else {
-            Self { name: architecture.to_owned(), weights: Some(name.into()), ..self.clone() }
+    /// Returns the float network to compare the saved int8 model `saved` with: the architecture
+    /// `against`, or the network that the int8 one was made from with the weights of the file
+    /// `against`.
+    pub(crate) fn reference(
+        &self,
+        against: &str,
+        saved: &SavedModel,
+        cache: &CacheArgs,
+        ui: &Ui,
+    ) -> Result<FloatModel> {
+        let of_architecture = |name: &str, weights: Option<PathBuf>| -> Result<FloatModel> {
+            let num_classes = self.num_classes.or(saved.outputs());
+            Self { name: name.to_owned(), weights, num_classes, ..self.clone() }
+                .with_trained_weights(cache, ui)?
+                .into_float()
+        };
+        if is_architecture(against) {
+            return of_architecture(against, self.weights.clone());
         }
+        let Some(graph) = &saved.float_graph else {
+            // Files of format versions 1 and 2 have only the name of the architecture.
+            return of_architecture(&saved.name, Some(against.into()));
+        };
+        self.refuse_architecture_options()?;
+        let read = ReadOptions::new().averaged(self.ema);
+        let state = StateDict::open_with(against, &read)?;
+        // The names that checkpoints of a known architecture may have.
+        let known = models::config(&saved.name)
+            .and_then(|config| models::by_name(&saved.name, &config))
+            .map_or(Vec::new(), |known| known.namings().to_vec());
+        let architecture =
+            known.into_iter().fold(Architecture::from(graph.clone()), Architecture::also_named);
+        self.load_into(&architecture, &state, Path::new(against), &LoadOptions::new(), ui)
     }
 
     /// Returns the arguments of another model, with the same options. A saved model has no options.
@@ -181,15 +206,25 @@ impl ModelArgs {
 
     /// Reads the saved model.
     pub(crate) fn saved(&self) -> Result<SavedModel> {
+        self.refuse_options()?;
+        Ok(SavedModel::open(&self.name)?)
+    }
+
+    /// Returns an error if the model is a saved one and an option says what the file says, or is for
+    /// --weights.
+    fn refuse_options(&self) -> Result<()> {
+        self.refuse_architecture_options()?;
+        self.refuse_with_file(&[("--ema", self.ema), ("--ignore-extra", self.ignore_extra)])
+    }
+
+    /// Returns an error if the model is a saved one and an option says what the file says.
+    fn refuse_architecture_options(&self) -> Result<()> {
         self.refuse_with_file(&[
             ("--weights", self.weights.is_some()),
             ("--activation", self.activation.is_some()),
             ("--num-classes", self.num_classes.is_some()),
             ("--width-mult", self.width_mult.is_some()),
-            ("--ema", self.ema),
-            ("--ignore-extra", self.ignore_extra),
-        ])?;
-        Ok(SavedModel::open(&self.name)?)
+        ])
     }
 
     /// Returns an error if the model is a saved one and one of these options was given.
@@ -317,7 +352,19 @@ impl ModelArgs {
         options: &LoadOptions,
         ui: &Ui,
     ) -> Result<Loaded> {
-        let architecture = self.architecture()?;
+        let model = self.load_into(&self.architecture()?, state, &weights, options, ui)?;
+        self.loaded(model, Some(weights))
+    }
+
+    /// Loads the weights of the file `weights` into a network, and prints what is notable about them.
+    fn load_into(
+        &self,
+        architecture: &Architecture,
+        state: &StateDict,
+        weights: &Path,
+        options: &LoadOptions,
+        ui: &Ui,
+    ) -> Result<FloatModel> {
         let selection = state.selection();
         if selection.has_others() {
             let offer = !self.ema && !selection.averaged.is_empty();
@@ -327,7 +374,7 @@ impl ModelArgs {
         let options = options.clone().ignore_extra(self.ignore_extra);
         let (model, report) =
             architecture.load_with(state, &options).map_err(|error| CliError::Weights {
-                path: weights.clone(),
+                path: weights.to_path_buf(),
                 advice: advice(&error),
                 source: Box::new(error),
             })?;
@@ -344,7 +391,7 @@ impl ModelArgs {
                 tensor.infinite
             ));
         }
-        self.loaded(model, Some(weights))
+        Ok(model)
     }
 
     fn loaded(&self, model: FloatModel, file: Option<PathBuf>) -> Result<Loaded> {

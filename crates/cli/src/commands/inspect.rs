@@ -103,7 +103,7 @@ pub(crate) struct Inspect {
     size: Option<u16>,
 
     /// Compare the saved int8 model with this float model: a checkpoint of the model that was
-    /// quantized, or the name of an architecture (with --weights)
+    /// quantized, which needs no other options, or the name of an architecture (with --weights)
     #[arg(long, value_name = "FLOAT", value_hint = ValueHint::FilePath, requires = "data")]
     against: Option<String>,
 
@@ -252,12 +252,9 @@ impl Inspect {
         self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
         let (Some(reference), Some(data)) = (&self.against, &self.data) else { return Ok(()) };
-        // The options (--weights and so on) are those of the float network.
         let saved = SavedModel::open(&self.model.name)?;
         let int8 = self.int8(&saved)?;
-        let mut reference = self.model.reference(reference, &saved.name);
-        reference.num_classes = reference.num_classes.or(saved.outputs());
-        let float = reference.with_trained_weights(&self.cache, ui)?.into_float()?.fuse()?;
+        let float = self.model.reference(reference, &saved, &self.cache, ui)?.fuse()?;
         let options = self.threads.options()?;
         let report = against::Report::new(&saved, int8, &float, data, self.limit, options, ui)?;
         let report = report.below(path);

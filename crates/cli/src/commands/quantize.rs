@@ -181,7 +181,8 @@ impl Quantize {
         // Weights that were downloaded have no option.
         self.paths().reads("the downloaded weights", &file).keep_inputs()?;
         let preprocessing = network.preprocessing.clone();
-        let float = network.into_float()?.fuse()?;
+        let unfused = network.into_float()?;
+        let float = unfused.fuse()?;
         let mut observed = float.prepare(&mapping)?;
         let crop = preprocessing.crop;
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
@@ -244,7 +245,8 @@ impl Quantize {
         let saved = SavedModel::new(model)
             .with_name(&name)
             .with_preprocessing(preprocessing)
-            .with_classes(classes);
+            .with_classes(classes)
+            .with_float_graph(unfused.graph().clone());
         let bytes_after = saved.save(&self.output)?;
         let report = Report {
             bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),

@@ -161,7 +161,12 @@ impl Train {
             Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,
             None => Network::float(&float, options)?,
         };
-        let metadata = Metadata { model: name, preprocessing, classes: val.classes().to_vec() };
+        let metadata = Metadata {
+            model: name,
+            preprocessing,
+            classes: val.classes().to_vec(),
+            graph: float.graph().clone(),
+        };
 
         let transform = self.data.transform(&metadata.model, &metadata.preprocessing)?;
         let train_loader = Loader::new(&train, transform).threads(options.threads);

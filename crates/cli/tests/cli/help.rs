@@ -90,7 +90,7 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
         }
         "inspect" => {
             let mut against = with_file();
-            against.arg("--against").arg(&weights).args(["--width-mult", "0.1", "--limit", "2"]);
+            against.arg("--against").arg(&weights).args(["--limit", "2"]);
             against.arg("--data").arg(fixture.data());
             let mut plan = with_file();
             plan.arg("--plan");

@@ -43,7 +43,7 @@ fn the_tree_equals_pytorchs_and_the_totals_equal_torchvisions() {
     assert!(printed.starts_with(tree.trim_end()), "{printed}");
     let end = "3.50 M parameters, 301 M multiply-adds for one picture of 224 x 224 pixels\n";
     assert!(printed.contains(end), "{printed}");
-    let end = "mobilenet_v2: resize 256, centre crop 224, mean [0.485, 0.456, 0.406], \
+    let end = "mobilenet_v2: resize 256 (bilinear), centre crop 224, mean [0.485, 0.456, 0.406], \
                std [0.229, 0.224, 0.225]\n";
     assert!(printed.ends_with(end), "{printed}");
     assert!(printed.contains("3,504,872     300,774,272\n"), "{printed}");

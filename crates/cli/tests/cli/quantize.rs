@@ -176,7 +176,7 @@ fn inspect_prints_scales_and_sqnr() {
     let printed = succeeds(fixture.with_file("inspect", &file).arg("features.1"));
     assert!(printed.starts_with("InvertedResidual(\n"), "{printed}");
     assert!(printed.contains("(0): QuantizedConvReLU6_2d(8, 8, kernel_size=(3, 3)"), "{printed}");
-    assert!(printed.contains("mobilenet_v2: resize 256, centre crop 224"), "{printed}");
+    assert!(printed.contains("mobilenet_v2: resize 256 (bilinear), centre crop 224"), "{printed}");
     let report = json(&mut fixture.with_file("inspect", &file));
     let layers = report["layers"].as_array().unwrap();
     let layer = layers.iter().find(|layer| layer["name"] == "features.0.0").unwrap();
@@ -188,7 +188,7 @@ fn inspect_prints_scales_and_sqnr() {
 
     let against = |reference: &str| {
         let mut command = fixture.with_file("inspect", &file);
-        command.arg("--against").arg(reference).args(["--width-mult", "0.1", "--limit", "4"]);
+        command.arg("--against").arg(reference).args(["--limit", "4"]);
         command.arg("--data").arg(fixture.data());
         command
     };
@@ -200,13 +200,20 @@ fn inspect_prints_scales_and_sqnr() {
     assert!(sqnr.is_sorted() && sqnr[0] > 5.0, "{sqnr:?}");
     assert!(layers.iter().any(|layer| layer["name"] == "features.3.add"));
     // The reference can also be given by the name of the architecture.
-    let named = json(against("mobilenet_v2").arg("--weights").arg(&weights));
-    assert_eq!(named["layers"], report["layers"]);
+    let by_name = || {
+        let mut command = against("mobilenet_v2");
+        command.args(["--width-mult", "0.1", "--weights"]).arg(&weights);
+        command
+    };
+    assert_eq!(json(&mut by_name())["layers"], report["layers"]);
+    // With a checkpoint, the network is that of the file.
+    let mut wrong = against(weights.to_str().unwrap());
+    let error = fails_with_usage_error(wrong.args(["--width-mult", "0.1"]));
+    assert!(error.contains("--width-mult cannot be used with a saved model"), "{error}");
     let printed = succeeds(&mut against(weights.to_str().unwrap()));
     assert!(printed.lines().nth(2).unwrap().ends_with('█'), "{printed}");
 
-    let mut other = against("mobilenet_v2");
-    let error = fails(other.args(["--activation", "relu"]).arg("--weights").arg(&weights));
+    let error = fails(by_name().args(["--activation", "relu"]));
     assert!(
         error.contains("features.0.0: the int8 network has ConvReLU6_2d(")
             && error.contains("ConvReLU2d(")

@@ -42,6 +42,9 @@ pub(super) const MODEL: Kind = Kind {
 /// The tensor that holds the classes of an int8 network, as compressed JSON.
 const CLASSES: &str = "classes.json.zlib";
 
+/// The tensor that holds the float graph of an int8 network, as compressed JSON.
+const FLOAT_GRAPH_OF_INT8: &str = "float_graph.json.zlib";
+
 /// The metadata that holds the graph of a float network, as JSON. Its tensors are the state dict and
 /// nothing else, so that other programs can load all of them.
 const FLOAT_GRAPH: &str = "graph";
@@ -213,6 +216,10 @@ fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
             if !classes.is_empty() {
                 container.tensors.insert(CLASSES.to_owned(), compressed(&classes)?);
             }
+            if let Some(graph) = &saved.float_graph {
+                let graph = v2::SavedGraph::new(graph, &|_| None)?;
+                container.tensors.insert(FLOAT_GRAPH_OF_INT8.to_owned(), compressed(&graph)?);
+            }
             add_layers(&mut container, model);
             add_parameters(&mut container, model.graph(), model.parameters());
         }
@@ -261,6 +268,13 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
         (quantized_model(&mut reader)?.into(), reader.json(CLASSES, MAX_MODEL_JSON)?)
     };
     let classes: Option<Vec<(String, String)>> = classes;
+    // Versions 1 and 2 had no such tensor.
+    let float_graph = match reader.json::<v2::SavedGraph<'_>>(FLOAT_GRAPH_OF_INT8, MAX_MODEL_JSON)? {
+        Some(saved) => Some(float_graph(saved).map_err(|problem| {
+            format!("tensor `{FLOAT_GRAPH_OF_INT8}`: {problem}")
+        })?),
+        None => None,
+    };
     let classes = classes.unwrap_or_default().into_iter();
     let classes = classes.map(|(folder, name)| Class { folder, name }).collect();
     if let Some(name) = reader.unused() {
@@ -269,25 +283,31 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     let preprocessing = reader.metadata_json("preprocessing", MAX_MODEL_JSON)?;
     let model: Model = model;
     let name = metadata("model").unwrap_or_else(|| model.graph().kind()).to_owned();
-    Ok(SavedModel { name, model, preprocessing, classes })
+    Ok(SavedModel { name, model, preprocessing, classes, float_graph })
 }
 
 fn float_model(reader: &mut Reader<'_>) -> Result<FloatModel, String> {
     let graph: Option<v2::SavedGraph<'_>> = reader.metadata_json(FLOAT_GRAPH, MAX_MODEL_JSON)?;
-    let (graph, qparams) = graph.ok_or("its metadata has no `graph`")?.into_graph()?;
-    if let Some((node, _)) = graph.nodes().iter().zip(&qparams).find(|(_, found)| found.is_some()) {
-        return Err(format!(
-            "{}: its output is quantized, but the network is a float one, whose outputs all have the \
-             quantization `null`",
-            node.name
-        ));
-    }
+    let graph = float_graph(graph.ok_or("its metadata has no `graph`")?)?;
     let mut parameters = Parameters::new();
     for found in graph.parameters() {
         let tensor = reader.parameter(&found.name, &found.parameter.shape)?;
         parameters.insert(found.key, Arc::new(tensor));
     }
     FloatModel::new(graph, parameters).map_err(|error| error.to_string())
+}
+
+/// Returns the graph of a float network.
+fn float_graph(saved: v2::SavedGraph<'_>) -> Result<Graph, String> {
+    let (graph, qparams) = saved.into_graph()?;
+    match graph.nodes().iter().zip(&qparams).find(|(_, found)| found.is_some()) {
+        None => Ok(graph),
+        Some((node, _)) => Err(format!(
+            "{}: its output is quantized, but the network is a float one, whose outputs all have the \
+             quantization `null`",
+            node.name
+        )),
+    }
 }
 
 fn quantized_model(reader: &mut Reader<'_>) -> Result<QuantizedModel, String> {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::limits::{MAX_NAME_BYTES, MAX_OUTPUT_VALUES};
 use crate::data::{Class, Preprocessing};
+use crate::graph::Graph;
 use crate::loading::check_variance;
 use crate::runtime::Model;
 
@@ -47,6 +48,9 @@ pub struct SavedModel {
     pub preprocessing: Option<Preprocessing>,
     /// The classes in the order of the values of the first output; empty if they are not known.
     pub classes: Vec<Class>,
+    /// The graph of the float network that an int8 network was made from; `None` if it is not known,
+    /// and in a float network. A float checkpoint has this graph's parameters.
+    pub float_graph: Option<Graph>,
 }
 
 impl SavedModel {
@@ -58,6 +62,7 @@ impl SavedModel {
             model,
             preprocessing: None,
             classes: Vec::new(),
+            float_graph: None,
         }
     }
 
@@ -82,6 +87,14 @@ impl SavedModel {
         self
     }
 
+    /// Sets the graph of the float network that the int8 network was made from, before layers were
+    /// fused. Checkpoints of the float network can then be compared with it.
+    #[must_use]
+    pub fn with_float_graph(mut self, graph: impl Into<Option<Graph>>) -> Self {
+        self.float_graph = graph.into();
+        self
+    }
+
     /// Returns the number of values in the first output for one picture; `None` if the size of
     /// pictures is not known, because there is no preprocessing.
     pub fn outputs(&self) -> Option<usize> {
@@ -102,6 +115,9 @@ impl SavedModel {
             ));
         }
         self.check_parameters()?;
+        if self.float_graph.is_some() && self.model.as_float().is_some() {
+            return Err("it is a float network and has another float graph; remove that".into());
+        }
         self.check_classes()?;
         let Some(preprocessing) = &self.preprocessing else {
             return if self.classes.is_empty() {

@@ -6,6 +6,7 @@ use posterize::{
     atomic_file::Target,
     data::{Class, Preprocessing},
     format::SavedModel,
+    graph::Graph,
     runtime::Model,
     training::{Network, TrainedModel},
 };
@@ -100,6 +101,8 @@ pub(super) struct Metadata {
     pub(super) model: String,
     pub(super) preprocessing: Preprocessing,
     pub(super) classes: Vec<Class>,
+    /// The float network.
+    pub(super) graph: Graph,
 }
 
 impl Metadata {
@@ -133,7 +136,9 @@ pub(super) fn write_model(
     model: &TrainedModel,
 ) -> posterize::Result<u64> {
     let saved = match model {
-        TrainedModel::Int8(model) => metadata.describe(model),
+        TrainedModel::Int8(model) => {
+            metadata.describe(model).with_float_graph(metadata.graph.clone())
+        }
         TrainedModel::Float(model) => metadata.describe(model),
     };
     saved.save(&files.output)

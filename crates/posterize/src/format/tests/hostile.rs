@@ -70,6 +70,17 @@ fn invalid_tensors_and_metadata_are_errors() {
             metadata("preprocessing", r#"{"resize":9,"crop":16000,"mean":[0,0,0],"std":[1,1,1]}"#),
             "7: expected an input",
         ),
+        (
+            crafted(&|c| drop(c.tensors.insert("float_graph.json.zlib".into(), zlib(b"{}")))),
+            "tensor `float_graph.json.zlib`: missing field `nodes`",
+        ),
+        (
+            crafted(&|c| {
+                let graph = c.tensors[GRAPH].clone();
+                c.tensors.insert("float_graph.json.zlib".into(), graph);
+            }),
+            "tensor `float_graph.json.zlib`: quant: its output is quantized",
+        ),
         (metadata("qconfig", "7"), "its qconfig: "),
         (metadata("qconfig", r#"{"module_globs":[["[",null]]}"#), "its qconfig: module glob"),
         (crafted(&|c| drop(c.metadata.remove("qconfig"))), "its metadata has no `qconfig`"),

@@ -20,7 +20,7 @@ fn a_model_is_read_as_it_was_written() {
     let mobilenet = models::mobilenet_v2(&Config { width_mult: 0.1, ..Config::default() });
     let mobilenet = mobilenet.unwrap().init(1).fuse().unwrap();
     let global = QConfigMapping::global;
-    let mut all = vec![small()];
+    let mut all = vec![small(), small().with_float_graph(mobilenet.graph().clone())];
     for qconfig in [QConfig::recommended(), QConfig::qnnpack()] {
         all.push(SavedModel::new(quantize(&mobilenet, &global(qconfig), 32)));
     }
