@@ -54,6 +54,9 @@ pub(crate) enum CliError {
         data = data.display()
     )]
     NoPictures { data: PathBuf, skipped: usize },
+    /// A picture could not be classified.
+    #[error("{path}: {source}", path = path.display())]
+    Picture { path: PathBuf, source: Box<posterize::Error> },
     /// Some pictures could not be classified; each has its own message before this one.
     #[error("{failed} of {total} pictures could not be classified; the messages above say why")]
     Pictures { failed: usize, total: usize },

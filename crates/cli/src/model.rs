@@ -10,7 +10,7 @@ use clap::{
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
 use posterize::{
-    Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
+    Architecture, Classifier, Error, FloatModel, LoadOptions, LoadReport, StateDict,
     checkpoint::{MismatchCause, ReadOptions},
     data::{Class, Preprocessing},
     format::SavedModel,
@@ -492,6 +492,15 @@ impl Loaded {
     /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
         Ok(compile(&self.network, options.pictures(&self.preprocessing))?)
+    }
+
+    /// Compiles the network into a classifier of pictures. Also returns the model's name.
+    pub(crate) fn into_classifier(self, options: Options) -> Result<(String, Classifier)> {
+        let saved = SavedModel::new(self.network)
+            .with_name(&self.name)
+            .with_preprocessing(self.preprocessing)
+            .with_classes(self.classes);
+        Ok((self.name, Classifier::new(saved, options)?))
     }
 
     pub(crate) fn graph(&self) -> &Graph {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
+use crate::finite_logits::check_logits;
 use crate::metrics;
 use crate::runtime::{Engine, Input};
 use crate::tensor::Tensor;
@@ -91,8 +92,8 @@ impl Evaluation {
 /// ```
 ///
 /// # Errors
-/// Returns an error if a batch cannot be read or run, if a label is not a class of the model, or if
-/// there is no picture.
+/// Returns an error if a batch cannot be read or run, if a logit is NaN or infinite, if a label is not a
+/// class of the model, or if there is no picture.
 pub fn evaluate<T: BatchImages>(
     engine: &mut Engine,
     batches: impl IntoIterator<Item = Result<Batch<T>>>,
@@ -107,6 +108,7 @@ where
         let start = Instant::now();
         let logits = engine.run(&batch.images)?;
         sum.model_seconds += start.elapsed().as_secs_f64();
+        check_logits(engine, (&batch.images).into(), &logits)?;
         let classes = logits.shape().get(1).copied().unwrap_or(0);
         let [first, fifth] = metrics::correct(&logits, &batch.labels, [1, classes.clamp(1, 5)])?;
         sum.correct1 += first;

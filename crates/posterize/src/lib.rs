@@ -1,6 +1,88 @@
 //! posterize turns a trained float image classifier into a small, fast int8
 //! one, and proves that it is still as accurate.
 //!
+//! # Quantize a network
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "checkpoint", feature = "save", feature = "data"))] {
+//! use posterize::data::{ImageFolder, Loader};
+//! use posterize::format::SavedModel;
+//! use posterize::models::{self, Config};
+//! use posterize::quantization::{QConfig, QConfigMapping};
+//! use posterize::runtime::Options;
+//! use posterize::StateDict;
+//!
+//! let weights = StateDict::open("mobilenet_v2.pth")?;
+//! let float = models::mobilenet_v2(&Config::default())?.load(&weights)?;
+//! let mut observed = float.fuse()?.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+//!
+//! // Calibration needs a few hundred pictures, without labels.
+//! let preprocessing = models::preprocessing("mobilenet_v2")?;
+//! let pictures = ImageFolder::unlabelled(&["photos"])?;
+//! let loader = Loader::new(&pictures, &preprocessing).batch_size(30).limit(300);
+//! let images = loader.tensors().map(|batch| batch.map(|batch| batch.images));
+//! observed.calibrate(Options::all_threads()?, images)?;
+//!
+//! SavedModel::new(observed.convert()?)
+//!     .with_preprocessing(preprocessing)
+//!     .save("mobilenet_v2.int8.safetensors")?;
+//! # }
+//! # Ok::<(), posterize::Error>(())
+//! ```
+//!
+//! # Classify a picture with a saved file
+//!
+//! ```no_run
+//! # #[cfg(feature = "data")] {
+//! use posterize::Classifier;
+//!
+//! let mut classifier = Classifier::open("mobilenet_v2.int8.safetensors")?;
+//! for found in classifier.classify_file("cat.jpg")?.top(5) {
+//!     println!("{:5.1} %  {}", 100.0 * found.probability, found.name.unwrap_or("unknown"));
+//! }
+//! # }
+//! # Ok::<(), posterize::Error>(())
+//! ```
+//!
+//! # Define a network of one's own
+//!
+//! ```
+//! use posterize::nn::{Module, Sequential, Tracer, Value};
+//! use posterize::ops::{Activation, Conv2d, Linear, Padding};
+//! use posterize::{Architecture, Tensor};
+//!
+//! /// A convolution, a residual block, a mean over the picture and a linear layer.
+//! struct Net {
+//!     stem: Conv2d,
+//!     block: Sequential,
+//!     head: Linear,
+//! }
+//!
+//! impl Module for Net {
+//!     fn kind(&self) -> &str {
+//!         "Net"
+//!     }
+//!     fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+//!         let x = cx.call("stem", &self.stem, x);
+//!         let y = cx.call("block", &self.block, x);
+//!         let x = cx.add(x, y);
+//!         let x = cx.mean(x);
+//!         cx.call("head", &self.head, x)
+//!     }
+//! }
+//!
+//! let conv = |inputs| Conv2d::new(inputs, 16, 3).padding(Padding::all(1));
+//! let block = Sequential::new().then(conv(16)).then(Activation::ReLU);
+//! let net = Net { stem: conv(3), block, head: Linear::new(16, 10) };
+//! // Weights are random until a checkpoint is loaded or the network is trained.
+//! let model = Architecture::trace(&net)?.init(0);
+//! assert_eq!(model.forward(&Tensor::zeros([2, 3, 32, 32]))?.shape(), [2, 10]);
+//! assert_eq!(model.parameter_named("block.0.weight").unwrap().shape(), [16, 16, 3, 3]);
+//! # Ok::<(), posterize::Error>(())
+//! ```
+//!
+//! # The order of the modules
+//!
 //! A module uses only those before it: [`checkpoint`] and [`data`] → [`graph`], [`nn`],
 //! [`models`] → [`quantization`] → [`runtime`] → [`training`] → [`mod@format`].
 //!
@@ -33,10 +115,12 @@
 #[cfg(feature = "save")]
 pub mod atomic_file;
 pub mod checkpoint;
+mod classifier;
 mod compare;
 pub mod data;
 pub mod error;
 mod evaluate;
+mod finite_logits;
 pub mod format;
 pub mod graph;
 mod interop;
@@ -59,6 +143,7 @@ mod trace;
 pub mod training;
 
 pub use checkpoint::StateDict;
+pub use classifier::{Classification, Classifier, Prediction};
 pub use compare::{LayerError, compare};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{Evaluation, evaluate};

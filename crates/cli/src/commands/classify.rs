@@ -8,11 +8,7 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
-use posterize::{
-    data::{Class, Picture},
-    metrics,
-    runtime::{Engine, Options},
-};
+use posterize::{Classifier, data::Picture, runtime::Options};
 use serde::Serialize;
 
 use crate::{
@@ -181,8 +177,8 @@ impl Classify {
             }
         }
         let (loaded, mut first) = self.load(&sources, options, ui)?;
-        let labels = Labels { classes: &loaded.classes, names: self.names(&loaded)? };
-        let mut engine = loaded.engine(options)?;
+        let names = self.names(&loaded)?;
+        let (model, mut classifier) = loaded.into_classifier(options)?;
 
         let (mut pictures, mut failed) = (Vec::new(), Vec::new());
         let mut fail = |path: &Path, error: String| {
@@ -199,7 +195,7 @@ impl Classify {
             };
             let decoded = first.take().unwrap_or_else(|| decode(source));
             match decoded
-                .and_then(|decoded| self.classify(source, decoded, &loaded, &labels, &mut engine))
+                .and_then(|decoded| self.classify(source, decoded, names.as_deref(), &mut classifier))
             {
                 Ok(classified) => pictures.push(classified),
                 Err(error) => fail(source.path(), error.to_string()),
@@ -207,7 +203,7 @@ impl Classify {
         }
         let (failures, total) = (failed.len(), failed.len() + pictures.len());
         let (threads, isa) = (options.threads, options.isa.to_string());
-        let report = Report { model: loaded.name, pictures, failed, threads, isa };
+        let report = Report { model, pictures, failed, threads, isa };
         if ui.is_json() || !report.pictures.is_empty() {
             ui.result(&report, &report)?;
         }
@@ -236,7 +232,7 @@ impl Classify {
         std::thread::scope(|scope| {
             let decoding =
                 first.filter(|_| options.threads > 1).map(|first| scope.spawn(|| decode(first)));
-            let loaded = self.model.with_trained_weights(&self.cache, ui)?.fuse()?;
+            let loaded = self.model.with_trained_weights(&self.cache, ui)?;
             let decoded = decoding.map(|decoding| {
                 decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
@@ -244,45 +240,34 @@ impl Classify {
         })
     }
 
+    /// Classifies a decoded picture. `names` are those of --names.
     fn classify(
         &self,
         source: &Source,
         (picture, decode): (Picture, Duration),
-        loaded: &Loaded,
-        labels: &Labels<'_>,
-        engine: &mut Engine,
+        names: Option<&[String]>,
+        classifier: &mut Classifier,
     ) -> Result<Classified> {
         let start = Instant::now();
-        let crop = loaded.preprocessing.apply(&picture);
+        let crop = classifier.preprocessing().apply(&picture);
         let decode_ms = (decode + start.elapsed()).as_secs_f64() * 1e3;
         let start = Instant::now();
-        let logits = engine.run(&crop)?;
+        let found = classifier.classify_crop(&crop).map_err(|error| CliError::Picture {
+            path: source.path().to_path_buf(),
+            source: Box::new(error),
+        })?;
         let model_ms = start.elapsed().as_secs_f64() * 1e3;
-        let probabilities = metrics::softmax(logits.data());
-        let best = metrics::topk(logits.data(), self.topk as usize).into_iter();
-        let best = best.map(|(class, _)| Prediction {
-            class,
-            folder: labels.classes.get(class).map(|class| class.folder.clone()),
-            name: labels.name(class),
-            probability: probabilities[class],
+        let best = found.top(self.topk as usize).into_iter().map(|prediction| Prediction {
+            class: prediction.class,
+            folder: prediction.folder.map(str::to_owned),
+            name: match names {
+                Some(names) => names.get(prediction.class).cloned(),
+                None => prediction.name.map(str::to_owned),
+            },
+            probability: prediction.probability,
         });
         let (path, classes) = (source.path().to_path_buf(), best.collect());
         Ok(Classified { path, classes, decode_ms, model_ms })
-    }
-}
-
-/// The classes of the model, and the names of --names.
-struct Labels<'a> {
-    classes: &'a [Class],
-    names: Option<Vec<String>>,
-}
-
-impl Labels<'_> {
-    fn name(&self, class: usize) -> Option<String> {
-        match &self.names {
-            Some(names) => names.get(class).cloned(),
-            None => self.classes.get(class).map(|class| class.name.clone()),
-        }
     }
 }
 

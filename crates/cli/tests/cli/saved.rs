@@ -4,6 +4,7 @@ use std::{path::Path, process::Command};
 
 use posterize::{
     FloatModel,
+    checkpoint::StateTensor,
     data::{Interpolation, Preprocessing},
     format::SavedModel,
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     fixture::{CLASSES, Fixture},
-    support::{fails_with_usage_error, posterize, run, succeeds},
+    support::{fails, fails_with_usage_error, posterize, run, succeeds},
 };
 
 fn json(command: &mut Command) -> Value {
@@ -164,4 +165,31 @@ fn options_of_the_preprocessing_are_used_saved_and_printed() {
         let output = run(fixture.command("bench").args(wrong));
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn networks_that_return_nan_are_errors() {
+    let fixture = Fixture::new();
+    let mut state = fixture.model.state_dict();
+    let mut bias = state.float("classifier.1.bias").unwrap().clone();
+    bias.data_mut()[1] = f32::NAN;
+    state.insert("classifier.1.bias", StateTensor::Float(bias));
+    let weights = fixture.path("nan.safetensors");
+    state.save_safetensors(&weights).unwrap();
+    let with_weights = |name: &str| {
+        let mut command = fixture.command(name);
+        command.arg("--weights").arg(&weights);
+        command
+    };
+    let error = fails(with_weights("evaluate").arg("--data").arg(fixture.data()));
+    let expected = "classifier.1: its output has the value NaN, so the logit of class 1 for picture 0";
+    assert!(error.contains(expected), "{error}");
+    let picture = fixture.data().join("ant/0.ppm");
+    let error = fails(with_weights("classify").arg(&picture));
+    assert!(error.contains("ant/0.ppm: classifier.1: its output has the value NaN"), "{error}");
+    let mut quantize = with_weights("quantize");
+    quantize.arg("--calibrate").arg(fixture.data()).arg("-o").arg(fixture.path("int8"));
+    let error = fails(&mut quantize);
+    assert!(error.contains("classifier.1") && error.contains("NaN"), "{error}");
+    assert!(!fixture.path("int8").exists());
 }

@@ -156,6 +156,15 @@ pub enum Error {
         /// What it would take, the limit, and what to do.
         problem: String,
     },
+    /// A value that a network takes or returns is NaN or infinite.
+    #[error("{layer}: {problem}")]
+    #[non_exhaustive]
+    NotFinite {
+        /// The input, or the dotted module path of the layer whose output it is.
+        layer: String,
+        /// The value and its index, and what to do.
+        problem: String,
+    },
     /// The operating system gave no memory, or no thread.
     #[error("{0}")]
     OutOfResources(String),
@@ -180,6 +189,11 @@ impl Error {
     /// Creates an [`Error::Layer`].
     pub fn layer(layer: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Layer { layer: layer.into(), problem: problem.into() }
+    }
+
+    /// Creates an [`Error::NotFinite`].
+    pub(crate) fn not_finite(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::NotFinite { layer: layer.into(), problem: problem.into() }
     }
 
     /// Creates an [`Error::Limit`].
@@ -221,6 +235,7 @@ impl Error {
             Self::Image { .. } => ErrorKind::Image,
             Self::Dataset { .. } => ErrorKind::Dataset,
             Self::Limit { .. } => ErrorKind::LimitExceeded,
+            Self::NotFinite { .. } => ErrorKind::NotFinite,
             Self::OutOfResources(_) => ErrorKind::OutOfResources,
             Self::Interrupted { .. } => ErrorKind::Interrupted,
             Self::Argument(_) => ErrorKind::InvalidArgument,
@@ -234,7 +249,8 @@ impl Error {
             Self::Shape { layer, .. }
             | Self::Layer { layer, .. }
             | Self::Unsupported { layer, .. }
-            | Self::Limit { layer, .. } => Some(layer),
+            | Self::Limit { layer, .. }
+            | Self::NotFinite { layer, .. } => Some(layer),
             Self::Io { .. }
             | Self::Checkpoint { .. }
             | Self::StateDict(_)
@@ -262,6 +278,7 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::NotCalibrated { .. }
             | Self::Limit { .. }
+            | Self::NotFinite { .. }
             | Self::OutOfResources(_)
             | Self::Interrupted { .. }
             | Self::Argument(_) => None,
@@ -306,6 +323,8 @@ pub enum ErrorKind {
     Dataset,
     /// A network would take more memory or work than is allowed.
     LimitExceeded,
+    /// A value that a network takes or returns is NaN or infinite.
+    NotFinite,
     /// The operating system gave no memory, or no thread.
     OutOfResources,
     /// The caller stopped a training run.

@@ -7,6 +7,7 @@ use posterize_kernels::Pool;
 
 use super::input::{Given, Input, Values};
 use super::model::Model;
+use super::not_finite::check_inputs;
 use super::options::Options;
 use super::plan::{Granularity, PackedModel, Plan};
 use super::profile::{self, Profile};
@@ -186,8 +187,12 @@ impl Engine {
 
     /// The output of a network with one input and one output: logits `[N, classes]` of a classifier.
     ///
+    /// The values of the output are returned as they are, also if a float network with damaged weights
+    /// makes them NaN or infinite; [`Classifier`](crate::Classifier) and
+    /// [`evaluate`](crate::evaluate()) refuse those.
+    ///
     /// # Errors
-    /// A layer that such an input does not fit, by its name; pixels for an engine that was compiled
+    /// An input with NaN, by its name and the index; a layer that such an input does not fit, by its name; pixels for an engine that was compiled
     /// without their normalization; a network with several inputs or outputs; more memory or work
     /// than the [`Options`] allow.
     pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
@@ -367,7 +372,7 @@ impl Engine {
     }
 
     /// Checks that the network has one output.
-    pub(super) fn check_one_output(&self) -> Result<()> {
+    pub(crate) fn check_one_output(&self) -> Result<()> {
         match self.model().graph().outputs().len() {
             1 => Ok(()),
             found => Err(Error::Argument(format!(
@@ -417,6 +422,7 @@ impl Engine {
         outputs: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let graph = self.shared.packed.model.graph();
+        check_inputs(graph, given)?;
         self.workspace.run((plan, graph), &self.pool, given, watch, outputs)
     }
 }

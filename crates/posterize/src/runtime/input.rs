@@ -3,13 +3,18 @@
 use posterize_kernels::f32::PixelTable;
 use posterize_kernels::pixels;
 
-use crate::data::{Picture, PixelBatch};
+use crate::data::PixelBatch;
 use crate::error::{Error, Result};
 use crate::pixels::{PixelOrder, PixelView};
 use crate::tensor::{MemoryFormat, Tensor, TensorView};
 
-/// A batch for one input of a network: a [`Tensor`], a [`TensorView`], a [`PixelView`], a
-/// [`PixelBatch`], or one [`Picture`].
+/// A batch for one input of a network: a [`Tensor`], a [`TensorView`], a [`PixelView`] or a
+/// [`PixelBatch`].
+///
+/// A [`Picture`](crate::data::Picture) is no input, because it may have any size and is not cropped yet:
+/// [`Classifier`](crate::Classifier) does all steps, and
+/// [`Preprocessing::apply`](crate::data::Preprocessing::apply) returns the crop, whose [`PixelView`] is
+/// one.
 ///
 /// Pixels give the same result as a tensor of the normalised pictures, to the bit, and sooner: one
 /// table for each channel holds what normalization (and quantization, where the network begins with
@@ -56,12 +61,6 @@ impl<'a> From<PixelView<'a>> for Input<'a> {
 impl<'a> From<&'a PixelBatch> for Input<'a> {
     fn from(images: &'a PixelBatch) -> Self {
         Self::Pixels(images.into())
-    }
-}
-
-impl<'a> From<&'a Picture> for Input<'a> {
-    fn from(picture: &'a Picture) -> Self {
-        Self::Pixels(picture.into())
     }
 }
 

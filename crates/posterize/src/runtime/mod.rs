@@ -13,6 +13,7 @@ mod isa;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod model;
+mod not_finite;
 mod options;
 mod peak;
 mod plan;
