@@ -26,9 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [address, picture, ..] = &*arguments else {
         return Err("usage: load ADDRESS PICTURE [CLIENTS [SECONDS [keep-alive|close]]]".into());
     };
-    let number = |index: usize, default: u64| {
-        arguments.get(index).map_or(Ok(default), |text| text.parse())
-    };
+    let number =
+        |index: usize, default: u64| arguments.get(index).map_or(Ok(default), |text| text.parse());
     let (clients, seconds) = (number(2, 8)?, number(3, 10)?);
     let keep_alive = arguments.get(4).is_none_or(|text| text == "keep-alive");
     let body = std::fs::read(picture)?;

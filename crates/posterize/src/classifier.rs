@@ -125,7 +125,11 @@ impl Classifier {
     /// # Errors
     /// Returns an error if the bytes cannot be decoded, and the errors of [`Classifier::classify`].
     #[cfg(feature = "data")]
-    pub fn classify_bytes(&mut self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<Classification> {
+    pub fn classify_bytes(
+        &mut self,
+        name: impl AsRef<Path>,
+        bytes: &[u8],
+    ) -> Result<Classification> {
         self.classify(&Picture::decode(name, bytes)?)
     }
 
@@ -186,6 +190,21 @@ impl Classifier {
 }
 
 /// The result of classifying one picture.
+///
+/// ```
+/// # use posterize::{Architecture, Classifier, data::{Picture, Preprocessing}, format::SavedModel};
+/// # use posterize::{nn::Sequential, ops::{Flatten, Linear}, runtime::Options};
+/// # let net = Sequential::new().then(Flatten).then(Linear::new(3 * 8 * 8, 4));
+/// # let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// # let saved = SavedModel::new(Architecture::trace(&net)?.init(0)).with_preprocessing(preprocessing);
+/// # let mut classifier = Classifier::new(saved, Options::new(1)?)?;
+/// let picture = Picture::new(8, 8, vec![90; 8 * 8 * 3])?;
+/// let found = classifier.classify(&picture)?;
+/// assert_eq!(found.logits().len(), 4);
+/// assert!((found.probabilities().iter().sum::<f64>() - 1.0).abs() < 1e-9);
+/// assert_eq!(found.top(2)[0], found.best());
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
     logits: Vec<f32>,
@@ -194,6 +213,21 @@ pub struct Classification {
 }
 
 /// A class and its probability.
+///
+/// ```
+/// # use posterize::{Architecture, Classifier, data::{Picture, Preprocessing}, format::SavedModel};
+/// # use posterize::{nn::Sequential, ops::{Flatten, Linear}, runtime::Options};
+/// # let net = Sequential::new().then(Flatten).then(Linear::new(3 * 8 * 8, 4));
+/// # let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// # let saved = SavedModel::new(Architecture::trace(&net)?.init(0)).with_preprocessing(preprocessing);
+/// # let mut classifier = Classifier::new(saved, Options::new(1)?)?;
+/// let picture = Picture::new(8, 8, vec![90; 8 * 8 * 3])?;
+/// for prediction in classifier.classify(&picture)?.top(2) {
+///     // The names are known if the model was saved with its classes.
+///     println!("{} {:?}: {:.3}", prediction.class, prediction.name, prediction.probability);
+/// }
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction<'a> {

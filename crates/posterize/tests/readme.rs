@@ -24,7 +24,11 @@ fn examples(path: &Path) -> Vec<String> {
     let blocks = text.split("```rust").skip(1);
     // Lines that rustdoc hides are only in one of the READMEs.
     let visible = |block: &str| -> String {
-        block.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{line}\n")).collect()
+        block
+            .lines()
+            .filter(|line| !line.starts_with("# "))
+            .map(|line| format!("{line}\n"))
+            .collect()
     };
     blocks.map(|rest| visible(rest.split("```").next().unwrap())).collect()
 }

@@ -197,8 +197,7 @@ impl Inspect {
             ))
         })?;
         let tree = model.module(path)?;
-        let report =
-            self.report(name, size, model.graph(), &tree, preprocessing, classes.len())?;
+        let report = self.report(name, size, model.graph(), &tree, preprocessing, classes.len())?;
         ui.result(&report, &report)
     }
 

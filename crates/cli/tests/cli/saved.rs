@@ -182,7 +182,8 @@ fn networks_that_return_nan_are_errors() {
         command
     };
     let error = fails(with_weights("evaluate").arg("--data").arg(fixture.data()));
-    let expected = "classifier.1: its output has the value NaN, so the logit of class 1 for picture 0";
+    let expected =
+        "classifier.1: its output has the value NaN, so the logit of class 1 for picture 0";
     assert!(error.contains(expected), "{error}");
     let picture = fixture.data().join("ant/0.ppm");
     let error = fails(with_weights("classify").arg(&picture));

@@ -3,6 +3,14 @@
 use std::f64::consts::PI;
 
 /// A filter that resizes images, with Pillow's name.
+///
+/// ```
+/// use posterize_kernels::resample::{Filter, Taps};
+///
+/// // The number of input positions that each output position depends on.
+/// let taps = |filter| Taps::new(filter, 8, 8, 3..4).input_range().len();
+/// assert_eq!((taps(Filter::Nearest), taps(Filter::Bicubic)), (1, 4));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// The nearest input position, without antialiasing.

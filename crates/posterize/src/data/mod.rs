@@ -55,11 +55,11 @@ pub use batch::{Batch, BatchImages, PixelBatch};
 pub use class::Class;
 #[cfg(feature = "data")]
 pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
+pub use interpolation::Interpolation;
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
 #[cfg(feature = "data")]
 pub use loader::{Batches, Loader, Skipped};
-pub use interpolation::Interpolation;
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "data")]

@@ -47,7 +47,10 @@ pub struct Preprocessing {
 impl fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { resize, crop, interpolation, mean, std } = self;
-        write!(f, "resize {resize} ({interpolation}), centre crop {crop}, mean {mean:?}, std {std:?}")
+        write!(
+            f,
+            "resize {resize} ({interpolation}), centre crop {crop}, mean {mean:?}, std {std:?}"
+        )
     }
 }
 

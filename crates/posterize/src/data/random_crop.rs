@@ -88,7 +88,8 @@ impl RandomCrop {
             Window::padded(side, self.padding, first, self.crop)
         });
         let flipped = random.uniform(0.0, 1.0) < self.flip;
-        let mut crop = resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop);
+        let mut crop =
+            resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop);
         if flipped {
             crop.flip();
         }

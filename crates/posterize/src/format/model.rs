@@ -269,12 +269,14 @@ fn from_container(container: &Container<'_>) -> Result<SavedModel, String> {
     };
     let classes: Option<Vec<(String, String)>> = classes;
     // Versions 1 and 2 had no such tensor.
-    let float_graph = match reader.json::<v2::SavedGraph<'_>>(FLOAT_GRAPH_OF_INT8, MAX_MODEL_JSON)? {
-        Some(saved) => Some(float_graph(saved).map_err(|problem| {
-            format!("tensor `{FLOAT_GRAPH_OF_INT8}`: {problem}")
-        })?),
-        None => None,
-    };
+    let float_graph =
+        match reader.json::<v2::SavedGraph<'_>>(FLOAT_GRAPH_OF_INT8, MAX_MODEL_JSON)? {
+            Some(saved) => Some(
+                float_graph(saved)
+                    .map_err(|problem| format!("tensor `{FLOAT_GRAPH_OF_INT8}`: {problem}"))?,
+            ),
+            None => None,
+        };
     let classes = classes.unwrap_or_default().into_iter();
     let classes = classes.map(|(folder, name)| Class { folder, name }).collect();
     if let Some(name) = reader.unused() {

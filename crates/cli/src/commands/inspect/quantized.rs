@@ -3,7 +3,11 @@
 use std::{collections::HashMap, fmt};
 
 use posterize::{
-    data::Preprocessing, format::SavedModel, graph::NodeId, ops::Op, quantization::{QConfigMapping, QuantizedModel},
+    data::Preprocessing,
+    format::SavedModel,
+    graph::NodeId,
+    ops::Op,
+    quantization::{QConfigMapping, QuantizedModel},
 };
 use serde::Serialize;
 

@@ -93,8 +93,11 @@ impl Calibration {
             None if rest >= BATCH => (same(), evaluated.count, Pictures::Rest),
             None => (same(), 0, Pictures::Evaluated),
         };
-        let transform =
-            if augment { models::augmentation(model, &preprocessing, seed) } else { preprocessing.into() };
+        let transform = if augment {
+            models::augmentation(model, &preprocessing, seed)
+        } else {
+            preprocessing.into()
+        };
         let images = match pictures {
             Pictures::Evaluated => evaluated.count,
             Pictures::Others | Pictures::Rest => folder.len() - from,

@@ -115,7 +115,8 @@ fn invalid_tensors_and_metadata_are_errors() {
             *graph = json.to_string();
         })
     };
-    let huge = |json: &mut Value| json["nodes"][1]["attributes"]["out_channels"] = (1u64 << 40).into();
+    let huge =
+        |json: &mut Value| json["nodes"][1]["attributes"]["out_channels"] = (1u64 << 40).into();
     for (file, problem) in [
         (edit("0.weight", &|t| t.dtype = Dtype::I32), "tensor `0.weight`: expected F32 of shape"),
         (edit("0.weight", &|t| t.shape = vec![4, 27]), "found F32 of shape [4, 27]"),
@@ -168,7 +169,8 @@ fn weights_that_are_not_finite_are_not_saved() {
         ("1.running_var", -1.0, "a variance is at least 0"),
     ] {
         let model = network(4, 0);
-        let key = model.graph().parameters().into_iter().find(|found| found.name == name).unwrap().key;
+        let key =
+            model.graph().parameters().into_iter().find(|found| found.name == name).unwrap().key;
         let mut parameters = model.parameters().clone();
         let tensor = std::sync::Arc::make_mut(parameters.get_mut(&key).unwrap());
         tensor.data_mut()[1] = value;
