@@ -99,7 +99,9 @@ impl CliError {
     fn library(&self) -> Option<&posterize::Error> {
         match self {
             Self::Library(error) => Some(error),
-            Self::Weights { source, .. } | Self::Training { source, .. } => Some(source),
+            Self::Weights { source, .. }
+            | Self::Training { source, .. }
+            | Self::Picture { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -107,7 +109,9 @@ impl CliError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Library(error) => error.kind().name(),
-            Self::Weights { source, .. } | Self::Training { source, .. } => source.kind().name(),
+            Self::Weights { source, .. }
+            | Self::Training { source, .. }
+            | Self::Picture { source, .. } => source.kind().name(),
             Self::Fetch(error) => error.kind(),
             Self::Interrupted { .. } => "interrupted",
             Self::Usage(_) => "usage",
@@ -119,7 +123,7 @@ impl CliError {
 
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Weights { path, .. } => Some(path),
+            Self::Weights { path, .. } | Self::Picture { path, .. } => Some(path),
             Self::Interrupted { checkpoint, .. } => Some(checkpoint),
             Self::NoPictures { data, .. } => Some(data),
             Self::Fetch(error) => error.path(),
@@ -141,7 +145,9 @@ impl CliError {
         match self {
             Self::Interrupted { .. } => Exit::Interrupted,
             Self::Library(error) => error.kind().into(),
-            Self::Weights { source, .. } | Self::Training { source, .. } => source.kind().into(),
+            Self::Weights { source, .. }
+            | Self::Training { source, .. }
+            | Self::Picture { source, .. } => source.kind().into(),
             Self::Fetch(error) => error.exit(),
             Self::Usage(_) => Exit::Usage,
             Self::Classes(_) | Self::NoPictures { .. } | Self::Pictures { .. } => Exit::BadInput,

@@ -76,6 +76,7 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::InvalidLayer
             | ErrorKind::UnsupportedOperator
             | ErrorKind::NotCalibrated
+            | ErrorKind::NotFinite
             | ErrorKind::Image
             | ErrorKind::Dataset => Self::BadInput,
             ErrorKind::InvalidArgument => Self::Usage,
@@ -117,6 +118,7 @@ mod tests {
             (ErrorKind::InvalidLayer, 3),
             (ErrorKind::UnsupportedOperator, 3),
             (ErrorKind::NotCalibrated, 3),
+            (ErrorKind::NotFinite, 3),
             (ErrorKind::Image, 3),
             (ErrorKind::Dataset, 3),
             (ErrorKind::LimitExceeded, 1),

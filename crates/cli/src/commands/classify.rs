@@ -194,10 +194,10 @@ impl Classify {
                 }
             };
             let decoded = first.take().unwrap_or_else(|| decode(source));
-            match decoded
-                .and_then(|decoded| self.classify(source, decoded, names.as_deref(), &mut classifier))
-            {
-                Ok(classified) => pictures.push(classified),
+            match decoded.and_then(|decoded| {
+                self.classify(source, decoded, names.as_deref(), &mut classifier)
+            }) {
+                Ok(found) => pictures.push(found),
                 Err(error) => fail(source.path(), error.to_string()),
             }
         }

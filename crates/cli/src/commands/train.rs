@@ -168,7 +168,7 @@ impl Train {
             graph: float.graph().clone(),
         };
 
-        let transform = self.data.transform(&metadata.model, &metadata.preprocessing)?;
+        let transform = self.data.transform(&metadata.model, &metadata.preprocessing);
         let train_loader = Loader::new(&train, transform).threads(options.threads);
         let val_loader = self.validation(&val, &metadata.preprocessing, options);
         let mut trainer =

@@ -351,6 +351,7 @@ impl ErrorKind {
             Self::Image => "image",
             Self::Dataset => "dataset",
             Self::LimitExceeded => "limit_exceeded",
+            Self::NotFinite => "not_finite",
             Self::OutOfResources => "out_of_resources",
             Self::Interrupted => "interrupted",
             Self::InvalidArgument => "invalid_argument",

@@ -142,7 +142,7 @@ impl fmt::Display for Report {
         }
         f.write_str(&self.model)?;
         if let Some(preprocessing) = &self.preprocessing {
-            write!(f, ": {}", preprocessing)?;
+            write!(f, ": {preprocessing}")?;
         }
         match self.classes {
             0 => f.write_str("; no class names"),

@@ -95,19 +95,15 @@ impl DataArgs {
     }
 
     /// Returns the transform of the training pictures of a model.
-    pub(super) fn transform(
-        &self,
-        model: &str,
-        preprocessing: &Preprocessing,
-    ) -> Result<Transform> {
-        Ok(match self.augment {
+    pub(super) fn transform(&self, model: &str, preprocessing: &Preprocessing) -> Transform {
+        match self.augment {
             None => models::augmentation(model, preprocessing, self.seed),
             Some(Augment::Resized) => Augmentation::new(preprocessing, self.seed).into(),
             Some(Augment::Shifted(padding)) => {
                 RandomCrop::new(preprocessing, usize::from(padding), self.seed).into()
             }
             Some(Augment::None) => preprocessing.into(),
-        })
+        }
     }
 }
 
