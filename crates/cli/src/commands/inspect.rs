@@ -10,6 +10,7 @@ use std::{fmt, path::PathBuf};
 use clap::{Args, ValueHint};
 use posterize::{
     Architecture,
+    data::{ImageFolder, Loader, Preprocessing},
     format::SavedModel,
     graph::{Graph, LayerShape, Node},
     ops::Op,
@@ -17,7 +18,7 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
@@ -111,6 +112,9 @@ pub(crate) struct Inspect {
     /// Compare on only the first N pictures
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+
+    #[command(flatten)]
+    exif: ExifArgs,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -207,7 +211,15 @@ impl Inspect {
         reference.num_classes = reference.num_classes.or(saved.outputs());
         let float = reference.with_trained_weights(&self.cache, ui)?.into_float()?.fuse()?;
         let options = self.threads.options()?;
-        let report = against::Report::new(&saved, &float, data, self.limit, options, ui)?;
+        let folder = ImageFolder::open(data, None)?;
+        let loader = |preprocessing: &Preprocessing| {
+            Loader::new(&folder, preprocessing)
+                .batch_size(against::BATCH)
+                .threads(options.threads)
+                .limit(self.limit as usize)
+                .exif_orientation(self.exif.orientation())
+        };
+        let report = against::Report::new(&saved, &float, data, loader, options, ui)?;
         let report = report.below(path);
         ui.result(&report, &report)
     }

@@ -164,7 +164,9 @@ impl Train {
         let metadata = Metadata { model: name, preprocessing, classes: val.classes().to_vec() };
 
         let transform = self.data.transform(&metadata.model, &metadata.preprocessing)?;
-        let train_loader = Loader::new(&train, transform).threads(options.threads);
+        let exif = self.data.exif.orientation();
+        let train_loader =
+            Loader::new(&train, transform).threads(options.threads).exif_orientation(exif);
         let val_loader = self.validation(&val, &metadata.preprocessing, options);
         let mut trainer =
             Trainer::new(network, &train_loader, &val_loader, train_options.clone(), options)?;
@@ -231,6 +233,7 @@ impl Train {
         Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.data.batch_size))
             .threads(options.threads)
+            .exif_orientation(self.data.exif.orientation())
             .limit(limit)
     }
 }

@@ -24,6 +24,8 @@ mod class;
 #[cfg(feature = "data")]
 mod decode;
 #[cfg(feature = "data")]
+mod exif;
+#[cfg(feature = "data")]
 mod image_folder;
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 mod image_formats;
@@ -52,6 +54,8 @@ mod transforms;
 
 pub use batch::{Batch, BatchImages, PixelBatch};
 pub use class::Class;
+#[cfg(feature = "data")]
+pub use exif::ExifOrientation;
 #[cfg(feature = "data")]
 pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
 #[cfg(feature = "data")]

@@ -15,6 +15,7 @@ use posterize::{
 };
 
 use crate::{
+    args::ExifArgs,
     error::{CliError, Result},
     paths::Paths,
     pictures,
@@ -52,6 +53,9 @@ pub(super) struct DataArgs {
     /// validation [default: what the model was published with, `resized` for ImageNet models]
     #[arg(long, value_name = "HOW")]
     augment: Option<Augment>,
+
+    #[command(flatten)]
+    pub(super) exif: ExifArgs,
 
     /// Seed of the random numbers for the order and augmentation of pictures, dropout and initial
     /// weights
