@@ -37,6 +37,7 @@ mod compare;
 pub mod data;
 pub mod error;
 mod evaluate;
+mod foreign;
 pub mod format;
 pub mod graph;
 mod interop;

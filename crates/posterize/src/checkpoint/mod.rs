@@ -50,12 +50,6 @@ use crate::error::printable;
 #[cfg(feature = "checkpoint")]
 const SAVE_WEIGHTS: &str = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
 
-/// Why a file of Keras cannot be read, and what to do.
-#[cfg(feature = "checkpoint")]
-const KERAS: &str = "whose layers have other names and orders of weights. Convert the weights to those \
-                     of the same network in PyTorch, and save them there: \
-                     torch.save(model.state_dict(), \"weights.pth\")";
-
 /// The result of a reader. With the file's name, the message becomes [`crate::Error::Checkpoint`].
 #[cfg(feature = "checkpoint")]
 type Parsed<T> = Result<T, String>;

@@ -6,12 +6,10 @@ use std::path::Path;
 
 use super::read_options::ReadOptions;
 use super::state_dict::StateDict;
-use super::{KERAS, Parsed, legacy, safetensors, zip_archive};
+use super::{Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
+use crate::foreign::{self, SIGNATURE};
 use crate::trace;
-
-/// The number of bytes at the start of a file from which its format is recognized.
-const SIGNATURE: usize = 512;
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,46 +112,18 @@ fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {
 
 /// Recognizes the format of a file by its first bytes.
 fn recognise(start: &[u8]) -> Parsed<Format> {
-    const KNOWN: &str = "expected a PyTorch checkpoint (.pth, .pt) or safetensors";
-    const FROM_PYTORCH: &str = "posterize cannot read its weights. If the network came from \
-                                PyTorch, save its weights there: torch.save(model.state_dict(), \
-                                \"weights.pth\")";
-    let begins = |signature: &[u8]| start.starts_with(signature);
     let found = match start {
-        [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => return Ok(Format::Zip),
         // The length of the JSON header, and its first byte.
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => return Ok(Format::Safetensors),
         // A pickle: the PROTO instruction of protocols 2 to 5, or GLOBAL, MARK or an empty
         // container of protocols 0 and 1.
         [0x80 | b'c' | b'(' | b'}' | b']' | b')', ..] => return Ok(Format::Pickle),
-        _ if begins(b"version https://git-lfs") => {
-            return Err(format!("{KNOWN}, found a Git LFS pointer; run `git lfs pull`"));
-        }
-        _ if begins(b"<") => "a web page or XML; the download may have failed",
-        _ if begins(b"\x89HDF\r\n\x1a\n") => {
-            return Err(format!("{KNOWN}, found HDF5, the format of Keras (.h5), {KERAS}"));
-        }
-        _ if start.get(4..8) == Some(b"TFL3") => {
-            return Err(format!(
-                "{KNOWN}, found a TensorFlow Lite model (.tflite). {FROM_PYTORCH}"
-            ));
-        }
-        // The version of the format, then the name of the program that wrote it, or the graph.
-        [0x08, 1..=20, 0x12 | 0x3a, ..] => {
-            return Err(format!("{KNOWN}, found an ONNX model (.onnx). {FROM_PYTORCH}"));
-        }
-        _ if begins(b"\x93NUMPY") => "an array of NumPy (.npy)",
-        _ if begins(b"GGUF") => "GGUF, the format of llama.cpp",
-        _ if begins(b"\x1f\x8b") => "gzip; unpack it first",
-        _ if start.get(257..262) == Some(b"ustar") => {
-            return Err(format!(
-                "{KNOWN}, found a tar archive, the format of PyTorch before 0.1.10; load it in \
-                 PyTorch and save it again"
-            ));
-        }
-        [_, ..] if start.len() < 9 => "a file of a few bytes; it may be truncated",
-        _ => "another format",
+        _ => foreign::named(start),
     };
-    Err(format!("{KNOWN}, found {found}"))
+    let found = found.unwrap_or_else(|| match start.len() {
+        ..9 => "a file of a few bytes; it may be truncated".into(),
+        _ => "another format".into(),
+    });
+    Err(format!("expected a PyTorch checkpoint (.pth, .pt) or safetensors, found {found}"))
 }

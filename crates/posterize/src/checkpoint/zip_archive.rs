@@ -15,7 +15,8 @@ use super::read_options::ReadOptions;
 use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
-use super::{KERAS, Parsed, SAVE_WEIGHTS, printable};
+use super::{Parsed, SAVE_WEIGHTS, printable};
+use crate::foreign::KERAS;
 
 /// The largest pickle, in bytes. That of a state dict is far smaller.
 const MAX_PICKLE: usize = 64 << 20;
