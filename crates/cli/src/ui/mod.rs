@@ -4,6 +4,7 @@
 //! Control characters in names are escaped. Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
 //! (<https://no-color.org>).
 
+mod bar;
 mod number;
 mod printable;
 mod progress;
@@ -24,8 +25,9 @@ use crate::error::{CliError, ErrorObject, Result};
 
 use printable::printable_json;
 
+pub(crate) use bar::bar;
 pub(crate) use number::{bytes, count, duration, megabytes, percent, si};
-pub(crate) use printable::{Style, printable};
+pub(crate) use printable::{Style, printable, shortened};
 pub(crate) use table::{Align, Table};
 
 const ERROR: anstyle::Style = AnsiColor::Red.on_default().bold();
