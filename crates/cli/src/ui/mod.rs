@@ -139,7 +139,7 @@ impl Ui {
 
     /// Prints the error that ended the command to stderr, and with `--json` as an object too, unless
     /// the result was printed, so that there is one object.
-    pub(crate) fn failure(&self, text: &impl Display, object: ErrorObject) {
+    pub(crate) fn failure(&self, text: &impl Display, object: &ErrorObject) {
         if self.json && !self.printed.load(Ordering::Relaxed) {
             let object = serde_json::json!({ "error": object }).to_string();
             // If stdout cannot be written to, the text on stderr is all that can be printed.

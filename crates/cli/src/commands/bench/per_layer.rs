@@ -165,8 +165,9 @@ impl fmt::Display for PerLayer {
     }
 }
 
-fn with_bar([a, b, c, d, e, f, g]: [String; 7], bar: String) -> [String; 8] {
-    [a, b, c, d, e, f, g, bar]
+fn with_bar(cells: [String; 7], bar: String) -> [String; 8] {
+    let mut cells = cells.into_iter().chain([bar]);
+    std::array::from_fn(|_| cells.next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -255,6 +256,9 @@ mod tests {
         assert!(lengths.is_sorted() && lengths[0] == 0 && lengths[1] > 0, "{lengths:?}");
         // The longest bar has whole characters, and as many as fit.
         let last = *lengths.last().unwrap();
-        assert!(last % 8 == 0 && (8 * MIN_BAR..=8 * MAX_BAR).contains(&last), "{lengths:?}");
+        assert!(
+            last.is_multiple_of(8) && (8 * MIN_BAR..=8 * MAX_BAR).contains(&last),
+            "{lengths:?}"
+        );
     }
 }
