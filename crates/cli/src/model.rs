@@ -11,7 +11,7 @@ use clap::{
 };
 use posterize::{
     Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
-    checkpoint::{MismatchCause, ReadOptions},
+    checkpoint::{MismatchCause, ReadOptions, StateDictMismatch},
     data::{Class, Preprocessing},
     format::SavedModel,
     graph::{Graph, ModuleTree},
@@ -27,7 +27,7 @@ use crate::{
     error::{CliError, Result},
     fetch::{Fetcher, Item},
     paths::Paths,
-    ui::Ui,
+    ui::{Ui, Verbosity},
 };
 
 /// The help of MODEL in commands that need a float model.
@@ -293,10 +293,14 @@ impl ModelArgs {
         }
         let options = options.clone().ignore_extra(self.ignore_extra);
         let (model, report) =
-            architecture.load_with(state, &options).map_err(|error| CliError::Weights {
-                path: weights.clone(),
-                advice: advice(&error),
-                source: Box::new(error),
+            architecture.load_with(state, &options).map_err(|error| match error {
+                Error::StateDict(mismatch) => CliError::Mismatch {
+                    path: weights.clone(),
+                    advice: advice(&mismatch),
+                    mismatch: Box::new(mismatch),
+                    max_lines: if ui.verbosity() >= Verbosity::Verbose { usize::MAX } else { MAX_LINES },
+                },
+                error => CliError::Weights { path: weights.clone(), source: Box::new(error) },
             })?;
         for note in notes(&report) {
             ui.note(format_args!("{}: {note}", weights.display()));
@@ -325,9 +329,12 @@ impl ModelArgs {
     }
 }
 
-/// Returns what to do about weights that do not fit, with options of this program.
-fn advice(error: &Error) -> Option<String> {
-    let Error::StateDict(mismatch) = error else { return None };
+/// The largest number of differences between weights and a network that are listed without `-v`.
+const MAX_LINES: usize = 20;
+
+/// Returns what to do about weights that do not fit, with options of this program, as a sentence; empty
+/// if that is not known.
+fn advice(mismatch: &StateDictMismatch) -> String {
     let mut advice = match mismatch.cause {
         Some(MismatchCause::NumClasses { file, .. }) => format!(
             "Pass --num-classes {file}, or train a new classifier with `posterize train --weights`"
@@ -335,13 +342,13 @@ fn advice(error: &Error) -> Option<String> {
         Some(MismatchCause::NoClassifier) => {
             "Train a new one with `posterize train --weights`".into()
         }
-        Some(MismatchCause::ExtraKeys) => "--ignore-extra ignores them".into(),
-        _ => return None,
+        Some(MismatchCause::ExtraKeys) => return "--ignore-extra ignores them.".into(),
+        _ => return String::new(),
     };
-    if mismatch.cause != Some(MismatchCause::ExtraKeys) && !mismatch.unexpected.is_empty() {
+    if !mismatch.unexpected.is_empty() {
         advice += "; --ignore-extra ignores unexpected keys";
     }
-    Some(advice)
+    advice + "."
 }
 
 /// Returns what was changed when weights were loaded, in sentences.

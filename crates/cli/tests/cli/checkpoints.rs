@@ -65,18 +65,33 @@ fn a_checkpoint_of_another_network_is_an_error_that_lists_differences() {
         "0.2",
         "--weights",
     ]);
-    let output = run(wider.arg(&weights));
-    assert_eq!(output.status.code(), Some(3));
-    let error = String::from_utf8(output.stderr).unwrap();
-    let start = format!("error: {}: the weights do not fit MobileNetV2", weights.display());
-    assert!(error.starts_with(&start), "{error}");
+    wider.arg(&weights);
+    let mut error = |verbose: bool| {
+        if verbose {
+            wider.arg("-v");
+        }
+        let output = run(&mut wider);
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let start = format!(
+        "error: {}: the weights do not fit MobileNetV2. Is it a checkpoint of another width?\n",
+        weights.display()
+    );
+    let short = error(false);
+    assert!(short.starts_with(&start), "{short}");
+    let lines: Vec<&str> = short.lines().collect();
+    assert_eq!(lines.len(), 1 + 1 + 20 + 1, "{short}");
+    assert!(lines[1].ends_with(" of another shape:"), "{short}");
+    assert!(lines[22].starts_with("    ... and ") && lines[22].ends_with(" more (-v for all)"));
+    let long = error(true);
+    assert!(long.starts_with(&start) && !long.contains("more (-v"), "{long}");
     assert!(
-        error.contains(
+        long.contains(
             "features.7.conv.2.weight: the model needs [16, 48, 1, 1], the file has [8, 48"
         ),
-        "{error}"
+        "{long}"
     );
-    assert!(error.contains("width"), "{error}");
 }
 
 /// Only `train` starts a new classifier; the other commands say that it does.
@@ -112,7 +127,7 @@ fn weights_of_another_number_of_classes_or_without_a_classifier_are_for_training
             }
             let output = run(&mut command);
             let error = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+            assert_eq!(output.status.code(), Some(3), "{command:?}: {error}");
             assert!(error.contains(expected), "{command:?}: {error}");
         }
     }
