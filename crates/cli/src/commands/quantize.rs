@@ -311,7 +311,8 @@ impl Quantize {
     /// Returns the classes to save, or none if they are not known. Calibration needs no classes.
     fn classes(&self, calibrate: &[PathBuf], outputs: usize) -> Result<Vec<Class>> {
         if let Some(file) = self.classes_file(calibrate) {
-            return pictures::read_classes(&file, outputs);
+            let root = only_folder(calibrate).map(PathBuf::as_path);
+            return pictures::read_classes(&file, root, outputs);
         }
         let labelled =
             only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());

@@ -22,6 +22,8 @@
 mod batch;
 mod class;
 #[cfg(feature = "data")]
+mod class_list;
+#[cfg(feature = "data")]
 mod decode;
 #[cfg(feature = "data")]
 mod exif;
@@ -55,9 +57,11 @@ mod transforms;
 pub use batch::{Batch, BatchImages, PixelBatch};
 pub use class::Class;
 #[cfg(feature = "data")]
+pub use class_list::read_classes;
+#[cfg(feature = "data")]
 pub use exif::ExifOrientation;
 #[cfg(feature = "data")]
-pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
+pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
 #[cfg(feature = "data")]
