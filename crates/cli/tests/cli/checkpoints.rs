@@ -273,6 +273,34 @@ fn an_int8_model_as_weights_is_named_in_the_error() {
     assert!(error.contains("posterize evaluate FILE"), "{error}");
 }
 
+/// The files have holes, so they take no space on the disk. The program may have 1 GiB of addresses.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_checkpoint_that_needs_too_much_memory_is_an_error_that_names_the_tensor() {
+    let fixture = Fixture::new();
+    let inspect = |dtype: &str, bytes: u64| {
+        let file = fixture.path("large.safetensors");
+        let values = bytes / if dtype == "F16" { 2 } else { 4 };
+        let header =
+            format!(r#"{{"w":{{"dtype":"{dtype}","shape":[{values}],"data_offsets":[0,{bytes}]}}}}"#);
+        let mut start = (header.len() as u64).to_le_bytes().to_vec();
+        start.extend(header.as_bytes());
+        fs::write(&file, &start).unwrap();
+        let length = start.len() as u64 + bytes;
+        fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -v 1048576 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_posterize")]);
+        shell.args(["inspect", "mobilenet_v2", "--weights"]).arg(&file);
+        fails(&mut shell)
+    };
+    let error = inspect("F32", 8 << 30);
+    assert!(error.contains("does not give 85899346"), "{error}");
+    assert!(error.contains("bytes for the file"), "{error}");
+    let error = inspect("F16", 384 << 20);
+    assert!(error.contains("tensor `w`: not enough memory"), "{error}");
+    assert!(error.contains("does not give 805306368 bytes for its values"), "{error}");
+}
+
 /// Root can read every file, so if the tests run as root, the program runs as nobody.
 #[cfg(unix)]
 #[test]

@@ -73,6 +73,16 @@ impl StateDict {
         recognise(&start).map_err(|problem| checkpoint_error(path, problem))?;
         file.rewind().map_err(Error::io(path, "read"))?;
         let mut bytes = Vec::new();
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(length).map_err(|_| {
+            checkpoint_error(
+                path,
+                format!(
+                    "not enough memory: the system does not give {length} bytes for the file; close \
+                     other programs, or use a machine with more memory"
+                ),
+            )
+        })?;
         file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
         Self::from_bytes_with(path, &bytes, options)
     }

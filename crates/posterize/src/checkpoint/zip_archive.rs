@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
+use super::decode::reserved;
 use super::interner::Interner;
 use super::pickle::{self, Pickle};
 use super::read_options::ReadOptions;
@@ -187,7 +188,9 @@ impl<'a> Archive<'a> {
             0 if packed.len() == size => Cow::Borrowed(packed),
             8 => {
                 reading.decompressed.spend(size)?;
-                Cow::Owned(inflate(packed, size).ok_or_else(|| {
+                let inflated = inflate(packed, size)
+                    .map_err(|problem| format!("zip entry {}: {problem}", shown(name)))?;
+                Cow::Owned(inflated.ok_or_else(|| {
                     format!(
                         "zip entry {} does not decompress to {size} bytes: {TRUNCATED}",
                         shown(name)
@@ -223,15 +226,16 @@ fn shown(name: &str) -> String {
 }
 
 /// Decompresses to exactly `size` bytes; `None` if that fails. The memory grows with the data and
-/// is not reserved by `size`, which may be wrong.
-fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(size.min(packed.len().saturating_mul(4)));
-    flate2::read::DeflateDecoder::new(packed)
-        .take(size as u64 + 1)
-        .read_to_end(&mut bytes)
-        .ok()
-        .filter(|&length| length == size)?;
-    Some(bytes)
+/// is not reserved by `size`, which may be wrong. Returns an error if there is not enough.
+fn inflate(packed: &[u8], size: usize) -> Parsed<Option<Vec<u8>>> {
+    let mut bytes = reserved(size.min(packed.len().saturating_mul(4)))?;
+    let read =
+        flate2::read::DeflateDecoder::new(packed).take(size as u64 + 1).read_to_end(&mut bytes);
+    match read {
+        Ok(length) if length == size => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => Err(error.to_string()),
+        _ => Ok(None),
+    }
 }
 
 /// A zip record, which has little-endian numbers at fixed positions.
