@@ -11,7 +11,7 @@ use clap::{
 };
 use posterize::{
     Architecture, Error, FloatModel, LoadOptions, LoadReport, StateDict,
-    checkpoint::{MismatchCause, ReadOptions, StateDictMismatch},
+    checkpoint::{Contents, MismatchCause, ReadOptions, StateDictMismatch},
     data::{Class, Preprocessing},
     format::SavedModel,
     graph::{Graph, ModuleTree},
@@ -107,6 +107,16 @@ impl ModelArgs {
     pub(crate) fn is_file(&self) -> bool {
         !is_architecture(&self.name)
             && (self.name.contains(['/', '\\', '.']) || Path::new(&self.name).exists())
+    }
+
+    /// Whether the name is the path of a checkpoint of weights, which is no saved model.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.is_file() && Contents::can_list(&self.name)
+    }
+
+    /// Returns which weights of a checkpoint are read.
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions::new().averaged(self.ema)
     }
 
     /// Returns the files of the arguments, as files that a command reads.
@@ -273,8 +283,12 @@ impl ModelArgs {
     }
 
     fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
-        let read = ReadOptions::new().averaged(self.ema);
-        self.with_state(&StateDict::open_with(&weights, &read)?, weights, options, ui)
+        self.with_state(
+            &StateDict::open_with(&weights, &self.read_options())?,
+            weights,
+            options,
+            ui,
+        )
     }
 
     fn with_state(

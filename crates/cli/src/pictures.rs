@@ -42,11 +42,7 @@ pub(crate) fn open(
 
 /// Reads a file of classes, of which there must be `outputs`. `root` is the folder that has the class
 /// folders, if there is one.
-pub(crate) fn read_classes(
-    file: &Path,
-    root: Option<&Path>,
-    outputs: usize,
-) -> Result<Vec<Class>> {
+pub(crate) fn read_classes(file: &Path, root: Option<&Path>, outputs: usize) -> Result<Vec<Class>> {
     let classes = match root {
         Some(root) => ImageFolder::read_classes(root, file)?,
         None => posterize::data::read_classes(file)?,

@@ -149,7 +149,9 @@ fn extra_keys_are_ignored_if_that_is_asked_for() {
     }
     state.insert("total_ops", zero());
     state.save_safetensors(&weights).unwrap();
-    let error = fails(fixture.command("inspect").arg("--weights").arg(&weights));
+    let output = run(fixture.command("inspect").arg("--weights").arg(&weights));
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--ignore-extra ignores them"), "{error}");
     assert!(error.contains("features.0.0.total_ops"), "{error}");
 
@@ -281,15 +283,21 @@ fn a_checkpoint_that_needs_too_much_memory_is_an_error_that_names_the_tensor() {
     let inspect = |dtype: &str, bytes: u64| {
         let file = fixture.path("large.safetensors");
         let values = bytes / if dtype == "F16" { 2 } else { 4 };
-        let header =
-            format!(r#"{{"w":{{"dtype":"{dtype}","shape":[{values}],"data_offsets":[0,{bytes}]}}}}"#);
+        let header = format!(
+            r#"{{"w":{{"dtype":"{dtype}","shape":[{values}],"data_offsets":[0,{bytes}]}}}}"#
+        );
         let mut start = (header.len() as u64).to_le_bytes().to_vec();
         start.extend(header.as_bytes());
         fs::write(&file, &start).unwrap();
         let length = start.len() as u64 + bytes;
         fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
         let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", "ulimit -v 1048576 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_posterize")]);
+        shell.args([
+            "-c",
+            "ulimit -v 1048576 && exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_posterize"),
+        ]);
         shell.args(["inspect", "mobilenet_v2", "--weights"]).arg(&file);
         fails(&mut shell)
     };

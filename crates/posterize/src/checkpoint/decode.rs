@@ -69,6 +69,11 @@ impl Layout {
         Self::new(self.shape.clone(), self.strides.clone(), offset)
     }
 
+    /// Returns the sizes.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// Returns the size in bytes of the dense tensor that [`decode`] returns, its shape included.
     /// With strides of zero it may be much larger than the storage.
     pub(super) fn decoded_bytes(&self, element: Element) -> usize {

@@ -12,6 +12,8 @@
 
 mod check;
 #[cfg(feature = "checkpoint")]
+mod contents;
+#[cfg(feature = "checkpoint")]
 mod decode;
 #[cfg(feature = "checkpoint")]
 mod element;
@@ -35,6 +37,8 @@ mod storage;
 #[cfg(feature = "checkpoint")]
 mod zip_archive;
 
+#[cfg(feature = "checkpoint")]
+pub use contents::{Contents, TensorInfo};
 #[cfg(feature = "checkpoint")]
 pub use read_options::ReadOptions;
 pub use state_dict::{IntoIter, NonFinite, Selection, StateDict, StateTensor};

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use super::contents::Contents;
 use super::read_options::ReadOptions;
 use super::state_dict::StateDict;
 use super::{Parsed, legacy, safetensors, zip_archive};
@@ -52,39 +53,7 @@ impl StateDict {
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
         trace::span!(INFO, "load", path = trace::display(path.display()));
-        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-        let metadata = file.metadata().map_err(Error::io(path, "read"))?;
-        if metadata.is_dir() {
-            return Err(checkpoint_error(path, "expected a checkpoint file, found a folder"));
-        }
-        // A device may have no end.
-        if !metadata.is_file() {
-            return Err(checkpoint_error(
-                path,
-                "expected a checkpoint file, found a device or pipe, which is not a regular file",
-            ));
-        }
-        // A file of another format, which may be very large, is not read completely.
-        let mut start = Vec::new();
-        (&mut file)
-            .take(SIGNATURE as u64)
-            .read_to_end(&mut start)
-            .map_err(Error::io(path, "read"))?;
-        recognise(&start).map_err(|problem| checkpoint_error(path, problem))?;
-        file.rewind().map_err(Error::io(path, "read"))?;
-        let mut bytes = Vec::new();
-        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        bytes.try_reserve_exact(length).map_err(|_| {
-            checkpoint_error(
-                path,
-                format!(
-                    "not enough memory: the system does not give {length} bytes for the file; close \
-                     other programs, or use a machine with more memory"
-                ),
-            )
-        })?;
-        file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-        Self::from_bytes_with(path, &bytes, options)
+        Self::from_bytes_with(path, &read_file(path)?, options)
     }
 
     /// Reads a checkpoint file in memory, as [`StateDict::open`] does. `path` is the file's name in
@@ -114,6 +83,79 @@ impl StateDict {
             .and_then(read)
             .map_err(|problem| checkpoint_error(path.as_ref(), problem))
     }
+}
+
+impl Contents {
+    /// Returns whether a file begins as a checkpoint of weights does, so that [`Contents::open`] may
+    /// list it. Models and training runs saved by posterize are none.
+    pub fn can_list(path: impl AsRef<Path>) -> bool {
+        // Longer headers are not read.
+        const MAX_START: u64 = 16 << 20;
+        let mut start = Vec::new();
+        let read = |file: File, start: &mut Vec<u8>| {
+            file.metadata().is_ok_and(|metadata| metadata.is_file())
+                && file.take(MAX_START).read_to_end(start).is_ok()
+        };
+        if !File::open(path).is_ok_and(|file| read(file, &mut start)) {
+            return false;
+        }
+        match recognise(&start[..start.len().min(SIGNATURE)]) {
+            Ok(Format::Zip | Format::Pickle) => true,
+            Ok(Format::Safetensors) => safetensors::begins_as_weights(&start),
+            Err(_) => false,
+        }
+    }
+
+    /// Lists the tensors of a checkpoint file that [`StateDict::open_with`] would read.
+    ///
+    /// # Errors
+    /// Returns the errors of [`StateDict::open_with`], but none for types that cannot be read.
+    pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = read_file(path)?;
+        let list = |format| match format {
+            Format::Zip => zip_archive::contents(&bytes, options),
+            Format::Pickle => legacy::contents(&bytes, options),
+            Format::Safetensors => safetensors::contents(&bytes, options),
+        };
+        recognise(&bytes[..bytes.len().min(SIGNATURE)])
+            .and_then(list)
+            .map_err(|problem| checkpoint_error(path, problem))
+    }
+}
+
+/// Reads a file that begins as a checkpoint does.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+    let metadata = file.metadata().map_err(Error::io(path, "read"))?;
+    if metadata.is_dir() {
+        return Err(checkpoint_error(path, "expected a checkpoint file, found a folder"));
+    }
+    // A device may have no end.
+    if !metadata.is_file() {
+        return Err(checkpoint_error(
+            path,
+            "expected a checkpoint file, found a device or pipe, which is not a regular file",
+        ));
+    }
+    // A file of another format, which may be very large, is not read completely.
+    let mut start = Vec::new();
+    (&mut file).take(SIGNATURE as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    recognise(&start).map_err(|problem| checkpoint_error(path, problem))?;
+    file.rewind().map_err(Error::io(path, "read"))?;
+    let mut bytes = Vec::new();
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(length).map_err(|_| {
+        checkpoint_error(
+            path,
+            format!(
+                "not enough memory: the system does not give {length} bytes for the file; close \
+                 other programs, or use a machine with more memory"
+            ),
+        )
+    })?;
+    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    Ok(bytes)
 }
 
 fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 
+use super::contents::{Contents, list};
 use super::decode::reserved;
 use super::interner::Interner;
 use super::pickle::{self, Pickle};
@@ -26,6 +27,25 @@ const TRUNCATED: &str = "the file is truncated or damaged; copy or download it a
 
 /// Reads the state dict of a file in this format.
 pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
+    // Decompressed storages and decoded tensors each have a budget.
+    let mut budget = Budget::of_file(file.len());
+    with_pickle(file, options, |pickle, selected, storages| {
+        let state_dict = read_tensors(pickle, &selected.entries, storages, &mut budget)?;
+        Ok(state_dict.with_selection(selected.selection))
+    })
+}
+
+/// Lists the tensors of a file in this format.
+pub(super) fn contents(file: &[u8], options: &ReadOptions) -> Parsed<Contents> {
+    with_pickle(file, options, |pickle, selected, _| list("PyTorch (zip)", pickle, selected))
+}
+
+/// Passes the pickle of a file, its state dict and its storages to a function.
+fn with_pickle<R>(
+    file: &[u8],
+    options: &ReadOptions,
+    then: impl for<'a> FnOnce(&Pickle<'a>, Selected<'a>, &mut dyn Storages<'a>) -> Parsed<R>,
+) -> Parsed<R> {
     let archive = Archive::open(file)?;
     let root = archive.root()?;
     let mut reading = Reading { packed: file.len(), decompressed: Budget::of_file(file.len()) };
@@ -45,13 +65,10 @@ pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
     let name = format!("{root}data.pkl");
     let bytes = archive.bytes(&name, MAX_PICKLE, &mut reading)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
-    let Selected { entries, selection } = select::state_dict_of(&pickle, options)?;
-    // Decompressed storages and decoded tensors each have a budget.
-    let mut tensor_budget = Budget::of_file(file.len());
+    let selected = select::state_dict_of(&pickle, options)?;
     let mut storages =
         ZipStorages { archive, root, reading, keys: Interner::default(), read: Vec::new() };
-    Ok(read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)?
-        .with_selection(selection))
+    then(&pickle, selected, &mut storages)
 }
 
 struct ZipStorages<'a, 'p> {

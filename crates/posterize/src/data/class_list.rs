@@ -60,7 +60,8 @@ pub(super) fn read_classes_of(file: &Path, folders: &[String]) -> Result<Vec<Cla
             continue;
         }
         let line = Line::read(text).ok_or_else(|| {
-            let problem = format!("line {}: the quote at its beginning has no end: {text}", number + 1);
+            let problem =
+                format!("line {}: the quote at its beginning has no end: {text}", number + 1);
             dataset(file, problem)
         })?;
         lines.push((number + 1, line));
