@@ -210,13 +210,11 @@ impl ModelArgs {
         if self.is_file() {
             return Loaded::of_file(&self.name, self.saved()?);
         }
-        match &self.weights {
-            Some(file) => self.load(file.clone(), &LoadOptions::new(), ui),
-            None => {
-                self.refuse_without_weights()?;
-                self.loaded(self.architecture()?.init(0), None)
-            }
+        if let Some(file) = &self.weights {
+            return self.load(file.clone(), &LoadOptions::new(), ui);
         }
+        self.refuse_without_weights()?;
+        self.loaded(self.architecture()?.init(0), None)
     }
 
     /// Returns an error if an option for the file of --weights was given without it.
@@ -311,8 +309,12 @@ impl ModelArgs {
                 Error::StateDict(mismatch) => CliError::Mismatch {
                     path: weights.clone(),
                     advice: advice(&mismatch),
-                    mismatch: Box::new(mismatch),
-                    max_lines: if ui.verbosity() >= Verbosity::Verbose { usize::MAX } else { MAX_LINES },
+                    mismatch,
+                    max_lines: if ui.verbosity() >= Verbosity::Verbose {
+                        usize::MAX
+                    } else {
+                        MAX_LINES
+                    },
                 },
                 error => CliError::Weights { path: weights.clone(), source: Box::new(error) },
             })?;

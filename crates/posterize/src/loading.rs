@@ -224,7 +224,7 @@ pub(crate) fn load(
         for &node in &classifiers {
             let differs = |found: &NamedParameter| {
                 state
-                    .get(&key_of(found))
+                    .get(key_of(found))
                     .is_none_or(|tensor| has_other_outputs(&found.parameter.shape, tensor.shape()))
             };
             if graph.parameters_of(node).all(|found| differs(&found)) {
@@ -239,7 +239,7 @@ pub(crate) fn load(
     }
     if !mismatch.is_empty() {
         mismatch.cause = cause(&mismatch, &parameters, of_classifier);
-        return Err(Error::StateDict(mismatch));
+        return Err(Error::StateDict(Box::new(mismatch)));
     }
     report.renamed = naming.map(|naming| Renamed {
         source: naming.source.clone(),

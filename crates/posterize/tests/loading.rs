@@ -16,7 +16,7 @@ fn mismatch(
     options: &LoadOptions,
 ) -> StateDictMismatch {
     match architecture.load_with(state, options) {
-        Err(Error::StateDict(mismatch)) => mismatch,
+        Err(Error::StateDict(mismatch)) => *mismatch,
         other => panic!("{other:?}"),
     }
 }

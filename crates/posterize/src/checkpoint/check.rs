@@ -31,7 +31,7 @@ impl StateDict {
             return Ok(());
         }
         mismatch.cause = MismatchCause::of_names_and_shapes(&mismatch);
-        Err(Error::StateDict(mismatch))
+        Err(Error::StateDict(Box::new(mismatch)))
     }
 
     /// Returns the differences between the entries and the tensors of a model. `prefix` is removed

@@ -83,22 +83,20 @@ pub(super) fn list<'a>(
     pickle: &Pickle<'a>,
     selected: Selected<'a>,
 ) -> Parsed<Contents> {
-    let info = |&(name, value): &(&str, Value<'a>)| match value {
-        Value::Bool(_) => Ok(TensorInfo::new(name, "bool", &[], 1)),
-        Value::Int(_) => Ok(TensorInfo::new(name, "int64", &[], 8)),
-        Value::Float(_) => Ok(TensorInfo::new(name, "float64", &[], 8)),
-        value => match pickle.tensor(value) {
-            Some(view) => Ok(TensorInfo::new(
-                name,
-                view.element.name(),
-                view.layout.shape(),
-                view.element.size(),
-            )),
-            None => {
-                let found = pickle.describe(value);
+    let info = |&(name, value): &(&str, Value<'a>)| {
+        if let Some(view) = pickle.tensor(value) {
+            let (element, shape) = (view.element, view.layout.shape());
+            return Ok(TensorInfo::new(name, element.name(), shape, element.size()));
+        }
+        match value {
+            Value::Bool(_) => Ok(TensorInfo::new(name, "bool", &[], 1)),
+            Value::Int(_) => Ok(TensorInfo::new(name, "int64", &[], 8)),
+            Value::Float(_) => Ok(TensorInfo::new(name, "float64", &[], 8)),
+            other => {
+                let found = pickle.describe(other);
                 Err(in_tensor(name, &format!("expected a tensor, found {found}")))
             }
-        },
+        }
     };
     let tensors = selected.entries.iter().map(info).collect::<Parsed<_>>()?;
     Ok(Contents { format, selection: selected.selection, tensors })

@@ -189,9 +189,9 @@ impl StateDictMismatch {
     /// ```
     pub fn differences(&self, max_lines: usize, all: &str) -> String {
         let lists = [
-            self.listed("missing", &self.missing),
-            self.listed("unexpected", &self.unexpected),
-            self.listed("with integers instead of floating-point values", &self.integers),
+            listed("missing", &self.missing),
+            listed("unexpected", &self.unexpected),
+            listed("with integers instead of floating-point values", &self.integers),
             self.listed_shapes(),
         ];
         let lists: Vec<List> = lists.into_iter().filter(|list| list.count > 0).collect();
@@ -211,11 +211,6 @@ impl StateDictMismatch {
         text.join("\n")
     }
 
-    fn listed(&self, what: &'static str, names: &[String]) -> List {
-        let lines = by_module(names.iter().take(MAX_NAMES).map(String::as_str));
-        List { what, count: names.len(), lines }
-    }
-
     fn listed_shapes(&self) -> List {
         let mut lines = Vec::new();
         let listed = &self.mis_shaped[..self.mis_shaped.len().min(MAX_NAMES)];
@@ -228,6 +223,12 @@ impl StateDictMismatch {
         }
         List { what: "of another shape", count: self.mis_shaped.len(), lines }
     }
+}
+
+/// Lists names.
+fn listed(what: &'static str, names: &[String]) -> List {
+    let lines = by_module(names.iter().take(MAX_NAMES).map(String::as_str));
+    List { what, count: names.len(), lines }
 }
 
 /// Differences of one kind: lines, each with the number of names in it.

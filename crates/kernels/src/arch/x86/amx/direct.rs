@@ -10,10 +10,10 @@
 use std::ops::Range;
 
 use super::panels::Panels;
+use super::permission::Permission;
 use super::positions::Positions;
 use super::sizes::{BLOCK_BYTES, covers};
 use super::steps::Steps;
-use super::permission::Permission;
 use crate::geometry::{Conv2dGeometry, Padding};
 use crate::int8::conv_kernel::{ConvKernel, Inputs};
 use crate::int8::gemm::kernel::Output;

@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::panels::Panels;
+use super::permission::Permission;
 use super::positions::Positions;
 use super::sizes::{BLOCK_BYTES, ROWS};
 use super::steps::Steps;
-use super::permission::Permission;
 use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
 use crate::int8::pack::Operand;
 use crate::int8::requantize::Requantize;

@@ -3,12 +3,12 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::permission::Permission;
 use super::positions::{PixelRuns, Positions};
 use super::sizes::{COLUMNS, ROWS, TILE};
 use super::steps::Steps;
 use super::stored::StoredBlock;
 use super::tiles::{Block, Configuration, release};
-use super::permission::Permission;
 use crate::arch::x86::avx512vnni::add::AddEpilogue;
 use crate::arch::x86::avx512vnni::requantize::Epilogue;
 use crate::int8::gemm::kernel::Output;

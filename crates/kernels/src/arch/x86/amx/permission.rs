@@ -76,7 +76,8 @@ mod system {
         const ARCH_GET_XCOMP_SUPP: usize = 0x1021;
         let mut components = 0u64;
         // SAFETY: the call writes 8 bytes to its second argument, which is valid for that.
-        let result = unsafe { arch_prctl(ARCH_GET_XCOMP_SUPP, (&raw mut components).expose_provenance()) };
+        let result =
+            unsafe { arch_prctl(ARCH_GET_XCOMP_SUPP, (&raw mut components).expose_provenance()) };
         if result == 0 { components } else { 0 }
     }
 
@@ -121,8 +122,9 @@ mod system {
             let permitted = || {
                 let mut components = 0u64;
                 // SAFETY: the call writes 8 bytes to its second argument.
-                let result =
-                    unsafe { arch_prctl(ARCH_GET_XCOMP_PERM, (&raw mut components).expose_provenance()) };
+                let result = unsafe {
+                    arch_prctl(ARCH_GET_XCOMP_PERM, (&raw mut components).expose_provenance())
+                };
                 (result == 0).then_some(components)
             };
             // Kernels before 5.16 and some sandboxes do not know these calls.
