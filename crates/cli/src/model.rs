@@ -331,13 +331,17 @@ impl ModelArgs {
                 tensor.infinite
             ));
         }
-        self.loaded(model, Some(weights))
+        let names = report.initialized.iter().filter_map(|new| new.name.rsplit_once('.'));
+        let mut new_modules: Vec<String> = names.map(|(module, _)| module.to_owned()).collect();
+        new_modules.dedup();
+        Ok(Loaded { new_modules, ..self.loaded(model, Some(weights))? })
     }
 
     fn loaded(&self, model: FloatModel, file: Option<PathBuf>) -> Result<Loaded> {
         Ok(Loaded {
             name: self.name.clone(),
             file,
+            new_modules: Vec::new(),
             network: Network::Float(model),
             preprocessing: self.preprocessing()?,
             classes: Vec::new(),
@@ -424,6 +428,8 @@ pub(crate) struct Loaded {
     /// The file that the weights were read from, or the name of the built-in weights. `None` for
     /// random weights.
     pub(crate) file: Option<PathBuf>,
+    /// The modules that start at random although the weights come from a file: a new classifier.
+    pub(crate) new_modules: Vec<String>,
     pub(crate) network: Network,
     pub(crate) preprocessing: Preprocessing,
     /// Empty if they are not known.
@@ -440,8 +446,14 @@ impl Loaded {
                  SavedModel::with_preprocessing"
             ))
         })?;
-        let (file, network) = (Some(file.into()), Network::Int8(model));
-        Ok(Self { name: format!("{name} int8"), file, network, preprocessing, classes })
+        Ok(Self {
+            name: format!("{name} int8"),
+            file: Some(file.into()),
+            new_modules: Vec::new(),
+            network: Network::Int8(model),
+            preprocessing,
+            classes,
+        })
     }
 
     /// Fuses batch norms and activations into the layers before them. A saved model is fused already.
