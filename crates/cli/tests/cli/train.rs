@@ -423,7 +423,8 @@ fn wrong_options_are_errors_before_training_starts() {
     );
     let adam = error(&["--optimizer", "adam", "--momentum", "0.9"]);
     assert!(adam.contains("--momentum is an option of --optimizer sgd"), "{adam}");
-    assert!(error(&["--nesterov"]).contains("a momentum greater than 0"));
+    let nesterov = error(&["--nesterov", "--momentum", "0"]);
+    assert!(nesterov.contains("a momentum greater than 0"), "{nesterov}");
     assert!(error(&["--lr", "0"]).contains("learning rate must be greater than 0, found 0"));
     assert!(
         error(&["--label-smoothing", "2"]).contains("label_smoothing must be from 0 to 1, found 2")

@@ -9,7 +9,7 @@ use crate::page::plot::{WIDTH, gridline, open};
 
 const HEIGHT: f64 = 260.0;
 /// Margins around the area that curves are drawn in.
-const LEFT: f64 = 72.0;
+const LEFT: f64 = 80.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
