@@ -177,15 +177,8 @@ impl Train {
             let mapping = self.qat.post_training_mapping()?;
             let calibration =
                 Loader::new(&train, preprocessing).threads(options.threads).exif_orientation(exif);
-            let found = Baselines::measure(
-                &float,
-                &mapping,
-                &calibration,
-                &val_loader,
-                seed,
-                options,
-                ui,
-            )?;
+            let found =
+                Baselines::measure(&float, &mapping, &calibration, &val_loader, seed, options, ui)?;
             Some(found)
         } else {
             None
