@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use posterize::runtime::Options;
+use posterize::{data::ExifOrientation, runtime::Options};
 
 use crate::error::Result;
 
@@ -18,6 +18,21 @@ pub(crate) struct CacheArgs {
     /// Download nothing: use only files that are in the cache folder already
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// Whether pictures are turned upright, which torchvision does not do.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ExifArgs {
+    /// Turn pictures upright by the orientation that cameras write in them (EXIF) [default: ignore it, as
+    /// torchvision does]
+    #[arg(long)]
+    exif: bool,
+}
+
+impl ExifArgs {
+    pub(crate) fn orientation(&self) -> ExifOrientation {
+        if self.exif { ExifOrientation::Applied } else { ExifOrientation::Ignored }
+    }
 }
 
 /// The number of threads.

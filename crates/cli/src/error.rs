@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use posterize::{ErrorKind, checkpoint::StateDictMismatch};
 use serde::Serialize;
 
 use crate::{exit::Exit, fetch::FetchError};
@@ -24,13 +25,18 @@ pub(crate) enum CliError {
     /// The arguments contradict each other, or one is missing.
     #[error("{0}")]
     Usage(String),
-    /// A checkpoint does not fit the network. `advice` is what to do about it.
+    /// The weights of a checkpoint cannot be used.
+    #[error("{path}: {source}", path = path.display())]
+    Weights { path: PathBuf, source: Box<posterize::Error> },
+    /// A checkpoint does not fit the network. `advice` is what to do, as a sentence or nothing.
     #[error(
-        "{path}: {source}{}",
-        advice.as_ref().map(|advice| format!(" {advice}")).unwrap_or_default(),
+        "{path}: {}{}{advice}\n{}",
+        mismatch.summary(),
+        if advice.is_empty() { "" } else { " " },
+        mismatch.differences(*max_lines, "-v for all"),
         path = path.display()
     )]
-    Weights { path: PathBuf, source: Box<posterize::Error>, advice: Option<String> },
+    Mismatch { path: PathBuf, mismatch: Box<StateDictMismatch>, advice: String, max_lines: usize },
     /// Training failed after a checkpoint had been written.
     #[error(
         "{source}; the last checkpoint is {checkpoint}, of epoch {epoch}, batch {batch}: --resume \
@@ -112,6 +118,7 @@ impl CliError {
             Self::Weights { source, .. }
             | Self::Training { source, .. }
             | Self::Picture { source, .. } => source.kind().name(),
+            Self::Mismatch { .. } => ErrorKind::StateDictMismatch.name(),
             Self::Fetch(error) => error.kind(),
             Self::Interrupted { .. } => "interrupted",
             Self::Usage(_) => "usage",
@@ -123,7 +130,9 @@ impl CliError {
 
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Weights { path, .. } | Self::Picture { path, .. } => Some(path),
+            Self::Weights { path, .. }
+            | Self::Mismatch { path, .. }
+            | Self::Picture { path, .. } => Some(path),
             Self::Interrupted { checkpoint, .. } => Some(checkpoint),
             Self::NoPictures { data, .. } => Some(data),
             Self::Fetch(error) => error.path(),
@@ -133,6 +142,9 @@ impl CliError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Mismatch { advice, .. } => {
+                Some(advice).filter(|advice| !advice.is_empty()).cloned()
+            }
             Self::Fetch(error) => error.hint(),
             Self::Interrupted { command, .. } => Some(format!("continue with: {command}")),
             Self::Training { .. } => Some("--resume continues from the last checkpoint".into()),
@@ -148,6 +160,7 @@ impl CliError {
             Self::Weights { source, .. }
             | Self::Training { source, .. }
             | Self::Picture { source, .. } => source.kind().into(),
+            Self::Mismatch { .. } => ErrorKind::StateDictMismatch.into(),
             Self::Fetch(error) => error.exit(),
             Self::Usage(_) => Exit::Usage,
             Self::Classes(_) | Self::NoPictures { .. } | Self::Pictures { .. } => Exit::BadInput,

@@ -39,7 +39,7 @@ fn run() -> Exit {
         Ok(()) => Exit::Success,
         Err(error) if error.is_broken_pipe() => Exit::Success,
         Err(error) => {
-            ui.failure(&error, error.object());
+            ui.failure(&error, &error.object());
             error.exit()
         }
     }

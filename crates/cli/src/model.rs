@@ -11,7 +11,7 @@ use clap::{
 };
 use posterize::{
     Architecture, Classifier, Error, FloatModel, LoadOptions, LoadReport, StateDict,
-    checkpoint::{MismatchCause, ReadOptions},
+    checkpoint::{Contents, MismatchCause, ReadOptions, StateDictMismatch},
     data::{Class, Preprocessing},
     format::SavedModel,
     graph::{Graph, ModuleTree},
@@ -27,7 +27,7 @@ use crate::{
     fetch::{Fetcher, Item},
     paths::Paths,
     preprocessing::PreprocessingArgs,
-    ui::Ui,
+    ui::{Ui, Verbosity},
 };
 
 /// The help of MODEL in commands that need a float model.
@@ -112,6 +112,16 @@ impl ModelArgs {
             && (self.name.contains(['/', '\\', '.']) || Path::new(&self.name).exists())
     }
 
+    /// Whether the name is the path of a checkpoint of weights, which is no saved model.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.is_file() && Contents::can_list(&self.name)
+    }
+
+    /// Returns which weights of a checkpoint are read.
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions::new().averaged(self.ema)
+    }
+
     /// Returns the files of the arguments, as files that a command reads.
     pub(crate) fn paths(&self) -> Paths {
         let model = self.is_file().then(|| PathBuf::from(&self.name));
@@ -142,15 +152,16 @@ impl ModelArgs {
             return of_architecture(&saved.name, Some(against.into()));
         };
         self.refuse_architecture_options()?;
-        let read = ReadOptions::new().averaged(self.ema);
-        let state = StateDict::open_with(against, &read)?;
+        let state = StateDict::open_with(against, &self.read_options())?;
         // The names that checkpoints of a known architecture may have.
         let known = models::config(&saved.name)
             .and_then(|config| models::by_name(&saved.name, &config))
             .map_or(Vec::new(), |known| known.namings().to_vec());
         let architecture =
             known.into_iter().fold(Architecture::from(graph.clone()), Architecture::also_named);
-        self.load_into(&architecture, &state, Path::new(against), &LoadOptions::new(), ui)
+        let options = LoadOptions::new();
+        self.load_into(&architecture, &state, Path::new(against), &options, ui)
+            .map(|(model, _)| model)
     }
 
     /// Returns the arguments of another model, with the same options. A saved model has no options.
@@ -244,13 +255,11 @@ impl ModelArgs {
         if self.is_file() {
             return self.of_file(ui);
         }
-        match &self.weights {
-            Some(file) => self.load(file.clone(), &LoadOptions::new(), ui),
-            None => {
-                self.refuse_without_weights()?;
-                self.loaded(self.architecture()?.init(0), None)
-            }
+        if let Some(file) = &self.weights {
+            return self.load(file.clone(), &LoadOptions::new(), ui);
         }
+        self.refuse_without_weights()?;
+        self.loaded(self.architecture()?.init(0), None)
     }
 
     /// Returns an error if an option for the file of --weights was given without it.
@@ -337,12 +346,17 @@ impl ModelArgs {
             })?,
         };
         let name = if network.as_float().is_some() { name } else { format!("{name} int8") };
-        Ok(Loaded { name, file: Some(file.into()), network, preprocessing, classes })
+        let (file, new_modules) = (Some(file.into()), Vec::new());
+        Ok(Loaded { name, file, new_modules, network, preprocessing, classes })
     }
 
     fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
-        let read = ReadOptions::new().averaged(self.ema);
-        self.with_state(&StateDict::open_with(&weights, &read)?, weights, options, ui)
+        self.with_state(
+            &StateDict::open_with(&weights, &self.read_options())?,
+            weights,
+            options,
+            ui,
+        )
     }
 
     fn with_state(
@@ -352,8 +366,12 @@ impl ModelArgs {
         options: &LoadOptions,
         ui: &Ui,
     ) -> Result<Loaded> {
-        let model = self.load_into(&self.architecture()?, state, &weights, options, ui)?;
-        self.loaded(model, Some(weights))
+        let (model, report) =
+            self.load_into(&self.architecture()?, state, &weights, options, ui)?;
+        let names = report.initialized.iter().filter_map(|new| new.name.rsplit_once('.'));
+        let mut new_modules: Vec<String> = names.map(|(module, _)| module.to_owned()).collect();
+        new_modules.dedup();
+        Ok(Loaded { new_modules, ..self.loaded(model, Some(weights))? })
     }
 
     /// Loads the weights of the file `weights` into a network, and prints what is notable about them.
@@ -364,7 +382,7 @@ impl ModelArgs {
         weights: &Path,
         options: &LoadOptions,
         ui: &Ui,
-    ) -> Result<FloatModel> {
+    ) -> Result<(FloatModel, LoadReport)> {
         let selection = state.selection();
         if selection.has_others() {
             let offer = !self.ema && !selection.averaged.is_empty();
@@ -373,10 +391,18 @@ impl ModelArgs {
         }
         let options = options.clone().ignore_extra(self.ignore_extra);
         let (model, report) =
-            architecture.load_with(state, &options).map_err(|error| CliError::Weights {
-                path: weights.to_path_buf(),
-                advice: advice(&error),
-                source: Box::new(error),
+            architecture.load_with(state, &options).map_err(|error| match error {
+                Error::StateDict(mismatch) => CliError::Mismatch {
+                    path: weights.to_path_buf(),
+                    advice: advice(&mismatch),
+                    mismatch,
+                    max_lines: if ui.verbosity() >= Verbosity::Verbose {
+                        usize::MAX
+                    } else {
+                        MAX_LINES
+                    },
+                },
+                error => CliError::Weights { path: weights.to_path_buf(), source: Box::new(error) },
             })?;
         for note in notes(&report) {
             ui.note(format_args!("{}: {note}", weights.display()));
@@ -391,13 +417,14 @@ impl ModelArgs {
                 tensor.infinite
             ));
         }
-        Ok(model)
+        Ok((model, report))
     }
 
     fn loaded(&self, model: FloatModel, file: Option<PathBuf>) -> Result<Loaded> {
         Ok(Loaded {
             name: self.name.clone(),
             file,
+            new_modules: Vec::new(),
             network: model.into(),
             preprocessing: self.preprocessing()?,
             classes: Vec::new(),
@@ -405,9 +432,12 @@ impl ModelArgs {
     }
 }
 
-/// Returns what to do about weights that do not fit, with options of this program.
-fn advice(error: &Error) -> Option<String> {
-    let Error::StateDict(mismatch) = error else { return None };
+/// The largest number of differences between weights and a network that are listed without `-v`.
+const MAX_LINES: usize = 20;
+
+/// Returns what to do about weights that do not fit, with options of this program, as a sentence; empty
+/// if that is not known.
+fn advice(mismatch: &StateDictMismatch) -> String {
     let mut advice = match mismatch.cause {
         Some(MismatchCause::NumClasses { file, .. }) => format!(
             "Pass --num-classes {file}, or train a new classifier with `posterize train --weights`"
@@ -415,13 +445,13 @@ fn advice(error: &Error) -> Option<String> {
         Some(MismatchCause::NoClassifier) => {
             "Train a new one with `posterize train --weights`".into()
         }
-        Some(MismatchCause::ExtraKeys) => "--ignore-extra ignores them".into(),
-        _ => return None,
+        Some(MismatchCause::ExtraKeys) => return "--ignore-extra ignores them.".into(),
+        _ => return String::new(),
     };
-    if mismatch.cause != Some(MismatchCause::ExtraKeys) && !mismatch.unexpected.is_empty() {
+    if !mismatch.unexpected.is_empty() {
         advice += "; --ignore-extra ignores unexpected keys";
     }
-    Some(advice)
+    advice + "."
 }
 
 /// Returns what was changed when weights were loaded, in sentences.
@@ -474,6 +504,8 @@ pub(crate) struct Loaded {
     /// The file that the weights were read from, or the name of the built-in weights. `None` for
     /// random weights.
     pub(crate) file: Option<PathBuf>,
+    /// The modules that start at random although the weights come from a file: a new classifier.
+    pub(crate) new_modules: Vec<String>,
     pub(crate) network: Model,
     pub(crate) preprocessing: Preprocessing,
     /// Empty if they are not known.

@@ -40,9 +40,13 @@ pub(crate) fn open(
     Ok(folder)
 }
 
-/// Reads a file of classes, of which there must be `outputs`.
-pub(crate) fn read_classes(file: &Path, outputs: usize) -> Result<Vec<Class>> {
-    let classes = posterize::data::read_classes(file)?;
+/// Reads a file of classes, of which there must be `outputs`. `root` is the folder that has the class
+/// folders, if there is one.
+pub(crate) fn read_classes(file: &Path, root: Option<&Path>, outputs: usize) -> Result<Vec<Class>> {
+    let classes = match root {
+        Some(root) => ImageFolder::read_classes(root, file)?,
+        None => posterize::data::read_classes(file)?,
+    };
     if classes.len() == outputs {
         Ok(classes)
     } else {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "data")]
+use crate::data::ExifOrientation;
 use crate::data::{Class, Picture, Preprocessing};
 use crate::error::{Error, Result};
 use crate::finite_logits::check_logits;
@@ -109,18 +111,18 @@ impl Classifier {
         self.classify_crop(&self.preprocessing.apply(picture))
     }
 
-    /// Reads a picture from a file and classifies it.
+    /// Reads a picture from a file, turns it as its EXIF orientation says and classifies it.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or decoded, and the errors of
     /// [`Classifier::classify`].
     #[cfg(feature = "data")]
     pub fn classify_file(&mut self, path: impl AsRef<Path>) -> Result<Classification> {
-        self.classify(&Picture::open(path)?)
+        self.classify(&Picture::open_with(path, ExifOrientation::Applied)?)
     }
 
-    /// Decodes a picture from the bytes of a file, such as the body of a request, and classifies it.
-    /// `name` is its name in errors.
+    /// Decodes a picture from the bytes of a file, such as the body of a request, turns it as its EXIF
+    /// orientation says and classifies it. `name` is its name in errors.
     ///
     /// # Errors
     /// Returns an error if the bytes cannot be decoded, and the errors of [`Classifier::classify`].
@@ -130,7 +132,7 @@ impl Classifier {
         name: impl AsRef<Path>,
         bytes: &[u8],
     ) -> Result<Classification> {
-        self.classify(&Picture::decode(name, bytes)?)
+        self.classify(&Picture::decode_with(name, bytes, ExifOrientation::Applied)?)
     }
 
     /// Classifies decoded 8-bit RGB pixels of shape `[height, width, 3]`.

@@ -121,6 +121,7 @@ pub mod data;
 pub mod error;
 mod evaluate;
 mod finite_logits;
+mod foreign;
 pub mod format;
 pub mod graph;
 mod interop;

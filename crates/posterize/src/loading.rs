@@ -170,7 +170,8 @@ fn find_names<'s, 'n>(
         };
         (parameters.iter().map(name).collect(), Some(naming))
     });
-    let candidates: Vec<(Vec<String>, _)> = std::iter::once((own, None)).chain(others).collect();
+    let mut candidates: Vec<(Vec<String>, _)> =
+        std::iter::once((own, None)).chain(others).collect();
     let prefix_of = |names: &[String], with_classifier: bool| {
         let wanted = parameters
             .iter()
@@ -185,7 +186,7 @@ fn find_names<'s, 'n>(
         })
     });
     let (index, prefix) = found.unwrap_or((0, ""));
-    let (names, naming) = candidates.into_iter().nth(index).expect("one of the candidates");
+    let (names, naming) = candidates.swap_remove(index);
     (names, prefix, naming)
 }
 
@@ -223,7 +224,7 @@ pub(crate) fn load(
         for &node in &classifiers {
             let differs = |found: &NamedParameter| {
                 state
-                    .get(&key_of(found))
+                    .get(key_of(found))
                     .is_none_or(|tensor| has_other_outputs(&found.parameter.shape, tensor.shape()))
             };
             if graph.parameters_of(node).all(|found| differs(&found)) {
@@ -237,15 +238,8 @@ pub(crate) fn load(
         report.ignored = std::mem::take(&mut mismatch.unexpected);
     }
     if !mismatch.is_empty() {
-        let classifier = || parameters.iter().filter(|found| of_classifier(found));
-        // Of a network that is only a classifier, nothing else can fit.
-        let names = if classifier().count() == parameters.len() {
-            HashSet::new()
-        } else {
-            classifier().map(|found| found.name.as_str()).collect()
-        };
-        mismatch.cause = cause(&mismatch, &names);
-        return Err(Error::StateDict(mismatch));
+        mismatch.cause = cause(&mismatch, &parameters, of_classifier);
+        return Err(Error::StateDict(Box::new(mismatch)));
     }
     report.renamed = naming.map(|naming| Renamed {
         source: naming.source.clone(),
@@ -328,18 +322,48 @@ fn has_other_outputs(expected: &[usize], found: &[usize]) -> bool {
     }
 }
 
-/// Returns the probable cause of differences, by the names of the classifier's parameters.
-fn cause(mismatch: &StateDictMismatch, classifier: &HashSet<&str>) -> Option<MismatchCause> {
+/// Returns whether two shapes differ in the second size, and only in it.
+fn has_other_inputs(expected: &[usize], found: &[usize]) -> bool {
+    match (expected, found) {
+        ([outputs, inputs, rest @ ..], [same, other, others @ ..]) => {
+            outputs == same && inputs != other && rest == others
+        }
+        _ => false,
+    }
+}
+
+/// Returns the probable cause of differences.
+fn cause(
+    mismatch: &StateDictMismatch,
+    parameters: &[NamedParameter],
+    of_classifier: impl Fn(&NamedParameter) -> bool,
+) -> Option<MismatchCause> {
+    // Of a network that is only a classifier, nothing else can fit.
+    let has_body = !parameters.iter().all(&of_classifier);
+    let classifier: HashSet<&str> = parameters
+        .iter()
+        .filter(|found| has_body && of_classifier(found))
+        .map(|found| found.name.as_str())
+        .collect();
+    let in_classifier = |name: &String| classifier.contains(name.as_str());
+    let is_stem = |name: &String| parameters.first().is_some_and(|first| first.name == *name);
     let StateDictMismatch { missing, mis_shaped, .. } = mismatch;
-    let of_classifier = |name: &String| classifier.contains(name.as_str());
     match mis_shaped.as_slice() {
-        [] if !missing.is_empty() && missing.iter().all(of_classifier) => {
+        [] if !missing.is_empty() && missing.iter().all(in_classifier) => {
             Some(MismatchCause::NoClassifier)
+        }
+        [(name, model, file), rest @ ..]
+            if missing.is_empty()
+                && is_stem(name)
+                && has_other_inputs(model, file)
+                && rest.iter().all(|(name, ..)| in_classifier(name)) =>
+        {
+            Some(MismatchCause::InputChannels { model: model[1], file: file[1] })
         }
         [(_, model, file), ..]
             if missing.is_empty()
                 && mis_shaped.iter().all(|(name, expected, found)| {
-                    of_classifier(name) && has_other_outputs(expected, found)
+                    in_classifier(name) && has_other_outputs(expected, found)
                 }) =>
         {
             Some(MismatchCause::NumClasses { model: model[0], file: file[0] })

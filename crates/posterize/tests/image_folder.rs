@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use posterize::Error;
-use posterize::data::ImageFolder;
+use posterize::data::{Class, ImageFolder};
 use tempfile::TempDir;
 
 /// Creates a folder with these files. They are empty, because listing does not open them.
@@ -88,10 +88,9 @@ fn names_with_spaces_are_in_quotes_or_before_a_tab() {
         ("cocker spaniel", "cocker spaniel"),
     ];
     assert_eq!(found, expected);
-    // Without quotes, the first word is the folder, and the error says what to do.
-    fs::write(&classes, "golden retriever\ngreat dane\n").unwrap();
+    fs::write(&classes, "golden retriever\n").unwrap();
     let message = problem(root.path(), Some(&classes));
-    assert!(message.contains("begins with a \"b\", golden retriever, great dane;"), "{message}");
+    assert!(message.contains("begins with a \"b\", great dane;"), "{message}");
     assert!(message.contains("in double quotes, or a tab follows it"), "{message}");
     fs::write(&classes, "\"golden retriever\n").unwrap();
     let message = problem(root.path(), Some(&classes));
@@ -158,6 +157,43 @@ fn files_of_classes_that_do_not_fit_are_errors() {
     assert!(message.contains("line 2 is not UTF-8"), "{message}");
     let absent = problem(root.path(), Some(&root.path().join("absent.txt")));
     assert!(absent.contains("absent.txt: cannot read"), "{absent}");
+}
+
+#[test]
+fn a_folder_name_with_spaces_needs_no_quotes_if_the_folder_exists() {
+    let root = folder(&[
+        "golden retriever/1.jpg",
+        "great dane/1.jpg",
+        "great dane big/1.jpg",
+        "pug/1.jpg",
+        "pug dog/1.jpg",
+        "a b/1.jpg",
+    ]);
+    let file = root.path().join("classes.txt");
+    let lines = "great dane  Great Dane\ngolden retriever\ngreat dane big\npug\npug dog  \na c\n\
+                 absent cat\n\"a b\" quoted\n";
+    fs::write(&file, lines).unwrap();
+    let expected = [
+        ("great dane", "Great Dane"),
+        ("golden retriever", "golden retriever"),
+        ("great dane big", "great dane big"),
+        ("pug", "pug"),
+        ("pug dog", "pug dog"),
+        ("a", "c"),
+        ("absent", "cat"),
+        ("a b", "quoted"),
+    ]
+    .map(|(folder, name)| Class { folder: folder.into(), name: name.into() });
+    let opened = ImageFolder::open(root.path(), Some(&file)).unwrap();
+    assert_eq!(opened.classes(), expected);
+    assert_eq!(opened.len(), 6);
+    assert_eq!(ImageFolder::read_classes(root.path(), &file).unwrap(), expected);
+    // A folder that a line names in quotes is not meant by another line.
+    fs::write(&file, "a b\n\"a b\" quoted\n").unwrap();
+    let classes = ImageFolder::read_classes(root.path(), &file).unwrap();
+    assert_eq!((classes[0].folder.as_str(), classes[0].name.as_str()), ("a", "b"));
+    // Without the folders, the name ends at the first space.
+    assert_eq!(posterize::data::read_classes(&file).unwrap(), classes);
 }
 
 #[cfg(unix)]

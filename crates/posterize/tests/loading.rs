@@ -16,7 +16,7 @@ fn mismatch(
     options: &LoadOptions,
 ) -> StateDictMismatch {
     match architecture.load_with(state, options) {
-        Err(Error::StateDict(mismatch)) => mismatch,
+        Err(Error::StateDict(mismatch)) => *mismatch,
         other => panic!("{other:?}"),
     }
 }
@@ -110,6 +110,26 @@ fn only_a_classifier_that_is_missing_or_has_other_outputs_is_new() {
     assert_eq!(found.cause, Some(MismatchCause::Width));
     let found = with("total_ops", Some(float(&[1])));
     assert_eq!(found.unexpected, ["total_ops"]);
+}
+
+#[test]
+fn a_first_convolution_for_grey_scale_pictures_is_named_as_the_cause() {
+    for (name, architecture) in architectures(7) {
+        let mut state = architecture.init(1).state_dict();
+        let stem = architecture.graph().parameters()[0].clone();
+        let mut shape = stem.parameter.shape;
+        shape[1] = 1;
+        state.insert(stem.name.as_str(), float(&shape));
+        let found = mismatch(&architecture, &state, &LoadOptions::new());
+        assert_eq!(found.cause, Some(MismatchCause::InputChannels { model: 3, file: 1 }), "{name}");
+        assert!(found.to_string().contains("which is for grey-scale pictures"), "{found}");
+        // A new classifier does not help.
+        let weight = architecture.graph().parameters().last().unwrap().name.clone();
+        state.remove(&weight).unwrap();
+        state.insert(weight, float(&[9]));
+        let found = mismatch(&architecture, &state, &LoadOptions::new().new_classifier(0));
+        assert_eq!(found.cause, Some(MismatchCause::InputChannels { model: 3, file: 1 }), "{name}");
+    }
 }
 
 #[test]

@@ -74,7 +74,8 @@ pub(crate) struct Bench {
     #[arg(long, value_enum, value_name = "INPUT", default_value_t = InputKind::Float)]
     input: InputKind,
 
-    /// Also time every layer, and show how close it comes to the peak of the instruction set
+    /// Also time every layer, and show how close it comes to the peak of the instruction set; the middle
+    /// of long names is left out, which --json has
     #[arg(long)]
     per_layer: bool,
 

@@ -8,7 +8,11 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
-use posterize::{Classifier, data::Picture, runtime::Options};
+use posterize::{
+    Classifier,
+    data::{ExifOrientation, Picture},
+    runtime::Options,
+};
 use serde::Serialize;
 
 use crate::{
@@ -62,6 +66,11 @@ pub(crate) struct Classify {
     /// a comma and the name, or JSON: a list of names, or an object such as {"0": "tench"}
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
+
+    /// Leave pictures as they are in the file, as torchvision does, instead of turning them upright by the
+    /// orientation that cameras write in them (EXIF); evaluate and train turn them only with --exif
+    #[arg(long)]
+    no_exif: bool,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -124,9 +133,9 @@ impl Source {
         }
     }
 
-    fn picture(&self) -> Result<Picture> {
+    fn picture(&self, exif: ExifOrientation) -> Result<Picture> {
         Ok(match self {
-            Self::File(path) => Picture::open(path)?,
+            Self::File(path) => Picture::open_with(path, exif)?,
             Self::Stdin => {
                 let mut bytes = Vec::new();
                 std::io::stdin()
@@ -134,7 +143,7 @@ impl Source {
                     .take(MAX_PICTURE_BYTES)
                     .read_to_end(&mut bytes)
                     .map_err(posterize::Error::io("-", "read"))?;
-                Picture::decode("-", &bytes)?
+                Picture::decode_with("-", &bytes, exif)?
             }
         })
     }
@@ -159,9 +168,9 @@ fn expand(argument: &str) -> Result<Vec<Source>, String> {
 /// A decoded picture, and how long decoding took.
 type Decoded = Result<(Picture, Duration)>;
 
-fn decode(source: &Source) -> Decoded {
+fn decode(source: &Source, exif: ExifOrientation) -> Decoded {
     let start = Instant::now();
-    let picture = source.picture()?;
+    let picture = source.picture(exif)?;
     Ok((picture, start.elapsed()))
 }
 
@@ -193,7 +202,7 @@ impl Classify {
                     continue;
                 }
             };
-            let decoded = first.take().unwrap_or_else(|| decode(source));
+            let decoded = first.take().unwrap_or_else(|| decode(source, self.orientation()));
             match decoded.and_then(|decoded| {
                 self.classify(source, decoded, names.as_deref(), &mut classifier)
             }) {
@@ -213,6 +222,10 @@ impl Classify {
         }
     }
 
+    fn orientation(&self) -> ExifOrientation {
+        if self.no_exif { ExifOrientation::Ignored } else { ExifOrientation::Applied }
+    }
+
     /// Reads the file of --names, if it is given.
     fn names(&self, loaded: &Loaded) -> Result<Option<Vec<String>>> {
         let Some(file) = &self.names else { return Ok(None) };
@@ -230,8 +243,9 @@ impl Classify {
     ) -> Result<(Loaded, Option<Decoded>)> {
         let first = sources.iter().find_map(|source| source.as_ref().ok());
         std::thread::scope(|scope| {
-            let decoding =
-                first.filter(|_| options.threads > 1).map(|first| scope.spawn(|| decode(first)));
+            let decoding = first
+                .filter(|_| options.threads > 1)
+                .map(|first| scope.spawn(|| decode(first, self.orientation())));
             let loaded = self.model.with_trained_weights(&self.cache, ui)?;
             let decoded = decoding.map(|decoding| {
                 decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -1,6 +1,6 @@
 //! The command `posterize completions`.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use clap_complete::{Shell, generate};
 use posterize::models;
 use serde::Serialize;
@@ -59,8 +59,11 @@ fn script(shell: Shell, program: &mut clap::Command) -> String {
         // Fish would complete only files.
         Shell::Fish => {
             let takes_model = |command: &&clap::Command| {
-                let mut values = command.get_positionals().flat_map(clap::Arg::get_possible_values);
-                values.any(|value| models::names().any(|name| name == value.get_name()))
+                command.get_positionals().any(|argument| {
+                    let values = argument.get_value_parser().possible_values();
+                    let values: Vec<PossibleValue> = values.into_iter().flatten().collect();
+                    models::names().all(|name| values.iter().any(|value| value.get_name() == name))
+                })
             };
             let commands: Vec<&str> = program
                 .get_subcommands()
@@ -82,8 +85,12 @@ mod tests {
 
     #[test]
     fn names_of_models_complete_beside_files() {
-        let mut program = clap::Command::new("posterize")
-            .arg(clap::Arg::new("MODEL").value_parser(models::names().collect::<Vec<_>>()));
+        let model = clap::Arg::new("MODEL").value_parser(models::names().collect::<Vec<_>>());
+        let inspect = clap::Command::new("inspect").arg(model);
+        // It takes some of the names, but no model.
+        let item = clap::Arg::new("ITEM").value_parser(["mobilenet_v2", "samples"]);
+        let fetch = clap::Command::new("fetch").arg(item);
+        let mut program = clap::Command::new("posterize").subcommand(inspect).subcommand(fetch);
         let zsh = script(Shell::Zsh, &mut program);
         assert!(zsh.contains(r#"{_alternative "models:model:("#), "{zsh}");
         assert!(zsh.contains(r#")" "files:file:_files"}"#), "{zsh}");

@@ -13,7 +13,7 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs},
     embedded,
     error::Result,
     fetch::{Fetcher, Item},
@@ -86,6 +86,9 @@ pub(crate) struct Evaluate {
     /// (columns path,label,p1,s1,…,p5,s5: classes p, logits s)
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+
+    #[command(flatten)]
+    exif: ExifArgs,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -195,6 +198,7 @@ impl Evaluate {
             .batch_size(usize::from(self.batch_size))
             .threads(options.threads)
             .limit(limit)
+            .exif_orientation(self.exif.orientation())
             .strict(self.strict);
         let found = pictures::evaluate(engine, folder, &loader, ui, &mut |batch, logits| {
             if let Some(predictions) = &mut predictions {

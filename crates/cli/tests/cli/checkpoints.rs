@@ -65,18 +65,33 @@ fn a_checkpoint_of_another_network_is_an_error_that_lists_differences() {
         "0.2",
         "--weights",
     ]);
-    let output = run(wider.arg(&weights));
-    assert_eq!(output.status.code(), Some(3));
-    let error = String::from_utf8(output.stderr).unwrap();
-    let start = format!("error: {}: the weights do not fit MobileNetV2", weights.display());
-    assert!(error.starts_with(&start), "{error}");
+    wider.arg(&weights);
+    let mut error = |verbose: bool| {
+        if verbose {
+            wider.arg("-v");
+        }
+        let output = run(&mut wider);
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let start = format!(
+        "error: {}: the weights do not fit MobileNetV2. Is it a checkpoint of another width?\n",
+        weights.display()
+    );
+    let short = error(false);
+    assert!(short.starts_with(&start), "{short}");
+    let lines: Vec<&str> = short.lines().collect();
+    assert_eq!(lines.len(), 1 + 1 + 20 + 1, "{short}");
+    assert!(lines[1].ends_with(" of another shape:"), "{short}");
+    assert!(lines[22].starts_with("    ... and ") && lines[22].ends_with(" more (-v for all)"));
+    let long = error(true);
+    assert!(long.starts_with(&start) && !long.contains("more (-v"), "{long}");
     assert!(
-        error.contains(
+        long.contains(
             "features.7.conv.2.weight: the model needs [16, 48, 1, 1], the file has [8, 48"
         ),
-        "{error}"
+        "{long}"
     );
-    assert!(error.contains("width"), "{error}");
 }
 
 /// Only `train` starts a new classifier; the other commands say that it does.
@@ -112,7 +127,7 @@ fn weights_of_another_number_of_classes_or_without_a_classifier_are_for_training
             }
             let output = run(&mut command);
             let error = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+            assert_eq!(output.status.code(), Some(3), "{command:?}: {error}");
             assert!(error.contains(expected), "{command:?}: {error}");
         }
     }
@@ -134,7 +149,9 @@ fn extra_keys_are_ignored_if_that_is_asked_for() {
     }
     state.insert("total_ops", zero());
     state.save_safetensors(&weights).unwrap();
-    let error = fails(fixture.command("inspect").arg("--weights").arg(&weights));
+    let output = run(fixture.command("inspect").arg("--weights").arg(&weights));
+    assert_eq!(output.status.code(), Some(3));
+    let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--ignore-extra ignores them"), "{error}");
     assert!(error.contains("features.0.0.total_ops"), "{error}");
 
@@ -256,6 +273,40 @@ fn an_int8_model_as_weights_is_named_in_the_error() {
     let error = inspect(&fixture, &int8);
     assert!(error.contains("an int8 model saved by posterize"), "{error}");
     assert!(error.contains("posterize evaluate FILE"), "{error}");
+}
+
+/// The files have holes, so they take no space on the disk. The program may have 1 GiB of addresses.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_checkpoint_that_needs_too_much_memory_is_an_error_that_names_the_tensor() {
+    let fixture = Fixture::new();
+    let inspect = |dtype: &str, bytes: u64| {
+        let file = fixture.path("large.safetensors");
+        let values = bytes / if dtype == "F16" { 2 } else { 4 };
+        let header = format!(
+            r#"{{"w":{{"dtype":"{dtype}","shape":[{values}],"data_offsets":[0,{bytes}]}}}}"#
+        );
+        let mut start = (header.len() as u64).to_le_bytes().to_vec();
+        start.extend(header.as_bytes());
+        fs::write(&file, &start).unwrap();
+        let length = start.len() as u64 + bytes;
+        fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.args([
+            "-c",
+            "ulimit -v 1048576 && exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_posterize"),
+        ]);
+        shell.args(["inspect", "mobilenet_v2", "--weights"]).arg(&file);
+        fails(&mut shell)
+    };
+    let error = inspect("F32", 8 << 30);
+    assert!(error.contains("does not give 85899346"), "{error}");
+    assert!(error.contains("bytes for the file"), "{error}");
+    let error = inspect("F16", 384 << 20);
+    assert!(error.contains("tensor `w`: not enough memory"), "{error}");
+    assert!(error.contains("does not give 805306368 bytes for its values"), "{error}");
 }
 
 /// Root can read every file, so if the tests run as root, the program runs as nobody.

@@ -162,3 +162,55 @@ fn output_that_cannot_be_written_is_an_error() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.starts_with("error: cannot write to standard output: No space left"), "{error}");
 }
+
+#[test]
+fn the_tensors_of_a_checkpoint_are_listed_with_the_models_that_they_fit() {
+    let fixture = Fixture::new();
+    let checkpoints = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/checkpoints");
+    let file = format!("{checkpoints}/model_and_ema.pth");
+    let report = json(&mut inspect(&[&file]));
+    assert_eq!(report["format"], "PyTorch (zip)");
+    assert_eq!(report["keys"], serde_json::json!(["model"]));
+    assert_eq!(report["averaged"], serde_json::json!(["model_ema"]));
+    let tensors = report["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 6);
+    let expected = serde_json::json!(
+        {"name": "conv.weight", "dtype": "float32", "shape": [2, 3, 2, 2], "bytes": 96}
+    );
+    assert_eq!(tensors[0], expected);
+    assert_eq!(report["bytes"], 96 + 4 * 8 + 8);
+    assert_eq!(report["values"], 24 + 4 * 2 + 1);
+    assert_eq!(report["fits"], serde_json::json!([]));
+    let report = json(inspect(&[&file]).arg("--ema"));
+    assert_eq!(report["keys"], serde_json::json!(["model_ema"]));
+    let text = succeeds(&mut inspect(&[&file]));
+    assert!(text.contains("the file also has weights under `model_ema` (--ema uses"), "{text}");
+    assert!(text.contains("those of no built-in model"), "{text}");
+
+    for (name, format) in [
+        ("types.pth", "PyTorch (zip)"),
+        ("types_legacy.pth", "PyTorch (legacy)"),
+        ("types.safetensors", "safetensors"),
+    ] {
+        let report = json(&mut inspect(&[&format!("{checkpoints}/{name}")]));
+        assert_eq!(report["format"], format);
+        let tensors = report["tensors"].as_array().unwrap();
+        let bf16 = tensors.iter().find(|tensor| tensor["name"] == "bf16").unwrap();
+        assert_eq!((&bf16["dtype"], &bf16["bytes"]), (&"bfloat16".into(), &16.into()), "{name}");
+    }
+    // Its values cannot be read, but listed.
+    let report = json(&mut inspect(&[&format!("{checkpoints}/complex.pth")]));
+    assert_eq!(report["tensors"][0]["dtype"], "complex64");
+
+    let weights = fixture.path("resnet.safetensors").display().to_string();
+    let config = posterize::models::Config { num_classes: 7, ..Default::default() };
+    let state = posterize::models::resnet18(&config).unwrap().init(0).state_dict();
+    state.save_safetensors(&weights).unwrap();
+    let report = json(&mut inspect(&[&weights]));
+    assert_eq!(report["fits"], serde_json::json!([{"model": "resnet18", "num_classes": 7}]));
+    let text = succeeds(inspect(&[&weights]).arg("fc"));
+    assert!(text.starts_with("tensor") && text.contains("fc.weight") && !text.contains("conv1"));
+    assert!(text.contains(&format!("`resnet18 --num-classes 7 --weights {weights}`")), "{text}");
+    let error = fails_with_usage_error(inspect(&[&weights]).arg("--fused"));
+    assert!(error.contains("is a checkpoint"), "{error}");
+}

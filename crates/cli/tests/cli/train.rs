@@ -137,6 +137,49 @@ fn qat_writes_the_int8_model_and_its_float_weights() {
     assert_eq!(trained.len(), fixture.model.state_dict().len());
 }
 
+#[test]
+fn the_defaults_depend_on_the_weights_and_on_qat() {
+    let fixture = Fixture::new();
+    let imagenet = mobilenet_v2(&Config { num_classes: 1000, ..config() }).unwrap().init(5);
+    let imagenet_file = fixture.path("imagenet.safetensors").display().to_string();
+    imagenet.state_dict().save_safetensors(&imagenet_file).unwrap();
+    let settings = |options: &[&str]| {
+        let mut command = fixture.command("train");
+        command.arg("--data").arg(fixture.data()).arg("--val").arg(fixture.data());
+        command.args(["--epochs", "1", "--batch-size", "4", "--overwrite"]).args(options);
+        let report = json(command.arg("-o").arg(fixture.path("out.safetensors")));
+        let baselines = ["float_top1", "untrained_top1"].map(|name| report[name].is_number());
+        assert_eq!(baselines, [options.contains(&"--qat"); 2]);
+        report["settings"].as_str().unwrap().to_owned()
+    };
+    let adamw = "1 epochs of 3 batches of 4; AdamW with weight decay 0.01, learning rate";
+    let frozen = "statistics of batch norms frozen from the start";
+    let weights = fixture.weights();
+    for (options, expected) in [
+        (&[][..], format!("{adamw} 0.002 along a cosine")),
+        (&["--weights", &weights], format!("{adamw} 0.0001 along a cosine; {frozen}")),
+        (
+            &["--weights", &imagenet_file],
+            format!("{adamw} 0.0001 along a cosine, 10 times in classifier.1; {frozen}"),
+        ),
+        (
+            &["--weights", &weights, "--momentum", "0.8"],
+            format!(
+                "1 epochs of 3 batches of 4; SGD with momentum 0.8, learning rate 0.003 along a \
+                 cosine; {frozen}"
+            ),
+        ),
+        (
+            &["--weights", &weights, "--qat"],
+            format!(
+                "1 epochs of 3 batches of 4; SGD, learning rate 0.0001 along a cosine; {frozen}"
+            ),
+        ),
+    ] {
+        assert_eq!(settings(options), expected, "{options:?}");
+    }
+}
+
 /// The weights of a network with 1000 classes, or without its classifier, start a new classifier.
 #[test]
 fn training_for_other_classes_starts_a_new_classifier_on_the_same_weights() {
@@ -206,7 +249,7 @@ fn the_weights_depend_on_the_options_but_not_on_threads() {
         &["--freeze", "features.0*"],
         &["--lr-factor", "features=0.5"],
         &["--optimizer", "adam"],
-        &["--optimizer", "adamw"],
+        &["--optimizer", "sgd"],
         &["--weight-decay", "0.1"],
         &["--label-smoothing", "0.1"],
         &["--clip", "0.01"],
@@ -380,7 +423,8 @@ fn wrong_options_are_errors_before_training_starts() {
     );
     let adam = error(&["--optimizer", "adam", "--momentum", "0.9"]);
     assert!(adam.contains("--momentum is an option of --optimizer sgd"), "{adam}");
-    assert!(error(&["--nesterov"]).contains("a momentum greater than 0"));
+    let nesterov = error(&["--nesterov", "--momentum", "0"]);
+    assert!(nesterov.contains("a momentum greater than 0"), "{nesterov}");
     assert!(error(&["--lr", "0"]).contains("learning rate must be greater than 0, found 0"));
     assert!(
         error(&["--label-smoothing", "2"]).contains("label_smoothing must be from 0 to 1, found 2")

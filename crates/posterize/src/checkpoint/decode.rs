@@ -69,6 +69,11 @@ impl Layout {
         Self::new(self.shape.clone(), self.strides.clone(), offset)
     }
 
+    /// Returns the sizes.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// Returns the size in bytes of the dense tensor that [`decode`] returns, its shape included.
     /// With strides of zero it may be much larger than the storage.
     pub(super) fn decoded_bytes(&self, element: Element) -> usize {
@@ -103,16 +108,17 @@ impl Layout {
         &self,
         storage: &[[u8; N]],
         value: impl Fn([u8; N]) -> T,
-    ) -> Vec<T> {
+    ) -> Parsed<Vec<T>> {
+        let mut values = reserved(self.count)?;
         if self.count == 0 {
-            return Vec::new();
+            return Ok(values);
         }
         let mut outer = self.merged_axes();
         let (run, stride) = outer.pop().unwrap_or((1, 1));
         if outer.is_empty() && stride == 1 {
-            return storage[self.offset..self.extent].iter().copied().map(value).collect();
+            values.extend(storage[self.offset..self.extent].iter().copied().map(value));
+            return Ok(values);
         }
-        let mut values = Vec::with_capacity(self.count);
         let mut index = vec![0; outer.len()];
         let mut base = self.offset;
         loop {
@@ -120,7 +126,7 @@ impl Layout {
             let mut axis = outer.len();
             loop {
                 if axis == 0 {
-                    return values;
+                    return Ok(values);
                 }
                 axis -= 1;
                 let (size, step) = outer[axis];
@@ -134,6 +140,19 @@ impl Layout {
             }
         }
     }
+}
+
+/// Returns an empty vector with room for `count` values, or an error if there is no memory for them.
+pub(super) fn reserved<T>(count: usize) -> Parsed<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| {
+        format!(
+            "not enough memory: the system does not give {} bytes for its values; close other programs, \
+             or use a machine with more memory",
+            count.saturating_mul(size_of::<T>())
+        )
+    })?;
+    Ok(values)
 }
 
 fn check_dimensions(sizes: usize, strides: usize) -> Parsed<()> {
@@ -159,12 +178,12 @@ pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parse
             layout.extent
         ));
     }
-    let floats = |data| {
-        Tensor::new(layout.shape.clone(), data)
+    let floats = |data: Parsed<Vec<f32>>| {
+        Tensor::new(layout.shape.clone(), data?)
             .map(StateTensor::Float)
             .map_err(|error| error.to_string())
     };
-    let integers = |data| Ok(StateTensor::Int(layout.shape.clone(), data));
+    let integers = |data: Parsed<Vec<i64>>| Ok(StateTensor::Int(layout.shape.clone(), data?));
     match element {
         Element::F32 => floats(layout.gather(storage.as_chunks().0, f32::from_le_bytes)),
         Element::F16 => floats(
@@ -193,15 +212,16 @@ pub(super) fn decode(storage: &[u8], element: Element, layout: &Layout) -> Parse
         Element::U32 => {
             integers(layout.gather(storage.as_chunks().0, |b| u32::from_le_bytes(b).into()))
         }
-        Element::U64 => layout
-            .gather(storage.as_chunks().0, u64::from_le_bytes)
-            .into_iter()
-            .map(|value| {
-                i64::try_from(value)
-                    .map_err(|_| format!("expected values of at most {}, found {value}", i64::MAX))
-            })
-            .collect::<Parsed<_>>()
-            .and_then(integers),
+        Element::U64 => {
+            let values = layout.gather(storage.as_chunks().0, u64::from_le_bytes)?;
+            let mut signed = reserved(values.len())?;
+            for value in values {
+                signed.push(i64::try_from(value).map_err(|_| {
+                    format!("expected values of at most {}, found {value}", i64::MAX)
+                })?);
+            }
+            integers(Ok(signed))
+        }
         Element::Bool => {
             integers(layout.gather(storage.as_chunks().0, |[b]: [u8; 1]| (b != 0).into()))
         }
@@ -242,7 +262,7 @@ mod tests {
             let layout = Layout::new(shape, strides, offset).unwrap();
             let storage: Vec<[u8; 1]> = (0..layout.extent).map(|i| [(i * 7 % 251) as u8]).collect();
             prop_assert_eq!(
-                layout.gather(&storage, |[b]| b),
+                layout.gather(&storage, |[b]| b).unwrap(),
                 gather_reference(&layout, &storage)
             );
         }

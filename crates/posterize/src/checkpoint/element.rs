@@ -32,6 +32,26 @@ impl Element {
         }
     }
 
+    /// Returns PyTorch's name of the type: `float32`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::I8 => "int8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
+            Self::U64 => "uint64",
+            Self::Bool => "bool",
+            Self::Unsupported(name, _) => name,
+        }
+    }
+
     /// Returns the element type of a storage class (`FloatStorage`). That of an untyped storage is
     /// a byte.
     pub(super) fn of_storage_class(name: &str) -> Option<Self> {

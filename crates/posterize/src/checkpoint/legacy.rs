@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::contents::{Contents, list};
 use super::element::Element;
 use super::interner::Interner;
 use super::pickle::{self, Object, Pickle, Value};
@@ -21,6 +22,24 @@ const PROTOCOL: i64 = 1001;
 
 /// Reads the state dict of a file in this format.
 pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
+    let mut budget = Budget::of_file(file.len());
+    with_pickle(file, options, |pickle, selected, storages| {
+        let state_dict = read_tensors(pickle, &selected.entries, storages, &mut budget)?;
+        Ok(state_dict.with_selection(selected.selection))
+    })
+}
+
+/// Lists the tensors of a file in this format.
+pub(super) fn contents(file: &[u8], options: &ReadOptions) -> Parsed<Contents> {
+    with_pickle(file, options, |pickle, selected, _| list("PyTorch (legacy)", pickle, selected))
+}
+
+/// Passes the pickle of a file, its state dict and its storages to a function.
+fn with_pickle<R>(
+    file: &[u8],
+    options: &ReadOptions,
+    then: impl for<'a> FnOnce(&Pickle<'a>, Selected<'a>, &mut dyn Storages<'a>) -> Parsed<R>,
+) -> Parsed<R> {
     let mut at = 0;
     let magic = next_pickle(file, &mut at, "the file's first pickle")?;
     if !matches!(magic.root, Value::Long(bytes) if bytes == MAGIC) {
@@ -56,11 +75,10 @@ pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
         }
     }
     let object = next_pickle(file, &mut at, "the pickled object")?;
-    let Selected { entries, selection } = select::state_dict_of(&object, options)?;
+    let selected = select::state_dict_of(&object, options)?;
     let keys = next_pickle(file, &mut at, "the list of storages")?;
     let mut storages = find_storages(file, at, &object, &keys)?;
-    Ok(read_tensors(&object, &entries, &mut storages, &mut Budget::of_file(file.len()))?
-        .with_selection(selection))
+    then(&object, selected, &mut storages)
 }
 
 fn next_pickle<'a>(file: &'a [u8], at: &mut usize, what: &str) -> Parsed<Pickle<'a>> {

@@ -12,6 +12,8 @@
 
 mod check;
 #[cfg(feature = "checkpoint")]
+mod contents;
+#[cfg(feature = "checkpoint")]
 mod decode;
 #[cfg(feature = "checkpoint")]
 mod element;
@@ -36,6 +38,8 @@ mod storage;
 mod zip_archive;
 
 #[cfg(feature = "checkpoint")]
+pub use contents::{Contents, TensorInfo};
+#[cfg(feature = "checkpoint")]
 pub use read_options::ReadOptions;
 pub use state_dict::{IntoIter, NonFinite, Selection, StateDict, StateTensor};
 
@@ -49,12 +53,6 @@ use crate::error::printable;
 /// What to do with a file that has no state dict.
 #[cfg(feature = "checkpoint")]
 const SAVE_WEIGHTS: &str = "Save the weights: torch.save(model.state_dict(), \"weights.pth\")";
-
-/// Why a file of Keras cannot be read, and what to do.
-#[cfg(feature = "checkpoint")]
-const KERAS: &str = "whose layers have other names and orders of weights. Convert the weights to those \
-                     of the same network in PyTorch, and save them there: \
-                     torch.save(model.state_dict(), \"weights.pth\")";
 
 /// The result of a reader. With the file's name, the message becomes [`crate::Error::Checkpoint`].
 #[cfg(feature = "checkpoint")]

@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use super::contents::Contents;
 use super::read_options::ReadOptions;
 use super::state_dict::StateDict;
-use super::{KERAS, Parsed, legacy, safetensors, zip_archive};
+use super::{Parsed, legacy, safetensors, zip_archive};
 use crate::error::{Error, Result};
+use crate::foreign::{self, SIGNATURE};
 use crate::trace;
-
-/// The number of bytes at the start of a file from which its format is recognized.
-const SIGNATURE: usize = 512;
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,29 +53,7 @@ impl StateDict {
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
         trace::span!(INFO, "load", path = trace::display(path.display()));
-        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-        let metadata = file.metadata().map_err(Error::io(path, "read"))?;
-        if metadata.is_dir() {
-            return Err(checkpoint_error(path, "expected a checkpoint file, found a folder"));
-        }
-        // A device may have no end.
-        if !metadata.is_file() {
-            return Err(checkpoint_error(
-                path,
-                "expected a checkpoint file, found a device or pipe, which is not a regular file",
-            ));
-        }
-        // A file of another format, which may be very large, is not read completely.
-        let mut start = Vec::new();
-        (&mut file)
-            .take(SIGNATURE as u64)
-            .read_to_end(&mut start)
-            .map_err(Error::io(path, "read"))?;
-        recognise(&start).map_err(|problem| checkpoint_error(path, problem))?;
-        file.rewind().map_err(Error::io(path, "read"))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-        Self::from_bytes_with(path, &bytes, options)
+        Self::from_bytes_with(path, &read_file(path)?, options)
     }
 
     /// Reads a checkpoint file in memory, as [`StateDict::open`] does. `path` is the file's name in
@@ -108,52 +85,97 @@ impl StateDict {
     }
 }
 
+impl Contents {
+    /// Returns whether a file begins as a checkpoint of weights does, so that [`Contents::open`] may
+    /// list it. Models and training runs saved by posterize are none.
+    pub fn can_list(path: impl AsRef<Path>) -> bool {
+        // Longer headers are not read.
+        const MAX_START: u64 = 16 << 20;
+        let mut start = Vec::new();
+        let read = |file: File, start: &mut Vec<u8>| {
+            file.metadata().is_ok_and(|metadata| metadata.is_file())
+                && file.take(MAX_START).read_to_end(start).is_ok()
+        };
+        if !File::open(path).is_ok_and(|file| read(file, &mut start)) {
+            return false;
+        }
+        match recognise(&start[..start.len().min(SIGNATURE)]) {
+            Ok(Format::Zip | Format::Pickle) => true,
+            Ok(Format::Safetensors) => safetensors::begins_as_weights(&start),
+            Err(_) => false,
+        }
+    }
+
+    /// Lists the tensors of a checkpoint file that [`StateDict::open_with`] would read.
+    ///
+    /// # Errors
+    /// Returns the errors of [`StateDict::open_with`], but none for types that cannot be read.
+    pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = read_file(path)?;
+        let list = |format| match format {
+            Format::Zip => zip_archive::contents(&bytes, options),
+            Format::Pickle => legacy::contents(&bytes, options),
+            Format::Safetensors => safetensors::contents(&bytes, options),
+        };
+        recognise(&bytes[..bytes.len().min(SIGNATURE)])
+            .and_then(list)
+            .map_err(|problem| checkpoint_error(path, problem))
+    }
+}
+
+/// Reads a file that begins as a checkpoint does.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+    let metadata = file.metadata().map_err(Error::io(path, "read"))?;
+    if metadata.is_dir() {
+        return Err(checkpoint_error(path, "expected a checkpoint file, found a folder"));
+    }
+    // A device may have no end.
+    if !metadata.is_file() {
+        return Err(checkpoint_error(
+            path,
+            "expected a checkpoint file, found a device or pipe, which is not a regular file",
+        ));
+    }
+    // A file of another format, which may be very large, is not read completely.
+    let mut start = Vec::new();
+    (&mut file).take(SIGNATURE as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    recognise(&start).map_err(|problem| checkpoint_error(path, problem))?;
+    file.rewind().map_err(Error::io(path, "read"))?;
+    let mut bytes = Vec::new();
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(length).map_err(|_| {
+        checkpoint_error(
+            path,
+            format!(
+                "not enough memory: the system does not give {length} bytes for the file; close \
+                 other programs, or use a machine with more memory"
+            ),
+        )
+    })?;
+    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    Ok(bytes)
+}
+
 fn checkpoint_error(path: &Path, problem: impl Into<String>) -> Error {
     Error::Checkpoint { path: path.to_path_buf(), problem: problem.into() }
 }
 
 /// Recognizes the format of a file by its first bytes.
 fn recognise(start: &[u8]) -> Parsed<Format> {
-    const KNOWN: &str = "expected a PyTorch checkpoint (.pth, .pt) or safetensors";
-    const FROM_PYTORCH: &str = "posterize cannot read its weights. If the network came from \
-                                PyTorch, save its weights there: torch.save(model.state_dict(), \
-                                \"weights.pth\")";
-    let begins = |signature: &[u8]| start.starts_with(signature);
     let found = match start {
-        [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => return Ok(Format::Zip),
         // The length of the JSON header, and its first byte.
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => return Ok(Format::Safetensors),
         // A pickle: the PROTO instruction of protocols 2 to 5, or GLOBAL, MARK or an empty
         // container of protocols 0 and 1.
         [0x80 | b'c' | b'(' | b'}' | b']' | b')', ..] => return Ok(Format::Pickle),
-        _ if begins(b"version https://git-lfs") => {
-            return Err(format!("{KNOWN}, found a Git LFS pointer; run `git lfs pull`"));
-        }
-        _ if begins(b"<") => "a web page or XML; the download may have failed",
-        _ if begins(b"\x89HDF\r\n\x1a\n") => {
-            return Err(format!("{KNOWN}, found HDF5, the format of Keras (.h5), {KERAS}"));
-        }
-        _ if start.get(4..8) == Some(b"TFL3") => {
-            return Err(format!(
-                "{KNOWN}, found a TensorFlow Lite model (.tflite). {FROM_PYTORCH}"
-            ));
-        }
-        // The version of the format, then the name of the program that wrote it, or the graph.
-        [0x08, 1..=20, 0x12 | 0x3a, ..] => {
-            return Err(format!("{KNOWN}, found an ONNX model (.onnx). {FROM_PYTORCH}"));
-        }
-        _ if begins(b"\x93NUMPY") => "an array of NumPy (.npy)",
-        _ if begins(b"GGUF") => "GGUF, the format of llama.cpp",
-        _ if begins(b"\x1f\x8b") => "gzip; unpack it first",
-        _ if start.get(257..262) == Some(b"ustar") => {
-            return Err(format!(
-                "{KNOWN}, found a tar archive, the format of PyTorch before 0.1.10; load it in \
-                 PyTorch and save it again"
-            ));
-        }
-        [_, ..] if start.len() < 9 => "a file of a few bytes; it may be truncated",
-        _ => "another format",
+        _ => foreign::named(start),
     };
-    Err(format!("{KNOWN}, found {found}"))
+    let found = found.unwrap_or_else(|| match start.len() {
+        ..9 => "a file of a few bytes; it may be truncated".into(),
+        _ => "another format".into(),
+    });
+    Err(format!("expected a PyTorch checkpoint (.pth, .pt) or safetensors, found {found}"))
 }

@@ -57,7 +57,7 @@ pub(super) fn state_dict_of<'a>(
 ) -> Parsed<Selected<'a>> {
     let mut search = Search::new(pickle, options.averaged);
     let found = search.find(pickle.root, MAX_DEPTH).ok_or_else(|| explain(pickle, None))?;
-    let selection = search.selection(&found);
+    let mut selection = search.selection(&found);
     if options.averaged && !found.keys.iter().any(|key| EMA_WRAPPERS.contains(key)) {
         return Err(format!(
             "expected averaged weights (EMA) under one of the keys {}, found none; read the weights \
@@ -80,12 +80,13 @@ pub(super) fn state_dict_of<'a>(
         entries.insert(names.number(name), (name, value));
     }
     let mut entries: Vec<_> = entries.into_values().collect();
-    strip_prefixes(&mut entries);
+    selection.prefix = strip_prefixes(&mut entries);
     Ok(Selected { entries, selection })
 }
 
-/// Removes the prefixes of wrapper modules if all names have them.
-pub(super) fn strip_prefixes<T>(entries: &mut Vec<(&str, T)>) {
+/// Removes the prefixes of wrapper modules if all names have them. Returns what was removed.
+pub(super) fn strip_prefixes<T>(entries: &mut Vec<(&str, T)>) -> String {
+    let mut removed = String::new();
     // The counter of AveragedModel has no prefix.
     let is_counter = |name: &str| name == "n_averaged";
     while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
@@ -97,7 +98,9 @@ pub(super) fn strip_prefixes<T>(entries: &mut Vec<(&str, T)>) {
         for (name, _) in entries.iter_mut() {
             *name = &name[prefix.len()..];
         }
+        removed += prefix;
     }
+    removed
 }
 
 /// The entries of a dictionary.

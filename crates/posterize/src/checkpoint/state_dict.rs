@@ -85,6 +85,8 @@ pub struct Selection {
     pub others: Vec<String>,
     /// The keys at their side with averaged weights (EMA).
     pub averaged: Vec<String>,
+    /// The prefix of wrapper modules (`module.`, `_orig_mod.`) that was removed from all names.
+    pub prefix: String,
 }
 
 impl Selection {

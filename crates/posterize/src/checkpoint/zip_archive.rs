@@ -7,15 +7,18 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
+use super::contents::{Contents, list};
+use super::decode::reserved;
 use super::interner::Interner;
 use super::pickle::{self, Pickle};
 use super::read_options::ReadOptions;
 use super::select::{self, Selected};
 use super::state_dict::StateDict;
 use super::storage::{Budget, Storages, read_tensors};
-use super::{KERAS, Parsed, SAVE_WEIGHTS, printable};
+use super::{Parsed, SAVE_WEIGHTS, printable};
+use crate::foreign::KERAS;
 
 /// The largest pickle, in bytes. That of a state dict is far smaller.
 const MAX_PICKLE: usize = 64 << 20;
@@ -24,6 +27,25 @@ const TRUNCATED: &str = "the file is truncated or damaged; copy or download it a
 
 /// Reads the state dict of a file in this format.
 pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
+    // Decompressed storages and decoded tensors each have a budget.
+    let mut budget = Budget::of_file(file.len());
+    with_pickle(file, options, |pickle, selected, storages| {
+        let state_dict = read_tensors(pickle, &selected.entries, storages, &mut budget)?;
+        Ok(state_dict.with_selection(selected.selection))
+    })
+}
+
+/// Lists the tensors of a file in this format.
+pub(super) fn contents(file: &[u8], options: &ReadOptions) -> Parsed<Contents> {
+    with_pickle(file, options, |pickle, selected, _| list("PyTorch (zip)", pickle, selected))
+}
+
+/// Passes the pickle of a file, its state dict and its storages to a function.
+fn with_pickle<R>(
+    file: &[u8],
+    options: &ReadOptions,
+    then: impl for<'a> FnOnce(&Pickle<'a>, Selected<'a>, &mut dyn Storages<'a>) -> Parsed<R>,
+) -> Parsed<R> {
     let archive = Archive::open(file)?;
     let root = archive.root()?;
     let mut reading = Reading { packed: file.len(), decompressed: Budget::of_file(file.len()) };
@@ -43,13 +65,10 @@ pub(super) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
     let name = format!("{root}data.pkl");
     let bytes = archive.bytes(&name, MAX_PICKLE, &mut reading)?;
     let pickle: Pickle<'_> = pickle::read(&bytes, &name, 0)?;
-    let Selected { entries, selection } = select::state_dict_of(&pickle, options)?;
-    // Decompressed storages and decoded tensors each have a budget.
-    let mut tensor_budget = Budget::of_file(file.len());
+    let selected = select::state_dict_of(&pickle, options)?;
     let mut storages =
         ZipStorages { archive, root, reading, keys: Interner::default(), read: Vec::new() };
-    Ok(read_tensors(&pickle, &entries, &mut storages, &mut tensor_budget)?
-        .with_selection(selection))
+    then(&pickle, selected, &mut storages)
 }
 
 struct ZipStorages<'a, 'p> {
@@ -186,7 +205,9 @@ impl<'a> Archive<'a> {
             0 if packed.len() == size => Cow::Borrowed(packed),
             8 => {
                 reading.decompressed.spend(size)?;
-                Cow::Owned(inflate(packed, size).ok_or_else(|| {
+                let inflated = inflate(packed, size)
+                    .map_err(|problem| format!("zip entry {}: {problem}", shown(name)))?;
+                Cow::Owned(inflated.ok_or_else(|| {
                     format!(
                         "zip entry {} does not decompress to {size} bytes: {TRUNCATED}",
                         shown(name)
@@ -222,15 +243,16 @@ fn shown(name: &str) -> String {
 }
 
 /// Decompresses to exactly `size` bytes; `None` if that fails. The memory grows with the data and
-/// is not reserved by `size`, which may be wrong.
-fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(size.min(packed.len().saturating_mul(4)));
-    flate2::read::DeflateDecoder::new(packed)
-        .take(size as u64 + 1)
-        .read_to_end(&mut bytes)
-        .ok()
-        .filter(|&length| length == size)?;
-    Some(bytes)
+/// is not reserved by `size`, which may be wrong. Returns an error if there is not enough.
+fn inflate(packed: &[u8], size: usize) -> Parsed<Option<Vec<u8>>> {
+    let mut bytes = reserved(size.min(packed.len().saturating_mul(4)))?;
+    let read =
+        flate2::read::DeflateDecoder::new(packed).take(size as u64 + 1).read_to_end(&mut bytes);
+    match read {
+        Ok(length) if length == size => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => Err(error.to_string()),
+        _ => Ok(None),
+    }
 }
 
 /// A zip record, which has little-endian numbers at fixed positions.

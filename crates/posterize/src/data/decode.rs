@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::exif::{ExifOrientation, Orientation};
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 use super::image_formats;
 #[cfg(feature = "jpeg")]
@@ -12,7 +13,7 @@ use super::limits::memory::{Memory, reserved};
 use super::limits::{Decoded, Taken};
 #[cfg(feature = "png")]
 use super::png;
-use super::{Picture, quiet};
+use super::{MAX_PIXELS, Picture, quiet};
 use crate::error::{Error, Result};
 
 /// The largest file that is read, in bytes. A picture of [`MAX_PIXELS`](super::MAX_PIXELS) pixels is
@@ -23,18 +24,39 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 /// for one another.
 static FILES: Memory = Memory::new(MAX_FILE_BYTES + 1);
 
+/// The memory for turned pictures beside those that were decoded. It is taken last, and given back
+/// before any other.
+static TURNED: Memory = Memory::new(3 * MAX_PIXELS);
+
 impl Picture {
     /// Reads and decodes a file.
     ///
     /// The formats are JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP, each
     /// with the Cargo feature of its name. The format is recognized by the content, not by the file
-    /// name. As in Pillow's `convert("RGB")`, alpha is dropped and the EXIF orientation is ignored.
+    /// name. As in Pillow's `convert("RGB")`, alpha is dropped and the EXIF orientation is ignored;
+    /// [`Picture::open_with`] can apply it.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, has another format, is truncated or corrupt, or
     /// has more than [`MAX_PIXELS`](super::MAX_PIXELS) pixels, or if there is not enough memory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        open(path.as_ref()).map(|(picture, _)| picture)
+        Self::open_with(path, ExifOrientation::Ignored)
+    }
+
+    /// Reads and decodes a file as [`Picture::open`] does, and turns it upright with
+    /// [`ExifOrientation::Applied`].
+    ///
+    /// ```no_run
+    /// use posterize::data::{ExifOrientation, Picture};
+    ///
+    /// let photo = Picture::open_with("phone.jpg", ExifOrientation::Applied)?;
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Picture::open`].
+    pub fn open_with(path: impl AsRef<Path>, exif: ExifOrientation) -> Result<Self> {
+        open(path.as_ref(), exif).map(|(picture, _)| picture)
     }
 
     /// Decodes a file in memory, as [`Picture::open`] does. `name` is the file's name in errors.
@@ -42,13 +64,25 @@ impl Picture {
     /// # Errors
     /// Returns the same errors as [`Picture::open`].
     pub fn decode(name: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
-        decode(name.as_ref(), bytes).map(|(picture, _)| picture)
+        Self::decode_with(name, bytes, ExifOrientation::Ignored)
+    }
+
+    /// Decodes a file in memory, as [`Picture::open_with`] does. `name` is the file's name in errors.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Picture::open`].
+    pub fn decode_with(
+        name: impl AsRef<Path>,
+        bytes: &[u8],
+        exif: ExifOrientation,
+    ) -> Result<Self> {
+        decode(name.as_ref(), bytes, exif).map(|(picture, _)| picture)
     }
 }
 
 /// Reads and decodes a file. The memory of the picture counts as taken until the second value is
 /// dropped.
-pub(super) fn open(path: &Path) -> Result<(Picture, Taken)> {
+pub(super) fn open(path: &Path, exif: ExifOrientation) -> Result<(Picture, Taken)> {
     let failed = || Error::io(path, "read");
     let problem = |problem: String| Error::Image { path: path.to_path_buf(), problem };
     let file = File::open(path).map_err(failed())?;
@@ -67,16 +101,22 @@ pub(super) fn open(path: &Path) -> Result<(Picture, Taken)> {
             "expected a picture of at most {MAX_FILE_BYTES} bytes, found a larger file"
         )));
     }
-    decode(path, &bytes)
+    decode(path, &bytes, exif)
 }
 
-fn decode(name: &Path, bytes: &[u8]) -> Result<(Picture, Taken)> {
+fn decode(name: &Path, bytes: &[u8], exif: ExifOrientation) -> Result<(Picture, Taken)> {
     // A decoder may panic on a corrupt file; only that file is an error.
     let decoded = quiet::catch(|| {
         let (width, height, data, mut taken) = decode_format(bytes)?;
         taken.keep(data.len() as u64);
         let picture = Picture::new(width, height, data).map_err(|error| error.to_string())?;
-        Ok((picture, taken))
+        let orientation = match exif {
+            ExifOrientation::Ignored => None,
+            ExifOrientation::Applied => Orientation::of(bytes),
+        };
+        let Some(orientation) = orientation else { return Ok((picture, taken)) };
+        let _turned = TURNED.take(orientation.memory(&picture))?;
+        Ok((orientation.apply(picture)?, taken))
     });
     decoded
         .unwrap_or_else(|| Err("the decoder failed; the file is probably corrupt".to_owned()))

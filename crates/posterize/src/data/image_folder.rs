@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::class::Class;
+use super::class_list::{dataset, read_classes_of, space_hint};
 use crate::error::{Error, Result};
 
 /// The file name extensions of samples, in upper or lower case; torchvision's `IMG_EXTENSIONS`.
@@ -65,7 +66,8 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the pictures below `root`.
     ///
-    /// `classes` is a text file of classes, as [`read_classes`] reads it. With this file, a class may
+    /// `classes` is a text file of classes, as
+    /// [`read_classes`](super::read_classes) reads it. With this file, a class may
     /// have no folder. Without it, the folders are the classes.
     ///
     /// # Errors
@@ -76,7 +78,7 @@ impl ImageFolder {
         let root = root.as_ref();
         let folders = class_folders(root)?;
         let classes = match classes {
-            Some(file) => read_classes(file)?,
+            Some(file) => read_classes_of(file, &folders)?,
             None => folders
                 .iter()
                 .map(|folder| Class { folder: folder.clone(), name: folder.clone() })
@@ -96,6 +98,15 @@ impl ImageFolder {
         let root = root.as_ref();
         let folders = class_folders(root)?;
         Self::list(root, &folders, classes.to_vec(), "class of the model has the folder")
+    }
+
+    /// Reads a file of classes as [`ImageFolder::open`] does, for the class folders in `root`, of which
+    /// there may be none.
+    ///
+    /// # Errors
+    /// Returns the errors of [`read_classes`](super::read_classes), and an error if `root` cannot be read.
+    pub fn read_classes(root: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<Vec<Class>> {
+        read_classes_of(file.as_ref(), &class_folders(root.as_ref())?)
     }
 
     /// Lists pictures that need no labels, such as those for calibration: all have the label 0, and
@@ -234,10 +245,6 @@ impl ImageFolder {
     }
 }
 
-fn dataset(path: &Path, problem: impl Into<String>) -> Error {
-    Error::Dataset { path: path.to_path_buf(), problem: problem.into() }
-}
-
 /// Joins the first few names, and counts the others.
 fn some_of(names: &[&str]) -> String {
     const SHOWN: usize = 5;
@@ -245,15 +252,6 @@ fn some_of(names: &[&str]) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         others => format!("{shown} and {others} others"),
-    }
-}
-
-/// Says how names with spaces are written, if one of them has a space.
-fn space_hint(names: &[&str]) -> &'static str {
-    if names.iter().any(|name| name.contains(char::is_whitespace)) {
-        ". In a file of classes, a folder name with spaces is in double quotes, or a tab follows it"
-    } else {
-        ""
     }
 }
 
@@ -359,86 +357,4 @@ fn bytes_of(path: &Path) -> &[u8] {
 fn is_picture(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     EXTENSIONS.iter().any(|extension| name.ends_with(extension))
-}
-
-/// Reads a text file of classes: one line per class, in the order of the labels.
-///
-/// A line is the name of the class folder, white space, and the class name. Without a class name, the
-/// folder's name is used. A folder name with spaces is in double quotes, where `""` is a quote, or a tab
-/// follows it.
-///
-/// ```
-/// use posterize::data::{Class, read_classes};
-///
-/// let file = tempfile::NamedTempFile::new().unwrap();
-/// std::fs::write(file.path(), "n01440764 tench\n\"great dane\" Great Dane\ncocker spaniel\tdog\n").unwrap();
-/// let classes = read_classes(file.path())?;
-/// assert_eq!(classes[1], Class { folder: "great dane".into(), name: "Great Dane".into() });
-/// assert_eq!(classes[2], Class { folder: "cocker spaniel".into(), name: "dog".into() });
-/// # Ok::<(), posterize::Error>(())
-/// ```
-///
-/// # Errors
-/// Returns an error if the file cannot be read, is empty or not UTF-8, names a folder twice, or has a
-/// quote that does not end.
-pub fn read_classes(file: impl AsRef<Path>) -> Result<Vec<Class>> {
-    let file = file.as_ref();
-    let bytes = fs::read(file).map_err(Error::io(file, "read"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n');
-        dataset(file, format!("line {} is not UTF-8; save the file as UTF-8 text", line.count()))
-    })?;
-    let mut classes = Vec::new();
-    let mut lines: HashMap<String, usize> = HashMap::new();
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        // A tab at the end ends a folder name with spaces.
-        let line = line.trim_start();
-        if line.is_empty() {
-            continue;
-        }
-        let Some((folder, name)) = folder_and_name(line) else {
-            return Err(dataset(
-                file,
-                format!("line {}: the quote at its beginning has no end: {line}", number + 1),
-            ));
-        };
-        if let Some(before) = lines.insert(folder.clone(), number + 1) {
-            return Err(dataset(
-                file,
-                format!(
-                    "lines {before} and {} both begin with {folder}; every class must have a \
-                     different folder{}",
-                    number + 1,
-                    space_hint(&[name])
-                ),
-            ));
-        }
-        let name = if name.is_empty() { folder.clone() } else { name.to_owned() };
-        classes.push(Class { folder, name });
-    }
-    if classes.is_empty() {
-        return Err(dataset(file, "found no class; expected one line for each class: FOLDER NAME"));
-    }
-    Ok(classes)
-}
-
-/// Splits a line of a file of classes into the folder and the name, which may be empty. Returns `None`
-/// if a quote does not end.
-fn folder_and_name(line: &str) -> Option<(String, &str)> {
-    if let Some(quoted) = line.strip_prefix('"') {
-        let mut folder = String::new();
-        let mut rest = quoted;
-        loop {
-            let (part, after) = rest.split_once('"')?;
-            folder += part;
-            match after.strip_prefix('"') {
-                Some(_) => folder.push('"'),
-                None => return Some((folder, after.trim())),
-            }
-            rest = &after[1..];
-        }
-    }
-    let split = line.split_once('\t').or_else(|| line.split_once(char::is_whitespace));
-    let (folder, name) = split.unwrap_or((line, ""));
-    Some((folder.trim().to_owned(), name.trim()))
 }

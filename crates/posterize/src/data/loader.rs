@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::batch::{Batch, BatchImages, PixelBatch};
 use super::preprocessing::PixelTables;
-use super::{ImageFolder, Sample, Sampler, SequentialSampler, Transform, decode};
+use super::{ExifOrientation, ImageFolder, Sample, Sampler, SequentialSampler, Transform, decode};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -51,6 +51,7 @@ pub struct Loader {
     epoch: u64,
     strict: bool,
     drop_last: bool,
+    exif: ExifOrientation,
 }
 
 impl Loader {
@@ -68,6 +69,7 @@ impl Loader {
             epoch: 0,
             strict: false,
             drop_last: false,
+            exif: ExifOrientation::Ignored,
         }
     }
 
@@ -126,6 +128,14 @@ impl Loader {
     #[must_use]
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
+        self
+    }
+
+    /// Sets whether pictures are turned upright. The default is [`ExifOrientation::Ignored`], as in
+    /// torchvision's `ImageFolder`.
+    #[must_use]
+    pub fn exif_orientation(mut self, exif: ExifOrientation) -> Self {
+        self.exif = exif;
         self
     }
 
@@ -259,6 +269,7 @@ struct Shared<V> {
     transform: Transform,
     tables: Box<PixelTables>,
     epoch: u64,
+    exif: ExifOrientation,
     /// How many samples the workers may be ahead of the consumer.
     window: usize,
     state: Mutex<State<V>>,
@@ -306,7 +317,7 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
         let index = shared.order[place];
         let sample = &shared.samples[index];
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let (picture, _taken) = decode::open(&sample.path)?;
+            let (picture, _taken) = decode::open(&sample.path, shared.exif)?;
             let crop = shared.transform.apply(&picture, shared.epoch, index);
             Ok(T::prepare(crop, &shared.tables))
         }));
@@ -342,6 +353,7 @@ impl<T: BatchImages + 'static> Batches<T> {
             transform: loader.transform.clone(),
             tables: loader.transform.pixel_tables(),
             epoch: loader.epoch,
+            exif: loader.exif,
             window: 2 * loader.batch_size + threads,
             state: Mutex::new(State { first: 0, next: 0, results: VecDeque::new(), stop: false }),
             stored: Condvar::new(),

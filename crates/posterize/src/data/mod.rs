@@ -22,7 +22,11 @@
 mod batch;
 mod class;
 #[cfg(feature = "data")]
+mod class_list;
+#[cfg(feature = "data")]
 mod decode;
+#[cfg(feature = "data")]
+mod exif;
 #[cfg(feature = "data")]
 mod image_folder;
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
@@ -54,7 +58,11 @@ mod transforms;
 pub use batch::{Batch, BatchImages, PixelBatch};
 pub use class::Class;
 #[cfg(feature = "data")]
-pub use image_folder::{EXTENSIONS, ImageFolder, Sample, read_classes};
+pub use class_list::read_classes;
+#[cfg(feature = "data")]
+pub use exif::ExifOrientation;
+#[cfg(feature = "data")]
+pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
 pub use interpolation::Interpolation;
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};

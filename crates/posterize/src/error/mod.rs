@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// A state dict does not fit the model. Lists every difference.
     #[error("{0}")]
-    StateDict(StateDictMismatch),
+    StateDict(Box<StateDictMismatch>),
     /// A tensor or layer has a shape that it cannot have.
     #[error("{layer}: {problem}")]
     Shape {

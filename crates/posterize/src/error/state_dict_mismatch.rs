@@ -61,6 +61,13 @@ pub enum MismatchCause {
         /// The number of classes of the state dict.
         file: usize,
     },
+    /// The first convolution has another number of input channels, as for grey-scale pictures.
+    InputChannels {
+        /// The number of input channels of the model.
+        model: usize,
+        /// The number of input channels of the state dict.
+        file: usize,
+    },
     /// Of the model's layers only the classifier is missing.
     NoClassifier,
     /// The state dict has all that the model needs, and other keys.
@@ -99,6 +106,15 @@ impl fmt::Display for MismatchCause {
                 "The model has {model} classes, the file {file}. Is it a checkpoint for another \
                  number of classes?"
             ),
+            Self::InputChannels { model, file } => {
+                let use_of =
+                    if *file == 1 { "for grey-scale pictures" } else { "for other inputs" };
+                write!(
+                    f,
+                    "The first convolution has {model} input channels in the model and {file} in the \
+                     file, which is {use_of}."
+                )
+            }
             Self::NoClassifier => {
                 f.write_str("The classifier is missing, the other layers are not.")
             }
@@ -125,59 +141,108 @@ impl StateDictMismatch {
     }
 }
 
-/// Joins the names of each module to one line: `features.0.1.weight, .bias, .running_mean`.
-fn by_module<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut lines: Vec<(&str, String)> = Vec::new();
+/// Joins the names of each module to one line: `features.0.1.weight, .bias, .running_mean`. Returns the
+/// number of names with each line.
+fn by_module<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, usize)> {
+    let mut lines: Vec<(&str, String, usize)> = Vec::new();
     for name in names {
         let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
         match lines.last_mut() {
-            Some((last, line)) if *last == module && !module.is_empty() => {
+            Some((last, line, names)) if *last == module && !module.is_empty() => {
                 *line += ", .";
                 *line += &printable(leaf.as_bytes());
+                *names += 1;
             }
-            _ => lines.push((module, printable(name.as_bytes()))),
+            _ => lines.push((module, printable(name.as_bytes()), 1)),
         }
     }
-    lines.into_iter().map(|(_, line)| line).collect()
+    lines.into_iter().map(|(_, line, names)| (line, names)).collect()
+}
+
+impl StateDictMismatch {
+    /// Returns a sentence that says which model it is, and the probable cause.
+    pub fn summary(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("the weights do not fit {}. {cause}", self.model),
+            None => format!("the weights do not fit {}", self.model),
+        }
+    }
+
+    /// Returns the differences in at most `max_lines` lines and some headings. `all` says how to see
+    /// the others.
+    ///
+    /// ```
+    /// use posterize::models::{Config, resnet18};
+    /// use posterize::{Error, StateDict};
+    ///
+    /// let model = resnet18(&Config::default())?;
+    /// let Err(Error::StateDict(mismatch)) = model.load(&StateDict::new()) else { panic!() };
+    /// let text = mismatch.differences(2, "-v for all");
+    /// assert_eq!(
+    ///     text,
+    ///     "  102 missing:
+    ///     conv1.weight
+    ///     bn1.weight, .bias, .running_mean, .running_var
+    ///     ... and 97 more (-v for all)"
+    /// );
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn differences(&self, max_lines: usize, all: &str) -> String {
+        let lists = [
+            listed("missing", &self.missing),
+            listed("unexpected", &self.unexpected),
+            listed("with integers instead of floating-point values", &self.integers),
+            self.listed_shapes(),
+        ];
+        let lists: Vec<List> = lists.into_iter().filter(|list| list.count > 0).collect();
+        let mut left = max_lines;
+        let mut text = Vec::new();
+        for (index, List { what, count, lines }) in lists.iter().enumerate() {
+            // Each list may have its part of what those before it left over.
+            let shown = (left / (lists.len() - index)).min(lines.len());
+            left -= shown;
+            text.push(format!("  {count} {what}:"));
+            text.extend(lines[..shown].iter().map(|(line, _)| format!("    {line}")));
+            let names: usize = lines[..shown].iter().map(|(_, names)| names).sum();
+            if names < *count {
+                text.push(format!("    ... and {} more ({all})", count - names));
+            }
+        }
+        text.join("\n")
+    }
+
+    fn listed_shapes(&self) -> List {
+        let mut lines = Vec::new();
+        let listed = &self.mis_shaped[..self.mis_shaped.len().min(MAX_NAMES)];
+        for group in listed.chunk_by(|a, b| (&a.1, &a.2) == (&b.1, &b.2)) {
+            let (_, expected, found) = &group[0];
+            for (line, names) in by_module(group.iter().map(|(name, ..)| name.as_str())) {
+                let line = format!("{line}: the model needs {expected:?}, the file has {found:?}");
+                lines.push((line, names));
+            }
+        }
+        List { what: "of another shape", count: self.mis_shaped.len(), lines }
+    }
+}
+
+/// Lists names.
+fn listed(what: &'static str, names: &[String]) -> List {
+    let lines = by_module(names.iter().take(MAX_NAMES).map(String::as_str));
+    List { what, count: names.len(), lines }
+}
+
+/// Differences of one kind: lines, each with the number of names in it.
+struct List {
+    what: &'static str,
+    /// The number of all names.
+    count: usize,
+    lines: Vec<(String, usize)>,
 }
 
 impl fmt::Display for StateDictMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the weights do not fit {}:", self.model)?;
-        for (names, what) in [
-            (&self.missing, "missing"),
-            (&self.unexpected, "unexpected"),
-            (&self.integers, "with integers instead of floating-point values"),
-        ] {
-            if !names.is_empty() {
-                write!(f, "\n  {} {what}:", names.len())?;
-                for line in by_module(names.iter().take(MAX_NAMES).map(String::as_str)) {
-                    write!(f, "\n    {line}")?;
-                }
-                if names.len() > MAX_NAMES {
-                    write!(f, "\n    and {} more", names.len() - MAX_NAMES)?;
-                }
-            }
-        }
-        if !self.mis_shaped.is_empty() {
-            write!(f, "\n  {} of another shape:", self.mis_shaped.len())?;
-            let same_shapes = |a: &(String, Vec<usize>, Vec<usize>), b: &(String, _, _)| {
-                (&a.1, &a.2) == (&b.1, &b.2)
-            };
-            for group in self.mis_shaped.chunk_by(same_shapes) {
-                let (_, expected, found) = &group[0];
-                for line in by_module(group.iter().map(|(name, _, _)| name.as_str())) {
-                    write!(
-                        f,
-                        "\n    {line}: the model needs {expected:?}, the file has {found:?}"
-                    )?;
-                }
-            }
-        }
-        match &self.cause {
-            Some(cause) => write!(f, "\n  {cause}"),
-            None => Ok(()),
-        }
+        let all = format!("only {MAX_NAMES} of each kind are listed");
+        write!(f, "{}\n{}", self.summary(), self.differences(4 * MAX_NAMES, &all))
     }
 }
 
@@ -194,6 +259,34 @@ mod tests {
         assert!(message.len() < 10_000, "{}", message.len());
         assert!(message.contains("1002 unexpected:\n    b\\nb\\n"), "{message}");
         assert!(message.contains("c…, .2, .3,"), "{message}");
-        assert!(message.ends_with(", .999\n    and 2 more"), "{message}");
+        assert!(message.contains(", .999\n    ... and 2 more (only 1000 of each"), "{message}");
+    }
+    #[test]
+    fn kinds_share_the_lines() {
+        let names = |letter: char, count: usize| -> Vec<String> {
+            (0..count).map(|index| format!("{letter}{index}.weight")).collect()
+        };
+        let mis_shaped = vec![("z.weight".to_owned(), vec![1], vec![2])];
+        let mismatch = StateDictMismatch {
+            missing: names('m', 30),
+            unexpected: names('u', 2),
+            mis_shaped,
+            ..Default::default()
+        };
+        let text = mismatch.differences(6, "-v for all");
+        assert_eq!(
+            text,
+            "  30 missing:
+    m0.weight
+    m1.weight
+    ... and 28 more (-v for all)
+  2 unexpected:
+    u0.weight
+    u1.weight
+  1 of another shape:
+    z.weight: the model needs [1], the file has [2]"
+        );
+        assert_eq!(mismatch.differences(100, "").lines().count(), 36);
+        assert_eq!(mismatch.differences(0, "x").matches("... and").count(), 3);
     }
 }

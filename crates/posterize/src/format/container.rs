@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::limits::MAX_HEADER_BYTES;
 use crate::checkpoint::safetensors::{FORMAT, LENGTH, Place, explain, header};
+use crate::foreign;
 
 /// A kind of file.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl<'a> Container<'a> {
     /// Returns a message if the header is damaged, the version is not supported or the digest is
     /// wrong.
     pub(super) fn decode(kind: &Kind, file: &'a [u8]) -> Result<Self, String> {
-        check_start(kind, &file[..file.len().min(9)])?;
+        check_start(kind, &file[..file.len().min(foreign::SIGNATURE)])?;
         let header_length = header_length(file)?;
         let described = |error| explain(&error, header_length, file.len());
         let (_, metadata) = SafeTensors::read_metadata(file).map_err(described)?;
@@ -185,7 +186,24 @@ pub(super) fn header_length(file: &[u8]) -> Result<u64, String> {
     Ok(length)
 }
 
-/// Checks by its first 9 bytes that a file may be a safetensors file.
+/// Returns what a pickle or a zip archive is, by the name of the first file in the archive.
+fn of_pytorch(start: &[u8]) -> &'static str {
+    let name = start
+        .get(26..28)
+        .map_or(0, |length| usize::from(u16::from_le_bytes([length[0], length[1]])));
+    let name = start.get(30..).map_or(&[][..], |rest| &rest[..name.min(rest.len())]);
+    let is_called = |other: &str| name.ends_with(other.as_bytes());
+    if is_called("/archive_format") || is_called("serialized_exported_program.json") {
+        "a program of torch.export.save (.pt2), which contains code"
+    } else if name == b"metadata.json" || name == b"config.json" {
+        "a model of Keras (.keras)"
+    } else {
+        "a PyTorch checkpoint, which has float weights and no network"
+    }
+}
+
+/// Checks by its first bytes, 9 or up to [`SIGNATURE`](foreign::SIGNATURE), that a file may be a safetensors
+/// file.
 ///
 /// # Errors
 /// Returns a message about what the file is instead.
@@ -193,13 +211,15 @@ pub(super) fn check_start(kind: &Kind, start: &[u8]) -> Result<(), String> {
     let what = kind.what;
     match start {
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(()),
-        [] => Err(format!("expected {what}, found an empty file")),
-        [b'P', b'K', 3, 4, ..] | [0x80, ..] => Err(format!(
-            "expected {what}, found a PyTorch checkpoint, which has float weights and no network"
-        )),
-        _ if start.len() < 9 => {
-            Err(format!("expected {what}, found a file of {} bytes", start.len()))
+        [b'P', b'K', 3, 4, ..] | [0x80, ..] => {
+            Err(format!("expected {what}, found {}; {}", of_pytorch(start), kind.advice))
         }
-        _ => Err(format!("expected {what}, found a file that is not a safetensors file")),
+        _ => Err(match foreign::named(start) {
+            Some(found) => format!("expected {what}, found {found}"),
+            None if start.len() < 9 => {
+                format!("expected {what}, found a file of {} bytes", start.len())
+            }
+            None => format!("expected {what}, found a file that is not a safetensors file"),
+        }),
     }
 }

@@ -11,6 +11,7 @@ use super::container::{Kind, check_start, header_length};
 use super::limits::{CHECKED_BYTES, MAX_MESSAGE_CHARS};
 use crate::checkpoint::safetensors::{LENGTH, explain};
 use crate::error::{Error, Result, printable_up_to};
+use crate::foreign::SIGNATURE;
 
 /// Returns an [`Error::Format`]. The message may quote the file, so control characters are escaped
 /// and long messages are cut.
@@ -32,7 +33,11 @@ pub(super) fn read(kind: &Kind, path: &Path) -> Result<Vec<u8>> {
     // A file of another kind, which may be very large, is not read completely.
     let mut bytes = Vec::new();
     (&mut file).take(9).read_to_end(&mut bytes).map_err(failed())?;
-    check_start(kind, &bytes).map_err(|problem| format_error(path, &problem))?;
+    if check_start(kind, &bytes).is_err() {
+        // What it is instead may be said only by later bytes.
+        (&mut file).take(SIGNATURE as u64 - 9).read_to_end(&mut bytes).map_err(failed())?;
+        check_start(kind, &bytes).map_err(|problem| format_error(path, &problem))?;
+    }
     if metadata.len() > kind.max_bytes {
         return Err(format_error(
             path,

@@ -26,6 +26,22 @@ use crate::error::{Error, Result};
 pub struct ModuleGlob(GlobMatcher);
 
 impl ModuleGlob {
+    /// Returns a glob that matches only the module with that dotted name.
+    ///
+    /// # Errors
+    /// Returns an error if the name is too long, see [`str::parse`].
+    ///
+    /// ```
+    /// use posterize::graph::ModuleGlob;
+    ///
+    /// let glob = ModuleGlob::of_name("classifier.1")?;
+    /// assert!(glob.matches("classifier.1") && !glob.matches("classifier.11"));
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn of_name(name: &str) -> Result<Self> {
+        globset::escape(name).parse()
+    }
+
     /// Returns whether the glob matches the dotted name of a module.
     pub fn matches(&self, module: &str) -> bool {
         self.0.is_match(module)

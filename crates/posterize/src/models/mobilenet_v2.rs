@@ -84,6 +84,9 @@ impl MobileNetV2 {
     }
 }
 
+/// Where the names of the first implementations in PyTorch are from, in messages.
+const FIRST: &str = "the first MobileNetV2 in PyTorch";
+
 /// Returns the names that the layers have elsewhere: in timm (`mobilenetv2_100`), and in the first
 /// implementations in PyTorch, whose blocks have no modules in them and whose classifier is a linear
 /// layer or contains one.
@@ -120,7 +123,6 @@ pub(super) fn namings(config: &Config) -> Vec<Naming> {
     timm.push(("classifier.1".to_owned(), "classifier".to_owned()));
     let mut linear = flat.clone();
     linear.push(("classifier.1".to_owned(), "classifier".to_owned()));
-    const FIRST: &str = "the first MobileNetV2 in PyTorch";
     vec![Naming::new("timm", timm), Naming::new(FIRST, flat), Naming::new(FIRST, linear)]
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::clip::check_max_norm;
-use super::{CrossEntropy, Distillation, LearningRate, OptimizerOptions, Schedule};
+use super::{AdamOptions, CrossEntropy, Distillation, LearningRate, OptimizerOptions, Schedule};
 use crate::error::{Error, Result};
 use crate::graph::ModuleGlob;
 
@@ -170,6 +170,63 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// Returns the options for float training that starts from trained weights, on hundreds to thousands
+    /// of pictures.
+    ///
+    /// The running estimates of batch norms are frozen from the start, since those of the trained network
+    /// are more accurate than the statistics of small batches. `new_modules` are the dotted names of the
+    /// modules that start at random, such as a new classifier: their learning rate is 10 times that of
+    /// the others, since they have everything to learn. The learning rate follows a cosine.
+    ///
+    /// ```
+    /// use posterize::training::{Freeze, TrainOptions};
+    ///
+    /// let options = TrainOptions::fine_tuning(["classifier.1"])?;
+    /// assert_eq!(options.freeze_bn, Freeze::Start);
+    /// assert_eq!(options.lr_factors[0].to_string(), "classifier.1=10");
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if a name is too long for a [`ModuleGlob`].
+    pub fn fine_tuning<'a>(new_modules: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let factor = |name| Ok(LrFactor { modules: ModuleGlob::of_name(name)?, factor: 10.0 });
+        Ok(Self {
+            epochs: 6,
+            batches: None,
+            lr: 1e-4,
+            schedule: Schedule::Cosine { least: 0.0 },
+            optimizer: OptimizerOptions::AdamW(AdamOptions::adamw()),
+            freeze_observer: Freeze::Never,
+            freeze_bn: Freeze::Start,
+            lr_factors: new_modules.into_iter().map(factor).collect::<Result<_>>()?,
+            ..Self::default()
+        })
+    }
+
+    /// Returns the options for float training that starts from random weights.
+    ///
+    /// Batch norms use the statistics of the batches, and the learning rate follows a cosine.
+    ///
+    /// ```
+    /// use posterize::training::{Freeze, TrainOptions};
+    ///
+    /// assert_eq!(TrainOptions::from_scratch().freeze_bn, Freeze::Never);
+    /// ```
+    #[must_use]
+    pub fn from_scratch() -> Self {
+        Self {
+            epochs: 20,
+            batches: None,
+            lr: 2e-3,
+            schedule: Schedule::Cosine { least: 0.0 },
+            optimizer: OptimizerOptions::AdamW(AdamOptions::adamw()),
+            freeze_observer: Freeze::Never,
+            freeze_bn: Freeze::Never,
+            ..Self::default()
+        }
+    }
+
     /// Returns the options for quantization-aware training with a qconfig of
     /// [`QConfig::PRESETS`](crate::quantization::QConfig::PRESETS):
     /// [`recommended_qat`](Self::recommended_qat) for `recommended`, the defaults for PyTorch's

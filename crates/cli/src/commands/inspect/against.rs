@@ -7,7 +7,7 @@ use std::{
 
 use posterize::{
     FloatModel, LayerError,
-    data::{ImageFolder, Loader},
+    data::{Loader, Preprocessing},
     format::SavedModel,
     quantization::QuantizedModel,
     runtime::Options,
@@ -18,15 +18,16 @@ use super::module_path::is_below;
 use crate::{
     error::{CliError, Result},
     pictures::Stream,
-    ui::{Align, Table, Ui, count},
+    ui::{Align, Table, Ui, bar, count},
 };
 
 /// Number of pictures in a batch. It is small because the outputs of all layers are kept.
-const BATCH: usize = 2;
+pub(super) const BATCH: usize = 2;
 
-/// A layer with this signal-to-noise ratio in dB has an empty bar. 8 bits reach about this much.
+/// A layer with this signal-to-noise ratio in dB has an empty bar, unless another layer has a higher one. 8
+/// bits reach about this much.
 const MAX_SQNR: f64 = 50.0;
-const MAX_BAR_WIDTH: f64 = 25.0;
+const BAR_WIDTH: usize = 25;
 
 #[derive(Debug, Serialize)]
 struct Layer {
@@ -47,12 +48,13 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Compares on the pictures of `data`, which `loader` loads.
     pub(super) fn new(
         saved: &SavedModel,
         int8: &QuantizedModel,
         float: &FloatModel,
         data: &Path,
-        limit: u32,
+        loader: impl Fn(&Preprocessing) -> Loader,
         options: Options,
         ui: &Ui,
     ) -> Result<Self> {
@@ -63,11 +65,7 @@ impl Report {
                     .into(),
             )
         })?;
-        let folder = ImageFolder::open(data, None)?;
-        let loader = Loader::new(&folder, preprocessing)
-            .batch_size(BATCH)
-            .threads(options.threads)
-            .limit(limit as usize);
+        let loader = loader(preprocessing);
         let mut stream = Stream::new(&loader, loader.tensors(), ui);
         let bar = stream.bar.clone();
         let mut pictures = 0;
@@ -100,10 +98,12 @@ impl Report {
     }
 }
 
-/// Returns a bar whose length grows with the noise.
-fn bar(sqnr: f64) -> String {
-    let noise = ((MAX_SQNR - sqnr) / MAX_SQNR).clamp(0.0, 1.0);
-    "█".repeat((noise * MAX_BAR_WIDTH).round() as usize)
+/// Returns how far a signal-to-noise ratio is below that of an empty bar, in dB, and the same for the
+/// noisiest layer of a table, or 8 bits if no layer is noisier.
+fn noise(sqnr: f64, table: &[Layer]) -> (f64, f64) {
+    let known = || table.iter().filter_map(|layer| layer.sqnr_db);
+    let clean = known().fold(MAX_SQNR, f64::max);
+    (clean - sqnr, clean - known().fold(0.0, f64::min))
 }
 
 impl fmt::Display for Report {
@@ -119,7 +119,10 @@ impl fmt::Display for Report {
                 layer.name.clone(),
                 layer.r#type.clone(),
                 layer.sqnr_db.map_or("exact".into(), |sqnr| format!("{sqnr:.1}")),
-                layer.sqnr_db.map(bar).unwrap_or_default(),
+                layer.sqnr_db.map_or(String::new(), |sqnr| {
+                    let (noise, full) = noise(sqnr, &self.layers);
+                    bar(noise, full, BAR_WIDTH)
+                }),
             ]);
         }
         write!(
@@ -135,11 +138,36 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::bar;
+    use super::*;
+
+    /// The bars that a table of layers with these ratios has.
+    fn bars(ratios: &[Option<f64>]) -> Vec<String> {
+        let layer = |&sqnr_db| Layer { name: "l".into(), r#type: "Conv2d".into(), sqnr_db };
+        let layers = ratios.iter().map(layer).collect();
+        let (model, data) = (String::new(), PathBuf::new());
+        let text = Report { model, data, pictures: 1, skipped: 0, layers }.to_string();
+        let rows = text.lines().skip(2).take(ratios.len());
+        rows.map(|row| row.chars().filter(|c| "▏▎▍▌▋▊▉█".contains(*c)).collect()).collect()
+    }
 
     #[test]
-    fn bars_grow_with_the_noise() {
-        let lengths = [60.0, 50.0, 30.0, 10.0, 0.0, -20.0].map(|sqnr| bar(sqnr).chars().count());
-        assert_eq!(lengths, [0, 0, 10, 20, 25, 25]);
+    fn bars_of_one_table_share_a_scale() {
+        let found = bars(&[Some(0.0), Some(20.0), Some(20.0), Some(20.3), Some(50.0), None]);
+        assert_eq!(
+            found,
+            [
+                "█".repeat(25),
+                "█".repeat(15),
+                "█".repeat(15),
+                "█".repeat(14) + "▉",
+                String::new(),
+                String::new()
+            ]
+        );
+        // Ratios below 0 dB and above 50 dB make the scale longer instead of having equal bars.
+        let found =
+            bars(&[Some(-20.0), Some(-10.0), Some(0.0), Some(30.0), Some(60.0), Some(80.0)]);
+        let lengths: Vec<usize> = found.iter().map(|bar| bar.chars().count()).collect();
+        assert_eq!(lengths, [25, 23, 20, 13, 5, 0]);
     }
 }

@@ -4,14 +4,18 @@ use std::fmt::Write;
 
 use posterize::training::{EpochRecord, History};
 
+use super::baselines::Baselines;
 use crate::page::plot::{WIDTH, gridline, open};
 
-const HEIGHT: f64 = 220.0;
+const HEIGHT: f64 = 260.0;
 /// Margins around the area that curves are drawn in.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 80.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 34.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = 40.0;
+
+/// The distance of a baseline's label from its line.
+const LABEL: f64 = 13.0;
 
 /// Maximum number of points of a curve. More could not be told apart, so the losses of a long run are
 /// averaged in groups.
@@ -28,14 +32,42 @@ struct Curve {
     marked: bool,
 }
 
-/// Draws one figure of the accuracy and one of the loss.
-pub(super) fn render(history: &History, kept_epoch: usize) -> String {
+/// A horizontal line to compare curves with.
+struct Baseline {
+    label: String,
+    /// The CSS class that gives its colour.
+    class: &'static str,
+    value: f64,
+    /// Where its label is.
+    side: Side,
+}
+
+/// An end of a line.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// What the curves of a run are, besides its history.
+pub(super) struct Shown {
+    /// The epoch whose network is kept.
+    pub(super) kept_epoch: usize,
+    /// The accuracies before quantization-aware training.
+    pub(super) baselines: Option<Baselines>,
+    /// The part of distillation in the training loss; `None` without it.
+    pub(super) distilled: Option<f64>,
+}
+
+/// Draws a figure of the accuracy and one of the loss, or two if the loss of training is not that of
+/// validation.
+pub(super) fn render(history: &History, shown: &Shown) -> String {
     let epochs = &history.epochs;
     let steps = epochs.last().map_or(history.losses.len(), |e| e.steps.max(history.losses.len()));
     let of_epochs = |value: fn(&EpochRecord) -> f64| -> Vec<(f64, f64)> {
         epochs.iter().map(|epoch| (epoch.steps as f64, value(epoch))).collect()
     };
-    let kept = epochs.iter().find(|epoch| epoch.epoch == kept_epoch);
+    let kept = epochs.iter().find(|epoch| epoch.epoch == shown.kept_epoch);
     let kept = kept.map(|epoch| epoch.steps as f64);
     let frozen = |is: fn(&EpochRecord) -> bool, what| {
         epochs.iter().find(|epoch| is(epoch)).map(|epoch| (epoch.steps as f64, what))
@@ -48,41 +80,43 @@ pub(super) fn render(history: &History, kept_epoch: usize) -> String {
     .flatten()
     .collect();
     let axes = Axes { steps: steps.max(1) as f64, epochs, kept, notes: &notes };
-    let loss = [
-        Curve {
-            name: "each batch",
-            class: "faint",
-            points: averaged(&history.losses),
-            marked: false,
-        },
-        Curve {
-            name: "training",
-            class: "train",
-            points: of_epochs(|epoch| epoch.train_loss),
-            marked: true,
-        },
-        Curve {
-            name: "validation",
-            class: "val",
-            points: of_epochs(|epoch| epoch.val_loss),
-            marked: true,
-        },
-    ];
-    let top1 = [
-        Curve {
-            name: "training",
-            class: "train",
-            points: of_epochs(|epoch| epoch.train_top1),
-            marked: true,
-        },
-        Curve {
-            name: "validation",
-            class: "val",
-            points: of_epochs(|epoch| epoch.val_top1),
-            marked: true,
-        },
-    ];
-    axes.figure("Top-1 accuracy, %", &top1) + &axes.figure("Loss", &loss)
+    let curve = |name, class, points, marked| Curve { name, class, points, marked };
+    let train = |value| curve("training", "train", of_epochs(value), true);
+    let val = |value| curve("validation", "val", of_epochs(value), true);
+    let steps = || curve("each batch", "faint", averaged(&history.losses), false);
+    let baselines: Vec<Baseline> = shown.baselines.iter().flat_map(baselines_of).collect();
+    let top1 = [train(|epoch| epoch.train_top1), val(|epoch| epoch.val_top1)];
+    let mut figures = axes.figure("Top-1 accuracy, %", &top1, &baselines);
+    let val_loss = val(|epoch| epoch.val_loss);
+    match shown.distilled {
+        None => {
+            let curves = [steps(), train(|epoch| epoch.train_loss), val_loss];
+            figures += &axes.figure("Loss (cross-entropy)", &curves, &[]);
+        }
+        Some(alpha) => {
+            let title = if alpha < 1.0 {
+                "Training loss: distillation and cross-entropy"
+            } else {
+                "Distillation loss"
+            };
+            figures += &axes.figure(title, &[steps(), train(|epoch| epoch.train_loss)], &[]);
+            figures += &axes.figure("Cross-entropy", &[val_loss], &[]);
+        }
+    }
+    figures
+}
+
+fn baselines_of(found: &Baselines) -> [Baseline; 2] {
+    let line = |what: &str, class, value: f64, side| Baseline {
+        label: format!("{what} {value:.1}"),
+        class,
+        value,
+        side,
+    };
+    [
+        line("float", "float", found.float, Side::Right),
+        line("int8 untrained", "untrained", found.untrained, Side::Left),
+    ]
 }
 
 /// Averages values over groups, so that there are at most [`MAX_POINTS`].
@@ -120,9 +154,12 @@ impl Axes<'_> {
         LEFT + (WIDTH - LEFT - RIGHT) * step / self.steps
     }
 
-    fn figure(&self, title: &str, curves: &[Curve]) -> String {
-        let values =
-            || curves.iter().flat_map(|c| &c.points).map(|&(_, v)| v).filter(|v| v.is_finite());
+    fn figure(&self, title: &str, curves: &[Curve], baselines: &[Baseline]) -> String {
+        let values = || {
+            let points = curves.iter().flat_map(|curve| &curve.points).map(|&(_, value)| value);
+            let lines = baselines.iter().map(|line| line.value);
+            points.chain(lines).filter(|value| value.is_finite())
+        };
         let (low, high) =
             values().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
@@ -135,7 +172,7 @@ impl Axes<'_> {
         let top = ((high + margin) / step).ceil() * step;
         let y =
             |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - bottom) / (top - bottom));
-        let mut svg = open(title, HEIGHT);
+        let mut svg = open(title, HEIGHT, "curves");
         let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize
             + usize::from((step / 10f64.powf(step.log10().floor()) - 2.5).abs() < 1e-9);
         let lines = ((top - bottom) / step).round() as usize;
@@ -153,6 +190,9 @@ impl Axes<'_> {
                  <title>{what}</title></line>",
                 bottom = HEIGHT - BOTTOM,
             );
+        }
+        for line in baselines {
+            self.baseline(&mut svg, line, y(line.value));
         }
         for curve in curves {
             let points: Vec<String> = curve
@@ -182,10 +222,30 @@ impl Axes<'_> {
         for curve in curves {
             let _ = write!(svg, "<span class=\"{}\">{}</span> ", curve.class, curve.name);
         }
+        for line in baselines {
+            let _ = write!(svg, "<span class=\"{}\">{}</span> ", line.class, line.label);
+        }
         for (_, what) in self.notes {
             let _ = write!(svg, "<span class=\"event\">{what}</span> ");
         }
         svg.trim_end().to_owned() + "</p></figure>\n"
+    }
+
+    /// Draws a horizontal line with its label.
+    fn baseline(&self, svg: &mut String, line: &Baseline, y: f64) {
+        let edges = [LEFT, WIDTH - RIGHT];
+        let (x, anchor) = match line.side {
+            Side::Left => (edges[0] + 4.0, "start"),
+            Side::Right => (edges[1], "end"),
+        };
+        // Above the line if there is room.
+        let label = if y < TOP + LABEL { y + LABEL } else { y - LABEL };
+        let _ = writeln!(
+            svg,
+            "<line class=\"baseline {}\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text class=\"label\" text-anchor=\"{anchor}\" x=\"{x}\" y=\"{label:.1}\">{}</text>",
+            line.class, edges[0], edges[1], line.label
+        );
     }
 
     /// Writes the numbers of epochs below the curves, at most 16 of them so that they do not overlap.
@@ -237,10 +297,51 @@ mod tests {
         }
     }
 
+    fn plain(kept_epoch: usize) -> Shown {
+        Shown { kept_epoch, baselines: None, distilled: None }
+    }
+
+    #[test]
+    fn distillation_and_cross_entropy_are_two_figures() {
+        let shown = |alpha| Shown { distilled: Some(alpha), ..plain(0) };
+        let svg = render(&history(5), &shown(1.0));
+        assert_eq!(svg.matches("<figure").count(), 3);
+        let captions: Vec<&str> = svg
+            .split("<figcaption>")
+            .skip(1)
+            .map(|rest| rest.split("</figcaption>").next().unwrap())
+            .collect();
+        assert_eq!(captions, ["Top-1 accuracy, %", "Distillation loss", "Cross-entropy"]);
+        let [_, _, distillation, cross_entropy] =
+            svg.split("<figure").collect::<Vec<_>>().try_into().unwrap();
+        assert!(distillation.contains("polyline class=\"train\"") && !distillation.contains("val"));
+        assert!(
+            cross_entropy.contains("polyline class=\"val\"") && !cross_entropy.contains("train")
+        );
+        let svg = render(&history(5), &shown(0.5));
+        assert!(svg.contains("Training loss: distillation and cross-entropy"));
+    }
+
+    #[test]
+    fn baselines_are_lines_with_labels_in_the_figure_of_the_accuracy() {
+        let baselines = Some(Baselines { float: 92.3, untrained: 31.5 });
+        let svg = render(&history(5), &Shown { baselines, ..plain(0) });
+        let [_, accuracy, loss] = svg.split("<figure").collect::<Vec<_>>().try_into().unwrap();
+        assert!(accuracy.contains(">float 92.3<") && accuracy.contains(">int8 untrained 31.5<"));
+        assert_eq!(accuracy.matches("<line class=\"baseline").count(), 2);
+        assert!(!loss.contains("baseline"));
+        let height = |class: &str| -> f64 {
+            let line = accuracy.split(&format!("baseline {class}\"")).nth(1).unwrap();
+            line.split("y1=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+        };
+        assert!(TOP <= height("float") && height("float") < height("untrained"));
+        assert!(height("untrained") <= HEIGHT - BOTTOM);
+    }
+
     #[test]
     fn curves_lie_within_the_figure_and_the_kept_epoch_is_marked() {
-        let svg = render(&history(5), 3);
-        assert_eq!(svg.matches("<figure>").count(), 2);
+        let svg = render(&history(5), &plain(3));
+        assert_eq!(svg.matches("<figure").count(), 2);
         assert_eq!(svg.matches("(kept)").count(), 2);
         assert_eq!(svg.matches("<title>batch norms frozen</title>").count(), 2);
         for points in svg.split("points=\"").skip(1) {
@@ -271,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_empty_history_and_equal_values_can_be_drawn() {
-        assert_eq!(render(&History::default(), 0), "");
-        assert!(!render(&history(1), 0).contains("NaN"));
+        assert_eq!(render(&History::default(), &plain(0)), "");
+        assert!(!render(&history(1), &plain(0)).contains("NaN"));
     }
 }

@@ -15,6 +15,7 @@ use posterize::{
 };
 
 use crate::{
+    args::ExifArgs,
     error::{CliError, Result},
     paths::Paths,
     pictures,
@@ -52,6 +53,9 @@ pub(super) struct DataArgs {
     /// validation [default: what the model was published with, `resized` for ImageNet models]
     #[arg(long, value_name = "HOW")]
     augment: Option<Augment>,
+
+    #[command(flatten)]
+    pub(super) exif: ExifArgs,
 
     /// Seed of the random numbers for the order and augmentation of pictures, dropout and initial
     /// weights
@@ -164,11 +168,25 @@ impl QatArgs {
             qconfig.weight =
                 ObserverSpec { quant_range, ..ObserverSpec::default_weight_fake_quant() };
         }
+        self.skipping(qconfig).map(Some)
+    }
+
+    /// Returns the qconfigs of the modules for quantization after training, as of `posterize quantize`.
+    pub(super) fn post_training_mapping(&self) -> Result<QConfigMapping> {
+        let mut qconfig: QConfig = self.qconfig.parse()?;
+        if self.per_tensor {
+            qconfig.weight = ObserverSpec::default_weight_observer();
+        }
+        self.skipping(qconfig)
+    }
+
+    /// Returns the mapping of all modules to a qconfig, except for those of --skip.
+    fn skipping(&self, qconfig: QConfig) -> Result<QConfigMapping> {
         let mut mapping = QConfigMapping::global(qconfig);
         for glob in &self.skip {
             mapping = mapping.set_module_glob(glob, None)?;
         }
-        Ok(Some(mapping))
+        Ok(mapping)
     }
 
     /// Describes the kind of training: `float`, or `QAT` with its qconfig.
@@ -184,25 +202,29 @@ impl QatArgs {
 /// The options of the optimizer and its schedule.
 #[derive(Args, Debug)]
 pub(super) struct ScheduleArgs {
-    /// Number of epochs
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
+    /// Number of epochs [default: 6 in float training from weights, 20 from random weights; 8 with
+    /// --qat]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
 
-    /// Number of batches in an epoch, or `all` for all pictures
-    #[arg(long, value_name = "N|all", default_value = "20")]
-    batches: Batches,
+    /// Number of batches in an epoch, or `all` for all pictures [default: all in float training, 20 with
+    /// --qat]
+    #[arg(long, value_name = "N|all")]
+    batches: Option<Batches>,
 
-    /// Optimizer, as in torch.optim: stochastic gradient descent, Adam or AdamW
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = OptimizerName::Sgd)]
-    optimizer: OptimizerName,
+    /// Optimizer, as in torch.optim: stochastic gradient descent, Adam or AdamW [default: adamw in float
+    /// training, unless --momentum or --nesterov is given; sgd with --qat]
+    #[arg(long, value_enum, value_name = "NAME")]
+    optimizer: Option<OptimizerName>,
 
-    /// Learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-4)]
-    lr: f64,
+    /// Learning rate [default: in float training 0.0001 from weights and 0.002 from random weights, with
+    /// --optimizer sgd 30 times that; 0.0001 with --qat]
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
 
     /// Learning rate schedule: `constant`, `step` to multiply by --gamma every --step-epochs, or
-    /// `cosine` to anneal to 0 at the end [default: cosine with --qat and the qconfig `recommended`,
-    /// else constant]
+    /// `cosine` to anneal to 0 at the end [default: cosine in float training, and with --qat and the
+    /// qconfig `recommended`; else constant]
     #[arg(long, value_enum, value_name = "NAME")]
     schedule: Option<ScheduleName>,
 
@@ -218,7 +240,7 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     warmup: u32,
 
-    /// Momentum of --optimizer sgd [default: 0]
+    /// Momentum of --optimizer sgd [default: 0.9 in float training, 0 with --qat]
     #[arg(long, value_name = "M")]
     momentum: Option<f64>,
 
@@ -261,8 +283,8 @@ pub(super) struct ScheduleArgs {
     freeze_observer_after: After,
 
     /// Freeze the batch norms' running statistics at the end of this epoch (counted from 0), at the
-    /// `start`, or `never` [default: with --qat `start` for the qconfig `recommended` and 3 for
-    /// PyTorch's, as in its tutorial; else never]
+    /// `start`, or `never` [default: in float training `start` from weights and never from random
+    /// weights; with --qat `start` for the qconfig `recommended` and 3 for PyTorch's, as in its tutorial]
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
@@ -273,7 +295,8 @@ pub(super) struct ScheduleArgs {
     freeze: Vec<ModuleGlob>,
 
     /// Multiply the learning rate by FACTOR for modules whose dotted path matches this glob pattern, and
-    /// all modules in them. Can be given several times; the last that matches is used
+    /// all modules in them. Can be given several times; the last that matches is used [default: 10 for a
+    /// new classifier in float training from weights]
     #[arg(long, value_name = "GLOB=FACTOR")]
     lr_factor: Vec<Factor>,
 
@@ -369,43 +392,66 @@ enum KeepName {
     Last,
 }
 
+/// The weights that training starts from.
+#[derive(Debug)]
+pub(super) enum Initial {
+    Random,
+    /// Trained weights, except for these modules, which start at random.
+    Trained {
+        new_modules: Vec<String>,
+    },
+}
+
+/// Factor of the default learning rate of AdamW for SGD with momentum.
+const SGD_TO_ADAMW: f64 = 30.0;
+
 impl ScheduleArgs {
-    /// Returns the trainer's options, given the number of training pictures.
+    /// Returns the trainer's options, given the number of training pictures and the weights that training
+    /// starts from.
     pub(super) fn options(
         &self,
         data: &DataArgs,
         qat: &QatArgs,
         pictures: usize,
+        initial: &Initial,
     ) -> Result<TrainOptions> {
-        let defaults = if qat.qat {
-            TrainOptions::qat(&qat.qconfig)
-        } else {
-            TrainOptions { freeze_bn: Freeze::Never, ..TrainOptions::default() }
+        let defaults = match initial {
+            _ if qat.qat => TrainOptions::qat(&qat.qconfig),
+            Initial::Random => TrainOptions::from_scratch(),
+            Initial::Trained { new_modules } => {
+                TrainOptions::fine_tuning(new_modules.iter().map(String::as_str))?
+            }
         };
         let batch_size = usize::from(data.batch_size);
-        let batches = pictures.div_ceil(batch_size).min(self.batches.0.unwrap_or(usize::MAX));
+        let batches = self.batches.map_or(defaults.batches, |Batches(batches)| batches);
+        let steps = pictures.div_ceil(batch_size).min(batches.unwrap_or(usize::MAX));
+        let optimizer = self.optimizer(defaults.optimizer)?;
+        let becomes_sgd = matches!(optimizer, OptimizerOptions::Sgd(_))
+            && !matches!(defaults.optimizer, OptimizerOptions::Sgd(_));
+        let default_lr = defaults.lr * if becomes_sgd { SGD_TO_ADAMW } else { 1.0 };
+        let factors = self.lr_factor.iter().map(|Factor(factor)| factor.clone());
         Ok(TrainOptions {
-            epochs: self.epochs as usize,
-            batches: self.batches.0,
+            epochs: self.epochs.map_or(defaults.epochs, |epochs| epochs as usize),
+            batches,
             batch_size,
-            lr: self.lr,
+            lr: self.lr.unwrap_or(default_lr),
             schedule: match self.schedule {
                 None => defaults.schedule,
                 Some(ScheduleName::Constant) => Schedule::Constant,
                 Some(ScheduleName::Step) => {
-                    Schedule::Step { every: self.step_epochs as usize * batches, gamma: self.gamma }
+                    Schedule::Step { every: self.step_epochs as usize * steps, gamma: self.gamma }
                 }
                 Some(ScheduleName::Cosine) => Schedule::Cosine { least: 0.0 },
             },
             warmup: self.warmup as usize,
-            optimizer: self.optimizer()?,
+            optimizer,
             loss: CrossEntropy { label_smoothing: self.label_smoothing },
             distillation: self.distillation(defaults.distillation),
             clip: self.clip.map_or(defaults.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
             freeze_bn: self.freeze_bn_after.map_or(defaults.freeze_bn, |After(freeze)| freeze),
             frozen: self.freeze.clone(),
-            lr_factors: self.lr_factor.iter().map(|Factor(factor)| factor.clone()).collect(),
+            lr_factors: defaults.lr_factors.into_iter().chain(factors).collect(),
             keep: match self.keep {
                 KeepName::Best => Keep::Best,
                 KeepName::Last => Keep::Last,
@@ -414,22 +460,31 @@ impl ScheduleArgs {
         })
     }
 
-    fn optimizer(&self) -> Result<OptimizerOptions> {
+    /// Returns the optimizer that was chosen, or else the default. Options of SGD choose it.
+    fn optimizer(&self, default: OptimizerOptions) -> Result<OptimizerOptions> {
         let decay = if self.decay_weights_only { Decay::Weights } else { Decay::All };
         let adam = |defaults: AdamOptions| AdamOptions {
             weight_decay: self.weight_decay.unwrap_or(defaults.weight_decay),
             decay,
             ..defaults
         };
-        if self.optimizer != OptimizerName::Sgd && (self.momentum.is_some() || self.nesterov) {
+        let of_sgd = self.momentum.is_some() || self.nesterov;
+        let name = self.optimizer.unwrap_or(match default {
+            _ if of_sgd => OptimizerName::Sgd,
+            OptimizerOptions::Adam(_) => OptimizerName::Adam,
+            OptimizerOptions::AdamW(_) => OptimizerName::AdamW,
+            _ => OptimizerName::Sgd,
+        });
+        if name != OptimizerName::Sgd && of_sgd {
             let option = if self.nesterov { "--nesterov" } else { "--momentum" };
             return Err(CliError::Usage(format!(
                 "{option} is an option of --optimizer sgd; leave it out, or choose that optimizer"
             )));
         }
-        Ok(match self.optimizer {
+        let momentum = if matches!(default, OptimizerOptions::Sgd(_)) { 0.0 } else { 0.9 };
+        Ok(match name {
             OptimizerName::Sgd => OptimizerOptions::Sgd(SgdOptions {
-                momentum: self.momentum.unwrap_or(0.0),
+                momentum: self.momentum.unwrap_or(momentum),
                 weight_decay: self.weight_decay.unwrap_or(0.0),
                 decay,
                 nesterov: self.nesterov,

@@ -7,11 +7,13 @@ use std::{
 
 use posterize::{
     runtime::Options,
-    training::{EpochRecord, History, Keep, Outcome},
+    training::{EpochRecord, History, Keep, Outcome, TrainOptions},
 };
 use serde::Serialize;
 
 use super::{
+    baselines::Baselines,
+    describe::describe,
     files::{Files, Metadata},
     options::QatArgs,
 };
@@ -25,6 +27,8 @@ pub(super) struct Report {
     pub(super) parameters: usize,
     /// `float`, or `QAT` with its qconfig.
     pub(super) training: String,
+    /// What was trained with, as a sentence.
+    pub(super) settings: String,
     /// Number of training pictures.
     pub(super) train_images: usize,
     /// Number of validation pictures.
@@ -38,8 +42,12 @@ pub(super) struct Report {
     best_top1: f64,
     /// The validation accuracy of the last epoch in percent.
     last_top1: f64,
+    /// The validation accuracy of the float network before quantization-aware training, in percent.
+    float_top1: Option<f64>,
+    /// That of the int8 network before training.
+    untrained_top1: Option<f64>,
     kept: Keep,
-    pub(super) kept_epoch: usize,
+    kept_epoch: usize,
     output: PathBuf,
     bytes: u64,
     float_output: Option<PathBuf>,
@@ -62,8 +70,10 @@ impl Report {
         bytes: u64,
         qat: &QatArgs,
         outcome: &Outcome,
+        baselines: Option<Baselines>,
         history: &History,
         (train_images, val_images, skipped): (usize, usize, usize),
+        (train_options, batches): (&TrainOptions, usize),
         seconds: f64,
         options: Options,
     ) -> Self {
@@ -72,6 +82,7 @@ impl Report {
             weights,
             parameters,
             training: qat.describe(),
+            settings: describe(train_options, batches),
             train_images,
             val_images,
             skipped,
@@ -79,6 +90,8 @@ impl Report {
             best_epoch: outcome.best.epoch,
             best_top1: outcome.best.val_top1,
             last_top1: outcome.last.val_top1,
+            float_top1: baselines.map(|found| found.float),
+            untrained_top1: baselines.map(|found| found.untrained),
             kept: outcome.kept,
             kept_epoch: outcome.kept_epoch().epoch,
             output: files.output.clone(),
@@ -101,8 +114,15 @@ impl Report {
 
     /// Describes the best and the last accuracy, and which epoch was kept.
     pub(super) fn summary(&self) -> String {
+        let before = match (self.float_top1, self.untrained_top1) {
+            (Some(float), Some(untrained)) => {
+                format!("; before training: float {}, int8 {}", percent(float), percent(untrained))
+            }
+            _ => String::new(),
+        };
         format!(
-            "validation top-1: best {} after epoch {}, last {} after epoch {}; written: the {} epoch",
+            "validation top-1: best {} after epoch {}, last {} after epoch {}{before}; written: the {} \
+             epoch",
             percent(self.best_top1),
             self.best_epoch,
             percent(self.last_top1),
@@ -148,6 +168,7 @@ impl fmt::Display for Report {
             table.row(Self::cells(epoch));
         }
         writeln!(f, "{table}\n\n{}: {}", self.title(), self.summary())?;
+        writeln!(f, "trained with {}", self.settings)?;
         let show = |path: &Path| path.display().to_string();
         write!(f, "{} ({}", show(&self.output), megabytes(self.bytes))?;
         if let Some(file) = &self.float_output {

@@ -53,7 +53,7 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
     let largest = rows.iter().map(panel.value).fold(0.0, f64::max);
     let full = panel.full.unwrap_or(largest);
     let height = LINE * rows.len() as f64;
-    let mut svg = open(panel.title, height);
+    let mut svg = open(panel.title, height, "panel");
     for (index, row) in rows.iter().enumerate() {
         let value = (panel.value)(row);
         // If all values are zero there are no bars.

@@ -34,7 +34,7 @@ fn reference(svg: &mut String, class: &str, y: f64, label: &str) {
 /// Draws a bar for each channel on a logarithmic scale, and the line below which weights become zero.
 fn render_channels(channels: &Channels) -> String {
     let Channels { layer, largest, scale, .. } = channels;
-    let mut svg = open(&format!("Largest weight of each channel of {layer}"), HEIGHT);
+    let mut svg = open(&format!("Largest weight of each channel of {layer}"), HEIGHT, "steps");
     let lost = f64::from(*scale) / 2.0;
     let values = largest.iter().map(|&value| f64::from(value)).filter(|&value| value > 0.0);
     let (low, high) = values.fold((lost, lost), |(low, high), v| (low.min(v), high.max(v)));
@@ -77,10 +77,11 @@ fn render_channels(channels: &Channels) -> String {
     svg + "</svg></figure>\n"
 }
 
-/// Draws the accuracy before training and after each epoch, and a line for the float network's.
+/// Draws the accuracy before training and after each epoch, and lines for those of the float network and
+/// of the untrained int8 network.
 fn render_epochs(epochs: &Epochs) -> String {
     let Epochs { rows: epochs, float, untrained } = epochs;
-    let mut svg = open("Top-1 of the int8 network after each epoch, %", HEIGHT);
+    let mut svg = open("Top-1 of the int8 network after each epoch, %", HEIGHT, "steps");
     let reached = epochs.iter().map(|epoch| epoch.top1).chain(*untrained);
     let low = (reached.fold(*float, f64::min) / 10.0).floor().min(9.0) * 10.0;
     let y = |top1: f64| BOTTOM - (BOTTOM - TOP) * (top1 - low) / (100.0 - low);
@@ -97,6 +98,9 @@ fn render_epochs(epochs: &Epochs) -> String {
     let path: Vec<String> =
         points.iter().map(|&(epoch, top1)| format!("{:.1},{:.1}", x(epoch), y(top1))).collect();
     reference(&mut svg, "limit", y(*float), "float");
+    if let Some(untrained) = untrained {
+        reference(&mut svg, "baseline untrained", y(*untrained), "int8 untrained");
+    }
     let _ = writeln!(svg, "<polyline class=\"val\" points=\"{}\"/>", path.join(" "));
     for &(epoch, top1) in &points {
         let (x, y) = (x(epoch), y(top1));
@@ -142,10 +146,21 @@ mod tests {
     fn every_epoch_has_a_labelled_point() {
         let svg = render(&Figure::Epochs(Epochs::example()));
         assert_eq!(svg.matches("<circle ").count(), 3);
-        for text in [">untrained<", ">1<", ">2<", ">40.0<", ">80.0<", ">90.0<", ">float<"] {
+        for text in [
+            ">int8 untrained<",
+            ">untrained<",
+            ">1<",
+            ">2<",
+            ">40.0<",
+            ">80.0<",
+            ">90.0<",
+            ">float<",
+        ] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         let alone = Epochs { untrained: None, ..Epochs::example() };
-        assert_eq!(render(&Figure::Epochs(alone)).matches("<circle ").count(), 2);
+        let alone = render(&Figure::Epochs(alone));
+        assert_eq!(alone.matches("<circle ").count(), 2);
+        assert!(!alone.contains("untrained"));
     }
 }

@@ -10,4 +10,4 @@ mod write;
 pub(crate) use header::TRAINING_FORMAT;
 pub(crate) use header::{FORMAT, INT8_GRAPH, LENGTH, MODEL_FORMAT, Place, explain, header};
 #[cfg(feature = "checkpoint")]
-pub(super) use read::read;
+pub(super) use read::{begins_as_weights, contents, read};

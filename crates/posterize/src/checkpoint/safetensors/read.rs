@@ -10,16 +10,17 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::header::{FORMAT, INT8_GRAPH, LENGTH, METADATA, MODEL_FORMAT, TRAINING_FORMAT, explain};
+use crate::checkpoint::contents::{Contents, TensorInfo};
 use crate::checkpoint::decode::{Layout, decode};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::read_options::ReadOptions;
 use crate::checkpoint::select;
-use crate::checkpoint::state_dict::StateDict;
+use crate::checkpoint::state_dict::{Selection, StateDict};
 use crate::checkpoint::storage::{Budget, in_tensor};
 use crate::checkpoint::{Parsed, printable};
 
-/// Reads the state dict of a safetensors file.
-pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
+/// Returns the tensors of a safetensors file of float weights, and their names in order.
+fn open<'f>(file: &'f [u8], options: &ReadOptions) -> Parsed<(SafeTensors<'f>, Vec<String>)> {
     let header_length = file.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let tensors = SafeTensors::deserialize(file)
         .map_err(|error| explain(&error, header_length, file.len()))?;
@@ -49,9 +50,49 @@ pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<
                 .into(),
         );
     }
+    Ok((tensors, names))
+}
+
+/// Returns whether the header at the beginning of a safetensors file is that of weights, and not of
+/// another file of posterize.
+pub(in crate::checkpoint) fn begins_as_weights(start: &[u8]) -> bool {
+    let length = start.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let header = start
+        .get(LENGTH..)
+        .and_then(|rest| rest.get(..usize::try_from(length).unwrap_or(usize::MAX)));
+    let order = header.and_then(|header| serde_json::from_slice::<Order>(header).ok());
+    order.is_some_and(|order| {
+        !matches!(order.format.as_deref(), Some(MODEL_FORMAT | TRAINING_FORMAT))
+    })
+}
+
+/// Lists the tensors of a safetensors file.
+pub(in crate::checkpoint) fn contents(file: &[u8], options: &ReadOptions) -> Parsed<Contents> {
+    let (tensors, names) = open(file, options)?;
     let mut entries: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), name.as_str())).collect();
-    select::strip_prefixes(&mut entries);
+    let prefix = select::strip_prefixes(&mut entries);
+    let info = |(name, in_file): (&str, &str)| {
+        let view = tensors.tensor(in_file).map_err(|error| in_tensor(name, &error.to_string()))?;
+        Ok(match element_of(view.dtype()) {
+            Some(element) => TensorInfo::new(name, element.name(), view.shape(), element.size()),
+            None => TensorInfo {
+                bytes: view.data().len(),
+                ..TensorInfo::new(name, &view.dtype().to_string(), view.shape(), 0)
+            },
+        })
+    };
+    let tensors = entries.into_iter().map(info).collect::<Parsed<_>>()?;
+    let selection = Selection { prefix, ..Selection::default() };
+    Ok(Contents { format: "safetensors", selection, tensors })
+}
+
+/// Reads the state dict of a safetensors file.
+pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<StateDict> {
+    let (tensors, names) = open(file, options)?;
+    let mut entries: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    let prefix = select::strip_prefixes(&mut entries);
     let mut budget = Budget::of_file(file.len());
     let mut state_dict = StateDict::new();
     for (name, in_file) in entries {
@@ -69,7 +110,7 @@ pub(in crate::checkpoint) fn read(file: &[u8], options: &ReadOptions) -> Parsed<
         let tensor = decode(view.data(), element, &layout).map_err(in_this)?;
         state_dict.insert(name, tensor);
     }
-    Ok(state_dict)
+    Ok(state_dict.with_selection(Selection { prefix, ..Selection::default() }))
 }
 
 fn element_of(dtype: Dtype) -> Option<Element> {
