@@ -137,6 +137,7 @@ mod system {
             // offers.
             assert_eq!((offered & 3, before & !offered), (3, 0), "{offered:#x} {before:#x}");
             assert_eq!(permitted(), Some(before));
+            // SAFETY: the kernel refuses codes that it does not know.
             assert!(unsafe { arch_prctl(0x1fff, 0) } < 0, "no such call");
         }
     }
