@@ -94,7 +94,9 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             against.arg("--data").arg(fixture.data());
             let mut plan = with_file();
             plan.arg("--plan");
-            vec![with_weights(), with_file(), against, plan]
+            let mut checkpoint = posterize(&fixture.path("cache"));
+            checkpoint.arg("inspect").arg(&weights);
+            vec![with_weights(), with_file(), against, plan, checkpoint]
         }
         "quantize" => {
             let mut quantize = with_weights();
