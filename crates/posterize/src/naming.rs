@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 /// The names that the layers of an architecture have in checkpoints of another library.
 ///
 /// ```
+/// use posterize::checkpoint::StateTensor;
 /// use posterize::model::Naming;
 /// use posterize::nn::Sequential;
 /// use posterize::ops::Linear;
-/// use posterize::{Architecture, LoadOptions};
+/// use posterize::{Architecture, LoadOptions, StateDict, Tensor};
 ///
-/// let net = Sequential::new().then(Linear::new(4, 2));
-/// let theirs = Sequential::new().then(Sequential::new().then(Linear::new(4, 2)));
-/// let weights = Architecture::trace(&theirs)?.init(0).state_dict();
+/// let mut weights = StateDict::new();
+/// weights.insert("head.weight", StateTensor::Float(Tensor::zeros([2, 4])));
+/// weights.insert("head.bias", StateTensor::Float(Tensor::zeros([2])));
 ///
-/// let naming = Naming::new("theirs", [("0", "0.0")]);
-/// let architecture = Architecture::trace(&net)?.also_named(naming);
+/// let architecture = Architecture::trace(&Sequential::new().then(Linear::new(4, 2)))?
+///     .also_named(Naming::new("theirs", [("0", "head")]));
 /// let (_, report) = architecture.load_with(&weights, &LoadOptions::new())?;
-/// assert_eq!(report.renamed.unwrap().tensors[0], ("0.0.weight".to_owned(), "0.weight".to_owned()));
+/// let renamed = report.renamed.unwrap();
+/// assert_eq!(renamed.tensors[0], ("head.weight".to_owned(), "0.weight".to_owned()));
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

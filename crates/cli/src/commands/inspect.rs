@@ -65,7 +65,8 @@ JSON output for a checkpoint, one object:
                       other weights and of averaged ones (EMA)
   prefix              Prefix that was removed from all names
   values, bytes       Sums over all tensors
-  tensors             In order, with name, dtype, shape and bytes
+  tensors             In order, with name and bytes as above and:
+    dtype, shape      Type of the values, as PyTorch calls it, and sizes
   fits                Models with these names and shapes, with model and num_classes
 
 JSON output with --against:
