@@ -64,11 +64,11 @@ impl Deferred {
         install();
         Self(())
     }
+}
 
-    /// Returns whether Ctrl-C was pressed.
-    pub(crate) fn is_requested(&self) -> bool {
-        state().presses == Presses::EndingAfterOne
-    }
+/// Returns whether Ctrl-C was pressed while a [`Deferred`] exists.
+pub(crate) fn is_requested() -> bool {
+    state().presses == Presses::EndingAfterOne
 }
 
 impl Drop for Deferred {

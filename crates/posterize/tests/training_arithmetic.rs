@@ -1,5 +1,7 @@
 //! Tests that losses, the optimizer, clipping and schedules equal PyTorch's (`testdata/training`).
 
+use std::collections::BTreeMap;
+
 use posterize::Tensor;
 use posterize::training::{
     AdamOptions, Criterion, CrossEntropy, Decay, Distillation, DistillationLoss, LearningRate,
@@ -177,7 +179,7 @@ fn sgd_and_clipping_equal_pytorchs() {
         }
         let buffers = sgd.state().buffers;
         assert_eq!(
-            buffers.values().next().map_or(0, |b| b.len()),
+            buffers.values().next().map_or(0, BTreeMap::len),
             if case.momentum > 0.0 { 2 } else { 0 }
         );
     }

@@ -399,7 +399,7 @@ impl Trainer {
                 }
             }
         }
-        for &kind in &OptimizerBuffer::ALL {
+        for kind in OptimizerBuffer::ALL {
             let kept = step > 0 && self.optimizer.kept().contains(&kind);
             let expected = if kept { lengths.len() } else { 0 };
             let found = state.buffers.get(&kind).map_or(0, BTreeMap::len);

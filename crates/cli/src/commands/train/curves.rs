@@ -119,6 +119,23 @@ fn baselines_of(found: &Baselines) -> [Baseline; 2] {
     ]
 }
 
+/// Draws a horizontal line with its label.
+fn baseline(svg: &mut String, line: &Baseline, y: f64) {
+    let edges = [LEFT, WIDTH - RIGHT];
+    let (x, anchor) = match line.side {
+        Side::Left => (edges[0] + 4.0, "start"),
+        Side::Right => (edges[1], "end"),
+    };
+    // Above the line if there is room.
+    let label = if y < TOP + LABEL { y + LABEL } else { y - LABEL };
+    let _ = writeln!(
+        svg,
+        "<line class=\"baseline {}\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+         <text class=\"label\" text-anchor=\"{anchor}\" x=\"{x}\" y=\"{label:.1}\">{}</text>",
+        line.class, edges[0], edges[1], line.label
+    );
+}
+
 /// Averages values over groups, so that there are at most [`MAX_POINTS`].
 fn averaged(values: &[f32]) -> Vec<(f64, f64)> {
     let group = values.len().div_ceil(MAX_POINTS).max(1);
@@ -192,7 +209,7 @@ impl Axes<'_> {
             );
         }
         for line in baselines {
-            self.baseline(&mut svg, line, y(line.value));
+            baseline(&mut svg, line, y(line.value));
         }
         for curve in curves {
             let points: Vec<String> = curve
@@ -229,23 +246,6 @@ impl Axes<'_> {
             let _ = write!(svg, "<span class=\"event\">{what}</span> ");
         }
         svg.trim_end().to_owned() + "</p></figure>\n"
-    }
-
-    /// Draws a horizontal line with its label.
-    fn baseline(&self, svg: &mut String, line: &Baseline, y: f64) {
-        let edges = [LEFT, WIDTH - RIGHT];
-        let (x, anchor) = match line.side {
-            Side::Left => (edges[0] + 4.0, "start"),
-            Side::Right => (edges[1], "end"),
-        };
-        // Above the line if there is room.
-        let label = if y < TOP + LABEL { y + LABEL } else { y - LABEL };
-        let _ = writeln!(
-            svg,
-            "<line class=\"baseline {}\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text class=\"label\" text-anchor=\"{anchor}\" x=\"{x}\" y=\"{label:.1}\">{}</text>",
-            line.class, edges[0], edges[1], line.label
-        );
     }
 
     /// Writes the numbers of epochs below the curves, at most 16 of them so that they do not overlap.

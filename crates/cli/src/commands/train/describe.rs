@@ -1,6 +1,8 @@
 //! Describes the options of a training run in a sentence.
 
-use posterize::training::{Freeze, OptimizerOptions, Schedule, TrainOptions};
+use std::fmt::Write;
+
+use posterize::training::{Freeze, LrFactor, OptimizerOptions, Schedule, TrainOptions};
 
 /// Describes what a run of epochs of `steps` batches was trained with.
 pub(super) fn describe(options: &TrainOptions, steps: usize) -> String {
@@ -19,24 +21,22 @@ pub(super) fn describe(options: &TrainOptions, steps: usize) -> String {
         Schedule::Step { .. } => " in steps",
         Schedule::Cosine { .. } => " along a cosine",
     };
-    let factors: String = options
-        .lr_factors
-        .iter()
-        .map(|f| format!(", {} times in {}", f.factor, f.modules))
-        .collect();
     let frozen: Vec<String> = options.frozen.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "{epochs} epochs of {steps} batches of {batch_size}; {optimizer}, learning rate {lr}{course}\
-         {factors}"
+        "{epochs} epochs of {steps} batches of {batch_size}; {optimizer}, learning rate {lr}{course}"
     );
+    // Writing to a string cannot fail.
+    for LrFactor { modules, factor } in &options.lr_factors {
+        let _ = write!(text, ", {factor} times in {modules}");
+    }
     if !frozen.is_empty() {
-        text += &format!("; {} frozen", frozen.join(", "));
+        let _ = write!(text, "; {} frozen", frozen.join(", "));
     }
     match options.freeze_bn {
         Freeze::Never => {}
         Freeze::Start => text += "; statistics of batch norms frozen from the start",
         Freeze::After(epoch) => {
-            text += &format!("; statistics of batch norms frozen after epoch {epoch}");
+            let _ = write!(text, "; statistics of batch norms frozen after epoch {epoch}");
         }
     }
     text

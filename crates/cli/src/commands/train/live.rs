@@ -19,7 +19,7 @@ use super::{
     log,
 };
 use crate::{
-    interrupt::Deferred,
+    interrupt::{Deferred, is_requested},
     ui::{Ui, duration, percent},
 };
 
@@ -47,7 +47,8 @@ pub(super) struct LiveView<'a> {
     /// The epoch that has ended, until its files are written.
     to_write: Option<Ended>,
     skipped: usize,
-    interrupt: Deferred,
+    /// While the run lasts, the first Ctrl-C is only noted.
+    _interrupt: Deferred,
     /// Whether it was said that the run does not seem to learn.
     warned: bool,
     /// When the first batch of this epoch ended, its number, and the number of pictures since.
@@ -87,7 +88,7 @@ impl<'a> LiveView<'a> {
             saved: None,
             to_write: None,
             skipped: 0,
-            interrupt: Deferred::new(INTERRUPTED),
+            _interrupt: Deferred::new(INTERRUPTED),
             warned: false,
             began: None,
             last_line: Instant::now(),
@@ -215,7 +216,7 @@ impl Watch for LiveView<'_> {
     }
 
     fn wants_stop(&mut self) -> bool {
-        self.interrupt.is_requested()
+        is_requested()
     }
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> posterize::Result<()> {
