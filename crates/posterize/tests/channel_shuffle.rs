@@ -91,7 +91,7 @@ fn outputs(int8: &QuantizedModel) -> Vec<Vec<f32>> {
     first
 }
 
-fn reopened(int8: QuantizedModel) -> QuantizedModel {
+fn reopened(int8: &QuantizedModel) -> QuantizedModel {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
     int8.save(&path).unwrap();
@@ -131,7 +131,7 @@ fn int8_is_close_to_float_and_the_same_from_a_file() {
     for (found, expected) in found[0].iter().zip(expected.data()) {
         assert!((found - expected).abs() < 0.1 * largest, "{found} {expected}");
     }
-    assert_eq!(outputs(&reopened(int8)), found);
+    assert_eq!(outputs(&reopened(&int8)), found);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn two_heads_give_two_outputs_in_int8() {
             assert!((found - expected).abs() < 0.1 * largest, "{found} {expected}");
         }
     }
-    assert_eq!(outputs(&reopened(int8)), found);
+    assert_eq!(outputs(&reopened(&int8)), found);
 }
 
 #[test]
@@ -238,5 +238,5 @@ fn stubs_take_names_that_are_free() {
             assert!((found - expected).abs() < 0.2, "{found} {expected}");
         }
     }
-    assert_eq!(reopened(int8).graph().outputs().len(), 2);
+    assert_eq!(reopened(&int8).graph().outputs().len(), 2);
 }

@@ -376,6 +376,11 @@ fn a_run_stopped_in_training_or_validation_gives_the_same_bits() {
     }
 }
 
+/// Returns the momentum of a checkpoint's optimizer.
+fn momentum(checkpoint: &mut Checkpoint) -> &mut BTreeMap<String, Vec<f32>> {
+    checkpoint.optimizer.buffers.get_mut(&OptimizerBuffer::Momentum).unwrap()
+}
+
 #[test]
 fn inconsistent_checkpoints_are_errors() {
     let (_root, folder) = pictures();
@@ -383,9 +388,6 @@ fn inconsistent_checkpoints_are_errors() {
     trainer(&folder, true, settings(), 1).run(&mut seen).unwrap();
     let good = &seen.checkpoints[6];
     assert_eq!((good.position.epoch, good.position.batch), (1, 2));
-    fn momentum(checkpoint: &mut Checkpoint) -> &mut BTreeMap<String, Vec<f32>> {
-        checkpoint.optimizer.buffers.get_mut(&OptimizerBuffer::Momentum).unwrap()
-    }
     let refused = |change: &dyn Fn(&mut Checkpoint)| {
         let mut checkpoint = good.clone();
         change(&mut checkpoint);
