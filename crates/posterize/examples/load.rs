@@ -101,14 +101,13 @@ fn exchange(
     request: &[u8],
     kept: &mut Option<BufReader<TcpStream>>,
 ) -> io::Result<u16> {
-    let connection = match kept {
-        Some(connection) => connection,
-        None => {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-            kept.insert(BufReader::new(stream))
-        }
+    let connection = if let Some(connection) = kept {
+        connection
+    } else {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        kept.insert(BufReader::new(stream))
     };
     connection.get_mut().write_all(request)?;
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);

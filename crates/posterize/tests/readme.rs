@@ -24,11 +24,8 @@ fn examples(path: &Path) -> Vec<String> {
     let blocks = text.split("```rust").skip(1);
     // Lines that rustdoc hides are only in one of the READMEs.
     let visible = |block: &str| -> String {
-        block
-            .lines()
-            .filter(|line| !line.starts_with("# "))
-            .map(|line| format!("{line}\n"))
-            .collect()
+        let lines: Vec<&str> = block.lines().filter(|line| !line.starts_with("# ")).collect();
+        lines.join("\n")
     };
     blocks.map(|rest| visible(rest.split("```").next().unwrap())).collect()
 }

@@ -181,11 +181,12 @@ fn nan_and_infinite_weights_are_warned_about() {
 
     let mut command = fixture.command("evaluate");
     command.arg("--weights").arg(&weights).arg("--data").arg(fixture.data());
-    let output = run(&mut command);
-    let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{warning}");
+    let said = fails(&mut command);
     let expected = format!("warning: {}: {name} contains 2 NaN and 1 infinite", weights.display());
-    assert!(warning.starts_with(&expected), "{warning}");
+    assert!(said.starts_with(&expected), "{said}");
+    let expected =
+        "error: features.3.conv.0.0: its output has the value NaN, so the logit of class 0";
+    assert!(said.lines().last().unwrap().starts_with(expected), "{said}");
 }
 
 #[test]
