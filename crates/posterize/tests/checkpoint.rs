@@ -316,12 +316,12 @@ fn the_error_says_what_another_file_is() {
 
 #[test]
 fn the_error_says_what_another_file_of_posterize_is() {
-    for (format, expected) in [
-        ("posterize", "an int8 model saved by posterize"),
-        ("posterize training", "the checkpoint of a training run of posterize"),
+    for (format, tensor, expected) in [
+        ("posterize", "graph.json.zlib", "an int8 model saved by posterize"),
+        ("posterize training", "w", "the checkpoint of a training run of posterize"),
     ] {
         let header = format!(
-            r#"{{"__metadata__":{{"format":"{format}"}},"w":{{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}}}"#
+            r#"{{"__metadata__":{{"format":"{format}"}},"{tensor}":{{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}}}"#
         );
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());

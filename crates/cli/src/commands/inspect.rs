@@ -61,8 +61,8 @@ JSON output for a saved int8 model:
 JSON output for a checkpoint, one object:
   file, path          The file, and PATH
   format              PyTorch (zip), PyTorch (legacy) or safetensors
-  keys, others, averaged  Keys of the dictionaries in which the weights are, and at their side those of
-                      other weights and of averaged ones (EMA)
+  keys, others, averaged  Keys of the dictionaries in which the weights are, and at their side
+                      those of other weights and of averaged ones (EMA)
   prefix              Prefix that was removed from all names
   values, bytes       Sums over all tensors
   tensors             In order, with name and bytes as above and:

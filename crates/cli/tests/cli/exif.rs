@@ -83,7 +83,7 @@ fn quantize_and_inspect_turn_pictures_only_with_exif() {
         succeeds(quantize.arg("--calibrate").arg(fixture.data()).arg("-o").arg(&int8));
         let mut inspect = posterize(&fixture.path("cache"));
         inspect.arg("inspect").arg(&int8).arg("--against").arg(fixture.path("small.safetensors"));
-        inspect.args(["--width-mult", "0.1", "--data"]).arg(data).args(options);
+        inspect.arg("--data").arg(data).args(options);
         json(&mut inspect)["layers"].clone()
     });
 }
