@@ -192,7 +192,7 @@ impl TrainOptions {
     pub fn fine_tuning<'a>(new_modules: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let factor = |name| Ok(LrFactor { modules: ModuleGlob::of_name(name)?, factor: 10.0 });
         Ok(Self {
-            epochs: 6,
+            epochs: 10,
             batches: None,
             lr: 1e-4,
             schedule: Schedule::Cosine { least: 0.0 },

@@ -202,7 +202,7 @@ impl QatArgs {
 /// The options of the optimizer and its schedule.
 #[derive(Args, Debug)]
 pub(super) struct ScheduleArgs {
-    /// Number of epochs [default: 6 in float training from weights, 20 from random weights; 8 with
+    /// Number of epochs [default: 10 in float training from weights, 20 from random weights; 8 with
     /// --qat]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
