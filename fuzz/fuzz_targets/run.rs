@@ -24,8 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     // Sizes of pictures from 1 x 1 to 24 x 24, which depend on nothing but the bytes.
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
     let [height, width] = [1 + byte(bytes.len() / 2) % 24, 1 + byte(bytes.len() - 1) % 24];
-    let int8_everywhere = saved.model.float_layers().is_empty();
-    run(&saved.model.into(), [height, width], int8_everywhere);
+    let int8_everywhere = match &saved.model {
+        Model::Quantized(model) => model.float_layers().is_empty(),
+        _ => false,
+    };
+    run(&saved.model, [height, width], int8_everywhere);
     if let Some(float) = float(graph) {
         run(&(&float).into(), [height, width], false);
         if let Ok(fused) = float.fuse() {

@@ -8,7 +8,6 @@ mod mutate;
 use std::{fs, sync::OnceLock};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use posterize::{Architecture, Result};
 use posterize::data::{ImageFolder, Loader, Preprocessing};
 use posterize::nn::{Flatten, Sequential};
 use posterize::ops::{Activation, BatchNorm, Conv2d, Dropout, Linear};
@@ -17,6 +16,7 @@ use posterize::runtime::Options;
 use posterize::training::{
     Checkpoint, Freeze, Network, Position, SgdOptions, TrainOptions, Trainer, Watch,
 };
+use posterize::{Architecture, Result};
 use tempfile::TempDir;
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -52,7 +52,8 @@ fn trainer(qat: bool) -> Trainer {
             let class = folder.path().join(["dark", "light"][usize::from(number % 2)]);
             fs::create_dir_all(&class).unwrap();
             let mut picture = b"P6\n8 8\n255\n".to_vec();
-            picture.extend((0..192u8).map(|place| place.wrapping_mul(37) ^ number.wrapping_mul(91)));
+            picture
+                .extend((0..192u8).map(|place| place.wrapping_mul(37) ^ number.wrapping_mul(91)));
             fs::write(class.join(format!("{number}.ppm")), picture).unwrap();
         }
         folder
@@ -81,7 +82,7 @@ fn trainer(qat: bool) -> Trainer {
         batches: None,
         batch_size: 2,
         lr: 0.02,
-        sgd: SgdOptions { momentum: 0.9, ..SgdOptions::default() },
+        optimizer: SgdOptions { momentum: 0.9, ..SgdOptions::default() }.into(),
         freeze_observer: Freeze::After(0),
         freeze_bn: Freeze::After(0),
         ..TrainOptions::default()

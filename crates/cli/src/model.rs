@@ -497,6 +497,14 @@ fn notes(report: &LoadReport) -> Vec<String> {
     notes
 }
 
+/// Returns the library's error with the file that the network is from, if that is known.
+fn of_file(error: posterize::Error, file: Option<&Path>) -> CliError {
+    match file {
+        Some(file) => error.of_file(file).into(),
+        None => error.into(),
+    }
+}
+
 /// A model ready for use: the network, its preprocessing and its classes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -523,7 +531,8 @@ impl Loaded {
 
     /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
-        Ok(compile(&self.network, options.pictures(&self.preprocessing))?)
+        compile(&self.network, options.pictures(&self.preprocessing))
+            .map_err(|error| of_file(error, self.file.as_deref()))
     }
 
     /// Compiles the network into a classifier of pictures. Also returns the model's name.
@@ -532,7 +541,9 @@ impl Loaded {
             .with_name(&self.name)
             .with_preprocessing(self.preprocessing)
             .with_classes(self.classes);
-        Ok((self.name, Classifier::new(saved, options)?))
+        let classifier = Classifier::new(saved, options)
+            .map_err(|error| of_file(error, self.file.as_deref()))?;
+        Ok((self.name, classifier))
     }
 
     pub(crate) fn graph(&self) -> &Graph {

@@ -58,7 +58,9 @@ impl Classifier {
     /// # Errors
     /// Returns the errors of [`SavedModel::open`] and [`Classifier::new`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(SavedModel::open(path)?, Options::all_threads()?)
+        let path = path.as_ref();
+        let saved = SavedModel::open(path)?;
+        Self::new(saved, Options::all_threads()?).map_err(|error| error.of_file(path))
     }
 
     /// Compiles a model with options. A float model is fused first.

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use posterize::{data::Preprocessing, format::SavedModel};
 use serde_json::{Value, json};
 
 use crate::{
@@ -110,4 +111,24 @@ fn errors_are_not_mixed_with_a_file_on_stdout() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     let object: Value = serde_json::from_str(stderr.lines().next().unwrap()).unwrap();
     assert_eq!(object["error"]["kind"], "io");
+}
+
+#[test]
+fn a_model_above_the_limits_is_an_error_with_the_file_and_the_layer() {
+    let fixture = Fixture::new();
+    let file = fixture.path("large.safetensors");
+    let large = Preprocessing { resize: 16_384, crop: 16_384, ..Preprocessing::imagenet() };
+    let float = fixture.model.clone();
+    SavedModel::new(float).with_preprocessing(large).save(&file).unwrap();
+    let picture = fixture.data().join("bee/1.ppm");
+    for picture in [None, Some(&picture)] {
+        let mut command = posterize(&fixture.path("cache"));
+        command.arg(if picture.is_some() { "classify" } else { "bench" }).arg(&file).args(picture);
+        let (error, _) = error(&mut command);
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!("limit_exceeded"), &json!(1)));
+        assert_eq!(error["path"], json!(file), "{error}");
+        let start = format!("{}: {}: ", file.display(), error["layer"].as_str().unwrap());
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with(&start) && message.contains("smaller pictures"), "{message}");
+    }
 }

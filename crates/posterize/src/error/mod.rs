@@ -146,6 +146,15 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// The network of a file cannot be used as it is asked for.
+    #[error("{path}: {source}", path = path.display())]
+    #[non_exhaustive]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// The error, which names the layer.
+        source: Box<Error>,
+    },
     /// A network would take more memory or work than is allowed; see
     /// [`Options`](crate::runtime::Options).
     #[error("{layer}: {problem}")]
@@ -222,6 +231,24 @@ impl Error {
         }
     }
 
+    /// Returns the error with the file that the network is from, if the error is about one of the
+    /// network's layers; see [`Error::Network`]. Otherwise returns it as it is.
+    ///
+    /// ```
+    /// use posterize::Error;
+    ///
+    /// let error = Error::layer("features.0", "the kernel is 0").of_file("net.safetensors");
+    /// assert_eq!(error.to_string(), "net.safetensors: features.0: the kernel is 0");
+    /// assert_eq!(error.layer_name(), Some("features.0"));
+    /// ```
+    #[must_use]
+    pub fn of_file(self, path: impl AsRef<Path>) -> Self {
+        if self.path().is_some() || self.layer_name().is_none() {
+            return self;
+        }
+        Self::Network { path: path.as_ref().to_path_buf(), source: Box::new(self) }
+    }
+
     /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -234,6 +261,7 @@ impl Error {
             Self::NotCalibrated { .. } => ErrorKind::NotCalibrated,
             Self::Image { .. } => ErrorKind::Image,
             Self::Dataset { .. } => ErrorKind::Dataset,
+            Self::Network { source, .. } => source.kind(),
             Self::Limit { .. } => ErrorKind::LimitExceeded,
             Self::NotFinite { .. } => ErrorKind::NotFinite,
             Self::OutOfResources(_) => ErrorKind::OutOfResources,
@@ -251,6 +279,7 @@ impl Error {
             | Self::Unsupported { layer, .. }
             | Self::Limit { layer, .. }
             | Self::NotFinite { layer, .. } => Some(layer),
+            Self::Network { source, .. } => source.layer_name(),
             Self::Io { .. }
             | Self::Checkpoint { .. }
             | Self::StateDict(_)
@@ -271,7 +300,8 @@ impl Error {
             | Self::Checkpoint { path, .. }
             | Self::Image { path, .. }
             | Self::Dataset { path, .. }
-            | Self::Format { path, .. } => Some(path),
+            | Self::Format { path, .. }
+            | Self::Network { path, .. } => Some(path),
             Self::StateDict(_)
             | Self::Shape { .. }
             | Self::Layer { .. }

@@ -102,8 +102,8 @@ impl Limits {
             format!(
                 "a batch of {} takes {} of memory ({} of it scratch memory for {} threads), more than \
                  the limit of {} ({from}). This layer's {part} is the largest; its output for a \
-                 picture is {:?}. Use a smaller batch, smaller pictures or fewer threads, or raise \
-                 Options::max_memory",
+                 picture is {:?}. Use a smaller batch, smaller pictures or fewer threads, or raise the \
+                 limit from Rust (Options::max_memory)",
                 memory.batch,
                 human(needed),
                 human(memory.scratch),
@@ -136,8 +136,8 @@ impl Limits {
             &node.name,
             format!(
                 "a picture takes the work of {:.1e} multiply-adds, more than the limit of {:.1e}; \
-                 this layer ({}) takes the most of it, {:.1e}. Use smaller pictures, or raise \
-                 Options::max_work if you trust the model",
+                 this layer ({}) takes the most of it, {:.1e}. Use smaller pictures or, if you trust \
+                 the model, raise the limit from Rust (Options::max_work)",
                 of_picture(total) as f64,
                 self.max_work as f64,
                 node.op.kind(),

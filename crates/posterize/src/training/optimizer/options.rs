@@ -1,32 +1,9 @@
 //! The optimizers to choose from.
 
-use std::fmt::Debug;
-
 use serde::{Deserialize, Serialize};
 
-use super::super::TrainedMut;
-use super::{Adam, AdamOptions, OptimizerBuffer, OptimizerState, Sgd, SgdOptions};
+use super::{Adam, AdamOptions, Optimizer, Sgd, SgdOptions};
 use crate::error::Result;
-
-/// An optimizer, which updates parameters with their gradients.
-pub trait Optimizer: Debug + Send + Sync {
-    /// Updates all parameters with their gradients. The learning rate of a parameter is `lr` times its
-    /// [`lr_factor`](TrainedMut::lr_factor). The gradients are overwritten.
-    ///
-    /// # Panics
-    /// Panics if a gradient, or a buffer of the loaded state, has another length than its parameter.
-    fn step(&mut self, lr: f64, trained: &mut [TrainedMut<'_>]);
-
-    /// Returns the kinds of buffers that it keeps for each parameter.
-    fn kept(&self) -> &'static [OptimizerBuffer];
-
-    /// Returns the state, from which it is resumed with [`load_state`](Self::load_state).
-    fn state(&self) -> OptimizerState;
-
-    /// Restores a state returned by [`state`](Self::state). Buffers that it does not
-    /// [keep](Self::kept) are left out.
-    fn load_state(&mut self, state: OptimizerState);
-}
 
 /// An optimizer and its options.
 ///
