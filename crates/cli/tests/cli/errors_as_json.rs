@@ -2,7 +2,13 @@
 
 use std::{fs, process::Command};
 
-use posterize::{data::Preprocessing, format::SavedModel};
+use posterize::{
+    Architecture,
+    data::Preprocessing,
+    format::SavedModel,
+    nn::Sequential,
+    ops::{AdaptiveAvgPool2d, Flatten, MaxPool2d},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -117,17 +123,24 @@ fn errors_are_not_mixed_with_a_file_on_stdout() {
 fn a_model_above_the_limits_is_an_error_with_the_file_and_the_layer() {
     let fixture = Fixture::new();
     let file = fixture.path("large.safetensors");
-    let large = Preprocessing { resize: 16_384, crop: 16_384, ..Preprocessing::imagenet() };
-    let float = fixture.model.clone();
-    SavedModel::new(float).with_preprocessing(large).save(&file).unwrap();
+    let large = Preprocessing { resize: 1024, crop: 1024, ..Preprocessing::imagenet() };
+    // 3 million maxima of a million values each.
+    let net = Sequential::new()
+        .then(MaxPool2d::new(1001).stride(1).padding(500))
+        .then(AdaptiveAvgPool2d::new([1, 1]))
+        .then(Flatten);
+    SavedModel::new(Architecture::trace(&net).unwrap().init(0))
+        .with_preprocessing(large)
+        .save(&file)
+        .unwrap();
     let picture = fixture.data().join("bee/1.ppm");
     for picture in [None, Some(&picture)] {
         let mut command = posterize(&fixture.path("cache"));
         command.arg(if picture.is_some() { "classify" } else { "bench" }).arg(&file).args(picture);
         let (error, _) = error(&mut command);
         assert_eq!((&error["kind"], &error["exit_code"]), (&json!("limit_exceeded"), &json!(1)));
-        assert_eq!(error["path"], json!(file), "{error}");
-        let start = format!("{}: {}: ", file.display(), error["layer"].as_str().unwrap());
+        assert_eq!((&error["path"], &error["layer"]), (&json!(file), &json!("0")), "{error}");
+        let start = format!("{}: 0: ", file.display());
         let message = error["message"].as_str().unwrap();
         assert!(message.starts_with(&start) && message.contains("smaller pictures"), "{message}");
     }

@@ -2,11 +2,18 @@
 
 /// Which weights of a checkpoint file are read.
 ///
-/// ```no_run
+/// ```
 /// use posterize::StateDict;
 /// use posterize::checkpoint::ReadOptions;
 ///
-/// let averaged = StateDict::open_with("model.pth", &ReadOptions::new().averaged(true))?;
+/// // A safetensors file with one tensor, "bias" of one value, and no averaged weights.
+/// let header = r#"{"bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+/// let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &1f32.to_le_bytes()].concat();
+///
+/// let weights = StateDict::from_bytes_with("a.safetensors", &bytes, &ReadOptions::new())?;
+/// assert_eq!(weights.len(), 1);
+/// let averaged = ReadOptions::new().averaged(true);
+/// assert!(StateDict::from_bytes_with("a.safetensors", &bytes, &averaged).is_err());
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
