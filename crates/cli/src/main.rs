@@ -8,6 +8,7 @@ mod error;
 mod exit;
 mod fetch;
 mod interrupt;
+mod loaded;
 mod model;
 mod names;
 mod page;

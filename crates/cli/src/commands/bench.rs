@@ -14,7 +14,8 @@ use self::{compare::Comparison, per_layer::PerLayer, times::Times};
 use crate::{
     args::ThreadArgs,
     error::Result,
-    model::{Loaded, ModelArgs},
+    loaded::Loaded,
+    model::ModelArgs,
     timing::{self, Pictures},
     ui::{Align, Table, Ui},
 };

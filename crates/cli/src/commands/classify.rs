@@ -18,7 +18,8 @@ use serde::Serialize;
 use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
-    model::{Loaded, ModelArgs},
+    loaded::Loaded,
+    model::ModelArgs,
     names, pictures,
     ui::{Ui, percent},
 };

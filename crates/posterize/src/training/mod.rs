@@ -10,10 +10,13 @@ mod loss;
 mod network;
 mod optimizer;
 mod options;
+mod outcome;
 mod schedule;
+mod settings;
 mod stagnation;
 mod trained;
 mod trainer;
+mod watch;
 
 pub use checkpoint::{Checkpoint, Position, Settings};
 pub use clip::{clip_grad_norm, global_norm};
@@ -25,7 +28,9 @@ pub use optimizer::{
     SgdOptions,
 };
 pub use options::{Freeze, Keep, LrFactor, TrainOptions};
+pub use outcome::Outcome;
 pub use schedule::{LearningRate, Schedule};
 pub use stagnation::Stagnation;
 pub use trained::{ParameterGroup, TrainedMut};
-pub use trainer::{Outcome, TrainedModel, Trainer, Watch};
+pub use trainer::Trainer;
+pub use watch::{TrainedModel, Watch};

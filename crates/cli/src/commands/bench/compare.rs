@@ -6,7 +6,7 @@ use posterize::runtime::{Engine, Input};
 use serde::Serialize;
 
 use super::times::Times;
-use crate::{error::Result, model::Loaded, timing, ui::Ui};
+use crate::{error::Result, loaded::Loaded, timing, ui::Ui};
 
 /// Number of timed runs in a turn. Their median is the time of the turn.
 const RUNS_PER_TURN: u32 = 5;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{model::Loaded, timing};
+use crate::{loaded::Loaded, timing};
 
 /// Statistics of the timed runs of one model, in milliseconds per picture.
 #[derive(Debug, Serialize)]
