@@ -61,6 +61,13 @@ impl Loaded {
         Ok((self.name, classifier))
     }
 
+    /// Returns the number of values that the network returns for an input of the shape.
+    pub(crate) fn outputs(&self, input: [usize; 4]) -> Result<usize> {
+        let graph = self.graph();
+        let shapes = graph.infer(&input).map_err(|error| of_file(error, self.file.as_deref()))?;
+        Ok(shapes[graph.output().0].shape.iter().product())
+    }
+
     pub(crate) fn graph(&self) -> &Graph {
         self.network.graph()
     }

@@ -126,6 +126,7 @@ pub mod format;
 pub mod graph;
 mod interop;
 mod loading;
+mod memory;
 pub mod metrics;
 pub mod model;
 pub mod models;

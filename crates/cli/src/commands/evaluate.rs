@@ -155,10 +155,10 @@ impl Evaluate {
         let paths = self.paths().reads("the downloaded weights", &loaded.file);
         paths.reads("the downloaded pictures", [&data]).keep_inputs()?;
         let size = loaded.preprocessing.crop;
-        let batch = usize::from(self.batch_size);
-        let mut engine = loaded.engine(options.batch(batch))?;
-        let outputs = engine.output_shape([1, 3, size, size])?.iter().product();
+        let outputs = loaded.outputs([1, 3, size, size])?;
         let folder = pictures::open(&data, self.classes.as_deref(), &loaded.classes, outputs)?;
+        let batch = usize::from(self.batch_size).min(self.limit().min(folder.len()));
+        let mut engine = loaded.engine(options.batch(batch))?;
 
         let start = Instant::now();
         let (evaluation, skipped) =
@@ -183,6 +183,11 @@ impl Evaluate {
         ui.result(&report, &report)
     }
 
+    /// Returns the number of pictures that are evaluated at most.
+    fn limit(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
     /// Runs the model over the pictures. Returns the evaluation and the number of skipped pictures.
     fn evaluate(
         &self,
@@ -193,11 +198,10 @@ impl Evaluate {
         ui: &Ui,
     ) -> Result<(Evaluation, usize)> {
         let mut predictions = self.predictions.as_deref().map(Predictions::new);
-        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let loader = Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.batch_size))
             .threads(options.threads)
-            .limit(limit)
+            .limit(self.limit())
             .exif_orientation(self.exif.orientation())
             .strict(self.strict);
         let found = pictures::evaluate(engine, folder, &loader, ui, &mut |batch, logits| {

@@ -309,3 +309,18 @@ fn tf_mobilenet_v2_is_as_accurate_as_in_pytorch() {
     let correct = report["top1"].as_f64().unwrap() * 3.0;
     assert!((correct - 266.0).abs() <= 1.0, "{report}");
 }
+
+#[test]
+fn a_large_batch_size_takes_no_more_memory_than_the_pictures() {
+    let fixture = Fixture::new();
+    let (int8, again) = (fixture.path("int8.safetensors"), fixture.path("again.safetensors"));
+    let data = fixture.data();
+    let large = ["--batch-size", "65535"];
+    succeeds(fixture.evaluate().args(large));
+    let mut quantize = fixture.command("quantize");
+    quantize.arg("--weights").arg(fixture.path("small.safetensors"));
+    succeeds(quantize.arg("--calibrate").arg(&data).args(large).arg("-o").arg(&int8));
+    let mut train = fixture.command("train");
+    train.arg("--data").arg(&data).arg("--val").arg(&data).args(large).args(["--epochs", "1"]);
+    succeeds(train.arg("-o").arg(&again));
+}

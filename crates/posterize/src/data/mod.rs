@@ -20,6 +20,7 @@
 //! ```
 
 mod batch;
+mod batches;
 mod class;
 #[cfg(feature = "data")]
 mod class_list;
@@ -56,6 +57,8 @@ mod sampler;
 mod transforms;
 
 pub use batch::{Batch, BatchImages, PixelBatch};
+#[cfg(feature = "data")]
+pub use batches::{Batches, Skipped};
 pub use class::Class;
 #[cfg(feature = "data")]
 pub use class_list::read_classes;
@@ -66,8 +69,7 @@ pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
 pub use interpolation::Interpolation;
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
-#[cfg(feature = "data")]
-pub use loader::{Batches, Loader, Skipped};
+pub use loader::Loader;
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "data")]

@@ -3,10 +3,9 @@
 //! A model may come from a stranger, and a file of a kilobyte can describe a network that takes
 //! petabytes or days. Plans are checked before anything is allocated for them.
 
-use std::sync::OnceLock;
-
 use crate::error::{Error, Result};
 use crate::graph::{Graph, LayerShape, NodeId};
+use crate::memory::{human, machine_memory};
 use crate::ops::Op;
 
 /// The largest work for a picture by default.
@@ -154,34 +153,6 @@ fn most<K: Ord>(graph: &Graph, layers: &[LayerShape], key: impl Fn(&LayerShape) 
     computed.max_by_key(|id| key(&layers[id.0])).unwrap_or_else(|| graph.output())
 }
 
-/// Returns a number of bytes as text; `None` is more than any memory has.
-fn human(bytes: Option<usize>) -> String {
-    match bytes {
-        Some(bytes) if bytes < 10 << 20 => format!("{} KiB", bytes.div_ceil(1 << 10)),
-        Some(bytes) if bytes < 10 << 30 => format!("{} MiB", bytes.div_ceil(1 << 20)),
-        Some(bytes) => format!("{} GiB", bytes.div_ceil(1 << 30)),
-        None => "more bytes than can be addressed".into(),
-    }
-}
-
-/// Returns the bytes of this machine's memory or, where it has less, of the control group that the
-/// process is in; `usize::MAX` if neither is known.
-fn machine_memory() -> usize {
-    static MEMORY: OnceLock<usize> = OnceLock::new();
-    *MEMORY.get_or_init(|| {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let machine = total_of_meminfo(&read("/proc/meminfo"));
-        let group = read("/sys/fs/cgroup/memory.max").trim().parse().ok();
-        [machine, group].into_iter().flatten().min().unwrap_or(usize::MAX)
-    })
-}
-
-/// Returns the bytes of memory in the text of Linux's `/proc/meminfo`.
-fn total_of_meminfo(text: &str) -> Option<usize> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,13 +175,6 @@ mod tests {
         assert_eq!(LIMITS.memory(usize::MAX).0, machine_memory() / 4 * 3);
         let set = Limits { max_memory: Some(7), ..LIMITS };
         assert_eq!(set.memory(100).0, 7);
-    }
-
-    #[test]
-    fn the_memory_of_a_machine_is_read() {
-        assert_eq!(total_of_meminfo("MemTotal:       100 kB\nMemFree: 2 kB\n"), Some(102_400));
-        assert_eq!(total_of_meminfo("MemFree: 2 kB"), None);
-        assert_eq!(total_of_meminfo("MemTotal: 36893488147419103232 kB"), None);
     }
 
     #[test]
