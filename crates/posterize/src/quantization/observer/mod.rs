@@ -1,6 +1,7 @@
 //! Observers, which collect statistics of values and calculate their scale and zero point;
 //! `torch.ao.quantization.observer`.
 
+mod counts;
 mod error;
 mod extremes;
 mod histogram;
@@ -18,6 +19,7 @@ pub use self::error::ObserveError;
 pub use self::range::Range;
 pub use self::spec::{ObserverKind, ObserverSpec};
 
+use self::counts::Counts;
 use self::histogram::Histogram;
 use self::min_max::MinMax;
 use self::moving_average::MovingAverage;
@@ -55,6 +57,7 @@ enum Statistics {
     MinMax(MinMax),
     MovingAverage(MovingAverage),
     Histogram(Histogram),
+    Counts(Counts),
 }
 
 impl Statistics {
@@ -67,6 +70,7 @@ impl Statistics {
                 Self::MovingAverage(MovingAverage::default())
             }
             ObserverKind::Histogram => Self::Histogram(Histogram::new(spec.bins)),
+            ObserverKind::Percentile | ObserverKind::Mse => Self::Counts(Counts::default()),
         }
     }
 
@@ -76,6 +80,7 @@ impl Statistics {
             Self::MinMax(min_max) => &min_max.ranges,
             Self::MovingAverage(moving) => &moving.average,
             Self::Histogram(histogram) => histogram.range.as_slice(),
+            Self::Counts(counts) => counts.range.as_slice(),
         }
     }
 }
@@ -147,6 +152,7 @@ impl Observer {
                 moving.update(&ranges()?, self.spec.averaging_constant)
             }
             Statistics::Histogram(histogram) => histogram.update(pool, values),
+            Statistics::Counts(counts) => counts.update(pool, values),
         }
     }
 
@@ -171,6 +177,13 @@ impl Observer {
         match &self.statistics {
             Statistics::Histogram(histogram) => {
                 histogram.search().map(|range| QuantizationParams::PerTensor(of(&range)))
+            }
+            Statistics::Counts(counts) => {
+                let range = match self.spec.kind {
+                    ObserverKind::Percentile => counts.percentile(self.spec.percentile),
+                    _ => counts.min_error(&self.target),
+                };
+                range.map(|range| QuantizationParams::PerTensor(of(&range)))
             }
             statistics => {
                 let ranges = statistics.ranges();
@@ -218,6 +231,7 @@ impl Observer {
                 this.merge(later, self.spec.averaging_constant)
             }
             (Statistics::Histogram(this), Statistics::Histogram(later)) => this.merge(later),
+            (Statistics::Counts(this), Statistics::Counts(later)) => this.merge(later),
             _ => unreachable!("equal specs have equal statistics"),
         }
         .map_err(|error| Error::Argument(format!("observers cannot be merged: {error}")))
@@ -277,6 +291,7 @@ impl TryFrom<SavedObserver> for Observer {
             (Statistics::Histogram(new), Statistics::Histogram(saved)) => {
                 saved.is_valid() && new.counts.len() == saved.counts.len()
             }
+            (Statistics::Counts(_), Statistics::Counts(saved)) => saved.is_valid(),
             _ => false,
         };
         if !consistent || !statistics.ranges().iter().all(|range| range.is_valid()) {

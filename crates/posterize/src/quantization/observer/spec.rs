@@ -31,12 +31,24 @@ pub enum ObserverKind {
     /// `HistogramObserver`: a histogram, from which the range with the smallest quantization error is
     /// chosen.
     Histogram,
+    /// The range without a part of the values at either end, [`ObserverSpec::percentile`]. It is displayed as
+    /// `PercentileObserver`; PyTorch has none.
+    Percentile,
+    /// The range with the smallest squared error of the quantized values. It is displayed as
+    /// `MSEObserver`; PyTorch has none.
+    Mse,
 }
 
 impl ObserverKind {
     /// Returns whether it collects statistics for each channel.
     pub const fn is_per_channel(self) -> bool {
         matches!(self, Self::PerChannelMinMax | Self::MovingAveragePerChannelMinMax)
+    }
+
+    /// Returns whether it needs all values of a batch, and not only the smallest and the largest.
+    #[cfg(feature = "training")]
+    pub(crate) const fn needs_all_values(self) -> bool {
+        matches!(self, Self::Histogram | Self::Percentile | Self::Mse)
     }
 }
 
@@ -48,6 +60,8 @@ impl fmt::Display for ObserverKind {
             Self::PerChannelMinMax => "PerChannelMinMaxObserver",
             Self::MovingAveragePerChannelMinMax => "MovingAveragePerChannelMinMaxObserver",
             Self::Histogram => "HistogramObserver",
+            Self::Percentile => "PercentileObserver",
+            Self::Mse => "MSEObserver",
         })
     }
 }
@@ -87,6 +101,21 @@ pub struct ObserverSpec {
     pub bins: usize,
     /// The channel axis of the observed shapes.
     pub ch_axis: usize,
+    /// The part of the values that is not above the range of a [`ObserverKind::Percentile`], and the part
+    /// that is not below it; from 0.5 to 1.
+    #[serde(default = "default_percentile", skip_serializing_if = "is_default_percentile")]
+    pub percentile: f64,
+}
+
+const DEFAULT_PERCENTILE: f64 = 0.99999;
+
+fn default_percentile() -> f64 {
+    DEFAULT_PERCENTILE
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_percentile(percentile: &f64) -> bool {
+    *percentile == DEFAULT_PERCENTILE
 }
 
 impl ObserverSpec {
@@ -108,6 +137,7 @@ impl ObserverSpec {
             averaging_constant: 0.01,
             bins: 2048,
             ch_axis: 0,
+            percentile: DEFAULT_PERCENTILE,
         }
     }
 
@@ -119,6 +149,16 @@ impl ObserverSpec {
     /// PyTorch's `HistogramObserver` with default arguments.
     pub const fn histogram() -> Self {
         Self::new(ObserverKind::Histogram)
+    }
+
+    /// The range without a part of the values at either end.
+    pub const fn percentile(percentile: f64) -> Self {
+        Self { percentile, ..Self::new(ObserverKind::Percentile) }
+    }
+
+    /// The range with the smallest squared error of the quantized values.
+    pub const fn mse() -> Self {
+        Self::new(ObserverKind::Mse)
     }
 
     /// PyTorch's `default_observer`: minimum and maximum, with the integers 0 to 127.
@@ -176,6 +216,12 @@ impl ObserverSpec {
             return Err(Error::Argument(format!(
                 "averaging_constant must be greater than 0 and at most 1, found {}",
                 self.averaging_constant
+            )));
+        }
+        if !(self.percentile >= 0.5 && self.percentile <= 1.0) {
+            return Err(Error::Argument(format!(
+                "percentile must be from 0.5 to 1, found {}",
+                self.percentile
             )));
         }
         if !(Self::MIN_BINS..=Self::MAX_BINS).contains(&self.bins) {

@@ -12,6 +12,8 @@ fn specs() -> Vec<ObserverSpec> {
         ObserverKind::PerChannelMinMax,
         ObserverKind::MovingAveragePerChannelMinMax,
         ObserverKind::Histogram,
+        ObserverKind::Percentile,
+        ObserverKind::Mse,
     ];
     kinds
         .into_iter()
@@ -116,6 +118,8 @@ fn invalid_specs_are_errors() {
         ObserverSpec { averaging_constant: f32::NAN, ..good.clone() },
         ObserverSpec { bins: 0, ..good.clone() },
         ObserverSpec { bins: usize::MAX, ..good.clone() },
+        ObserverSpec { percentile: 0.4, ..good.clone() },
+        ObserverSpec { percentile: f64::NAN, ..good.clone() },
         ObserverSpec { quant_range: Some((-1, 10)), ..good.clone() },
         ObserverSpec { quant_range: Some((0, 1)), reduce_range: true, ..good.clone() },
     ] {
@@ -216,7 +220,10 @@ proptest! {
             merged.merge(&observed(&spec, &batches[at..])).unwrap();
             let whole = observed(&spec, &batches);
             match spec.kind {
-                ObserverKind::MinMax | ObserverKind::PerChannelMinMax => {
+                ObserverKind::MinMax
+                | ObserverKind::PerChannelMinMax
+                | ObserverKind::Percentile
+                | ObserverKind::Mse => {
                     prop_assert_eq!(&merged, &whole);
                 }
                 ObserverKind::MovingAverageMinMax | ObserverKind::MovingAveragePerChannelMinMax => {

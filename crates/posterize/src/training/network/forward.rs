@@ -14,7 +14,7 @@ use super::{Network, State, not_finite};
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::ops::kernel::Call;
-use crate::quantization::{FakeQuantize, ObserverKind, QParams};
+use crate::quantization::{FakeQuantize, QParams};
 use crate::runtime::arena::{Outside, split};
 
 /// The readable values of a step: the pictures, and the arena except for the range being written.
@@ -317,7 +317,7 @@ impl Network {
         if let (true, Round::Own(id)) = (observes, layer.epilogue.round)
             && let Some(rounds) = qat.activation_mut(id)
         {
-            let seen = if rounds.observer().spec().kind == ObserverKind::Histogram {
+            let seen = if rounds.observer().spec().kind.needs_all_values() {
                 // A histogram needs all values; other observers only the extremes.
                 let plan = plan.as_ref().expect("the step is planned");
                 let raw =
