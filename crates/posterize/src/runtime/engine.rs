@@ -12,10 +12,11 @@ use super::options::Options;
 use super::plan::{Granularity, PackedModel, Plan};
 use super::profile::{self, Profile};
 use super::summary::PlanSummary;
-use super::workspace::{Observe, Watch, Workspace, room};
+use super::workspace::{Observe, Show, Watch, Workspace, room};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::model::FloatModel;
+use crate::ops::kernel::{Packs, Shapes};
 use crate::quantization::QuantizedModel;
 use crate::tensor::Tensor;
 use crate::trace;
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// The threads that share its work.
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
@@ -311,7 +312,8 @@ impl Engine {
         input: impl Into<Input<'a>>,
         observe: Observe<'_>,
     ) -> Result<Tensor> {
-        self.run_one(input.into(), Watch::Outputs(observe))
+        let show: Show<'_> = &mut |id, shown| observe(id, &shown.dequantized()?);
+        self.run_one(input.into(), Watch::Outputs(show))
     }
 
     /// As [`Self::run_all`], and shows `observe` the output of every node, those of the inputs first;
@@ -324,7 +326,61 @@ impl Engine {
         inputs: &[Input<'_>],
         observe: Observe<'_>,
     ) -> Result<Vec<Tensor>> {
-        self.run_watched(inputs, Watch::Outputs(observe))
+        self.run_all_shown(inputs, &mut |id, shown| observe(id, &shown.dequantized()?))
+    }
+
+    /// As [`Self::run_all_observed`], but int8 outputs are shown as integers.
+    ///
+    /// # Errors
+    /// As [`Self::run_all`], or the first error of `show`.
+    pub(crate) fn run_all_shown(
+        &mut self,
+        inputs: &[Input<'_>],
+        show: Show<'_>,
+    ) -> Result<Vec<Tensor>> {
+        self.run_watched(inputs, Watch::Outputs(show))
+    }
+
+    /// As [`Self::run_all_shown`], but the float outputs of nodes are clamped to their `bounds`, where
+    /// they have any.
+    ///
+    /// # Errors
+    /// As [`Self::run_all_shown`].
+    pub(crate) fn run_all_clamped(
+        &mut self,
+        inputs: &[Input<'_>],
+        bounds: &[Option<[f32; 2]>],
+        show: Show<'_>,
+    ) -> Result<Vec<Tensor>> {
+        self.run_watched(inputs, Watch::Clamp(show, bounds))
+    }
+
+    /// As [`Self::run_all_shown`] of an int8 model. `biases` may give other biases for a layer, right
+    /// before it runs, when the outputs of all nodes before it have been shown.
+    ///
+    /// # Errors
+    /// As [`Self::run_all_shown`], or the first error of `biases`.
+    pub(crate) fn run_all_with_biases(
+        &mut self,
+        inputs: &[Input<'_>],
+        show: Show<'_>,
+        biases: &mut dyn FnMut(NodeId) -> Result<Option<Vec<i32>>>,
+    ) -> Result<Vec<Tensor>> {
+        let given = inputs.iter().map(|input| input.given(self.options.normalize));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        check_batches(&given)?;
+        let plan = self.plan(Granularity::Layers, &given)?;
+        let shared = Arc::clone(&self.shared);
+        let mut replace = |id: NodeId| {
+            let Some(bias) = biases(id)? else { return Ok(None) };
+            let node = shared.packed.model.graph().node(id);
+            let shape = |id: &NodeId| plan.shape(*id, 1);
+            let shapes =
+                Shapes { inputs: node.inputs.iter().map(shape).collect(), output: shape(&id) };
+            let PackedModel { model, isa, .. } = &shared.packed;
+            model.kernel(*isa, id, &shapes, &Packs::default(), Some(&bias))
+        };
+        self.run_watched(inputs, Watch::Replace(show, &mut replace))
     }
 
     /// The median time of every step over a number of runs.
@@ -430,7 +486,7 @@ impl Engine {
 /// Whoever watches outputs wants those of every layer.
 fn granularity_of(watch: &Watch<'_>) -> Granularity {
     match watch {
-        Watch::Outputs(_) => Granularity::Layers,
+        Watch::Outputs(_) | Watch::Replace(..) | Watch::Clamp(..) => Granularity::Layers,
         Watch::Unwatched | Watch::Times(_) => Granularity::Blocks,
     }
 }

@@ -31,3 +31,4 @@ pub use peak::{Arithmetic, peak};
 pub use profile::{LayerProfile, Profile};
 pub use summary::{PlanSummary, PlannedStep};
 pub use workspace::Observe;
+pub(crate) use workspace::Shown;

@@ -134,13 +134,14 @@ impl Model {
     }
 
     /// The kernel of a node for inputs of such shapes; `None` where it computes nothing, so that its
-    /// output is its input.
+    /// output is its input. `bias` replaces the bias of a layer with int8 weights.
     pub(super) fn kernel(
         &self,
         isa: Isa,
         id: NodeId,
         shapes: &Shapes,
         packs: &Packs,
+        bias: Option<&[i32]>,
     ) -> Result<Option<StepKernel>> {
         let node = self.graph().node(id);
         let input = node.inputs.first().and_then(|&input| self.qparams(input));
@@ -150,7 +151,10 @@ impl Model {
             }
             (Op::DeQuantStub(_), Some(from), None) => Ok(Some(StepKernel::Dequantize(from))),
             (op, Some(_), Some(output)) => {
-                let cx = self.int8_context(isa, id, output, packs)?;
+                let mut cx = self.int8_context(isa, id, output, packs)?;
+                if let (Some(weights), Some(bias)) = (&mut cx.weights, bias) {
+                    weights.bias = bias;
+                }
                 let made = op.compute().int8(&cx, shapes);
                 let made = made.map_err(|problem| Error::layer(&node.name, problem))?;
                 Ok(made.map(StepKernel::Int8))

@@ -274,7 +274,7 @@ fn steps(packed: &PackedModel, pool: &Pool, layers: &[LayerShape]) -> Result<Vec
             inputs: inputs.map(|input| layers[input.0].shape.clone()).collect(),
             output: layers[index].shape.clone(),
         };
-        made[index].get_or_init(|| model.kernel(*isa, id, &shapes, &packs[index]));
+        made[index].get_or_init(|| model.kernel(*isa, id, &shapes, &packs[index], None));
     });
     let mut steps = Vec::new();
     for ((id, node), made) in graph.iter().zip(made) {

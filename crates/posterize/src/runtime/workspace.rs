@@ -1,8 +1,10 @@
 //! The memory of one engine, and runs of a plan in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use posterize_kernels::int8::QParams8;
 use posterize_kernels::{Pool, int8};
 
 use super::aligned::Aligned;
@@ -35,12 +37,48 @@ use crate::ops::kernel::Call;
 /// ```
 pub type Observe<'a> = &'a mut dyn FnMut(NodeId, &[f32]) -> Result<()>;
 
+/// A node's output during a run: values as they lie in memory, channels last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shown<'a> {
+    Float(&'a [f32]),
+    Int8(&'a [u8], QParams8),
+}
+
+impl<'a> Shown<'a> {
+    /// Returns the values in f32.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not give the memory for them.
+    pub(super) fn dequantized(self) -> Result<Cow<'a, [f32]>> {
+        match self {
+            Self::Float(values) => Ok(Cow::Borrowed(values)),
+            Self::Int8(values, qparams) => {
+                let table = qparams.values();
+                let mut dequantized = room(values.len())?;
+                dequantized.extend(values.iter().map(|&q| table[usize::from(q)]));
+                Ok(Cow::Owned(dequantized))
+            }
+        }
+    }
+}
+
+/// Sees a node's output during a run, without conversion.
+pub(crate) type Show<'a> = &'a mut dyn FnMut(NodeId, Shown<'_>) -> Result<()>;
+
+/// Returns the kernel to compute a node with in place of the plan's.
+pub(super) type Replace<'a> = &'a mut dyn FnMut(NodeId) -> Result<Option<StepKernel>>;
+
 /// Watches a run.
 pub(super) enum Watch<'a> {
     /// Nobody does.
     Unwatched,
     /// Shows every output.
-    Outputs(Observe<'a>),
+    Outputs(Show<'a>),
+    /// Shows every output, and may replace the kernel of a step right before it runs, when all outputs
+    /// before it have been shown.
+    Replace(Show<'a>, Replace<'a>),
+    /// Shows every output, after it was clamped to the bounds of its node, if that has any.
+    Clamp(Show<'a>, &'a [Option<[f32; 2]>]),
     /// Adds up the times: of what the input needs before the first step, then of each step.
     Times(&'a mut [Duration]),
 }
@@ -107,7 +145,7 @@ impl Workspace {
         self.reserve(plan, graph, batch, pool.threads())?;
         let Self { inputs, float, int8 } = self;
         let start = Instant::now();
-        let watched = matches!(watch, Watch::Outputs(_));
+        let watched = matches!(watch, Watch::Outputs(_) | Watch::Replace(..) | Watch::Clamp(..));
         for (given, converted) in given.iter().zip(&mut *inputs) {
             convert(plan, pool, *given, watched, converted)?;
         }
@@ -117,20 +155,29 @@ impl Workspace {
         let mut run = Run { plan, pool, batch, given, inputs, float, int8 };
         let mut shown = 0;
         for (index, step) in plan.steps.iter().enumerate() {
-            if let Watch::Outputs(observe) = &mut watch {
+            if let Watch::Outputs(show) | Watch::Replace(show, _) | Watch::Clamp(show, _) =
+                &mut watch
+            {
                 // Before the memory of what was computed last may be taken again.
                 let next = step.nodes[0].0;
-                run.show(*observe, shown..next)?;
+                run.show(*show, shown..next)?;
                 shown = next;
             }
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
-            run.step(step)?;
+            let replaced = match &mut watch {
+                Watch::Replace(_, replace) => replace(step.output())?,
+                _ => None,
+            };
+            run.step(step, replaced.as_ref().unwrap_or(&step.kernel))?;
+            if let Watch::Clamp(_, bounds) = &watch {
+                run.clamp(step.output(), bounds[step.output().0]);
+            }
             if let (Watch::Times(times), Some(start)) = (&mut watch, start) {
                 times[index + 1] += start.elapsed();
             }
         }
-        if let Watch::Outputs(observe) = watch {
-            run.show(observe, shown..plan.slots.len())?;
+        if let Watch::Outputs(show) | Watch::Replace(show, _) | Watch::Clamp(show, _) = watch {
+            run.show(show, shown..plan.slots.len())?;
         }
         for (index, output) in plan.outputs.iter().enumerate() {
             outputs(index, run.float_value(*output)?)?;
@@ -217,13 +264,14 @@ fn float_input<'a>(given: &[Given<'a>], converted: &'a [Aligned<f32>], index: us
 }
 
 impl Run<'_, '_> {
-    fn step(&mut self, step: &Step) -> Result<()> {
+    /// Computes a step with `kernel`, which is the step's or one of the same shapes.
+    fn step(&mut self, step: &Step, kernel: &StepKernel) -> Result<()> {
         let &mut Run { plan, pool, batch, given, inputs, .. } = self;
         let (float, int8) = (&mut *self.float, &mut *self.int8);
         let isa = plan.isa;
         let call = Call { isa, pool, batch };
         let slot = |id: Option<&NodeId>| id.map(|id| &plan.slots[id.0]);
-        match (&step.kernel, &plan.slots[step.output().0]) {
+        match (kernel, &plan.slots[step.output().0]) {
             (StepKernel::Float(kernel), Slot::Float(output)) => {
                 let (output, outside) = split(&mut float.values, &of_batch(output, batch));
                 let view = |index: usize| match slot(step.inputs.get(index)) {
@@ -277,6 +325,15 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Clamps a node's output, if it is float.
+    fn clamp(&mut self, id: NodeId, bounds: Option<[f32; 2]>) {
+        if let (Slot::Float(range), Some([min, max])) = (&self.plan.slots[id.0], bounds) {
+            for x in &mut self.float.values[of_batch(range, self.batch)] {
+                *x = x.max(min).min(max);
+            }
+        }
+    }
+
     /// The values of a node's output that is float.
     fn float_value(&self, id: NodeId) -> Result<&[f32]> {
         match &self.plan.slots[id.0] {
@@ -286,18 +343,15 @@ impl Run<'_, '_> {
         }
     }
 
-    fn show(&self, observe: Observe<'_>, nodes: Range<usize>) -> Result<()> {
+    fn show(&self, show: Show<'_>, nodes: Range<usize>) -> Result<()> {
         for node in nodes {
             match (&self.plan.slots[node], self.plan.qparams[node]) {
                 (Slot::Input(_) | Slot::Float(_), _) => {
-                    observe(NodeId(node), self.float_value(NodeId(node))?)?;
+                    show(NodeId(node), Shown::Float(self.float_value(NodeId(node))?))?;
                 }
                 (Slot::Int8(range), Some(qparams)) => {
-                    let table = qparams.values();
-                    let values = self.int8.values[of_batch(range, self.batch)].iter();
-                    let mut dequantized = room(values.len())?;
-                    dequantized.extend(values.map(|&q| table[usize::from(q)]));
-                    observe(NodeId(node), &dequantized)?;
+                    let values = &self.int8.values[of_batch(range, self.batch)];
+                    show(NodeId(node), Shown::Int8(values, qparams))?;
                 }
                 (Slot::Int8(_), None) | (Slot::Inside, _) => {}
             }
