@@ -2,12 +2,16 @@
 
 use std::{fmt, fs, path::PathBuf, time::Instant};
 
-use clap::{Args, builder::PossibleValuesParser};
+use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use posterize::{
+    Tensor,
     data::{Class, ImageFolder, Loader, RandomSampler, Transform},
     format::SavedModel,
     models,
-    quantization::{ObserverSpec, QConfig, QConfigMapping, QuantizationParams},
+    quantization::{
+        BiasCorrection, CalibrationData, Equalization, ObserverSpec, PostTraining,
+        PostTrainingResult, QConfig, QConfigMapping, QuantizationParams,
+    },
 };
 use serde::Serialize;
 
@@ -30,6 +34,10 @@ const JSON_HELP: &str = "\
 JSON output (--json), one object:
   model, weights, output  The model's name, its checkpoint and the file written
   qconfig, per_tensor, augment, seed, threads  As given by the options
+  passes              Passes of post-training quantization:
+    equalization      never, always or if_better
+    bias_correction   none, fast or empirical
+  equalized           Whether channels between layers were scaled
   pictures, skipped   Numbers of calibration pictures, and of those that could not be decoded
   bytes_before, bytes_after  Sizes of the checkpoint (or null) and of the file written
   classes             Number of class names in the file
@@ -86,6 +94,25 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "NAME", default_value = "recommended", value_parser = PossibleValuesParser::new(QConfig::PRESETS))]
     qconfig: String,
 
+    /// How the ranges of activations are chosen [default: that of the qconfig]
+    #[arg(long, value_enum, value_name = "NAME")]
+    observer: Option<ObserverName>,
+
+    /// Percentage of the values that is not above, and of those that is not below, the range of
+    /// `--observer percentile`
+    #[arg(long, value_name = "P", default_value_t = 99.999)]
+    percentile: f64,
+
+    /// How biases are corrected for the errors of quantization [default: empirical with `recommended`,
+    /// none with a preset of PyTorch]
+    #[arg(long, value_enum, value_name = "NAME")]
+    bias_correction: Option<BiasCorrectionName>,
+
+    /// Whether channels between layers are scaled so that the weights of both layers have similar ranges
+    /// [default: if-better with `recommended`, never with a preset of PyTorch]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    equalize: Option<EqualizeName>,
+
     /// Quantize each weight with one scale, instead of one for each output channel
     #[arg(long)]
     per_tensor: bool,
@@ -113,6 +140,38 @@ pub(crate) struct Quantize {
     cache: CacheArgs,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ObserverName {
+    /// From the smallest to the largest value
+    MinMax,
+    /// The part of a histogram that PyTorch's HistogramObserver chooses
+    Histogram,
+    /// The range with the smallest squared error of the quantized values
+    Mse,
+    /// Without the outermost values, see --percentile
+    Percentile,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EqualizeName {
+    /// They are not
+    Never,
+    /// They are
+    Always,
+    /// They are if the outputs of some calibration pictures are then closer to those of the float network
+    IfBetter,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BiasCorrectionName {
+    /// They are not
+    None,
+    /// For the rounding of the weights of their layer
+    Fast,
+    /// For all that shifts the mean of a channel in the int8 network; reads the pictures once more
+    Empirical,
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
@@ -120,6 +179,9 @@ struct Report {
     output: PathBuf,
     qconfig: String,
     per_tensor: bool,
+    passes: PostTraining,
+    /// Whether channels were equalized.
+    equalized: bool,
     augment: bool,
     seed: u64,
     /// Number of calibration pictures.
@@ -184,9 +246,7 @@ impl Quantize {
         // Weights that were downloaded have no option.
         self.paths().reads("the downloaded weights", &file).keep_inputs()?;
         let preprocessing = network.preprocessing.clone();
-        let unfused = network.into_float()?;
-        let float = unfused.fuse()?;
-        let mut observed = float.prepare(&mapping)?;
+        let float = network.into_float()?;
         let crop = preprocessing.crop;
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
@@ -206,17 +266,15 @@ impl Quantize {
             .exif_orientation(self.exif.orientation())
             .threads(options.threads)
             .limit(batch_size.saturating_mul(self.batches as usize));
-        let mut stream = Stream::new(&loader, loader.tensors(), ui);
-        let bar = stream.bar.clone();
-        bar.set_message("calibrating");
-        let images = stream.by_ref().map(|batch| {
-            let images = batch?.images;
-            bar.inc(images.shape()[0] as u64);
-            Ok(images)
-        });
-        let result = observed.calibrate(options, images);
-        stream.finish(folder.root())?;
-        let pictures = result?;
+        let passes = self.passes();
+        let mut data = Pictures { loader: &loader, ui, skipped: None };
+        let result = float.quantize(&mapping, &passes, options, &mut data);
+        let skipped = data.skipped.unwrap_or(0);
+        if skipped == loader.len() {
+            let data = folder.root().to_path_buf();
+            return Err(CliError::NoPictures { data, skipped });
+        }
+        let PostTrainingResult { observed, model, pictures, equalized, .. } = result?;
         if pictures < batch_size * self.batches as usize {
             ui.note(format_args!(
                 "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",
@@ -225,7 +283,6 @@ impl Quantize {
                 count(batch_size as u64 * u64::from(self.batches))
             ));
         }
-        let model = observed.convert()?;
         let calibration_seconds = calibration.elapsed().as_secs_f64();
 
         let ranges = observed.observers().filter_map(|(name, observer)| {
@@ -250,7 +307,7 @@ impl Quantize {
             .with_name(&name)
             .with_preprocessing(preprocessing)
             .with_classes(classes)
-            .with_float_graph(unfused.graph().clone());
+            .with_float_graph(float.graph().clone());
         let bytes_after = saved.save(&self.output)?;
         let report = Report {
             bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),
@@ -259,10 +316,12 @@ impl Quantize {
             output: self.output.clone(),
             qconfig: self.qconfig.clone(),
             per_tensor: self.per_tensor,
+            passes,
+            equalized,
             augment: self.augment,
             seed: self.seed,
             pictures,
-            skipped: stream.skipped,
+            skipped,
             bytes_after,
             classes: saved.classes.len(),
             int8_layers,
@@ -276,8 +335,37 @@ impl Quantize {
         ui.result(&report, &report)
     }
 
+    fn passes(&self) -> PostTraining {
+        let mut passes = PostTraining::of_preset(&self.qconfig);
+        match self.equalize {
+            None => {}
+            Some(EqualizeName::Never) => passes.equalization = Equalization::Never,
+            Some(EqualizeName::Always) => passes.equalization = Equalization::Always,
+            Some(EqualizeName::IfBetter) => passes.equalization = Equalization::IfBetter,
+        }
+        match self.bias_correction {
+            None => {}
+            Some(BiasCorrectionName::None) => passes.bias_correction = BiasCorrection::None,
+            Some(BiasCorrectionName::Fast) => passes.bias_correction = BiasCorrection::Fast,
+            Some(BiasCorrectionName::Empirical) => {
+                passes.bias_correction = BiasCorrection::Empirical;
+            }
+        }
+        passes
+    }
+
     fn mapping(&self) -> Result<QConfigMapping> {
         let mut qconfig: QConfig = self.qconfig.parse()?;
+        if let Some(observer) = self.observer {
+            let ObserverSpec { quant_range, reduce_range, .. } = qconfig.activation;
+            let spec = match observer {
+                ObserverName::MinMax => ObserverSpec::min_max(),
+                ObserverName::Histogram => ObserverSpec::histogram(),
+                ObserverName::Mse => ObserverSpec::mse(),
+                ObserverName::Percentile => ObserverSpec::percentile(self.percentile / 100.0),
+            };
+            qconfig.activation = ObserverSpec { quant_range, reduce_range, ..spec };
+        }
         if self.per_tensor {
             qconfig.weight = ObserverSpec::default_weight_observer();
         }
@@ -320,6 +408,42 @@ impl Quantize {
             only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());
         let classes = labelled.map(|folder| folder.classes().to_vec()).unwrap_or_default();
         Ok(if classes.len() == outputs { classes } else { Vec::new() })
+    }
+}
+
+/// The calibration pictures, with a progress bar for each pass over them.
+struct Pictures<'a> {
+    loader: &'a Loader,
+    ui: &'a Ui,
+    /// The number of pictures skipped in the first pass.
+    skipped: Option<usize>,
+}
+
+impl CalibrationData for Pictures<'_> {
+    fn batches(
+        &mut self,
+        pass: &str,
+    ) -> Box<dyn Iterator<Item = posterize::Result<Vec<Tensor>>> + '_> {
+        let mut stream = Stream::new(self.loader, self.loader.tensors(), self.ui);
+        stream.bar.set_message(pass.to_owned());
+        let skipped = &mut self.skipped;
+        let first = skipped.is_none();
+        Box::new(std::iter::from_fn(move || {
+            let batch = stream.next();
+            if first {
+                *skipped = Some(stream.skipped);
+            }
+            match batch {
+                Some(batch) => Some(batch.map(|batch| {
+                    stream.bar.inc(batch.images.shape()[0] as u64);
+                    vec![batch.images]
+                })),
+                None => {
+                    stream.bar.finish_and_clear();
+                    None
+                }
+            }
+        }))
     }
 }
 

@@ -27,6 +27,8 @@ mod fake_quantize;
 mod float_layer;
 mod fuse;
 mod observer;
+mod passes;
+mod post_training;
 mod prepare;
 #[cfg(feature = "training")]
 mod qat;
@@ -44,6 +46,9 @@ pub use float_layer::FloatLayer;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
+pub use post_training::{
+    BiasCorrection, CalibrationData, Equalization, PostTraining, PostTrainingResult,
+};
 pub use prepare::ObservedModel;
 #[cfg(feature = "training")]
 pub use qat::{QatModel, QatState};

@@ -59,16 +59,15 @@ impl QConfig {
         }
     }
 
-    /// The recommended qconfig: 8-bit activations from histograms, and a scale for each output
-    /// channel of a weight, with the integers −127 to 127.
+    /// The recommended qconfig: 8-bit activations with the range of the smallest squared error, and a
+    /// scale for each output channel of a weight, with the integers −127 to 127.
     ///
-    /// It is PyTorch's `get_default_qconfig("onednn")` with the weights of the TFLite quantization
-    /// specification. With 2 · 127 steps the largest weight of a channel is an integer multiple of
+    /// The weights are those of the TFLite quantization specification. With 2 · 127 steps the largest weight of a channel is an integer multiple of
     /// the scale; with PyTorch's 255 steps it is half a step off. Weights of networks that were
     /// trained in int8 are therefore quantized without error.
     pub const fn recommended() -> Self {
         Self {
-            activation: ObserverSpec::histogram(),
+            activation: ObserverSpec::mse(),
             weight: ObserverSpec {
                 quant_range: Some((-127, 127)),
                 ..ObserverSpec::default_per_channel_weight_observer()

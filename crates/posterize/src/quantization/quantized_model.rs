@@ -244,6 +244,21 @@ impl QuantizedModel {
         }
     }
 
+    /// Returns the model with other biases for some layers.
+    ///
+    /// # Errors
+    /// Returns an error if an accumulator could overflow.
+    pub(super) fn with_biases(mut self, biases: BTreeMap<NodeId, Vec<i32>>) -> Result<Self> {
+        let layers = Arc::make_mut(&mut self.layers);
+        for (id, bias) in biases {
+            if let Some(layer) = layers.get_mut(&id) {
+                layer.bias = bias;
+            }
+        }
+        self.validate()?;
+        Ok(self)
+    }
+
     /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph

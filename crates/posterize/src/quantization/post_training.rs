@@ -1,0 +1,298 @@
+//! Post-training quantization from a float model to an int8 one: the passes and their order.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::passes::bias_correction;
+use super::passes::equalize::equalize;
+use super::passes::input_means::{InputMeans, shapes_of};
+use super::prepare::ObservedModel;
+use super::qconfig::QConfigMapping;
+use super::quantized_model::QuantizedModel;
+use crate::error::Result;
+use crate::model::FloatModel;
+use crate::runtime::{Input, Options, Shown, compile};
+use crate::tensor::Tensor;
+
+/// Calibration pictures, which are read once for each pass over them.
+///
+/// ```
+/// use posterize::Tensor;
+/// use posterize::quantization::CalibrationData;
+///
+/// let mut batches = vec![Tensor::zeros([2, 3, 8, 8]), Tensor::zeros([1, 3, 8, 8])];
+/// for pass in ["calibrating", "correcting biases"] {
+///     assert_eq!(batches.batches(pass).count(), 2);
+/// }
+/// ```
+pub trait CalibrationData {
+    /// Returns all batches from the first to the last, each a tensor for every input of the network in
+    /// the order of the graph's. `pass` says what they are read for, such as `calibrating`.
+    fn batches(&mut self, pass: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_>;
+}
+
+/// Batches `[N, C, H, W]` of a network with one input.
+impl CalibrationData for Vec<Tensor> {
+    fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
+        Box::new(self.iter().map(|images| Ok(vec![images.clone()])))
+    }
+}
+
+/// How biases are corrected for the errors of quantization.
+///
+/// ```
+/// use posterize::quantization::{BiasCorrection, PostTraining};
+///
+/// assert_eq!(PostTraining::recommended().bias_correction, BiasCorrection::Empirical);
+/// assert_eq!(PostTraining::pytorch().bias_correction, BiasCorrection::None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BiasCorrection {
+    /// They are not.
+    None,
+    /// For the rounding of the weights of their layer, `E[W x] − E[Ŵ x]` with the means of the float
+    /// network's inputs.
+    Fast,
+    /// For all that shifts the mean of a channel in the int8 network, `E[W x] − E[Ŵ x̂]`, layer by layer
+    /// from the input to the output. It reads the pictures once more.
+    Empirical,
+}
+
+/// Whether channels between two layers are scaled so that the weights of both have similar ranges
+/// (cross-layer equalization).
+///
+/// ```
+/// use posterize::quantization::{Equalization, PostTraining};
+///
+/// assert_eq!(PostTraining::recommended().equalization, Equalization::IfBetter);
+/// assert_eq!(PostTraining::pytorch().equalization, Equalization::Never);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Equalization {
+    /// They are not.
+    Never,
+    /// They are.
+    Always,
+    /// They are if the int8 outputs are then closer to the float ones, measured on the first
+    /// [`TRIAL_BATCHES`](Self::TRIAL_BATCHES) batches, on which the network is quantized both ways.
+    IfBetter,
+}
+
+impl Equalization {
+    /// The number of batches on which [`Self::IfBetter`] compares.
+    pub const TRIAL_BATCHES: usize = 3;
+}
+
+/// The passes of post-training quantization, besides PyTorch's.
+///
+/// ```
+/// use posterize::quantization::{Equalization, PostTraining};
+///
+/// assert_eq!(PostTraining::of_preset("fbgemm"), PostTraining::pytorch());
+/// let passes = PostTraining::of_preset("recommended").equalization(Equalization::Always);
+/// assert_eq!(passes.equalization, Equalization::Always);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PostTraining {
+    /// Whether channels between two layers are scaled.
+    pub equalization: Equalization,
+    /// How biases are corrected.
+    pub bias_correction: BiasCorrection,
+}
+
+impl PostTraining {
+    /// Returns no passes but PyTorch's, whose results it gives.
+    pub const fn pytorch() -> Self {
+        Self { equalization: Equalization::Never, bias_correction: BiasCorrection::None }
+    }
+
+    /// Returns the recommended passes.
+    pub const fn recommended() -> Self {
+        Self { equalization: Equalization::IfBetter, bias_correction: BiasCorrection::Empirical }
+    }
+
+    /// Returns the passes for a preset of [`QConfig::PRESETS`](super::QConfig::PRESETS): none for those
+    /// of PyTorch.
+    pub fn of_preset(name: &str) -> Self {
+        if name == "recommended" { Self::recommended() } else { Self::pytorch() }
+    }
+
+    /// Sets whether channels are equalized.
+    #[must_use]
+    pub const fn equalization(mut self, equalization: Equalization) -> Self {
+        self.equalization = equalization;
+        self
+    }
+
+    /// Sets how biases are corrected.
+    #[must_use]
+    pub const fn bias_correction(mut self, bias_correction: BiasCorrection) -> Self {
+        self.bias_correction = bias_correction;
+        self
+    }
+}
+
+/// What [`FloatModel::quantize`] returns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PostTrainingResult {
+    /// The fused float model with the observers.
+    pub observed: ObservedModel,
+    /// The int8 model.
+    pub model: QuantizedModel,
+    /// The number of calibration pictures.
+    pub pictures: usize,
+    /// Whether channels were equalized.
+    pub equalized: bool,
+}
+
+impl FloatModel {
+    /// Quantizes the model after training: fuses it, equalizes channels, observes the activations of the
+    /// calibration pictures, converts it to int8 and corrects biases, in this order.
+    ///
+    /// Memory does not depend on the number of batches, and the result not on the number of threads.
+    ///
+    /// ```
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{Activation, Conv2d};
+    /// use posterize::quantization::{PostTraining, QConfig, QConfigMapping};
+    /// use posterize::runtime::Options;
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let net = Sequential::new().then(Conv2d::new(3, 8, 3)).then(Activation::ReLU6);
+    /// let model = Architecture::trace(&net)?.init(0);
+    /// let mapping = QConfigMapping::global(QConfig::recommended());
+    /// let values = (0..3 * 64).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
+    /// let mut pictures = vec![Tensor::new([1, 3, 8, 8], values)?];
+    /// let passes = PostTraining::recommended();
+    /// let result = model.quantize(&mapping, &passes, Options::new(1)?, &mut pictures)?;
+    /// assert_eq!((result.pictures, result.model.layers().len()), (1, 1));
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::fuse`], [`Self::prepare`], [`ObservedModel::calibrate`] and
+    /// [`ObservedModel::convert`], and the first error among the batches.
+    pub fn quantize(
+        &self,
+        mapping: &QConfigMapping,
+        passes: &PostTraining,
+        options: Options,
+        data: &mut dyn CalibrationData,
+    ) -> Result<PostTrainingResult> {
+        let float = self.fuse()?;
+        let equalized = match passes.equalization {
+            Equalization::Never => false,
+            Equalization::Always => true,
+            Equalization::IfBetter => {
+                let mut first = First { data, batches: Equalization::TRIAL_BATCHES };
+                let mut noise = |equalized| {
+                    let trial = quantize(&float, equalized, mapping, passes, options, &mut first)?;
+                    output_noise(&float, &trial.model, options, &mut first)
+                };
+                let [without, with] = [noise(false)?, noise(true)?];
+                with < without
+            }
+        };
+        quantize(&float, equalized, mapping, passes, options, data)
+    }
+}
+
+/// Quantizes a fused model with or without equalization.
+fn quantize(
+    float: &FloatModel,
+    equalized: bool,
+    mapping: &QConfigMapping,
+    passes: &PostTraining,
+    options: Options,
+    data: &mut dyn CalibrationData,
+) -> Result<PostTrainingResult> {
+    let float = if equalized {
+        equalize(float, options, &mut *data.batches("equalizing channels"))?
+    } else {
+        float.clone()
+    };
+    let mut observed = float.prepare(mapping)?;
+    let fast = passes.bias_correction == BiasCorrection::Fast;
+    let mut means = InputMeans::new(float.graph(), |_| fast);
+    let pictures =
+        calibrate(&mut observed, &mut means, options, &mut *data.batches("calibrating"))?;
+    let mut model = observed.convert()?;
+    match passes.bias_correction {
+        BiasCorrection::None => {}
+        BiasCorrection::Fast => model = bias_correction::fast(model, &float, &means)?,
+        BiasCorrection::Empirical => {
+            let mut batches = data.batches("correcting biases");
+            model = bias_correction::empirical(model, &float, options, &mut *batches)?;
+        }
+    }
+    Ok(PostTrainingResult { observed, model, pictures, equalized })
+}
+
+/// The first batches of the calibration pictures.
+struct First<'a> {
+    data: &'a mut dyn CalibrationData,
+    batches: usize,
+}
+
+impl CalibrationData for First<'_> {
+    fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
+        let trial = "comparing with equalized channels";
+        Box::new(self.data.batches(trial).take(self.batches))
+    }
+}
+
+/// Returns the sum of the squared differences between the int8 and the float network's outputs.
+fn output_noise(
+    float: &FloatModel,
+    model: &QuantizedModel,
+    options: Options,
+    data: &mut dyn CalibrationData,
+) -> Result<f64> {
+    let (mut float, mut int8) = (compile(float, options)?, compile(model, options)?);
+    let mut noise = 0.0;
+    for inputs in data.batches("comparing") {
+        let inputs = inputs?;
+        let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
+        let outputs = float.run_all(&given)?.into_iter().zip(int8.run_all(&given)?);
+        for (x, y) in outputs {
+            let pairs = x.data().iter().zip(y.data());
+            noise += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+        }
+    }
+    Ok(noise)
+}
+
+/// Runs all batches through the float model for its observers and `means`; returns the number of
+/// pictures.
+fn calibrate(
+    observed: &mut ObservedModel,
+    means: &mut InputMeans,
+    options: Options,
+    batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
+) -> Result<usize> {
+    let graph = observed.model().graph().clone();
+    let mut engine = compile(observed.model(), options)?;
+    let pool = Arc::clone(engine.pool());
+    let mut pictures = 0;
+    for inputs in batches {
+        let inputs = inputs?;
+        let shapes = shapes_of(&graph, &inputs)?;
+        let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
+        engine.run_all_shown(&given, &mut |id, shown| {
+            if let Shown::Float(values) = shown {
+                observed.observe(&pool, id, values)?;
+            }
+            means.add(&pool, &graph, &shapes, id, shown);
+            Ok(())
+        })?;
+        pictures += given.first().map_or(0, Input::batch);
+    }
+    Ok(pictures)
+}
