@@ -100,7 +100,7 @@ pub(crate) struct Quantize {
 
     /// Percentage of the values that is not above, and of those that is not below, the range of
     /// `--observer percentile`
-    #[arg(long, value_name = "P", default_value_t = 99.999)]
+    #[arg(long, value_name = "P", default_value_t = 99.999, value_parser = parse_percentile)]
     percentile: f64,
 
     /// How biases are corrected for the errors of quantization [default: empirical with `recommended`,
@@ -408,6 +408,15 @@ impl Quantize {
             only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());
         let classes = labelled.map(|folder| folder.classes().to_vec()).unwrap_or_default();
         Ok(if classes.len() == outputs { classes } else { Vec::new() })
+    }
+}
+
+fn parse_percentile(text: &str) -> std::result::Result<f64, String> {
+    let percentile = text.parse().map_err(|_| "expected a number from 50 to 100".to_owned())?;
+    if (50.0..=100.0).contains(&percentile) {
+        Ok(percentile)
+    } else {
+        Err(format!("expected a number from 50 to 100, found {percentile}"))
     }
 }
 

@@ -400,3 +400,26 @@ fn int8_tf_mobilenet_v2_is_accurate_and_small() {
     let report = json(command.arg(assets.join("imagenet_1k/val")));
     assert!(report["top1"].as_f64().unwrap() >= 87.0, "{report}");
 }
+
+#[test]
+fn the_passes_are_those_of_the_qconfig_or_of_the_options() {
+    let fixture = Fixture::new();
+    let passes = |args: &[&str]| {
+        let report = json(fixture.quantize("int8.safetensors").args(args));
+        let passes = &report["passes"];
+        let equalized = report["equalized"].as_bool().unwrap();
+        (passes["equalization"].clone(), passes["bias_correction"].clone(), equalized)
+    };
+    let (equalization, correction, _) = passes(&[]);
+    assert_eq!((equalization, correction), ("if_better".into(), "empirical".into()));
+    let none = passes(&["--qconfig", "fbgemm"]);
+    assert_eq!(none, ("never".into(), "none".into(), false));
+    let args = ["--qconfig", "fbgemm", "--equalize", "always", "--bias-correction", "fast"];
+    assert_eq!(passes(&args), ("always".into(), "fast".into(), true));
+    for observer in ["min-max", "histogram", "mse", "percentile"] {
+        passes(&["--observer", observer, "--bias-correction", "none", "--equalize", "never"]);
+    }
+    let mut command = fixture.quantize("int8.safetensors");
+    let error = fails_with_usage_error(command.args(["--percentile", "20"]));
+    assert!(error.contains("expected a number from 50 to 100, found 20"), "{error}");
+}

@@ -296,3 +296,75 @@ fn calibrate(
     }
     Ok(pictures)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Architecture;
+    use crate::nn::Sequential;
+    use crate::ops::{Activation, BatchNorm, Conv2d, Padding, Role};
+    use crate::quantization::QConfig;
+
+    fn net() -> FloatModel {
+        let net = Sequential::new()
+            .then(Conv2d::new(3, 16, 1).bias(false))
+            .then(BatchNorm::two_d(16))
+            .then(Activation::ReLU6)
+            .then(Conv2d::new(16, 16, 3).padding(Padding::all(1)).groups(16))
+            .then(Activation::ReLU)
+            .then(Conv2d::new(16, 4, 1));
+        Architecture::trace(&net).unwrap().init(7)
+    }
+
+    fn pictures(batches: usize) -> Vec<Tensor> {
+        let values =
+            |batch| (0..2 * 3 * 64).map(move |i| ((i * 37 + batch * 29) % 101) as f32 / 60.0 - 0.8);
+        let batch = |batch| Tensor::new([2, 3, 8, 8], values(batch).collect()).unwrap();
+        (0..batches).map(batch).collect()
+    }
+
+    fn run(model: &FloatModel, qconfig: QConfig, passes: &PostTraining) -> PostTrainingResult {
+        let (mapping, options) = (QConfigMapping::global(qconfig), Options::new(2).unwrap());
+        model.quantize(&mapping, passes, options, &mut pictures(4)).unwrap()
+    }
+
+    #[test]
+    fn the_passes_of_pytorch_give_what_prepare_calibrate_and_convert_give() {
+        let model = net();
+        for qconfig in [QConfig::default_qconfig(), QConfig::fbgemm(), QConfig::qnnpack()] {
+            let result = run(&model, qconfig.clone(), &PostTraining::pytorch());
+            assert_eq!((result.pictures, result.equalized), (8, false));
+            let mapping = QConfigMapping::global(qconfig);
+            let mut observed = model.fuse().unwrap().prepare(&mapping).unwrap();
+            let batches = pictures(4).into_iter().map(Ok);
+            observed.calibrate(Options::new(1).unwrap(), batches).unwrap();
+            assert_eq!(result.model, observed.convert().unwrap());
+        }
+    }
+
+    #[test]
+    fn channels_are_equalized_where_the_outputs_are_then_closer() {
+        let model = net();
+        let mut parameters = model.parameters().clone();
+        let norm = model.graph().find("1").unwrap();
+        // Channels with ranges from 1 to 4^4 times the smallest.
+        for role in [Role::Weight, Role::Bias] {
+            let tensor = Arc::make_mut(parameters.get_mut(&(norm, role)).unwrap());
+            for (channel, x) in tensor.data_mut().iter_mut().enumerate() {
+                *x = (*x + 0.1) * 0.01 * 4f32.powi((channel % 5) as i32);
+            }
+        }
+        let model = FloatModel::new(model.graph().clone(), parameters).unwrap();
+        let passes = |equalization| PostTraining::pytorch().equalization(equalization);
+        let noise = |equalization| {
+            let result = run(&model, QConfig::qnnpack(), &passes(equalization));
+            let options = Options::new(1).unwrap();
+            let float = model.fuse().unwrap();
+            let noise = output_noise(&float, &result.model, options, &mut pictures(4)).unwrap();
+            (result.equalized, noise)
+        };
+        let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));
+        assert!(with.1 < 0.5 * without.1, "{with:?}, {without:?}");
+        assert_eq!(noise(Equalization::IfBetter), with);
+    }
+}
