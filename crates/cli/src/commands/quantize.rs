@@ -20,7 +20,7 @@ use crate::{
     error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
-    pictures::{self, Stream},
+    pictures,
     ui::{Align, Table, Ui, Verbosity, count, megabytes},
 };
 
@@ -267,9 +267,9 @@ impl Quantize {
             .threads(options.threads)
             .limit(batch_size.saturating_mul(self.batches as usize));
         let passes = self.passes();
-        let mut data = Pictures { loader: &loader, ui, skipped: None };
+        let mut data = Pictures { loader: &loader, ui, skipped: 0 };
         let result = float.quantize(&mapping, &passes, options, &mut data);
-        let skipped = data.skipped.unwrap_or(0);
+        let skipped = data.skipped;
         if skipped == loader.len() {
             let data = folder.root().to_path_buf();
             return Err(CliError::NoPictures { data, skipped });
@@ -424,8 +424,8 @@ fn parse_percentile(text: &str) -> std::result::Result<f64, String> {
 struct Pictures<'a> {
     loader: &'a Loader,
     ui: &'a Ui,
-    /// The number of pictures skipped in the first pass.
-    skipped: Option<usize>,
+    /// The number of pictures that were skipped, which is the same in every pass over all of them.
+    skipped: usize,
 }
 
 impl CalibrationData for Pictures<'_> {
@@ -433,22 +433,29 @@ impl CalibrationData for Pictures<'_> {
         &mut self,
         pass: &str,
     ) -> Box<dyn Iterator<Item = posterize::Result<Vec<Tensor>>> + '_> {
-        let mut stream = Stream::new(self.loader, self.loader.tensors(), self.ui);
-        stream.bar.set_message(pass.to_owned());
-        let skipped = &mut self.skipped;
-        let first = skipped.is_none();
+        let (mut batches, ui) = (self.loader.tensors(), self.ui);
+        let bar = ui.pictures_bar(self.loader.len() as u64);
+        bar.set_message(pass.to_owned());
+        let warned = &mut self.skipped;
+        let mut seen = 0;
         Box::new(std::iter::from_fn(move || {
-            let batch = stream.next();
-            if first {
-                *skipped = Some(stream.skipped);
+            let batch = batches.next();
+            let skipped = batches.skipped();
+            bar.inc((skipped.len() - seen) as u64);
+            seen = skipped.len();
+            // Of the pictures that an earlier pass skipped, the user knows.
+            for picture in skipped.iter().skip(*warned) {
+                ui.warn(format_args!("{} (picture skipped)", picture.error));
             }
+            *warned = seen.max(*warned);
             match batch {
-                Some(batch) => Some(batch.map(|batch| {
-                    stream.bar.inc(batch.images.shape()[0] as u64);
-                    vec![batch.images]
-                })),
+                Some(Ok(batch)) => {
+                    bar.inc(batch.images.shape()[0] as u64);
+                    Some(Ok(vec![batch.images]))
+                }
+                Some(Err(error)) => Some(Err(error)),
                 None => {
-                    stream.bar.finish_and_clear();
+                    bar.finish_and_clear();
                     None
                 }
             }
