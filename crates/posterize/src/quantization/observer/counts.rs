@@ -3,6 +3,7 @@
 use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
 
+use super::entropy::{self, least_divergent_part};
 use super::error::ObserveError;
 use super::extremes::PARALLEL;
 use super::range::Range;
@@ -134,6 +135,47 @@ impl Counts {
             }
         }
         Some(best)
+    }
+
+    /// Returns the range with the smallest Kullback-Leibler divergence; `None` without data.
+    pub(super) fn least_divergent(&self) -> Option<Range> {
+        let range = self.range?;
+        let end = range.max.max(-range.min);
+        let width = 2.0 * f64::from(end) / entropy::BINS as f64;
+        let [low, high] = least_divergent_part(&self.linear(end), entropy::LEVELS)
+            .map(|edge| (edge as f64 * width - f64::from(end)) as f32);
+        Some(Range { min: low.max(range.min), max: high.min(range.max) })
+    }
+
+    /// Returns a histogram of equally wide bins from `−end` to `end`. Values within a bin count as
+    /// distributed uniformly.
+    fn linear(&self, end: f32) -> Vec<u64> {
+        let end = f64::from(end);
+        let at = |x: f32| (f64::from(x) + end) / (2.0 * end) * entropy::BINS as f64;
+        let mut counts = vec![0.0; entropy::BINS];
+        for bin in self.bins() {
+            // The values of the outermost bins end at `end`.
+            let [low, high] = [bin.low, bin.high].map(|x| at(x).clamp(0.0, entropy::BINS as f64));
+            let first = (low as usize).min(entropy::BINS - 1);
+            let last = (high as usize).min(entropy::BINS - 1);
+            if high <= low {
+                counts[first] += bin.count;
+                continue;
+            }
+            for (place, count) in counts.iter_mut().enumerate().take(last + 1).skip(first) {
+                let inside = high.min(place as f64 + 1.0) - low.max(place as f64);
+                *count += bin.count * inside / (high - low);
+            }
+        }
+        // Rounds the sums up to each bin, so that the whole keeps its number of values.
+        let mut sum = 0.0;
+        let mut before = 0;
+        let rounded = counts.into_iter().map(|count| {
+            sum += count;
+            let up_to = (sum + 0.5) as u64;
+            up_to - std::mem::replace(&mut before, up_to)
+        });
+        rounded.collect()
     }
 
     /// Returns whether statistics, which may come from a file, fit together.

@@ -2,6 +2,7 @@
 //! `torch.ao.quantization.observer`.
 
 mod counts;
+mod entropy;
 mod error;
 mod extremes;
 mod histogram;
@@ -70,7 +71,9 @@ impl Statistics {
                 Self::MovingAverage(MovingAverage::default())
             }
             ObserverKind::Histogram => Self::Histogram(Histogram::new(spec.bins)),
-            ObserverKind::Percentile | ObserverKind::Mse => Self::Counts(Counts::default()),
+            ObserverKind::Percentile | ObserverKind::Mse | ObserverKind::Entropy => {
+                Self::Counts(Counts::default())
+            }
         }
     }
 
@@ -167,34 +170,34 @@ impl Observer {
         self.statistics.ranges().iter().copied().reduce(Range::union)
     }
 
+    /// Returns the range that the scale and zero point are calculated from: that of the values, or the
+    /// part of it that the observer chooses. `None` without data, and for observers of channels.
+    pub fn chosen_range(&self) -> Option<Range> {
+        match &self.statistics {
+            Statistics::Histogram(histogram) => histogram.search(),
+            Statistics::Counts(counts) => match self.spec.kind {
+                ObserverKind::Percentile => counts.percentile(self.spec.percentile),
+                ObserverKind::Entropy => counts.least_divergent(),
+                _ => counts.min_error(&self.target),
+            },
+            _ if self.spec.kind.is_per_channel() => None,
+            statistics => statistics.ranges().first().copied(),
+        }
+    }
+
     /// Returns the scales and zero points for the observed values; `None` without data, where PyTorch
     /// returns a scale of 1 and a zero point of 0.
     ///
-    /// The range of the values, or for a histogram the part of it with the smallest quantization
-    /// error, is passed to [`QuantizationTarget::calculate_qparams`].
+    /// The [chosen range](Self::chosen_range), or that of each channel, is passed to
+    /// [`QuantizationTarget::calculate_qparams`].
     pub fn calculate_qparams(&self) -> Option<QuantizationParams> {
         let of = |range: &Range| self.target.calculate_qparams(range.min, range.max);
-        match &self.statistics {
-            Statistics::Histogram(histogram) => {
-                histogram.search().map(|range| QuantizationParams::PerTensor(of(&range)))
-            }
-            Statistics::Counts(counts) => {
-                let range = match self.spec.kind {
-                    ObserverKind::Percentile => counts.percentile(self.spec.percentile),
-                    _ => counts.min_error(&self.target),
-                };
-                range.map(|range| QuantizationParams::PerTensor(of(&range)))
-            }
-            statistics => {
-                let ranges = statistics.ranges();
-                if self.spec.kind.is_per_channel() && !ranges.is_empty() {
-                    let channels = ranges.iter().map(of).collect();
-                    Some(QuantizationParams::PerChannel { axis: self.spec.ch_axis, channels })
-                } else {
-                    ranges.first().map(|range| QuantizationParams::PerTensor(of(range)))
-                }
-            }
+        let ranges = self.statistics.ranges();
+        if self.spec.kind.is_per_channel() && !ranges.is_empty() {
+            let channels = ranges.iter().map(of).collect();
+            return Some(QuantizationParams::PerChannel { axis: self.spec.ch_axis, channels });
         }
+        self.chosen_range().map(|range| QuantizationParams::PerTensor(of(&range)))
     }
 
     /// Resets the statistics.

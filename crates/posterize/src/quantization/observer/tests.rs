@@ -14,6 +14,7 @@ fn specs() -> Vec<ObserverSpec> {
         ObserverKind::Histogram,
         ObserverKind::Percentile,
         ObserverKind::Mse,
+        ObserverKind::Entropy,
     ];
     kinds
         .into_iter()
@@ -223,7 +224,8 @@ proptest! {
                 ObserverKind::MinMax
                 | ObserverKind::PerChannelMinMax
                 | ObserverKind::Percentile
-                | ObserverKind::Mse => {
+                | ObserverKind::Mse
+                | ObserverKind::Entropy => {
                     prop_assert_eq!(&merged, &whole);
                 }
                 ObserverKind::MovingAverageMinMax | ObserverKind::MovingAveragePerChannelMinMax => {
