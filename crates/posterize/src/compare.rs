@@ -1,14 +1,15 @@
 //! Comparison of an int8 network with its float network, layer by layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::graph::NodeId;
+use crate::graph::{Node, NodeId};
 use crate::model::FloatModel;
+use crate::ops::Op;
 use crate::quantization::QuantizedModel;
-use crate::runtime::{Options, compile};
+use crate::runtime::{Options, Shown, compile};
 use crate::tensor::Tensor;
 
 /// The difference between a layer's outputs in the float and the int8 network, over all pictures.
@@ -24,7 +25,7 @@ use crate::tensor::Tensor;
 /// };
 /// assert!((layer.sqnr() - 30.0).abs() < 1e-9);
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LayerError {
     /// The layer's name.
     pub name: String,
@@ -37,12 +38,29 @@ pub struct LayerError {
 }
 
 impl LayerError {
+    /// Creates the error of a layer without outputs.
+    pub(crate) fn new(node: &Node) -> Self {
+        Self { name: node.name.clone(), kind: node.op.kind(), signal: 0.0, noise: 0.0 }
+    }
+
+    /// Adds a float output and the int8 output in its place.
+    #[inline]
+    pub(crate) fn add(&mut self, float: f32, int8: f32) {
+        self.signal += f64::from(float) * f64::from(float);
+        self.noise += f64::from(float - int8).powi(2);
+    }
+
     /// Returns the signal-to-quantization-noise ratio in decibels, `10 · log10(signal / noise)`.
     ///
     /// Each bit of precision adds about 6 dB. The ratio is infinite if the outputs are equal.
     pub fn sqnr(&self) -> f64 {
-        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
+        sqnr(self.signal, self.noise)
     }
+}
+
+/// Returns the signal-to-quantization-noise ratio in decibels.
+pub(crate) fn sqnr(signal: f64, noise: f64) -> f64 {
+    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
 }
 
 /// Runs every batch through both networks and compares the outputs of the layers that both have.
@@ -82,8 +100,29 @@ pub fn compare(
     batches: impl IntoIterator<Item = Result<Tensor>>,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<LayerError>> {
-    // For each node of the int8 network: the node of the float network, and the error so far.
-    let mut layers: BTreeMap<NodeId, (NodeId, LayerError)> = BTreeMap::new();
+    let pairs = pairs(float, int8)?;
+    let error = |(&id, _): (&NodeId, &NodeId)| (id, LayerError::new(int8.graph().node(id)));
+    let mut layers: BTreeMap<NodeId, LayerError> = pairs.iter().map(error).collect();
+    run_pairs(float, int8, &pairs, options, batches, seen, &mut |id, outputs, shown| {
+        let Some(layer) = layers.get_mut(&id) else { return Ok(()) };
+        for (&x, &y) in outputs.iter().zip(&*shown.dequantized()?) {
+            layer.add(x, y);
+        }
+        Ok(())
+    })?;
+    Ok(layers.into_values().collect())
+}
+
+/// Returns the nodes of the int8 network that the float network has too, each with the float
+/// network's node. Inputs are left out, because both networks get the same.
+///
+/// # Errors
+/// As [`compare`].
+pub(crate) fn pairs(
+    float: &FloatModel,
+    int8: &QuantizedModel,
+) -> Result<BTreeMap<NodeId, NodeId>> {
+    let mut pairs = BTreeMap::new();
     for (id, node) in int8.graph().iter() {
         let Some(other) = float.graph().find(&node.name) else { continue };
         let expected = float.graph().node(other);
@@ -100,34 +139,56 @@ pub fn compare(
                 ),
             ));
         }
-        let (name, kind) = (node.name.clone(), node.op.kind());
-        layers.insert(id, (other, LayerError { name, kind, signal: 0.0, noise: 0.0 }));
+        if !matches!(node.op, Op::Input(_)) {
+            pairs.insert(id, other);
+        }
     }
-    // One of them is the input, which all networks have.
-    if layers.len() < 2 {
+    if pairs.is_empty() {
         return Err(Error::Argument(
             "the int8 and the float network have no layer of the same name; compare with the fused \
              float network that the int8 one was made from"
                 .into(),
         ));
     }
+    Ok(pairs)
+}
+
+/// Sees a node's output in both networks: the int8 network's node, the float output and the int8 one,
+/// as they lie in memory.
+pub(crate) type SeePair<'a> = &'a mut dyn FnMut(NodeId, &[f32], Shown<'_>) -> Result<()>;
+
+/// Runs every batch through both networks, and shows `see` the outputs of `pairs`, in the order of the
+/// int8 network.
+///
+/// # Errors
+/// As [`compare`], or the first error of `see`.
+pub(crate) fn run_pairs(
+    float: &FloatModel,
+    int8: &QuantizedModel,
+    pairs: &BTreeMap<NodeId, NodeId>,
+    options: Options,
+    batches: impl IntoIterator<Item = Result<Tensor>>,
+    seen: &mut dyn FnMut(usize),
+    see: SeePair<'_>,
+) -> Result<()> {
     let mut float_engine = compile(float, options)?;
     let mut int8_engine = compile(int8, options)?;
+    let wanted: BTreeSet<NodeId> = pairs.values().copied().collect();
     let mut pictures = 0;
     for images in batches {
         let images = images?;
         let mut outputs = BTreeMap::new();
         float_engine.run_observed(&images, &mut |id, values| {
-            outputs.insert(id, values.to_vec());
-            Ok(())
-        })?;
-        int8_engine.run_observed(&images, &mut |id, values| {
-            let Some((other, layer)) = layers.get_mut(&id) else { return Ok(()) };
-            for (&x, &y) in outputs.get(other).into_iter().flatten().zip(values) {
-                layer.signal += f64::from(x) * f64::from(x);
-                layer.noise += f64::from(x - y).powi(2);
+            if wanted.contains(&id) {
+                outputs.insert(id, values.to_vec());
             }
             Ok(())
+        })?;
+        int8_engine.run_all_shown(&[(&images).into()], &mut |id, shown| {
+            match pairs.get(&id).and_then(|other| outputs.get(other)) {
+                Some(output) => see(id, output, shown),
+                None => Ok(()),
+            }
         })?;
         pictures += images.shape()[0];
         seen(pictures);
@@ -137,9 +198,7 @@ pub fn compare(
             "found no picture to compare on; expected at least one".into(),
         ));
     }
-    // Both networks get the same input, so it has no error.
-    let layers = layers.into_values().map(|(_, layer)| layer);
-    Ok(layers.filter(|layer| layer.kind != "Input").collect())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -64,6 +64,32 @@ impl Evaluation {
     fn percent(&self, correct: usize) -> f64 {
         100.0 * correct as f64 / self.images.max(1) as f64
     }
+
+    /// Runs a batch through `engine` and adds its results. Returns the logits `[N, num_classes]`.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub(crate) fn add<T: BatchImages>(
+        &mut self,
+        engine: &mut Engine,
+        batch: &Batch<T>,
+    ) -> Result<Tensor>
+    where
+        for<'a> Input<'a>: From<&'a T>,
+    {
+        let start = Instant::now();
+        let logits = engine.run(&batch.images)?;
+        self.model_seconds += start.elapsed().as_secs_f64();
+        check_logits(engine, (&batch.images).into(), &logits)?;
+        let classes = logits.shape().get(1).copied().unwrap_or(0);
+        let [first, fifth] = metrics::correct(&logits, &batch.labels, [1, classes.clamp(1, 5)])?;
+        self.correct1 += first;
+        self.correct5 += fifth;
+        self.loss_sum +=
+            metrics::cross_entropy(&logits, &batch.labels)? * batch.labels.len() as f64;
+        self.images += batch.labels.len();
+        Ok(logits)
+    }
 }
 
 /// Runs every batch through `engine` and measures the accuracy.
@@ -105,16 +131,7 @@ where
     let mut sum = Evaluation::default();
     for batch in batches {
         let batch = batch?;
-        let start = Instant::now();
-        let logits = engine.run(&batch.images)?;
-        sum.model_seconds += start.elapsed().as_secs_f64();
-        check_logits(engine, (&batch.images).into(), &logits)?;
-        let classes = logits.shape().get(1).copied().unwrap_or(0);
-        let [first, fifth] = metrics::correct(&logits, &batch.labels, [1, classes.clamp(1, 5)])?;
-        sum.correct1 += first;
-        sum.correct5 += fifth;
-        sum.loss_sum += metrics::cross_entropy(&logits, &batch.labels)? * batch.labels.len() as f64;
-        sum.images += batch.labels.len();
+        let logits = sum.add(engine, &batch)?;
         seen(&sum, &batch, &logits);
     }
     if sum.images == 0 {

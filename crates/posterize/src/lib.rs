@@ -138,6 +138,7 @@ pub mod ops;
 mod parameters;
 mod pixels;
 pub mod quantization;
+pub mod report;
 pub mod runtime;
 pub mod tensor;
 mod trace;

@@ -49,7 +49,7 @@ impl<'a> Shown<'a> {
     ///
     /// # Errors
     /// Returns an error if the system does not give the memory for them.
-    pub(super) fn dequantized(self) -> Result<Cow<'a, [f32]>> {
+    pub(crate) fn dequantized(self) -> Result<Cow<'a, [f32]>> {
         match self {
             Self::Float(values) => Ok(Cow::Borrowed(values)),
             Self::Int8(values, qparams) => {
