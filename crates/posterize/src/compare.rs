@@ -1,5 +1,7 @@
 //! Comparison of an int8 network with its float network, layer by layer.
 
+mod equalized;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -43,11 +45,12 @@ impl LayerError {
         Self { name: node.name.clone(), kind: node.op.kind(), signal: 0.0, noise: 0.0 }
     }
 
-    /// Adds a float output and the int8 output in its place.
-    #[inline]
-    pub(crate) fn add(&mut self, float: f32, int8: f32) {
-        self.signal += f64::from(float) * f64::from(float);
-        self.noise += f64::from(float - int8).powi(2);
+    /// Adds float outputs and the int8 outputs in their places.
+    pub(crate) fn add(&mut self, float: &[f32], int8: &[f32]) {
+        for (&x, &y) in float.iter().zip(int8) {
+            self.signal += f64::from(x) * f64::from(x);
+            self.noise += f64::from(x - y).powi(2);
+        }
     }
 
     /// Returns the signal-to-quantization-noise ratio in decibels, `10 · log10(signal / noise)`.
@@ -67,7 +70,8 @@ pub(crate) fn sqnr(signal: f64, noise: f64) -> f64 {
 ///
 /// Batches have the shape `[N, C, H, W]`. The float network must be the one that was quantized,
 /// fused in the same way. The results are in the order of the int8 network's layers. `seen` is
-/// called after each batch with the number of pictures so far.
+/// called after each batch with the number of pictures so far. If channels were equalized before
+/// quantization, they are scaled back; the factors are recovered from the weights.
 ///
 /// ```
 /// use posterize::nn::Sequential;
@@ -100,29 +104,39 @@ pub fn compare(
     batches: impl IntoIterator<Item = Result<Tensor>>,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<LayerError>> {
-    let pairs = pairs(float, int8)?;
-    let error = |(&id, _): (&NodeId, &NodeId)| (id, LayerError::new(int8.graph().node(id)));
-    let mut layers: BTreeMap<NodeId, LayerError> = pairs.iter().map(error).collect();
-    run_pairs(float, int8, &pairs, options, batches, seen, &mut |id, outputs, shown| {
-        let Some(layer) = layers.get_mut(&id) else { return Ok(()) };
-        for (&x, &y) in outputs.iter().zip(&*shown.dequantized()?) {
-            layer.add(x, y);
+    let counterparts = counterparts(float, int8)?;
+    let error = |&id: &NodeId| (id, LayerError::new(int8.graph().node(id)));
+    let mut layers: BTreeMap<NodeId, LayerError> = counterparts.keys().map(error).collect();
+    run_both((float, int8), &counterparts, options, batches, seen, &mut |id, outputs| {
+        if let Some(layer) = layers.get_mut(&id) {
+            layer.add(outputs.float, outputs.int8);
         }
-        Ok(())
     })?;
     Ok(layers.into_values().collect())
 }
 
-/// Returns the nodes of the int8 network that the float network has too, each with the float
-/// network's node. Inputs are left out, because both networks get the same.
+/// What an int8 network's layer is in the float network.
+#[derive(Debug)]
+pub(crate) struct Counterpart {
+    /// The float network's node.
+    pub(crate) float: NodeId,
+    /// The float weight that was quantized, which is that of the float network after equalization; `None`
+    /// if the layer has no int8 weight.
+    pub(crate) weight: Option<Tensor>,
+    /// What each output channel was divided by when the network was equalized; `None` if it was not.
+    pub(crate) factors: Option<Vec<f32>>,
+}
+
+/// Returns the nodes of the int8 network that the float network has too. Inputs are left out, because both
+/// networks get the same.
 ///
 /// # Errors
 /// As [`compare`].
-pub(crate) fn pairs(
+pub(crate) fn counterparts(
     float: &FloatModel,
     int8: &QuantizedModel,
-) -> Result<BTreeMap<NodeId, NodeId>> {
-    let mut pairs = BTreeMap::new();
+) -> Result<BTreeMap<NodeId, Counterpart>> {
+    let mut found = BTreeMap::new();
     for (id, node) in int8.graph().iter() {
         let Some(other) = float.graph().find(&node.name) else { continue };
         let expected = float.graph().node(other);
@@ -140,40 +154,47 @@ pub(crate) fn pairs(
             ));
         }
         if !matches!(node.op, Op::Input(_)) {
-            pairs.insert(id, other);
+            found.insert(id, Counterpart { float: other, weight: None, factors: None });
         }
     }
-    if pairs.is_empty() {
+    if found.is_empty() {
         return Err(Error::Argument(
             "the int8 and the float network have no layer of the same name; compare with the fused \
              float network that the int8 one was made from"
                 .into(),
         ));
     }
-    Ok(pairs)
+    equalized::find(float, int8, &mut found);
+    Ok(found)
 }
 
-/// Sees a node's output in both networks: the int8 network's node, the float output and the int8 one,
-/// as they lie in memory.
-pub(crate) type SeePair<'a> = &'a mut dyn FnMut(NodeId, &[f32], Shown<'_>) -> Result<()>;
+/// The outputs of a layer in both networks, as they lie in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outputs<'a> {
+    /// The float network's.
+    pub(crate) float: &'a [f32],
+    /// The int8 network's in f32, with equalized channels scaled back.
+    pub(crate) int8: &'a [f32],
+    /// The int8 network's as integers; `None` if the layer stays in float.
+    pub(crate) integers: Option<&'a [u8]>,
+}
 
-/// Runs every batch through both networks, and shows `see` the outputs of `pairs`, in the order of the
-/// int8 network.
+/// Runs every batch through both networks, and shows `see` the outputs of the int8 network's nodes that
+/// have counterparts.
 ///
 /// # Errors
-/// As [`compare`], or the first error of `see`.
-pub(crate) fn run_pairs(
-    float: &FloatModel,
-    int8: &QuantizedModel,
-    pairs: &BTreeMap<NodeId, NodeId>,
+/// As [`compare`].
+pub(crate) fn run_both(
+    (float, int8): (&FloatModel, &QuantizedModel),
+    counterparts: &BTreeMap<NodeId, Counterpart>,
     options: Options,
     batches: impl IntoIterator<Item = Result<Tensor>>,
     seen: &mut dyn FnMut(usize),
-    see: SeePair<'_>,
+    see: &mut dyn FnMut(NodeId, Outputs<'_>),
 ) -> Result<()> {
     let mut float_engine = compile(float, options)?;
     let mut int8_engine = compile(int8, options)?;
-    let wanted: BTreeSet<NodeId> = pairs.values().copied().collect();
+    let wanted: BTreeSet<NodeId> = counterparts.values().map(|found| found.float).collect();
     let mut pictures = 0;
     for images in batches {
         let images = images?;
@@ -185,10 +206,20 @@ pub(crate) fn run_pairs(
             Ok(())
         })?;
         int8_engine.run_all_shown(&[(&images).into()], &mut |id, shown| {
-            match pairs.get(&id).and_then(|other| outputs.get(other)) {
-                Some(output) => see(id, output, shown),
-                None => Ok(()),
+            let Some(counterpart) = counterparts.get(&id) else { return Ok(()) };
+            let Some(float) = outputs.get(&counterpart.float) else { return Ok(()) };
+            let mut int8 = shown.dequantized()?;
+            if let Some(factors) = &counterpart.factors {
+                for pixel in int8.to_mut().chunks_exact_mut(factors.len()) {
+                    pixel.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+                }
             }
+            let integers = match shown {
+                Shown::Int8(integers, _) => Some(integers),
+                Shown::Float(_) => None,
+            };
+            see(id, Outputs { float, int8: &int8, integers });
+            Ok(())
         })?;
         pictures += images.shape()[0];
         seen(pictures);

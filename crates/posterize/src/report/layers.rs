@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::activations::{ActivationStatistics, ActivationSums};
 use super::weights::WeightStatistics;
-use crate::compare::{LayerError, pairs, run_pairs};
+use crate::compare::{LayerError, counterparts, run_both};
 use crate::error::Result;
 use crate::graph::NodeId;
 use crate::model::FloatModel;
@@ -26,19 +26,11 @@ pub struct LayerStatistics {
     pub activations: ActivationStatistics,
     /// Statistics of its weights; `None` if it has none in int8.
     pub weights: Option<WeightStatistics>,
+    /// What each output channel was divided by when the network was equalized; `None` if it was not. The
+    /// other statistics are of the channels scaled back.
+    pub channel_factors: Option<Vec<f32>>,
     /// Why the layer stays in float; `None` if it does not.
     pub float_reason: Option<&'static str>,
-}
-
-impl LayerStatistics {
-    /// Returns the signal-to-quantization-noise ratio of the outputs in decibels: that of
-    /// [`LayerError::sqnr`], but channels that were equalized are scaled back first.
-    pub fn sqnr(&self) -> f64 {
-        match self.activations.scaled_channels {
-            0 => self.error.sqnr(),
-            _ => self.activations.unscaled_sqnr,
-        }
-    }
 }
 
 /// Runs every batch through both networks, and computes statistics of the layers that both have.
@@ -66,7 +58,7 @@ impl LayerStatistics {
 /// let layers = layer_statistics(&float, &int8, Options::new(1)?, [Ok(images)], &mut |_| ())?;
 /// let layer = &layers[0];
 /// assert_eq!(layer.error.name, "0");
-/// assert!(layer.sqnr() > 25.0 && layer.activations.bias_shift < 0.05);
+/// assert!(layer.error.sqnr() > 25.0 && layer.activations.bias_shift < 0.05);
 /// assert_eq!(layer.weights.as_ref().unwrap().channels.len(), 8);
 /// # Ok::<(), posterize::Error>(())
 /// ```
@@ -80,7 +72,7 @@ pub fn layer_statistics(
     batches: impl IntoIterator<Item = Result<Tensor>>,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<LayerStatistics>> {
-    let pairs = pairs(float, int8)?;
+    let counterparts = counterparts(float, int8)?;
     let graph = int8.graph();
     let mut batches = batches.into_iter().peekable();
     let shapes = match batches.peek() {
@@ -89,33 +81,35 @@ pub fn layer_statistics(
         _ => Vec::new(),
     };
     let mut sums: BTreeMap<NodeId, (LayerError, ActivationSums)> = BTreeMap::new();
-    for (id, shape) in pairs.keys().zip(pairs.keys().filter_map(|id| shapes.get(id.0))) {
+    for (id, layer) in graph.iter().map(|(id, _)| id).zip(shapes) {
         // In memory the channels of pictures are innermost.
-        let channels = match *shape.shape {
+        let channels = match *layer.shape {
             [_, channels, _, _] => channels,
-            _ => shape.shape.last().copied().unwrap_or(1),
+            _ => layer.shape.last().copied().unwrap_or(1),
         };
-        let range = int8.qparams(*id).zip(int8.output_range(*id));
-        let sum = (LayerError::new(graph.node(*id)), ActivationSums::new(channels, range));
-        sums.insert(*id, sum);
+        let range = int8.qparams(id).zip(int8.output_range(id));
+        let factors = counterparts.get(&id).and_then(|found| found.factors.clone());
+        let activations = ActivationSums::new(channels, range, factors);
+        sums.insert(id, (LayerError::new(graph.node(id)), activations));
     }
-    run_pairs(float, int8, &pairs, options, batches, seen, &mut |id, outputs, shown| {
-        let Some((error, sums)) = sums.get_mut(&id) else { return Ok(()) };
-        for (&x, &y) in outputs.iter().zip(&*shown.dequantized()?) {
-            error.add(x, y);
+    run_both((float, int8), &counterparts, options, batches, seen, &mut |id, outputs| {
+        if let Some((error, sums)) = sums.get_mut(&id) {
+            error.add(outputs.float, outputs.int8);
+            sums.add(outputs);
         }
-        sums.add(outputs, shown)
     })?;
     let reasons: BTreeMap<String, &str> =
         int8.float_layers().into_iter().map(|layer| (layer.name, layer.reason)).collect();
-    let layers = sums.into_iter().map(|(id, (error, sums))| {
-        let weight = float.parameter_named(&format!("{}.weight", error.name));
-        LayerStatistics {
+    let layers = counterparts.into_iter().filter_map(|(id, counterpart)| {
+        let (error, sums) = sums.remove(&id)?;
+        let weights = counterpart.weight.as_ref().zip(int8.layer(id));
+        Some(LayerStatistics {
             activations: sums.finish(),
-            weights: weight.zip(int8.layer(id)).map(|(w, layer)| WeightStatistics::new(w, layer)),
+            weights: weights.map(|(float, layer)| WeightStatistics::new(float, layer)),
+            channel_factors: counterpart.factors,
             float_reason: reasons.get(&error.name).copied(),
             error,
-        }
+        })
     });
     Ok(layers.collect())
 }
@@ -160,8 +154,7 @@ mod tests {
         assert_eq!(names, ["0", "2", "3", "4"]);
         for layer in &layers {
             let (error, found) = (&layer.error, &layer.activations);
-            assert_eq!(found.scaled_channels, 0, "{}", error.name);
-            assert!((found.unscaled_sqnr - error.sqnr()).abs() < 1e-6, "{}", error.name);
+            assert!(layer.channel_factors.is_none() && error.sqnr() > 25.0, "{}", error.name);
             assert!(found.bias_shift < 0.05 && found.bias_share < 1.0, "{}", error.name);
         }
         let convolution = &layers[0];

@@ -127,10 +127,10 @@ where
                 second.shape()[1]
             )));
         }
+        error.add(first.data(), second.data());
         let classes = first.shape()[1];
         let rows = first.data().chunks_exact(classes).zip(second.data().chunks_exact(classes));
         for (((x, y), &label), &sample) in rows.zip(&batch.labels).zip(&batch.indices) {
-            x.iter().zip(y).for_each(|(&x, &y)| error.add(x, y));
             let predicted = [x, y].map(|row| metrics::topk(row, 1)[0].0);
             let outcome = Outcome::of(predicted[0], predicted[1], label);
             found.outcomes.add(outcome);

@@ -63,8 +63,8 @@ pub struct WeightStatistics {
     /// The number of channels whose integers are all 0 although their float weights are not.
     pub lost_channels: usize,
     /// The share of weights whose integer differs by more than 1 from that of the float weight, 0 to 1.
-    /// It is not 0 if channels were equalized or the network was trained further: then the float weights
-    /// are not those that were quantized.
+    /// It is not 0 if the network was trained further: then the float weights are not those that were
+    /// quantized.
     pub changed: f64,
     /// Sum of the squares of the float weights.
     pub signal: f64,

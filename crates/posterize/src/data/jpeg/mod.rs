@@ -5,6 +5,7 @@
 //! is slower.
 
 mod color;
+mod encode;
 mod huffman;
 mod idct;
 mod scans;

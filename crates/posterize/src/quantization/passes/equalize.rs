@@ -52,7 +52,7 @@ pub(crate) fn equalize(
 }
 
 /// Returns the pairs of layers of which the second is the only one that reads the first.
-fn pairs(graph: &Graph) -> Vec<[NodeId; 2]> {
+pub(crate) fn pairs(graph: &Graph) -> Vec<[NodeId; 2]> {
     let consumers = graph.consumers();
     let is_layer = |id: NodeId| matches!(graph.node(id).op, Op::Conv2d(_) | Op::Linear(_));
     let pairs = graph.iter().filter_map(|(id, _)| match *consumers[id.0] {
@@ -226,7 +226,7 @@ fn input_ranges(op: &Op, weight: &Tensor) -> Vec<f32> {
 }
 
 /// Divides a weight or bias by the factor of each output channel.
-fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
+pub(crate) fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
     let per_output = tensor.data().len() / factors.len();
     for (values, factor) in tensor.data_mut().chunks_exact_mut(per_output).zip(factors) {
         values.iter_mut().for_each(|x| *x /= factor);
@@ -234,7 +234,7 @@ fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
 }
 
 /// Multiplies a weight by the factor of each input channel.
-fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
+pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
     for_each_input(op, weight, |channel, taps| {
         taps.iter_mut().for_each(|x| *x *= factors[channel]);
     });
