@@ -17,9 +17,10 @@ Order of use:
       Writes the int8 model. DIR has pictures, in it or in folders at any depth.
   posterize evaluate MODEL --weights W.pth --data DIR
   posterize evaluate INT8.safetensors --data DIR
-      Measures both accuracies. DIR has one folder of pictures for each class. If int8 lost too
-      much, `posterize inspect --against` shows in which layers, and `posterize train --qat` trains
-      the model further for int8.
+      Measures both accuracies. DIR has one folder of pictures for each class.
+  posterize report INT8.safetensors --against W.pth --data DIR -o REPORT.html
+      Writes a page on whether int8 lost accuracy, on which pictures, and in which layers. If it
+      lost too much, `posterize train --qat` trains the model further for int8.
   posterize classify INT8.safetensors PICTURE...
   posterize bench INT8.safetensors
       Uses the int8 model, and times it.

@@ -1,22 +1,20 @@
 //! The command `posterize bench`.
 
-mod compare;
 mod flame;
 mod per_layer;
-mod times;
 
 use std::{fmt, path::PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use serde::Serialize;
 
-use self::{compare::Comparison, per_layer::PerLayer, times::Times};
+use self::per_layer::PerLayer;
 use crate::{
     args::ThreadArgs,
     error::Result,
     loaded::Loaded,
     model::ModelArgs,
-    timing::{self, Pictures},
+    timing::{self, Comparison, Pictures, Times},
     ui::{Align, Table, Ui},
 };
 
@@ -137,7 +135,13 @@ impl Bench {
             let (other_pictures, other_engine) = (self.pictures(&other)?, other.engine(options)?);
             let mut engines = [engine, other_engine];
             let inputs = [pictures.input(), other_pictures.input()];
-            let (own, compared) = compare::run(&mut engines, &inputs, &other, self.runs, ui)?;
+            let (own, compared) = timing::compare(
+                &mut engines,
+                &inputs,
+                (&other.name, other.precision()),
+                self.runs,
+                ui,
+            )?;
             (own, Some(compared))
         } else {
             (timing::times(&mut engine, pictures.input(), self.runs, ui)?, None)
@@ -149,7 +153,7 @@ impl Bench {
             None
         };
         let report = Report {
-            times: Times::new(&loaded, times),
+            times: Times::new(&loaded.name, loaded.precision(), times),
             batch: self.batch,
             threads: options.threads,
             runs: self.runs,

@@ -8,6 +8,7 @@ mod fetch;
 mod inspect;
 mod man;
 mod quantize;
+mod report;
 mod train;
 mod tutorial;
 
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Quantize(quantize::Quantize),
     Evaluate(evaluate::Evaluate),
+    Report(report::Report),
     Classify(classify::Classify),
     Bench(bench::Bench),
     Train(Box<train::Train>),
@@ -38,6 +40,7 @@ impl Command {
             Self::Quantize(command) => command.paths(),
             Self::Train(command) => command.paths(),
             Self::Evaluate(command) => command.paths(),
+            Self::Report(command) => command.paths(),
             Self::Tutorial(command) => command.paths(),
             // `fetch` writes only to the cache folder, and only what has the expected digest.
             Self::Fetch(_)
@@ -65,6 +68,7 @@ pub(crate) fn run(
         Command::Train(command) => command.run(ui),
         Command::Classify(command) => command.run(ui),
         Command::Evaluate(command) => command.run(ui),
+        Command::Report(command) => command.run(ui),
         Command::Inspect(command) => command.run(ui),
         Command::Bench(command) => command.run(ui),
         Command::Tutorial(command) => command.run(ui),

@@ -1,5 +1,6 @@
 //! HTML pages that need no other file. They are light or dark as the reader's system is.
 
+pub(crate) mod bars;
 pub(crate) mod plot;
 
 use std::fmt::Write;
@@ -23,6 +24,14 @@ pub(crate) fn table<const N: usize>(
     heads: &[&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    table_of_html(heads, rows.into_iter().map(|row| row.map(|cell| escaped(&cell))))
+}
+
+/// Returns a table as [`table`] does, of cells that are HTML.
+pub(crate) fn table_of_html<const N: usize>(
+    heads: &[&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = String::from("<div class=\"wide\"><table>\n<thead><tr>");
     for head in heads {
         let _ = write!(table, "<th scope=\"col\">{}</th>", escaped(head));
@@ -31,7 +40,6 @@ pub(crate) fn table<const N: usize>(
     for row in rows {
         table += "<tr>";
         for (index, cell) in row.iter().enumerate() {
-            let cell = escaped(cell);
             let _ = match index {
                 0 => write!(table, "<th scope=\"row\">{cell}</th>"),
                 _ => write!(table, "<td>{cell}</td>"),
@@ -40,6 +48,28 @@ pub(crate) fn table<const N: usize>(
         table += "</tr>\n";
     }
     table + "</tbody>\n</table></div>\n"
+}
+
+/// Returns the address of a JPEG that is part of the page.
+pub(crate) fn jpeg_uri(bytes: &[u8]) -> String {
+    format!("data:image/jpeg;base64,{}", base64(bytes))
+}
+
+/// Encodes bytes in base64 (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            text.push(match digit <= group.len() {
+                true => char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]),
+                false => '=',
+            });
+        }
+    }
+    text
 }
 
 /// Escapes text for HTML, also inside a quoted attribute.
@@ -55,4 +85,17 @@ pub(crate) fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_gives_the_test_vectors_of_rfc_4648() {
+        let encoded = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|t| base64(t.as_bytes()));
+        let expected = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
+        assert_eq!(encoded, expected);
+        assert_eq!(base64(&[0xFB, 0xFF, 0xBF]), "+/+/");
+    }
 }

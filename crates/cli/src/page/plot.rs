@@ -9,10 +9,15 @@ pub(crate) const WIDTH: f64 = 620.0;
 
 /// Returns the opening tags of a figure with that CSS class. The caller closes them.
 pub(crate) fn open(title: &str, height: f64, class: &str) -> String {
+    open_sized(title, [WIDTH, height], class)
+}
+
+/// Returns the opening tags of a figure of another width.
+pub(crate) fn open_sized(title: &str, [width, height]: [f64; 2], class: &str) -> String {
     let title = escaped(title);
     format!(
         "<figure class=\"{class}\"><figcaption>{title}</figcaption>\n\
-         <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n"
+         <svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n"
     )
 }
 

@@ -6,36 +6,38 @@ use posterize::runtime::{Engine, Input};
 use serde::Serialize;
 
 use super::times::Times;
-use crate::{error::Result, loaded::Loaded, timing, ui::Ui};
+use crate::{error::Result, timing, ui::Ui};
 
 /// Number of timed runs in a turn. Their median is the time of the turn.
 const RUNS_PER_TURN: u32 = 5;
 /// With fewer turns, the quartiles of the ratios would say little.
 const MIN_TURNS: u32 = 5;
 
+/// A model timed alternately with another.
 #[derive(Debug, Serialize)]
-pub(super) struct Comparison {
-    pub(super) other: Times,
+pub(crate) struct Comparison {
+    pub(crate) other: Times,
     /// The first model's time divided by the other's, for each pair of turns.
-    ratio: Ratio,
+    pub(crate) ratio: Ratio,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-struct Ratio {
-    median: f64,
-    lower_quartile: f64,
-    upper_quartile: f64,
-    min: f64,
-    max: f64,
-    pairs: usize,
+/// Statistics of the ratios of two models' times.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Ratio {
+    pub(crate) median: f64,
+    pub(crate) lower_quartile: f64,
+    pub(crate) upper_quartile: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) pairs: usize,
 }
 
-/// Times both engines alternately. Returns the times of the first in milliseconds per picture, and the
-/// comparison.
-pub(super) fn run(
+/// Times both engines alternately, of which the second is called `other`. Returns the times
+/// of the first in milliseconds per picture, and the comparison.
+pub(crate) fn compare(
     engines: &mut [Engine; 2],
     inputs: &[Input<'_>; 2],
-    other: &Loaded,
+    (other, precision): (&str, &'static str),
     runs: u32,
     ui: &Ui,
 ) -> Result<(Vec<f64>, Comparison)> {
@@ -44,7 +46,7 @@ pub(super) fn run(
     let ratio = Ratio::new(&times[0], &times[1]);
     let others = times.pop().unwrap_or_default();
     let own = times.pop().unwrap_or_default();
-    Ok((own, Comparison { other: Times::new(other, others), ratio }))
+    Ok((own, Comparison { other: Times::new(other, precision, others), ratio }))
 }
 
 impl Ratio {

@@ -1,5 +1,11 @@
 //! Measures how long a network takes, without reading pictures.
 
+mod compare;
+mod times;
+
+pub(crate) use compare::{Comparison, Ratio, compare};
+pub(crate) use times::Times;
+
 use std::time::{Duration, Instant};
 
 use posterize::{

@@ -2,24 +2,25 @@
 
 use serde::Serialize;
 
-use crate::{loaded::Loaded, timing};
+use crate::timing;
 
 /// Statistics of the timed runs of one model, in milliseconds per picture.
 #[derive(Debug, Serialize)]
-pub(super) struct Times {
-    pub(super) model: String,
-    pub(super) precision: &'static str,
-    pub(super) median_ms: f64,
-    pub(super) min_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) images_per_second: f64,
+pub(crate) struct Times {
+    pub(crate) model: String,
+    pub(crate) precision: &'static str,
+    pub(crate) median_ms: f64,
+    pub(crate) min_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) images_per_second: f64,
 }
 
 impl Times {
-    pub(super) fn new(model: &Loaded, mut times: Vec<f64>) -> Self {
+    /// Computes the statistics of `times`, which are in milliseconds per picture.
+    pub(crate) fn new(model: &str, precision: &'static str, mut times: Vec<f64>) -> Self {
         Self {
-            model: model.name.clone(),
-            precision: model.precision(),
+            model: model.to_owned(),
+            precision,
             images_per_second: 1e3 * times.len() as f64 / times.iter().sum::<f64>(),
             median_ms: timing::percentile(&mut times, 0.5),
             min_ms: timing::percentile(&mut times, 0.0),

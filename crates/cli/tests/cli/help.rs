@@ -15,11 +15,12 @@ use crate::{
     support::{posterize, run, succeeds},
 };
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "tutorial",
     "inspect",
     "quantize",
     "evaluate",
+    "report",
     "classify",
     "bench",
     "train",
@@ -105,6 +106,11 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             vec![quantize]
         }
         "evaluate" => vec![fixture.evaluate()],
+        "report" => {
+            let mut quantize = fixture.quantize("coarse.safetensors");
+            succeeds(quantize.args(["--qconfig", "default", "--skip", "classifier.*"]));
+            vec![fixture.report(&fixture.path("coarse.safetensors"))]
+        }
         "classify" => {
             let mut classify = with_file();
             classify.arg(fixture.data().join("bee/0.ppm")).arg(fixture.path("missing.jpg"));

@@ -16,6 +16,7 @@ mod help;
 mod inspect;
 mod names;
 mod quantize;
+mod report;
 mod saved;
 mod server;
 mod support;

@@ -26,7 +26,7 @@ fn json(command: &mut Command) -> Value {
 
 impl Fixture {
     /// Returns `posterize quantize` with the checkpoint and the pictures, and that output file.
-    fn quantize(&self, output: &str) -> Command {
+    pub(crate) fn quantize(&self, output: &str) -> Command {
         let mut command = self.command("quantize");
         command.arg("--weights").arg(self.path("small.safetensors"));
         command.arg("--calibrate").arg(self.data()).arg("-o").arg(self.path(output));

@@ -1,19 +1,7 @@
-//! Draws bar charts of the summary table as SVG. Their colours are in the page's style sheet.
-
-use std::fmt::Write;
+//! Draws bar charts of the summary table.
 
 use super::content::{Row, milliseconds};
-use crate::page::escaped;
-use crate::page::plot::open;
-
-/// Where bars begin. The names are to the left.
-const LEFT: f64 = 150.0;
-/// Where the longest bar ends. Its number is to the right.
-const RIGHT: f64 = 560.0;
-/// Height of a row.
-const LINE: f64 = 26.0;
-/// Height of a bar.
-const BAR: f64 = 16.0;
+use crate::page::bars::{self, Bar};
 
 /// A bar chart of one column of the table.
 struct Panel {
@@ -50,30 +38,16 @@ pub(super) fn render(rows: &[Row]) -> String {
 }
 
 fn figure(panel: &Panel, rows: &[Row]) -> String {
-    let largest = rows.iter().map(panel.value).fold(0.0, f64::max);
-    let full = panel.full.unwrap_or(largest);
-    let height = LINE * rows.len() as f64;
-    let mut svg = open(panel.title, height, "panel");
-    for (index, row) in rows.iter().enumerate() {
-        let value = (panel.value)(row);
-        // If all values are zero there are no bars.
-        let length = if full > 0.0 { (RIGHT - LEFT) * (value / full).clamp(0.0, 1.0) } else { 0.0 };
-        let top = LINE * index as f64;
-        let middle = top + LINE / 2.0;
-        let class = if index == 0 { "float" } else { "int8" };
-        let _ = writeln!(
-            svg,
-            "<text class=\"name\" x=\"{name}\" y=\"{middle}\">{method}</text>\
-             <rect class=\"{class}\" x=\"{LEFT}\" y=\"{bar}\" width=\"{length:.1}\" height=\"{BAR}\" \
-             rx=\"2\"/><text class=\"value\" x=\"{number:.1}\" y=\"{middle}\">{value}</text>",
-            name = LEFT - 10.0,
-            method = escaped(&row.score.method),
-            bar = top + (LINE - BAR) / 2.0,
-            number = LEFT + length + 8.0,
-            value = (panel.text)(value),
-        );
-    }
-    svg + "</svg></figure>\n"
+    let bars: Vec<Bar> = rows
+        .iter()
+        .enumerate()
+        .map(|(index, row)| Bar {
+            name: &row.score.method,
+            class: if index == 0 { "float" } else { "int8" },
+            value: (panel.value)(row),
+        })
+        .collect();
+    bars::render(panel.title, &bars, panel.full, panel.text)
 }
 
 #[cfg(test)]

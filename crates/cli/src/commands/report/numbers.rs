@@ -1,0 +1,307 @@
+//! The numbers of a report, and how they are printed.
+
+use std::{fmt, path::PathBuf};
+
+use posterize::{
+    Evaluation,
+    data::{Class, Sample},
+    graph::Graph,
+    quantization::QuantizedModel,
+    report::{
+        ActivationStatistics, ChangedPrediction, Interval, LayerStatistics, Outcome, Outcomes,
+        TopClass, WeightStatistics, wilson_interval,
+    },
+};
+use serde::Serialize;
+
+use super::verdict::verdict;
+use crate::{
+    timing::{Ratio, Times},
+    ui::{Align, Table, count, duration, megabytes, percent},
+};
+
+/// Number of layers that are printed.
+const SHOWN_LAYERS: usize = 5;
+
+/// All numbers of a report.
+#[derive(Debug, Serialize)]
+pub(super) struct Numbers {
+    pub(super) model: String,
+    pub(super) file: PathBuf,
+    pub(super) against: String,
+    pub(super) data: PathBuf,
+    /// Number of pictures that predictions were compared on.
+    pub(super) images: usize,
+    /// Number of pictures skipped because they could not be decoded.
+    pub(super) skipped: usize,
+    pub(super) float: Network,
+    pub(super) int8: Network,
+    pub(super) time_ratio: Ratio,
+    pub(super) outcomes: Outcomes,
+    pub(super) difference: Difference,
+    /// `None` if the logits are equal.
+    pub(super) logits_sqnr_db: Option<f64>,
+    pub(super) changed: Vec<Changed>,
+    /// Number of pictures that layers were compared on.
+    pub(super) layer_images: usize,
+    /// In execution order.
+    pub(super) layers: Vec<Layer>,
+    pub(super) output: PathBuf,
+    /// Size of the page.
+    pub(super) page_bytes: u64,
+    pub(super) threads: usize,
+    pub(super) isa: String,
+    pub(super) seconds: f64,
+}
+
+/// The measurements of a network.
+#[derive(Debug, Serialize)]
+pub(super) struct Network {
+    /// In percent.
+    pub(super) top1: f64,
+    /// In percent.
+    pub(super) top1_interval: Interval,
+    /// In percent.
+    pub(super) top5: f64,
+    /// In percent.
+    pub(super) top5_interval: Interval,
+    /// Mean cross-entropy.
+    pub(super) loss: f64,
+    /// Size of the saved file.
+    pub(super) bytes: u64,
+    pub(super) times: Times,
+}
+
+impl Network {
+    pub(super) fn new(evaluation: &Evaluation, bytes: u64, times: Times) -> Self {
+        let interval = |correct| in_percent(wilson_interval(correct, evaluation.images));
+        Self {
+            top1: evaluation.top1(),
+            top1_interval: interval(evaluation.correct1),
+            top5: evaluation.top5(),
+            top5_interval: interval(evaluation.correct5),
+            loss: evaluation.loss(),
+            bytes,
+            times,
+        }
+    }
+
+    /// The headings of [`Self::cells`].
+    pub(super) const HEADS: [&'static str; 7] =
+        ["network", "top-1 %", "95 % interval", "top-5 %", "loss", "ms/picture", "size MB"];
+
+    /// Returns the cells of the network's row.
+    pub(super) fn cells(&self) -> [String; 7] {
+        let Interval { low, high } = self.top1_interval;
+        [
+            if self.times.precision == "int8" { "int8".into() } else { "float".into() },
+            format!("{:.2}", self.top1),
+            format!("{low:.1} to {high:.1}"),
+            format!("{:.2}", self.top5),
+            format!("{:.3}", self.loss),
+            format!("{:.2}", self.times.median_ms),
+            format!("{:.2}", self.bytes as f64 / 1e6),
+        ]
+    }
+}
+
+/// How much more accurate the float network is.
+#[derive(Debug, Serialize)]
+pub(super) struct Difference {
+    /// The difference in top-1 accuracy, in percentage points.
+    pub(super) points: f64,
+    /// In percentage points.
+    pub(super) interval: Interval,
+    pub(super) p_value: f64,
+}
+
+impl Difference {
+    pub(super) fn new(outcomes: &Outcomes) -> Self {
+        Self {
+            points: 100.0 * outcomes.difference(),
+            interval: in_percent(outcomes.difference_interval()),
+            p_value: outcomes.p_value(),
+        }
+    }
+}
+
+fn in_percent(Interval { low, high }: Interval) -> Interval {
+    Interval { low: 100.0 * low, high: 100.0 * high }
+}
+
+/// A picture for which the networks predict different classes.
+#[derive(Debug, Serialize)]
+pub(super) struct Changed {
+    pub(super) path: PathBuf,
+    /// The number of its class.
+    pub(super) label: usize,
+    /// The name of its class.
+    pub(super) label_name: String,
+    pub(super) outcome: Outcome,
+    pub(super) float: Vec<Predicted>,
+    pub(super) int8: Vec<Predicted>,
+}
+
+/// A class and its probability.
+#[derive(Debug, Serialize)]
+pub(super) struct Predicted {
+    pub(super) class: usize,
+    pub(super) name: String,
+    /// From 0 to 1.
+    pub(super) probability: f64,
+}
+
+impl Changed {
+    pub(super) fn new(changed: &ChangedPrediction, samples: &[Sample], classes: &[Class]) -> Self {
+        let name = |class: usize| classes.get(class).map_or(class.to_string(), |c| c.name.clone());
+        let predicted = |top: &[TopClass]| {
+            let named = |&TopClass { class, probability }: &TopClass| Predicted {
+                class,
+                name: name(class),
+                probability,
+            };
+            top.iter().map(named).collect()
+        };
+        Self {
+            path: samples[changed.sample].path.clone(),
+            label: changed.label,
+            label_name: name(changed.label),
+            outcome: changed.outcome,
+            float: predicted(&changed.float),
+            int8: predicted(&changed.int8),
+        }
+    }
+}
+
+/// A layer, and how its int8 output differs from the float one.
+#[derive(Debug, Serialize)]
+pub(super) struct Layer {
+    pub(super) name: String,
+    pub(super) r#type: String,
+    /// Signal-to-quantization-noise ratio of the output. `None` if the outputs are equal.
+    pub(super) sqnr_db: Option<f64>,
+    /// Scale of the output. `None` if it is float.
+    pub(super) scale: Option<f32>,
+    /// Zero point of the output. `None` if it is float.
+    pub(super) zero_point: Option<i32>,
+    pub(super) activations: Activations,
+    /// `None` if the layer has no int8 weights.
+    pub(super) weights: Option<Weights>,
+    /// What each output channel was divided by when the network was equalized. `None` if it was not.
+    pub(super) channel_factors: Option<Vec<f32>>,
+    /// Why the layer stays in float. `None` if it does not.
+    pub(super) float_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Activations {
+    /// Number of different integers. `None` if the layer stays in float.
+    pub(super) levels_used: Option<usize>,
+    #[serde(flatten)]
+    pub(super) found: ActivationStatistics,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Weights {
+    /// Signal-to-quantization-noise ratio. `None` if the weights are equal.
+    pub(super) sqnr_db: Option<f64>,
+    /// Number of different integers.
+    pub(super) levels_used: usize,
+    /// Largest weight of the largest channel, divided by that of the median channel.
+    pub(super) range_ratio: f64,
+    #[serde(flatten)]
+    pub(super) found: WeightStatistics,
+}
+
+impl Layer {
+    pub(super) fn new(found: LayerStatistics, int8: &QuantizedModel) -> Self {
+        let graph: &Graph = int8.graph();
+        let qparams = graph.find(&found.error.name).and_then(|id| int8.qparams(id));
+        Self {
+            sqnr_db: finite(found.error.sqnr()),
+            name: found.error.name,
+            r#type: found.error.kind,
+            scale: qparams.map(|qparams| qparams.scale),
+            zero_point: qparams.map(|qparams| qparams.zero_point),
+            activations: Activations {
+                levels_used: found.activations.levels_used(),
+                found: found.activations,
+            },
+            weights: found.weights.map(|found| Weights {
+                sqnr_db: finite(found.sqnr()),
+                levels_used: found.levels_used(),
+                range_ratio: found.range_ratio(),
+                found,
+            }),
+            channel_factors: found.channel_factors,
+            float_reason: found.float_reason,
+        }
+    }
+}
+
+/// Returns a ratio in dB unless it is infinite.
+pub(super) fn finite(sqnr: f64) -> Option<f64> {
+    Some(sqnr).filter(|sqnr| sqnr.is_finite())
+}
+
+/// Formats a ratio in dB; `None` is that of equal values.
+pub(super) fn decibels(sqnr: Option<f64>) -> String {
+    sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.1}"))
+}
+
+impl Numbers {
+    /// Returns the layers, lowest signal-to-quantization-noise ratio first.
+    pub(super) fn worst_first(&self) -> Vec<&Layer> {
+        let mut layers: Vec<&Layer> = self.layers.iter().collect();
+        let key = |layer: &Layer| layer.sqnr_db.unwrap_or(f64::INFINITY);
+        layers.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        layers
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [network, numbers @ ..] = Network::HEADS;
+        let [top1, interval, top5, loss, time, size] = numbers.map(|head| (head, Align::Right));
+        let mut table =
+            Table::new([(network, Align::Left), top1, interval, top5, loss, time, size]);
+        for network in [&self.float, &self.int8] {
+            table.row(network.cells());
+        }
+        writeln!(f, "{table}\n\n{}\n", verdict(self))?;
+        let mut table = Table::new([
+            ("layers with the lowest SQNR", Align::Left),
+            ("type", Align::Left),
+            ("SQNR dB", Align::Right),
+            ("levels", Align::Right),
+            ("clipped", Align::Right),
+            ("bias shift", Align::Right),
+        ]);
+        for layer in self.worst_first().into_iter().take(SHOWN_LAYERS) {
+            let found = &layer.activations.found;
+            table.row([
+                layer.name.clone(),
+                layer.r#type.clone(),
+                decibels(layer.sqnr_db),
+                layer.activations.levels_used.map_or("float".into(), |levels| levels.to_string()),
+                percent(100.0 * found.clipped),
+                format!("{:.3}", found.bias_shift),
+            ]);
+        }
+        write!(
+            f,
+            "{table}\n\n{} ({}) written in {}: {} pictures of {}, {} of them for the layers",
+            self.output.display(),
+            megabytes(self.page_bytes),
+            duration(self.seconds),
+            count(self.images as u64),
+            self.data.display(),
+            count(self.layer_images as u64)
+        )?;
+        match self.skipped {
+            0 => Ok(()),
+            1 => write!(f, "; 1 picture skipped"),
+            skipped => write!(f, "; {} pictures skipped", count(skipped as u64)),
+        }
+    }
+}
