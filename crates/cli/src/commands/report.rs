@@ -19,9 +19,7 @@ use posterize::{
     FloatModel, QuantizedModel, atomic_file,
     data::{ImageFolder, Loader, Preprocessing, Sampler},
     format::SavedModel,
-    report::{
-        LayerStatistics, PredictionComparison, compare_predictions, layer_statistics,
-    },
+    report::{LayerStatistics, PredictionComparison, compare_predictions, layer_statistics},
     runtime::{Options, compile},
 };
 
@@ -191,8 +189,7 @@ impl Report {
         let (int8, preprocessing) = self.parts(&saved)?;
         let float = self.model.reference(&self.against, &saved, &self.cache, ui)?.fuse()?;
         let outputs = saved.outputs().unwrap_or_default();
-        let folder =
-            pictures::open(&self.data, self.classes.as_deref(), &saved.classes, outputs)?;
+        let folder = pictures::open(&self.data, self.classes.as_deref(), &saved.classes, outputs)?;
         let subject =
             Subject { saved: &saved, float: &float, int8, preprocessing, folder: &folder, options };
 

@@ -21,9 +21,10 @@ pub(crate) struct Bar<'a> {
     pub(crate) value: f64,
 }
 
-/// Draws a figure of bars. `full` is the value of a full bar; `None` for the largest value.
+/// Draws a figure of bars with a CSS class. `full` is the value of a full bar; `None` for the largest
+/// value.
 pub(crate) fn render(
-    title: &str,
+    (title, class): (&str, &str),
     bars: &[Bar<'_>],
     full: Option<f64>,
     text: fn(f64) -> String,
@@ -31,7 +32,7 @@ pub(crate) fn render(
     let largest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
     let full = full.unwrap_or(largest);
     let height = LINE * bars.len() as f64;
-    let mut svg = open(title, height, "panel");
+    let mut svg = open(title, height, class);
     for (index, Bar { name, class, value }) in bars.iter().enumerate() {
         // If all values are zero there are no bars.
         let length = if full > 0.0 { (RIGHT - LEFT) * (value / full).clamp(0.0, 1.0) } else { 0.0 };

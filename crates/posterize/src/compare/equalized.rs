@@ -81,8 +81,8 @@ mod tests {
     use crate::Architecture;
     use crate::nn::Sequential;
     use crate::ops::{Activation, Conv2d, Padding};
-    use crate::quantization::{PostTraining, QConfig, QConfigMapping};
     use crate::quantization::{CalibrationData, Equalization};
+    use crate::quantization::{PostTraining, QConfig, QConfigMapping};
     use crate::runtime::Options;
 
     /// An inverted residual with channels of different ranges.
@@ -114,7 +114,10 @@ mod tests {
     struct Images;
 
     impl CalibrationData for Images {
-        fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = crate::Result<Vec<Tensor>>> + '_> {
+        fn batches(
+            &mut self,
+            _: &str,
+        ) -> Box<dyn Iterator<Item = crate::Result<Vec<Tensor>>> + '_> {
             Box::new(std::iter::once(Ok(vec![images()])))
         }
     }
@@ -136,12 +139,14 @@ mod tests {
         let scaled: Vec<bool> = found.iter().map(|layer| layer.factors.is_some()).collect();
         assert_eq!(scaled, [true, true, false]);
         let factors = found[0].factors.as_ref().unwrap();
-        let largest = factors.iter().fold(0.0_f32, |max, &factor| max.max(factor.max(1.0 / factor)));
+        let largest =
+            factors.iter().fold(0.0_f32, |max, &factor| max.max(factor.max(1.0 / factor)));
         assert!(largest > 4.0, "{factors:?}");
         assert!(sqnr.iter().all(|&sqnr| sqnr > 25.0), "{sqnr:?}");
         // The weights are those that were quantized.
         for (counterpart, layer) in found.iter().zip(int8.layers().values()) {
-            let weights = crate::report::WeightStatistics::new(counterpart.weight.as_ref().unwrap(), layer);
+            let weights =
+                crate::report::WeightStatistics::new(counterpart.weight.as_ref().unwrap(), layer);
             assert!(weights.sqnr() > 35.0 && weights.changed == 0.0, "{weights:?}");
         }
         let (found, ..) = compared(Equalization::Never);

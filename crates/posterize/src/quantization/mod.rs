@@ -45,8 +45,8 @@ pub use fake_quantize::FakeQuantize;
 pub use float_layer::FloatLayer;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
-pub(crate) use passes::equalize;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
+pub(crate) use passes::equalize;
 pub use post_training::{
     BiasCorrection, CalibrationData, Equalization, PostTraining, PostTrainingResult,
 };

@@ -179,7 +179,8 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(place, &q)| {
-                QPARAMS.dequantize(q.into()) * if place % 2 == 1 { factor.unwrap_or(1.0) } else { 1.0 }
+                QPARAMS.dequantize(q.into())
+                    * if place % 2 == 1 { factor.unwrap_or(1.0) } else { 1.0 }
             })
             .collect();
         // In two batches.

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn p_values_equal_those_of_statsmodels() {
-        // `mcnemar([[10, b], [c, 3]], exact=True)` of statsmodels 0.14.
+        // `mcnemar([[10, b], [c, 3]], exact=True)` of statsmodels 0.15.
         for (b, c, expected) in [
             (1, 0, 1.0),
             (12, 10, 0.831_811_904_907_226_6),

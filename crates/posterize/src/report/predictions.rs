@@ -216,7 +216,10 @@ mod tests {
         let changed = &found.changed[1];
         assert_eq!((changed.label, changed.outcome), (1, Outcome::OnlyFloat));
         let classes = |top: &[TopClass]| top.iter().map(|top| top.class).collect::<Vec<_>>();
-        assert_eq!((classes(&changed.float), classes(&changed.int8)), (vec![1, 0, 2], vec![0, 1, 2]));
+        assert_eq!(
+            (classes(&changed.float), classes(&changed.int8)),
+            (vec![1, 0, 2], vec![0, 1, 2])
+        );
         let expected = 3_f64.exp() / (3_f64.exp() + 2_f64.exp() + 1.0);
         assert!((changed.float[0].probability - expected).abs() < 1e-6);
         // The logits of class 0 are twice as large.

@@ -61,7 +61,7 @@ pub fn wilson_interval(successes: usize, trials: usize) -> Interval {
 mod tests {
     use super::*;
 
-    /// Successes, trials, and the bounds of `proportion_confint(…, 0.05, "wilson")` of statsmodels 0.14.
+    /// Successes, trials, and the bounds of `proportion_confint(…, 0.05, "wilson")` of statsmodels 0.15.
     const EXPECTED: [(usize, usize, f64, f64); 6] = [
         (0, 10, 0.0, 0.277_532_799_862_889_26),
         (10, 10, 0.722_467_200_137_110_6, 1.0),

@@ -28,9 +28,9 @@ pub(super) fn render(numbers: &Numbers) -> String {
     };
     let two_decimals = |value: f64| format!("{value:.2}");
     let times = bars(|network| network.times.median_ms);
-    html += &bars::render("Time, ms per picture", &times, None, two_decimals);
+    html += &bars::render(("Time, ms per picture", "short"), &times, None, two_decimals);
     let sizes = bars(|network| network.bytes as f64 / 1e6);
-    html += &bars::render("Size, MB", &sizes, None, two_decimals);
+    html += &bars::render(("Size, MB", "short"), &sizes, None, two_decimals);
     let ratio = &numbers.time_ratio;
     let _ = writeln!(
         html,
@@ -59,7 +59,7 @@ fn intervals(networks: [&Network; 2]) -> String {
     let low = bounds.iter().map(|bound| bound.low).fold(100.0, f64::min).floor();
     let high = bounds.iter().map(|bound| bound.high).fold(0.0, f64::max).ceil().max(low + 1.0);
     let x = |value: f64| LEFT + (RIGHT - LEFT) * (value - low) / (high - low);
-    let mut svg = open("Top-1 accuracy with 95 % confidence intervals, %", HEIGHT, "panel");
+    let mut svg = open("Top-1 accuracy with 95 % confidence intervals, %", HEIGHT, "short");
     let bottom = 2.0 * LINE;
     for value in [low, f64::midpoint(low, high), high] {
         let at = x(value);
@@ -88,4 +88,24 @@ fn intervals(networks: [&Network; 2]) -> String {
         );
     }
     svg + "</svg></figure>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::numbers::example, render};
+
+    #[test]
+    fn intervals_are_drawn_to_scale() {
+        let numbers = example::numbers(2);
+        let html = render(&numbers);
+        // The axis is from 75 to 89 %, and 410 wide.
+        assert!(html.contains(">75</text>") && html.contains(">89</text>"), "{html}");
+        let x = |value: f64| format!("{:.1}", 150.0 + 410.0 * (value - 75.0) / 14.0);
+        let float = &numbers.float;
+        let [low, at, high] =
+            [float.top1_interval.low, float.top1, float.top1_interval.high].map(x);
+        assert!(html.contains(&format!("d=\"M{low} 15H{high}M")), "{html}");
+        assert!(html.contains(&format!("<circle class=\"float\" cx=\"{at}\"")), "{html}");
+        assert!(html.contains("<td>4.00</td>") && html.contains(">1.00</text>"), "{html}");
+    }
 }

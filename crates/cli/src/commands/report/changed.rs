@@ -100,9 +100,9 @@ fn confusion(changed: &[Changed]) -> String {
     }
     pairs.sort_by_key(|&(names, number)| (std::cmp::Reverse(number), names));
     pairs.truncate(MAX_PAIRS);
-    let rows = pairs.into_iter().map(|([from, to], number)| {
-        [readable(from), readable(to), count(number as u64)]
-    });
+    let rows = pairs
+        .into_iter()
+        .map(|([from, to], number)| [readable(from), readable(to), count(number as u64)]);
     table(&["float predicts", "int8 predicts", "pictures"], rows)
 }
 
@@ -116,11 +116,10 @@ fn card(changed: &Changed, thumbnail: Option<&str>) -> String {
     let picture = thumbnail.map_or(String::new(), |uri| {
         format!("<img src=\"{uri}\" width=\"96\" height=\"96\" alt=\"{label}\">")
     });
-    let file = changed.path.file_name().unwrap_or_default().to_string_lossy();
+    let file = escaped(&changed.path.file_name().unwrap_or_default().to_string_lossy());
     format!(
-        "<div class=\"card\">{picture}<div class=\"of\"><b>{label}</b> <span class=\"{class}\">{what}</span>\
-         <br><span class=\"note\">{}</span></div>\n<div class=\"tops\">{}{}</div></div>\n",
-        escaped(&file),
+        "<div class=\"card\">{picture}<div class=\"of\"><b>{label}</b><div class=\"{class}\">{what}</div>\
+         <div class=\"note\" title=\"{file}\">{file}</div></div>\n<div class=\"tops\">{}{}</div></div>\n",
         top("float", changed.label, &changed.float),
         top("int8", changed.label, &changed.int8)
     )
@@ -132,7 +131,11 @@ fn top(network: &str, label: usize, classes: &[Predicted]) -> String {
     for Predicted { class, name, probability } in classes {
         let name = escaped(&readable(name));
         let name = if *class == label { format!("<b>{name}</b>") } else { name };
-        let _ = write!(html, "<li>{name} <span class=\"note\">{:.1}&nbsp;%</span></li>", 100.0 * probability);
+        let _ = write!(
+            html,
+            "<li>{name} <span class=\"note\">{:.1}&nbsp;%</span></li>",
+            100.0 * probability
+        );
     }
     html + "</ol></div>"
 }

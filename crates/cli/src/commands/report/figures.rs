@@ -35,9 +35,8 @@ pub(super) fn channels(weights: &Weights) -> String {
                 true => [f64::from(channel.min), f64::from(channel.max)],
                 false => [-f64::from(channel.max_int8), f64::from(channel.max_int8)],
             });
-            let [low, high] = bounds.fold([f64::INFINITY, f64::NEG_INFINITY], |a, b| {
-                [a[0].min(b[0]), a[1].max(b[1])]
-            });
+            let [low, high] = bounds
+                .fold([f64::INFINITY, f64::NEG_INFINITY], |a, b| [a[0].min(b[0]), a[1].max(b[1])]);
             [low, high, group.iter().map(limit).fold(0.0, f64::max)]
         })
         .collect();
@@ -92,12 +91,10 @@ pub(super) fn activations(activations: &Activations) -> String {
     else {
         return String::new();
     };
-    let mut svg = open_sized("Float outputs, and the range of int8", [WIDTH, HEIGHT], "small");
+    let mut svg = open_sized("Float outputs and int8 range", [WIDTH, HEIGHT], "small");
     let (bins, from, to) = shown(histogram, [low, high].map(f64::from));
     let edges: Vec<f64> = histogram.edges().collect();
-    let x = |value: f64| {
-        LEFT + (RIGHT - LEFT) * (value - edges[from]) / (edges[to] - edges[from])
-    };
+    let x = |value: f64| LEFT + (RIGHT - LEFT) * (value - edges[from]) / (edges[to] - edges[from]);
     let pitch = (RIGHT - LEFT) / bins.len().max(1) as f64;
     steps(&mut svg, bins, LEFT, pitch);
     let (low_x, high_x) = (x(f64::from(low)), x(f64::from(high)));
@@ -108,7 +105,12 @@ pub(super) fn activations(activations: &Activations) -> String {
         );
     }
     label(&mut svg, low_x, if low_x < 60.0 { "start" } else { "middle" }, &number(f64::from(low)));
-    label(&mut svg, high_x, if high_x > 260.0 { "end" } else { "middle" }, &number(f64::from(high)));
+    label(
+        &mut svg,
+        high_x,
+        if high_x > 260.0 { "end" } else { "middle" },
+        &number(f64::from(high)),
+    );
     svg + "</svg></figure>\n"
 }
 
@@ -139,7 +141,10 @@ fn steps(svg: &mut String, counts: &[u64], left: f64, pitch: f64) {
 
 fn label(svg: &mut String, x: f64, anchor: &str, text: &str) {
     let y = BOTTOM + 16.0;
-    let _ = write!(svg, "<text class=\"axis\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y}\">{text}</text>");
+    let _ = write!(
+        svg,
+        "<text class=\"axis\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y}\">{text}</text>"
+    );
 }
 
 /// Formats a number with three significant digits.
@@ -157,40 +162,17 @@ pub(super) fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use posterize::report::{ActivationStatistics, WeightStatistics};
-
-    use super::*;
-
-    fn weights(channels: usize, per_channel: bool) -> Weights {
-        let channel = |number: usize| ChannelWeights {
-            min: -0.5 / (1 + number) as f32,
-            max: 0.25,
-            scale: 1.0 / 127.5,
-            max_int8: 0.5,
-        };
-        let mut counts = vec![0; 256];
-        counts[128] = 10;
-        let found = WeightStatistics {
-            channels: (0..channels).map(channel).collect(),
-            per_channel,
-            counts,
-            lost_channels: 0,
-            changed: 0.0,
-            signal: 1.0,
-            noise: 0.1,
-        };
-        Weights { sqnr_db: Some(10.0), levels_used: 1, range_ratio: 1.0, found }
-    }
+    use super::{super::numbers::example, *};
 
     #[test]
     fn figures_have_a_bounded_number_of_points() {
-        let svg = channels(&weights(2, false));
+        let svg = channels(&example::weights(2, false));
         assert!(svg.contains("2 channels, one scale for all") && svg.contains("±1.00"), "{svg}");
         // From -0.5 to 0.25 on a scale of ±1 that is 116 high.
         assert!(svg.contains("d=\"M82.0 93.0V49.5M238.0 78.5V49.5\""), "{svg}");
-        let many = channels(&weights(2000, true));
+        let many = channels(&example::weights(2000, true));
         assert!(many.contains("Weights of each 16 channels") && many.contains("a scale each"));
-        assert!(many.len() < 8000 && integers(&weights(2000, true)).len() < 3000);
+        assert!(many.len() < 8000 && integers(&example::weights(2000, true)).len() < 3000);
     }
 
     #[test]
@@ -203,19 +185,9 @@ mod tests {
         let edges: Vec<f64> = histogram.edges().collect();
         assert_eq!((edges[from], bins.len(), to - from), (0.0, 81, 81));
         assert!(edges[to] > 2.5);
-        let found = ActivationStatistics {
-            min: 0.5,
-            max: 2.5,
-            mean: 1.0,
-            std: 1.0,
-            range: Some([0.0, 2.0]),
-            histogram: Some(histogram),
-            clipped: 0.3,
-            levels: vec![1; 256],
-            bias_shift: 0.0,
-            bias_share: 0.0,
-        };
-        let svg = activations(&Activations { levels_used: Some(256), found });
+        let mut found = example::activations([0.0, 2.0]);
+        found.found.histogram = Some(histogram);
+        let svg = activations(&found);
         assert_eq!(svg.matches("<line class=\"limit\"").count(), 2);
         assert!(svg.contains("x1=\"4.0\"") && svg.contains(">2.00<"), "{svg}");
     }

@@ -111,9 +111,9 @@ fn summary(numbers: &Numbers, worst: &[&Layer]) -> String {
         "levels",
         "clipped",
         "bias shift",
-        "noise by bias",
-        "weights' SQNR dB",
-        "channel ratio",
+        "by bias",
+        "weights dB",
+        "channels",
     ];
     let rows = worst.iter().map(|layer| {
         let found = &layer.activations.found;
@@ -131,12 +131,13 @@ fn summary(numbers: &Numbers, worst: &[&Layer]) -> String {
         ]
     });
     let mut html = String::from("<p class=\"caption\">All layers, lowest SQNR first</p>\n");
-    html += &table_of_html(&HEADS, rows);
+    let _ = write!(html, "<div class=\"compact\">\n{}</div>\n", table_of_html(&HEADS, rows));
     html += "<p class=\"note\">Levels: different integers among the outputs, of 256. Clipped: float \
              outputs beyond the range of int8. Bias shift: mean error of a channel, in standard deviations \
-             of the layer's float output (root mean square over the channels). Noise by bias: the share of \
-             the noise that these mean errors are, and that bias correction could remove. Channel ratio: \
-             largest weight of the largest channel, divided by that of the median channel.</p>\n";
+             of the layer's float output (root mean square over the channels). By bias: the share of the \
+             noise that these mean errors are, and that bias correction could remove. Weights: SQNR of the \
+             int8 weights. Channels: the largest weight of the largest channel divided by that of the \
+             median channel.</p>\n";
     html
 }
 
@@ -146,9 +147,8 @@ fn float_layers(layers: &[Layer]) -> String {
     if float().next().is_none() {
         return "<p>No layer stays in float.</p>\n".into();
     }
-    let rows = float().map(|(layer, reason)| {
-        [layer.name.clone(), layer.r#type.clone(), reason.to_owned()]
-    });
+    let rows = float()
+        .map(|(layer, reason)| [layer.name.clone(), layer.r#type.clone(), reason.to_owned()]);
     format!("<h2>Layers in float</h2>\n{}", table(&["layer", "type", "reason"], rows))
 }
 
@@ -181,7 +181,8 @@ fn details(numbers: &Numbers, worst: &[&Layer]) -> String {
             }
             html += "</div>\n";
         }
-        let _ = writeln!(html, "<ul>\n<li>{}</li>\n</ul></details>", facts(layer).join("</li>\n<li>"));
+        let _ =
+            writeln!(html, "<ul>\n<li>{}</li>\n</ul></details>", facts(layer).join("</li>\n<li>"));
     }
     html
 }
@@ -190,13 +191,19 @@ fn details(numbers: &Numbers, worst: &[&Layer]) -> String {
 fn facts(layer: &Layer) -> Vec<String> {
     let found = &layer.activations.found;
     let mut facts = Vec::new();
-    let outputs = format!(
+    let mut outputs = format!(
         "Float outputs from {} to {}, mean {}, standard deviation {}",
         number(f64::from(found.min)),
         number(f64::from(found.max)),
         number(found.mean),
         number(found.std)
     );
+    // Equalized channels have another range each.
+    if let (Some([low, high]), None, true) = (found.range, &layer.channel_factors, found.std > 0.0)
+    {
+        let width = number(f64::from(high - low) / found.std);
+        let _ = write!(outputs, " (the range of int8 is {width} of them wide)");
+    }
     match (found.range, layer.scale, layer.zero_point) {
         (Some([low, high]), Some(scale), Some(zero_point)) => facts.push(format!(
             "{outputs}; int8 from {} to {} in steps of {}, zero point {zero_point}. {} of 256 levels are \
@@ -243,9 +250,9 @@ fn facts(layer: &Layer) -> Vec<String> {
         }
     }
     if let Some(factors) = &layer.channel_factors {
-        let bounds = factors.iter().fold([f32::INFINITY, 0.0], |[low, high], &factor| {
-            [low.min(factor), high.max(factor)]
-        });
+        let bounds = factors
+            .iter()
+            .fold([f32::INFINITY, 0.0], |[low, high], &factor| [low.min(factor), high.max(factor)]);
         let [low, high] = bounds.map(|factor| number(f64::from(factor)));
         facts.push(format!(
             "Before quantization the channels were divided by {low} to {high} (equalization). They are \

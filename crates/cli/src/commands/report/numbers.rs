@@ -305,3 +305,131 @@ impl fmt::Display for Numbers {
         }
     }
 }
+
+/// Numbers for tests.
+#[cfg(test)]
+pub(super) mod example {
+    use posterize::report::{ChannelWeights, Histogram};
+
+    use super::*;
+
+    /// Weights whose first channel has the largest range.
+    pub(in super::super) fn weights(channels: usize, per_channel: bool) -> Weights {
+        let channel = |number: usize| ChannelWeights {
+            min: -0.5 / (1 + number) as f32,
+            max: 0.25,
+            scale: 1.0 / 127.5,
+            max_int8: 0.5,
+        };
+        let mut counts = vec![0; 256];
+        counts[128] = 10;
+        let found = WeightStatistics {
+            channels: (0..channels).map(channel).collect(),
+            per_channel,
+            counts,
+            lost_channels: 0,
+            changed: 0.0,
+            signal: 1.0,
+            noise: 0.1,
+        };
+        Weights { sqnr_db: Some(10.0), levels_used: 1, range_ratio: 2.0, found }
+    }
+
+    pub(in super::super) fn activations([low, high]: [f32; 2]) -> Activations {
+        let [from, to] = [low, high].map(f64::from);
+        let mut histogram = Histogram::new(from - (to - from) / 2.0, to + (to - from) / 2.0, 128);
+        (0..100_usize).for_each(|i| histogram.add(from + (to - from) * (i * i % 97) as f64 / 97.0));
+        let found = ActivationStatistics {
+            min: low,
+            max: high,
+            mean: 1.0,
+            std: 0.5,
+            range: Some([low, high]),
+            histogram: Some(histogram),
+            clipped: 0.3,
+            levels: vec![1; 256],
+            bias_shift: 0.25,
+            bias_share: 0.5,
+        };
+        Activations { levels_used: Some(256), found }
+    }
+
+    /// A layer. The one with the highest number has the lowest ratio, and every tenth is in float.
+    fn layer(number: usize) -> Layer {
+        let float = number % 10 == 9;
+        let mut activations = activations([0.0, 2.0]);
+        if float {
+            activations.levels_used = None;
+            activations.found.range = None;
+            activations.found.histogram = None;
+        }
+        Layer {
+            name: format!("layers.{number}<x>"),
+            r#type: "Conv2d".into(),
+            sqnr_db: (number > 0).then(|| 40.0 - 50.0 * number as f64 / 500.0),
+            scale: (!float).then_some(0.01),
+            zero_point: (!float).then_some(3),
+            activations,
+            weights: (!float).then(|| weights(1000, true)),
+            channel_factors: (number == 1).then(|| vec![0.25, 4.0]),
+            float_reason: float.then_some("it has no qconfig"),
+        }
+    }
+
+    /// Float is right about 169 of 200 pictures, int8 about 163.
+    pub(in super::super) fn numbers(layers: usize) -> Numbers {
+        let outcomes = Outcomes { both: 160, only_float: 9, only_int8: 3, neither: 28 };
+        let network = |correct1, bytes, precision, ms: f64| {
+            let evaluation = Evaluation {
+                images: 200,
+                correct1,
+                correct5: 190,
+                loss_sum: 100.0,
+                model_seconds: 1.0,
+            };
+            Network::new(&evaluation, bytes, Times::new("net", precision, vec![ms; 3]))
+        };
+        let predicted = |class: usize, name: &str, probability| Predicted {
+            class,
+            name: name.into(),
+            probability,
+        };
+        let changed = |outcome, label: usize| Changed {
+            path: "val/a&b/1.jpg".into(),
+            label,
+            label_name: "a&b".into(),
+            outcome,
+            float: vec![predicted(0, "a&b", 0.75), predicted(1, "sea_snake", 0.25)],
+            int8: vec![predicted(1, "sea_snake", 0.5), predicted(0, "a&b", 0.5)],
+        };
+        Numbers {
+            model: "net".into(),
+            file: "net.int8".into(),
+            against: "net.pth".into(),
+            data: "val".into(),
+            images: 200,
+            skipped: 1,
+            float: network(169, 4_000_000, "float32", 3.0),
+            int8: network(163, 1_000_000, "int8", 1.0),
+            time_ratio: Ratio {
+                median: 0.33,
+                lower_quartile: 0.3,
+                upper_quartile: 0.4,
+                min: 0.2,
+                max: 0.5,
+                pairs: 20,
+            },
+            difference: Difference::new(&outcomes),
+            outcomes,
+            logits_sqnr_db: Some(20.25),
+            changed: vec![changed(Outcome::OnlyFloat, 0), changed(Outcome::OnlyInt8, 1)],
+            layer_images: 50,
+            layers: (0..layers).map(layer).collect(),
+            output: "report.html".into(),
+            page_bytes: 1234,
+            threads: 1,
+            isa: "scalar".into(),
+            seconds: 12.0,
+        }
+    }
+}

@@ -38,7 +38,11 @@ pub(super) fn verdict(numbers: &Numbers) -> String {
     let chance = 100.0 * difference.p_value;
     let chance = if chance < 0.01 { "less than 0.01".into() } else { format!("{chance:.2}") };
     let meaning = if difference.p_value >= SIGNIFICANCE {
-        "so it may be chance"
+        match difference.interval.contains(0.0) {
+            true => "so it may be chance",
+            // Both are approximations, and the test is the more careful one.
+            false => "so it may still be chance: more pictures would tell",
+        }
     } else if only_float > only_int8 {
         "so it is real: int8 is less accurate"
     } else {
@@ -60,4 +64,49 @@ pub(super) fn verdict(numbers: &Numbers) -> String {
 /// Formats a number of pictures.
 pub(super) fn pictures(number: usize) -> String {
     format!("{} picture{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use posterize::report::Outcomes;
+
+    use super::{
+        super::numbers::{Difference, example},
+        verdict,
+    };
+
+    /// The verdict on 200 pictures.
+    fn of(only_float: usize, only_int8: usize) -> String {
+        let both = 200 - only_float - only_int8;
+        let mut numbers = example::numbers(0);
+        numbers.outcomes = Outcomes { both, only_float, only_int8, neither: 0 };
+        numbers.difference = Difference::new(&numbers.outcomes);
+        verdict(&numbers)
+    }
+
+    #[test]
+    fn a_verdict_says_whether_the_difference_is_real() {
+        let text = of(9, 3);
+        assert!(text.starts_with("The int8 network is right about 6 pictures fewer"), "{text}");
+        assert!(
+            text.contains("float network, -3.00 points (95 % confidence interval -6.44"),
+            "{text}"
+        );
+        // 2 · (1 + 12 + 66 + 220) / 4096.
+        assert!(text.contains("a probability of 14.60 % (McNemar's exact test)"), "{text}");
+        assert!(text.ends_with("so it may be chance."), "{text}");
+        assert!(of(20, 3).ends_with("so it is real: int8 is less accurate."));
+        let text = of(0, 30);
+        assert!(text.contains("30 pictures more") && text.contains("less than 0.01 %"), "{text}");
+        assert!(text.ends_with("so it is real: int8 is more accurate."), "{text}");
+        let text = of(2, 2);
+        assert!(text.contains("as many pictures as the float network, +0.00 points"), "{text}");
+        assert!(of(1, 0).contains("1 picture fewer"));
+        // The interval does not include 0, but the test has 5.2 %.
+        assert!(of(16, 6).ends_with("so it may still be chance: more pictures would tell."));
+        let text = of(0, 0);
+        assert!(
+            text.contains("With 200 pictures, the difference in top-1 accuracy is at most 0.97")
+        );
+    }
 }

@@ -47,7 +47,7 @@ fn figure(panel: &Panel, rows: &[Row]) -> String {
             value: (panel.value)(row),
         })
         .collect();
-    bars::render(panel.title, &bars, panel.full, panel.text)
+    bars::render((panel.title, "panel"), &bars, panel.full, panel.text)
 }
 
 #[cfg(test)]
