@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::checkpoint::{StateDict, StateTensor};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, NodeId, float_leaf};
@@ -211,6 +213,33 @@ impl FloatModel {
             }
         }
         state
+    }
+
+    /// Returns a digest of all parameters and buffers and their names, 64 bits in hexadecimal.
+    ///
+    /// ```
+    /// use posterize::Architecture;
+    /// use posterize::ops::Linear;
+    ///
+    /// let architecture = Architecture::trace(&Linear::new(4, 2))?;
+    /// assert_eq!(architecture.init(0).digest(), architecture.init(0).digest());
+    /// assert_ne!(architecture.init(0).digest(), architecture.init(1).digest());
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut named = self.graph.parameters();
+        // Sorted, so that it does not depend on the order of the graph's nodes.
+        named.sort_by(|a, b| a.name.cmp(&b.name));
+        for found in named {
+            let Some(tensor) = self.parameters.get(&found.key) else { continue };
+            hash.update((found.name.len() as u64).to_le_bytes());
+            hash.update(&found.name);
+            tensor.data().iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        let digest = hash.finalize();
+        let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
+        format!("{digest:016x}")
     }
 
     /// Returns the number of trainable values: those of weights and biases, not of running

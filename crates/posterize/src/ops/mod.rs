@@ -200,6 +200,12 @@ impl Op {
         self.operator().parameters()
     }
 
+    /// Returns the size of its parameters and buffers in float, in bytes.
+    pub(crate) fn float_bytes(&self) -> usize {
+        let shapes = self.parameters().into_iter().map(|parameter| parameter.shape);
+        4 * shapes.map(|shape| shape.iter().product::<usize>()).sum::<usize>()
+    }
+
     /// Checks the hyper-parameters, which may come from a file.
     ///
     /// # Errors

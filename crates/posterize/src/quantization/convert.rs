@@ -29,6 +29,15 @@ impl ObservedModel {
     /// Returns [`Error::NotCalibrated`], which lists every observer without data, or
     /// [`Error::Layer`] if a weight holds NaN or infinite values.
     pub fn convert(&self) -> Result<QuantizedModel> {
+        self.convert_like(None)
+    }
+
+    /// Converts the model to int8. Layers that are int8 in `other` too, which was converted from the same
+    /// float model, have its weights and biases.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::convert`].
+    pub(super) fn convert_like(&self, other: Option<&QuantizedModel>) -> Result<QuantizedModel> {
         trace::span!(INFO, "convert", layers = self.model().graph().nodes().len());
         let idle = self.without_data();
         if !idle.is_empty() {
@@ -40,6 +49,7 @@ impl ObservedModel {
         }
         let mut pass = Pass {
             observed: self,
+            other,
             rewriter: Rewriter::new(self.model().graph()),
             qparams: Vec::new(),
             quantized: BTreeMap::new(),
@@ -71,6 +81,7 @@ impl ObservedModel {
 /// The state of a conversion.
 struct Pass<'a> {
     observed: &'a ObservedModel,
+    other: Option<&'a QuantizedModel>,
     rewriter: Rewriter,
     /// For each new node, the scale and zero point of its output if that is int8.
     qparams: Vec<Option<QParams>>,
@@ -181,16 +192,9 @@ impl Pass<'_> {
         if let Int8Rule::FixedScale { scale, zero_point } = node.op.int8_rule() {
             return Ok(QParams { scale, zero_point: i32::from(zero_point) });
         }
-        self.observed
-            .observer(source)
-            .and_then(super::observer::Observer::calculate_qparams)
-            .and_then(|qparams| qparams.per_tensor())
-            .ok_or_else(|| {
-                Error::layer(
-                    &node.name,
-                    "the observer of its output has no data; calibrate the model",
-                )
-            })
+        self.observed.qparams(source).and_then(QuantizationParams::per_tensor).ok_or_else(|| {
+            Error::layer(&node.name, "the observer of its output has no data; calibrate the model")
+        })
     }
 
     fn quantize_weights(
@@ -200,6 +204,13 @@ impl Pass<'_> {
         input: QParams,
         output: QParams,
     ) -> Result<QuantizedLayer> {
+        let known = self.other.and_then(|other| other.layer_with_input(&node.name, input));
+        if let Some(layer) = known {
+            layer
+                .multipliers(input, output)
+                .map_err(|problem| Error::layer(&node.name, problem))?;
+            return Ok(layer);
+        }
         let model = self.observed.model();
         let qconfig = self.observed.qconfig(id).expect("int8 nodes have a qconfig");
         let weight = model

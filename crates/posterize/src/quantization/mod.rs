@@ -20,6 +20,7 @@
 //! # Ok::<(), posterize::Error>(())
 //! ```
 
+mod accuracy_target;
 mod convert;
 mod domain;
 #[cfg(feature = "training")]
@@ -35,7 +36,12 @@ mod qat;
 mod qconfig;
 mod qparams;
 mod quantized_model;
+mod recipe;
+mod sensitivity;
 
+pub use accuracy_target::{
+    AccuracyTarget, Attempt, GivenBack, Half, Measured, SearchEvent, SearchResult, Varied,
+};
 #[cfg(feature = "training")]
 pub(crate) use convert::quantize_layer;
 #[cfg(feature = "training")]
@@ -56,3 +62,8 @@ pub use qat::{QatModel, QatState};
 pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
 pub use quantized_model::{QuantizedLayer, QuantizedModel};
+pub use recipe::Recipe;
+pub use sensitivity::{
+    Cause, LayerCause, LayerFacts, LayerSensitivity, OutputFacts, OutputQuality, Remedy,
+    Sensitivity, WeightFacts,
+};

@@ -150,6 +150,10 @@ pub struct PostTrainingResult {
     pub pictures: usize,
     /// Whether channels were equalized.
     pub equalized: bool,
+    /// The passes that were asked for.
+    pub passes: PostTraining,
+    /// The means of the float network's inputs, if the bias correction needs them.
+    means: InputMeans,
 }
 
 impl FloatModel {
@@ -194,7 +198,8 @@ impl FloatModel {
                 let mut first = First { data, batches: Equalization::TRIAL_BATCHES };
                 let mut noise = |equalized| {
                     let trial = quantize(&float, equalized, mapping, passes, options, &mut first)?;
-                    output_noise(&float, &trial.model, options, &mut first)
+                    let mut batches = first.batches("comparing");
+                    output_noise(&float, &trial.model, options, &mut *batches)
                 };
                 let [without, with] = [noise(false)?, noise(true)?];
                 with < without
@@ -218,21 +223,50 @@ fn quantize(
     } else {
         float.clone()
     };
-    let mut observed = float.prepare(mapping)?;
+    let mut observed = float.prepare(mapping)?.with_spare_observers()?;
     let fast = passes.bias_correction == BiasCorrection::Fast;
     let mut means = InputMeans::new(float.graph(), |_| fast);
     let pictures =
         calibrate(&mut observed, &mut means, options, &mut *data.batches("calibrating"))?;
-    let mut model = observed.convert()?;
-    match passes.bias_correction {
-        BiasCorrection::None => {}
-        BiasCorrection::Fast => model = bias_correction::fast(model, &float, &means)?,
-        BiasCorrection::Empirical => {
-            let mut batches = data.batches("correcting biases");
-            model = bias_correction::empirical(model, &float, options, &mut *batches)?;
-        }
+    let passes = passes.clone();
+    let model = observed.convert()?;
+    let result = PostTrainingResult { observed, model, pictures, equalized, passes, means };
+    result.with_corrected_biases(options, data)
+}
+
+impl PostTrainingResult {
+    /// Quantizes the calibrated model with another mapping, which may keep more layers in float. The
+    /// result is that of [`FloatModel::quantize`] with this mapping and the same equalization.
+    pub(super) fn with_mapping(
+        &self,
+        mapping: &QConfigMapping,
+        options: Options,
+        data: &mut dyn CalibrationData,
+    ) -> Result<Self> {
+        let observed = self.observed.with_mapping(mapping)?;
+        let (passes, means) = (self.passes.clone(), self.means.clone());
+        let model = observed.convert()?;
+        let result = Self { observed, model, passes, means, ..*self };
+        result.with_corrected_biases(options, data)
     }
-    Ok(PostTrainingResult { observed, model, pictures, equalized })
+
+    /// Corrects the biases of the converted model.
+    fn with_corrected_biases(
+        self,
+        options: Options,
+        data: &mut dyn CalibrationData,
+    ) -> Result<Self> {
+        let float = self.observed.model();
+        let model = match self.passes.bias_correction {
+            BiasCorrection::None => self.model,
+            BiasCorrection::Fast => bias_correction::fast(self.model, float, &self.means)?,
+            BiasCorrection::Empirical => {
+                let mut batches = data.batches("correcting biases");
+                bias_correction::empirical(self.model, float, options, &mut *batches)?
+            }
+        };
+        Ok(Self { model, ..self })
+    }
 }
 
 /// The first batches of the calibration pictures.
@@ -249,15 +283,15 @@ impl CalibrationData for First<'_> {
 }
 
 /// Returns the sum of the squared differences between the int8 and the float network's outputs.
-fn output_noise(
+pub(super) fn output_noise(
     float: &FloatModel,
     model: &QuantizedModel,
     options: Options,
-    data: &mut dyn CalibrationData,
+    batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
 ) -> Result<f64> {
     let (mut float, mut int8) = (compile(float, options)?, compile(model, options)?);
     let mut noise = 0.0;
-    for inputs in data.batches("comparing") {
+    for inputs in batches {
         let inputs = inputs?;
         let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
         let outputs = float.run_all(&given)?.into_iter().zip(int8.run_all(&given)?);
@@ -360,7 +394,8 @@ mod tests {
             let result = run(&model, QConfig::qnnpack(), &passes(equalization));
             let options = Options::new(1).unwrap();
             let float = model.fuse().unwrap();
-            let noise = output_noise(&float, &result.model, options, &mut pictures(4)).unwrap();
+            let mut batches = pictures(4).into_iter().map(|images| Ok(vec![images]));
+            let noise = output_noise(&float, &result.model, options, &mut batches).unwrap();
             (result.equalized, noise)
         };
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));

@@ -6,6 +6,7 @@
 //! stay in float.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use posterize_kernels::Pool;
 
@@ -44,10 +45,32 @@ pub struct ObservedModel {
     mapping: QConfigMapping,
     domains: Vec<Domain>,
     qconfigs: Vec<Option<QConfig>>,
-    observers: BTreeMap<NodeId, Observer>,
+    observers: BTreeMap<NodeId, Arc<Watched>>,
+    /// Observers of the values that are observed only if other layers stay in float.
+    spare: Vec<(NodeId, Arc<Watched>)>,
     /// The scales of weights that were trained with fake quantization. Other weights are observed by
     /// [`ObservedModel::convert`].
     weights: BTreeMap<NodeId, QuantizationParams>,
+}
+
+/// An observer, which models with the same values share, and the scale that was chosen from them.
+#[derive(Clone, Debug)]
+struct Watched {
+    observer: Observer,
+    qparams: OnceLock<Option<QuantizationParams>>,
+}
+
+impl Watched {
+    fn new(observer: Observer) -> Arc<Self> {
+        Arc::new(Self { observer, qparams: OnceLock::new() })
+    }
+
+    /// Returns the observer in order to change it.
+    fn changed(self: &mut Arc<Self>) -> &mut Observer {
+        let this = Arc::make_mut(self);
+        this.qparams = OnceLock::new();
+        &mut this.observer
+    }
 }
 
 impl FloatModel {
@@ -63,7 +86,7 @@ impl FloatModel {
         let Preparation { domains, qconfigs, observed } = Preparation::new(self.graph(), mapping)?;
         let observers = observed
             .iter()
-            .map(|(id, spec)| Ok((*id, spec.build()?)))
+            .map(|(id, spec)| Ok((*id, Watched::new(spec.build()?))))
             .collect::<Result<BTreeMap<_, _>>>()?;
         Ok(ObservedModel {
             model: self.clone(),
@@ -71,6 +94,7 @@ impl FloatModel {
             domains,
             qconfigs,
             observers,
+            spare: Vec::new(),
             weights: BTreeMap::new(),
         })
     }
@@ -164,17 +188,72 @@ impl ObservedModel {
         weights: BTreeMap<NodeId, QuantizationParams>,
     ) -> Self {
         let Preparation { domains, qconfigs, .. } = preparation;
-        Self { model, mapping, domains, qconfigs, observers, weights }
+        let observers =
+            observers.into_iter().map(|(id, observer)| (id, Watched::new(observer))).collect();
+        Self { model, mapping, domains, qconfigs, observers, spare: Vec::new(), weights }
     }
 
-    /// Passes the output of a node to its observer, if it has one.
-    pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
-        match self.observers.get_mut(&id) {
-            Some(observer) => observer
-                .observe_on(pool, values, &[values.len()])
-                .map_err(|error| error.in_layer(self.model.graph().node(id).name.clone())),
-            None => Ok(()),
+    /// Adds observers of the values that are observed if any layers stay in float, for
+    /// [`Self::with_mapping`].
+    pub(super) fn with_spare_observers(mut self) -> Result<Self> {
+        let graph = self.model.graph();
+        for ((_, node), qconfig) in graph.iter().zip(&self.qconfigs) {
+            let Some(qconfig) = qconfig else { continue };
+            if matches!(node.op.int8_rule(), Int8Rule::Float { .. })
+                || matches!(node.op, Op::QuantStub(_))
+            {
+                continue;
+            }
+            for &input in &node.inputs {
+                let same = |known: &Arc<Watched>| *known.observer.spec() == qconfig.activation;
+                if !watched(&self.observers, &self.spare, input).any(same) {
+                    let observer = qconfig.activation.build()?;
+                    self.spare.push((input, Watched::new(observer)));
+                }
+            }
         }
+        Ok(self)
+    }
+
+    /// Returns the calibrated model with another mapping, with the data of the observers.
+    ///
+    /// The float model's values do not depend on the mapping, so no picture has to be run again if the
+    /// mapping only keeps more layers in float and the model has [`Self::with_spare_observers`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`FloatModel::prepare`].
+    pub(super) fn with_mapping(&self, mapping: &QConfigMapping) -> Result<Self> {
+        let Preparation { domains, qconfigs, observed } =
+            Preparation::new(self.model.graph(), mapping)?;
+        let observers = observed.into_iter().map(|(id, spec)| {
+            let mut known = watched(&self.observers, &self.spare, id);
+            match known.find(|watched| *watched.observer.spec() == spec) {
+                Some(known) => Ok((id, Arc::clone(known))),
+                // Conversion says that it has no data.
+                None => Ok((id, Watched::new(spec.build()?))),
+            }
+        });
+        Ok(Self {
+            model: self.model.clone(),
+            mapping: mapping.clone(),
+            domains,
+            qconfigs,
+            observers: observers.collect::<Result<_>>()?,
+            spare: self.spare.clone(),
+            weights: self.weights.clone(),
+        })
+    }
+
+    /// Passes the output of a node to its observers, if it has any.
+    pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
+        let spare = self.spare.iter_mut().filter(|(of, _)| *of == id).map(|(_, watched)| watched);
+        for watched in self.observers.get_mut(&id).into_iter().chain(spare) {
+            watched
+                .changed()
+                .observe_on(pool, values, &[values.len()])
+                .map_err(|error| error.in_layer(self.model.graph().node(id).name.clone()))?;
+        }
+        Ok(())
     }
 
     /// Returns the float model.
@@ -189,9 +268,8 @@ impl ObservedModel {
 
     /// Returns the observers, each with the name of the node whose output it observes.
     pub fn observers(&self) -> impl Iterator<Item = (&str, &Observer)> {
-        self.observers
-            .iter()
-            .map(|(id, observer)| (self.model.graph().node(*id).name.as_str(), observer))
+        let name = |id: &NodeId| self.model.graph().node(*id).name.as_str();
+        self.observers.iter().map(move |(id, watched)| (name(id), &watched.observer))
     }
 
     /// Returns the names of the nodes whose observers have no data.
@@ -215,8 +293,10 @@ impl ObservedModel {
         self.qconfigs[id.0].as_ref()
     }
 
-    pub(crate) fn observer(&self, id: NodeId) -> Option<&Observer> {
-        self.observers.get(&id)
+    /// Returns the scale and zero point of a value from the data of its observer; `None` if there are none.
+    pub(crate) fn qparams(&self, id: NodeId) -> Option<&QuantizationParams> {
+        let Watched { observer, qparams } = &**self.observers.get(&id)?;
+        qparams.get_or_init(|| observer.calculate_qparams()).as_ref()
     }
 
     /// Returns the scales of a layer's weight if it was trained with fake quantization.
@@ -231,10 +311,10 @@ impl ObservedModel {
     /// Returns an error that lists the existing names if there is no module at that path.
     pub fn module(&self, path: &str) -> Result<ModuleTree> {
         ModuleTree::new(self.model.graph(), path, &|id, node| {
-            let observer = self
-                .observers
-                .get(&id)
-                .map(|observer| Leaf::new(observer.spec().kind.to_string(), observer.extra_repr()));
+            let observer =
+                self.observers.get(&id).map(|watched| &watched.observer).map(|observer| {
+                    Leaf::new(observer.spec().kind.to_string(), observer.extra_repr())
+                });
             match (float_leaf(node), observer) {
                 (Some(leaf), Some(observer)) => Some(observed_leaf(leaf, observer)),
                 (Some(leaf), None) => Some(leaf),
@@ -251,6 +331,16 @@ impl ObservedModel {
             }
         })
     }
+}
+
+/// Returns the observers of a node's output.
+fn watched<'a>(
+    observers: &'a BTreeMap<NodeId, Arc<Watched>>,
+    spare: &'a [(NodeId, Arc<Watched>)],
+    id: NodeId,
+) -> impl Iterator<Item = &'a Arc<Watched>> {
+    let spare = spare.iter().filter(move |(of, _)| *of == id).map(|(_, watched)| watched);
+    observers.get(&id).into_iter().chain(spare)
 }
 
 pub(super) fn observed_leaf(mut leaf: Leaf, observer: Leaf) -> Leaf {

@@ -259,6 +259,51 @@ impl QuantizedModel {
         Ok(self)
     }
 
+    /// Returns the int8 weights of a layer for an input with another scale, on which the integers of its
+    /// bias depend; `None` if it has none.
+    pub(super) fn layer_with_input(&self, name: &str, input: QParams) -> Option<QuantizedLayer> {
+        let id = self.graph.find(name)?;
+        let mut layer = self.layer(id)?.clone();
+        let own = self.qparams(self.graph.node(id).inputs[0])?;
+        if own.scale != input.scale {
+            let factor = f64::from(own.scale) / f64::from(input.scale);
+            for bias in &mut layer.bias {
+                *bias = (f64::from(*bias) * factor).round_ties_even() as i32;
+            }
+        }
+        Some(layer)
+    }
+
+    /// Returns the size of the weights, scales and biases of a node in bytes.
+    ///
+    /// ```
+    /// use posterize::ops::Linear;
+    /// use posterize::quantization::{QConfig, QConfigMapping};
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let model = Architecture::trace(&Linear::new(4, 2))?.init(0);
+    /// let mut observed = model.prepare(&QConfigMapping::global(QConfig::recommended()))?;
+    /// observed.forward(&Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, 1.0])?)?;
+    /// let quantized = observed.convert()?;
+    /// let linear = quantized.layers().keys().next().unwrap();
+    /// // 8 weights, and the scale and the bias of 2 channels.
+    /// assert_eq!(quantized.bytes_of(*linear), 8 + 4 * (2 + 2));
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    pub fn bytes_of(&self, id: NodeId) -> usize {
+        match self.layer(id) {
+            Some(layer) => {
+                layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())
+            }
+            None => self.graph.node(id).op.float_bytes(),
+        }
+    }
+
+    /// Returns the size of all weights, scales and biases in bytes.
+    pub fn bytes(&self) -> usize {
+        self.graph.iter().map(|(id, _)| self.bytes_of(id)).sum()
+    }
+
     /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -24,7 +24,7 @@ pub(super) fn settings(
 ) -> Settings {
     let TrainOptions { batch_size, lr, schedule, warmup, loss, clip, seed, .. } = options;
     let distillation = options.distillation.map_or("none".to_owned(), |distillation| {
-        format!("{distillation:?} from {}", weights_fingerprint(model))
+        format!("{distillation:?} from {}", model.digest())
     });
     let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
     let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
@@ -71,21 +71,6 @@ fn optimizer_text(options: &OptimizerOptions) -> String {
         OptimizerOptions::Sgd(options) => format!("{options:?}"),
         other => format!("{other:?}"),
     }
-}
-
-/// Returns a hash of a network's weights and running estimates.
-fn weights_fingerprint(model: &FloatModel) -> String {
-    let mut hash = Sha256::new();
-    let mut named = model.graph().parameters();
-    // Sorted, so that it does not depend on the order of the graph's nodes.
-    named.sort_by(|a, b| a.name.cmp(&b.name));
-    for found in named {
-        let Some(tensor) = model.parameters().get(&found.key) else { continue };
-        hash.update((found.name.len() as u64).to_le_bytes());
-        hash.update(&found.name);
-        tensor.data().iter().for_each(|value| hash.update(value.to_le_bytes()));
-    }
-    hex(hash)
 }
 
 /// Returns the number of pictures and a hash of their file names and labels.

@@ -79,12 +79,6 @@ fn layer(model: &QuantizedModel, id: NodeId, float_reason: Option<&'static str>)
         .zip(model.output_range(id))
         .map(|(qparams, (qmin, qmax))| [qmin, qmax].map(|q| qparams.dequantize(i32::from(q))));
     let weights = model.layer(id);
-    let bytes = if let Some(layer) = weights {
-        layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())
-    } else {
-        let shapes = node.op.parameters().into_iter().map(|parameter| parameter.shape);
-        4 * shapes.map(|shape| shape.iter().product::<usize>()).sum::<usize>()
-    };
     Layer {
         name: node.name.clone(),
         r#type: match qparams {
@@ -96,7 +90,7 @@ fn layer(model: &QuantizedModel, id: NodeId, float_reason: Option<&'static str>)
         scale: qparams.map(|qparams| qparams.scale),
         zero_point: qparams.map(|qparams| qparams.zero_point),
         range,
-        bytes,
+        bytes: model.bytes_of(id),
         weight_scale: weights.map(|layer| {
             let scales = || layer.qparams.channels().iter().map(|qparams| qparams.scale);
             [scales().fold(f32::INFINITY, f32::min), scales().fold(0.0, f32::max)]

@@ -1,0 +1,513 @@
+//! The search for a recipe whose int8 network loses no more than it may.
+
+mod steps;
+
+use serde::Serialize;
+
+pub use steps::Varied;
+
+use steps::{STEPS, plain};
+
+use super::post_training::{CalibrationData, Equalization, PostTrainingResult, output_noise};
+use super::recipe::Recipe;
+use super::sensitivity::{LayerSensitivity, first_pictures, milliseconds};
+use crate::error::{Error, Result};
+use crate::model::FloatModel;
+use crate::runtime::{Engine, Options, compile};
+use crate::tensor::Tensor;
+
+/// The number of calibration pictures on which layers are ranked.
+const RANKING_PICTURES: usize = 60;
+
+/// What an int8 network must reach.
+///
+/// ```
+/// use posterize::quantization::{AccuracyTarget, Varied};
+///
+/// let target = AccuracyTarget::new(0.5).budget_ms(2.0);
+/// assert_eq!(target.varied, Varied::ALL);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AccuracyTarget {
+    /// The largest difference between the metric of the float and of the int8 network.
+    pub max_drop: f64,
+    /// The largest time for one picture in milliseconds; `None` if it does not matter.
+    pub budget_ms: Option<f64>,
+    /// The parts of the recipe that may be changed.
+    pub varied: Vec<Varied>,
+}
+
+impl AccuracyTarget {
+    /// Creates a target without a limit of the time, for which everything may be changed.
+    pub fn new(max_drop: f64) -> Self {
+        Self { max_drop, budget_ms: None, varied: Varied::ALL.into() }
+    }
+
+    /// Sets the largest time for one picture in milliseconds.
+    #[must_use]
+    pub fn budget_ms(mut self, budget_ms: impl Into<Option<f64>>) -> Self {
+        self.budget_ms = budget_ms.into();
+        self
+    }
+
+    /// Keeps a part of the recipe as it is.
+    #[must_use]
+    pub fn keep(mut self, part: Varied) -> Self {
+        self.varied.retain(|&varied| varied != part);
+        self
+    }
+}
+
+/// A half of the labelled pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The half on which networks are compared during the search.
+    Search,
+    /// The half on which a network that meets the target is measured once more.
+    Confirmation,
+}
+
+/// A value of a network on both halves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// On the half of the search.
+    pub search: f64,
+    /// On the other half; `None` if it was not measured, because the first missed the target.
+    pub confirmation: Option<f64>,
+}
+
+/// A network that a search tried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// What was changed.
+    pub what: String,
+    /// The metric.
+    pub metric: Measured,
+    /// The metric of the float network minus this one.
+    pub drop: Measured,
+    /// The time for one picture in milliseconds; `None` if the network has several inputs or outputs.
+    pub ms: Option<f64>,
+    /// The bytes of weights, scales and biases.
+    pub bytes: usize,
+    /// Whether the search goes on from it or ends with it.
+    pub kept: bool,
+    /// Whether it meets the target on both halves.
+    pub met: bool,
+}
+
+/// A layer that was given back to float.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct GivenBack {
+    /// The layer's name.
+    pub name: String,
+    /// Its operator: `ConvReLU6_2d`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The SQNR of the outputs in dB with only this layer in int8.
+    pub sqnr_db: f64,
+    /// The milliseconds that a picture takes longer with only this layer in float.
+    pub extra_ms: Option<f64>,
+    /// The bytes that its parameters take more in float.
+    pub extra_bytes: u64,
+}
+
+/// What a search tells while it runs.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum SearchEvent<'a> {
+    /// A network was measured.
+    Tried(&'a Attempt),
+    /// So many of all networks were run to rank the layers.
+    Ranking {
+        /// The number of networks run so far.
+        done: usize,
+        /// The number of all networks.
+        total: usize,
+    },
+}
+
+/// What [`FloatModel::quantize_to_target`] returns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SearchResult {
+    /// Whether the target is met. If not, the rest is that of the best attempt.
+    pub met: bool,
+    /// The float network, as an attempt.
+    pub float: Attempt,
+    /// The int8 networks, in the order in which they were tried.
+    pub attempts: Vec<Attempt>,
+    /// The position of the chosen attempt.
+    pub chosen: usize,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// Its network.
+    pub quantized: PostTrainingResult,
+    /// Its layers that were given back to float, in the order of the ranking.
+    pub given_back: Vec<GivenBack>,
+}
+
+impl FloatModel {
+    /// Quantizes the model so that a metric falls by no more than the target says.
+    ///
+    /// It starts from a recipe without passes and adds the ranges, equalization and bias correction, in this
+    /// order, each of which is kept if the metric is then higher. If the target is still missed, it ranks
+    /// the layers by their [sensitivity](PostTrainingResult::sensitivity) on calibration pictures and gives
+    /// back the first ones to float: 1, 2, 4 and so on until the target is met, then as few as meet it.
+    /// Layers whose sensitivities differ by less than a decibel are given back in the order of the time
+    /// that they cost.
+    ///
+    /// `metric` runs an engine on a half of the labelled pictures and returns a number that is higher for
+    /// better networks, such as the top-1 accuracy in percent. A network that meets the target on
+    /// [`Half::Search`] is measured on [`Half::Confirmation`] and must meet it there too. The engines are
+    /// compiled with `options`. `event` is called after each attempt.
+    ///
+    /// Times are measured, so layers of similar sensitivity may be given back in another order the next
+    /// time. The recipe repeats the result.
+    ///
+    /// ```
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{Activation, Flatten, Linear};
+    /// use posterize::quantization::{AccuracyTarget, PostTraining, QConfig, Recipe};
+    /// use posterize::runtime::{Engine, Options};
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let net = Sequential::new().then(Linear::new(4, 8)).then(Activation::ReLU).then(Linear::new(8, 2));
+    /// let model = Architecture::trace(&net)?.init(0);
+    /// let images = Tensor::new([2, 4], vec![-1.0, 0.0, 0.5, 1.0, 0.2, -0.1, 0.3, 0.9])?;
+    /// let expected = model.forward(&images)?;
+    ///
+    /// // The negative of the mean absolute error.
+    /// let mut metric = |engine: &mut Engine, _| {
+    ///     let outputs = engine.run(&images)?;
+    ///     let errors = outputs.data().iter().zip(expected.data()).map(|(x, y)| f64::from(x - y).abs());
+    ///     Ok(-errors.sum::<f64>() / 4.0)
+    /// };
+    /// let start = Recipe::new(QConfig::recommended(), PostTraining::recommended());
+    /// let (target, options) = (AccuracyTarget::new(0.01), Options::new(1)?);
+    /// let mut data = vec![images.clone()];
+    /// let found =
+    ///     model.quantize_to_target(&start, &target, options, &mut data, &mut metric, &mut |_| ())?;
+    /// assert!(found.met && found.attempts[found.chosen].drop.search < 0.01);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::quantize`], and the first error of `metric`.
+    pub fn quantize_to_target(
+        &self,
+        start: &Recipe,
+        target: &AccuracyTarget,
+        options: Options,
+        data: &mut dyn CalibrationData,
+        metric: &mut dyn FnMut(&mut Engine, Half) -> Result<f64>,
+        event: &mut dyn FnMut(SearchEvent<'_>),
+    ) -> Result<SearchResult> {
+        if !target.max_drop.is_finite() {
+            return Err(Error::Argument(format!(
+                "the largest drop must be a number, found {}",
+                target.max_drop
+            )));
+        }
+        let mut batches = Vec::new();
+        let mut pictures = 0;
+        for inputs in data.batches("reading pictures") {
+            let inputs = inputs?;
+            pictures += inputs.first().map_or(0, |input| input.shape()[0]);
+            batches.push(inputs);
+            if pictures >= RANKING_PICTURES {
+                break;
+            }
+        }
+        let Some(one) = first_pictures(&batches, 1, 1)?.pop() else {
+            return Err(Error::Argument(
+                "found no calibration picture; expected at least one".into(),
+            ));
+        };
+        let fused = self.fuse()?;
+        let mut engine = compile(&fused, options)?;
+        let float_metric =
+            Measured { search: metric(&mut engine, Half::Search)?, confirmation: None };
+        let float = Attempt {
+            what: "float".into(),
+            metric: float_metric,
+            drop: Measured { search: 0.0, confirmation: None },
+            ms: milliseconds(&mut engine, &one)?,
+            bytes: fused.graph().nodes().iter().map(|node| node.op.float_bytes()).sum(),
+            kept: false,
+            met: false,
+        };
+        let ranking = first_pictures(&batches, RANKING_PICTURES, BATCH)?;
+        let (attempts, best) = (Vec::new(), None);
+        let mut search = Search {
+            fused,
+            target,
+            options,
+            data,
+            metric,
+            event,
+            one,
+            ranking,
+            float,
+            attempts,
+            best,
+        };
+        if !search.change_recipe(start)? {
+            search.give_back()?;
+        }
+        search.finish()
+    }
+}
+
+/// The number of pictures in a batch when layers are ranked.
+const BATCH: usize = 10;
+
+/// The state of a search.
+struct Search<'a> {
+    fused: FloatModel,
+    target: &'a AccuracyTarget,
+    options: Options,
+    data: &'a mut dyn CalibrationData,
+    metric: &'a mut dyn FnMut(&mut Engine, Half) -> Result<f64>,
+    event: &'a mut dyn FnMut(SearchEvent<'_>),
+    /// A picture on which networks are timed.
+    one: Vec<Tensor>,
+    /// Some calibration pictures, on which outputs are compared.
+    ranking: Vec<Vec<Tensor>>,
+    float: Attempt,
+    attempts: Vec<Attempt>,
+    best: Option<Candidate>,
+}
+
+/// The network of an attempt.
+struct Candidate {
+    attempt: usize,
+    recipe: Recipe,
+    quantized: PostTrainingResult,
+    /// The squared error of its outputs on some calibration pictures.
+    noise: f64,
+    given_back: Vec<GivenBack>,
+}
+
+impl Search<'_> {
+    /// Tries the recipe and its changes; returns whether the target is met.
+    fn change_recipe(&mut self, start: &Recipe) -> Result<bool> {
+        let varied = &self.target.varied;
+        let mut recipe = plain(start, varied);
+        let mut what = "ranges: as in the qconfig";
+        let mut steps = STEPS.iter().filter(|step| varied.contains(&step.varied));
+        loop {
+            let quantized =
+                self.fused.quantize(&recipe.mapping()?, &recipe.passes, self.options, self.data)?;
+            // What was decided need not be decided again.
+            recipe.passes.equalization =
+                if quantized.equalized { Equalization::Always } else { Equalization::Never };
+            if self.attempt(what.into(), recipe, quantized, Vec::new())? {
+                return Ok(true);
+            }
+            let Some(best) = &self.best else { return Ok(false) };
+            let next = steps.find_map(|step| {
+                let mut changed = best.recipe.clone();
+                (step.change)(&mut changed);
+                (changed != best.recipe).then_some((step.what, changed))
+            });
+            match next {
+                Some((next, changed)) => (what, recipe) = (next, changed),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Gives back the most sensitive layers of the best network to float.
+    fn give_back(&mut self) -> Result<()> {
+        let Some(base) = self.best.take() else { return Ok(()) };
+        if !self.within_budget(self.attempts[base.attempt].ms) {
+            self.best = Some(base);
+            return Ok(());
+        }
+        let event = &mut *self.event;
+        let sensitivity =
+            base.quantized.sensitivity(&self.ranking, None, self.options, &mut |done, total| {
+                event(SearchEvent::Ranking { done, total });
+            })?;
+        let ranked = in_order(sensitivity.layers);
+        // A network without any int8 layer is no result.
+        let mut counts = Counts { missed: 0, upper: None, most: ranked.len().saturating_sub(1) };
+        while let Some(count) = counts.next() {
+            let given_back = ranked[..count].to_vec();
+            let mut recipe = base.recipe.clone();
+            recipe.float_layers.extend(given_back.iter().map(|layer| layer.name.clone()));
+            let quantized =
+                base.quantized.with_mapping(&recipe.mapping()?, self.options, self.data)?;
+            let layers = if count == 1 { "layer" } else { "layers" };
+            let what = format!("{count} {layers} in float");
+            let met = self.attempt(what, recipe, quantized, given_back)?;
+            let ms = self.attempts.last().and_then(|attempt| attempt.ms);
+            if met || !self.within_budget(ms) {
+                counts.upper = Some(count);
+            } else {
+                counts.missed = count;
+            }
+        }
+        self.best = match self.best.take() {
+            Some(best) if self.attempts[best.attempt].met || self.is_better(&best, &base) => {
+                Some(best)
+            }
+            _ => Some(base),
+        };
+        Ok(())
+    }
+
+    /// Measures a network; returns whether it meets the target. It becomes the best one if it does, or if
+    /// none does and it is better.
+    fn attempt(
+        &mut self,
+        what: String,
+        recipe: Recipe,
+        quantized: PostTrainingResult,
+        given_back: Vec<GivenBack>,
+    ) -> Result<bool> {
+        let mut engine = compile(&quantized.model, self.options)?;
+        let ms = milliseconds(&mut engine, &self.one)?;
+        let search = (self.metric)(&mut engine, Half::Search)?;
+        let mut metric = Measured { search, confirmation: None };
+        let mut drop = Measured { search: self.float.metric.search - search, confirmation: None };
+        let mut met = self.within_budget(ms) && drop.search <= self.target.max_drop;
+        if met {
+            let float = self.float_confirmation()?;
+            let found = (self.metric)(&mut engine, Half::Confirmation)?;
+            metric.confirmation = Some(found);
+            drop.confirmation = Some(float - found);
+            met = float - found <= self.target.max_drop;
+        }
+        let bytes = quantized.model.bytes();
+        let mut batches = self.ranking.iter().cloned().map(Ok);
+        let noise = output_noise(&self.fused, &quantized.model, self.options, &mut batches)?;
+        let attempt = self.attempts.len();
+        self.attempts.push(Attempt { what, metric, drop, ms, bytes, kept: false, met });
+        let of_recipe = given_back.is_empty();
+        let candidate = Candidate { attempt, recipe, quantized, noise, given_back };
+        let better =
+            |best: &Candidate| !self.attempts[best.attempt].met && self.is_better(&candidate, best);
+        if met || self.best.as_ref().is_none_or(better) {
+            self.attempts[attempt].kept = met || of_recipe;
+            self.best = Some(candidate);
+        }
+        (self.event)(SearchEvent::Tried(&self.attempts[attempt]));
+        Ok(met)
+    }
+
+    /// Whether a network is better than another: within the budget, then by the metric on the half of the
+    /// search, then by the error of the outputs.
+    fn is_better(&self, a: &Candidate, b: &Candidate) -> bool {
+        let [x, y] = [a, b].map(|candidate| &self.attempts[candidate.attempt]);
+        let [in_time, other_in_time] = [x, y].map(|attempt| self.within_budget(attempt.ms));
+        let (metric, other) = (x.metric.search, y.metric.search);
+        (in_time, metric) > (other_in_time, other)
+            || (in_time, metric) == (other_in_time, other) && a.noise < b.noise
+    }
+
+    fn within_budget(&self, ms: Option<f64>) -> bool {
+        let budget = self.target.budget_ms;
+        budget.zip(ms).is_none_or(|(budget, ms)| ms <= budget)
+    }
+
+    /// Returns the metric of the float network on the half of the confirmation, which is measured once.
+    fn float_confirmation(&mut self) -> Result<f64> {
+        if let Some(known) = self.float.metric.confirmation {
+            return Ok(known);
+        }
+        let mut engine = compile(&self.fused, self.options)?;
+        let found = (self.metric)(&mut engine, Half::Confirmation)?;
+        self.float.metric.confirmation = Some(found);
+        self.float.drop.confirmation = Some(0.0);
+        Ok(found)
+    }
+
+    fn finish(self) -> Result<SearchResult> {
+        let Some(Candidate { attempt, recipe, quantized, given_back, .. }) = self.best else {
+            return Err(Error::Argument("the network was not quantized".into()));
+        };
+        Ok(SearchResult {
+            met: self.attempts[attempt].met,
+            float: self.float,
+            attempts: self.attempts,
+            chosen: attempt,
+            recipe,
+            quantized,
+            given_back,
+        })
+    }
+}
+
+/// The numbers of layers to give back: each twice the one before until one is enough or too many, then the
+/// middle of those that are still possible.
+struct Counts {
+    /// The largest number that is known to be too small.
+    missed: usize,
+    /// The smallest number that is known to be enough, or too many for the budget.
+    upper: Option<usize>,
+    most: usize,
+}
+
+impl Counts {
+    fn next(&self) -> Option<usize> {
+        let next = match self.upper {
+            Some(upper) => self.missed.midpoint(upper),
+            None => (2 * self.missed).max(1).min(self.most),
+        };
+        (next > self.missed).then_some(next)
+    }
+}
+
+/// Returns the layers in the order in which they are given back: by the decibels of their sensitivity, of
+/// equal ones the fastest first.
+fn in_order(mut layers: Vec<LayerSensitivity>) -> Vec<GivenBack> {
+    layers.sort_by(|a, b| {
+        let decibels = |layer: &LayerSensitivity| layer.only_int8.sqnr_db.floor();
+        let ms = |layer: &LayerSensitivity| layer.extra_ms.unwrap_or_default();
+        decibels(a).total_cmp(&decibels(b)).then(ms(a).total_cmp(&ms(b)))
+    });
+    let given_back = layers.into_iter().map(|layer| GivenBack {
+        name: layer.name,
+        kind: layer.kind,
+        sqnr_db: layer.only_int8.sqnr_db,
+        extra_ms: layer.extra_ms,
+        extra_bytes: layer.extra_bytes,
+    });
+    given_back.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_number_of_layers_is_found_in_few_attempts() {
+        for most in 0..40 {
+            for enough in 1..45 {
+                for too_many in [None, Some(7), Some(30)] {
+                    let mut counts = Counts { missed: 0, upper: None, most };
+                    let (mut met, mut tried) = (None, 0);
+                    while let Some(count) = counts.next() {
+                        tried += 1;
+                        let too_slow = too_many.is_some_and(|limit| count >= limit);
+                        if count >= enough && !too_slow {
+                            met = Some(count);
+                        }
+                        if count >= enough || too_slow {
+                            counts.upper = Some(count);
+                        } else {
+                            counts.missed = count;
+                        }
+                    }
+                    let possible = enough <= most && too_many.is_none_or(|limit| enough < limit);
+                    assert_eq!(met, possible.then_some(enough), "{most} {enough} {too_many:?}");
+                    assert!(tried <= 11, "{tried}");
+                }
+            }
+        }
+    }
+}

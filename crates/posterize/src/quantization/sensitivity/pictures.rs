@@ -1,0 +1,144 @@
+//! Pictures on which networks are compared, and what the float network makes of them.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::metrics;
+use crate::model::FloatModel;
+use crate::runtime::{Engine, Input, Options, compile};
+use crate::tensor::{MemoryFormat, Tensor};
+
+/// How close the outputs of a network are to those of the float network.
+///
+/// ```
+/// use posterize::quantization::OutputQuality;
+///
+/// let quality = OutputQuality { sqnr_db: 20.0, top1: Some(82.5) };
+/// assert_eq!(quality, quality.clone());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OutputQuality {
+    /// The signal-to-quantization-noise ratio of the outputs in dB, `10 · log10(Σ x² / Σ (x − x̂)²)`;
+    /// infinite (in JSON: null) if they are equal.
+    pub sqnr_db: f64,
+    /// The percentage of pictures whose class is the one with the largest output; `None` if the first
+    /// output is not of shape `[N, C]`.
+    pub top1: Option<f64>,
+}
+
+/// Batches of pictures, with the outputs of the float network and the classes that count as correct.
+pub(super) struct Pictures<'a> {
+    batches: &'a [Vec<Tensor>],
+    outputs: Vec<Vec<Tensor>>,
+    /// The classes of each batch; `None` if the first output is not of shape `[N, C]`.
+    classes: Option<Vec<Vec<usize>>>,
+    /// Whether the classes are labels, and not those that the float network predicts.
+    pub(super) labelled: bool,
+    /// The number of pictures.
+    pub(super) count: usize,
+}
+
+impl<'a> Pictures<'a> {
+    /// Runs the float network over the pictures. Without labels, the classes that it predicts count as
+    /// correct.
+    pub(super) fn new(
+        float: &FloatModel,
+        batches: &'a [Vec<Tensor>],
+        labels: Option<&[usize]>,
+        options: Options,
+    ) -> Result<Self> {
+        let sizes = batches.iter().map(|inputs| inputs.first().map_or(0, |x| x.shape()[0]));
+        let sizes: Vec<usize> = sizes.collect();
+        let count = sizes.iter().sum();
+        if count == 0 {
+            return Err(Error::Argument(
+                "found no picture to measure the sensitivity on; expected at least one".into(),
+            ));
+        }
+        if let Some(labels) = labels.filter(|labels| labels.len() != count) {
+            return Err(Error::Argument(format!(
+                "expected a label for each of the {count} pictures, found {}",
+                labels.len()
+            )));
+        }
+        let mut engine = compile(float, options)?;
+        let outputs = batches.iter().map(|inputs| run(&mut engine, inputs));
+        let outputs: Vec<Vec<Tensor>> = outputs.collect::<Result<_>>()?;
+        let mut rest = labels.unwrap_or_default();
+        let classes = outputs.iter().zip(&sizes).map(|(outputs, &size)| {
+            let &[_, classes] = outputs.first()?.shape() else { return None };
+            if labels.is_some() {
+                let (these, others) = rest.split_at(size);
+                rest = others;
+                return Some(these.to_vec());
+            }
+            let rows = outputs[0].data().chunks_exact(classes);
+            Some(rows.map(|row| metrics::topk(row, 1)[0].0).collect())
+        });
+        let classes = classes.collect();
+        Ok(Self { batches, outputs, classes, labelled: labels.is_some(), count })
+    }
+
+    /// Compares the outputs of a network with those of the float network.
+    pub(super) fn quality(&self, engine: &mut Engine) -> Result<OutputQuality> {
+        let (mut signal, mut noise, mut correct) = (0.0, 0.0, 0);
+        for (index, inputs) in self.batches.iter().enumerate() {
+            let outputs = run(engine, inputs)?;
+            for (x, y) in self.outputs[index].iter().zip(&outputs) {
+                for (&x, &y) in x.data().iter().zip(y.data()) {
+                    signal += f64::from(x) * f64::from(x);
+                    noise += f64::from(x - y).powi(2);
+                }
+            }
+            if let Some(classes) = &self.classes {
+                let [first] = metrics::correct(&outputs[0], &classes[index], [1])?;
+                correct += first;
+            }
+        }
+        let sqnr_db = if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
+        let top1 = self.classes.is_some().then(|| 100.0 * correct as f64 / self.count as f64);
+        Ok(OutputQuality { sqnr_db, top1 })
+    }
+
+    /// Returns the first `pictures`, in batches of at most `batch`.
+    pub(super) fn first(&self, pictures: usize, batch: usize) -> Result<Vec<Vec<Tensor>>> {
+        first_pictures(self.batches, pictures, batch)
+    }
+}
+
+/// Returns the first `pictures` of some batches, in batches of at most `batch`.
+pub(in crate::quantization) fn first_pictures(
+    batches: &[Vec<Tensor>],
+    pictures: usize,
+    batch: usize,
+) -> Result<Vec<Vec<Tensor>>> {
+    let mut parts = Vec::new();
+    let mut rest = pictures;
+    for inputs in batches {
+        let size = inputs.first().map_or(0, |x| x.shape()[0]).min(rest);
+        for start in (0..size).step_by(batch) {
+            let end = size.min(start + batch);
+            let part = inputs.iter().map(|input| slice(input, start, end));
+            parts.push(part.collect::<Result<Vec<_>>>()?);
+        }
+        rest -= size;
+    }
+    Ok(parts)
+}
+
+fn run(engine: &mut Engine, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
+    engine.run_all(&given)
+}
+
+/// Returns some pictures of a batch.
+fn slice(input: &Tensor, start: usize, end: usize) -> Result<Tensor> {
+    let mut shape = input.shape().to_vec();
+    let picture: usize = shape[1..].iter().product();
+    shape[0] = end - start;
+    let values = input.data()[start * picture..end * picture].to_vec();
+    match (input.format(), &*shape) {
+        (MemoryFormat::ChannelsLast, &[n, c, h, w]) => Tensor::channels_last([n, c, h, w], values),
+        _ => Tensor::new(shape, values),
+    }
+}
