@@ -19,8 +19,11 @@ Order of use:
   posterize evaluate INT8.safetensors --data DIR
       Measures both accuracies. DIR has one folder of pictures for each class.
   posterize report INT8.safetensors --against W.pth --data DIR -o REPORT.html
-      Writes a page on whether int8 lost accuracy, on which pictures, and in which layers. If it
-      lost too much, `posterize train --qat` trains the model further for int8.
+      Writes a page on whether int8 lost accuracy, on which pictures, and in which layers.
+  posterize quantize MODEL --calibrate DIR --data DIR --max-drop 0.5 -o INT8.safetensors
+  posterize sensitivity MODEL --weights W.pth --calibrate DIR
+      If int8 lost too much: finds a model that loses less, or shows which layers lose and why.
+      `posterize train --qat` trains the model further for int8.
   posterize classify INT8.safetensors PICTURE...
   posterize bench INT8.safetensors
       Uses the int8 model, and times it.
@@ -38,7 +41,7 @@ Environment variables:
   NO_COLOR          Turns colours off if set
 
 Errors with --json, one object with the key `error` unless the result was printed before:
-  kind        usage, network, or in snake case what posterize::ErrorKind has: io, corrupt_file, ...
+  kind        usage, network, not_met, or in snake case what posterize::ErrorKind has: io, ...
   message     The text that is printed to stderr as well
   path        The file or folder that the error is about, if there is one
   layer       The layer that it is about, if there is one

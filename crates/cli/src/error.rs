@@ -66,6 +66,12 @@ pub(crate) enum CliError {
     /// Some pictures could not be classified; each has its own message before this one.
     #[error("{failed} of {total} pictures could not be classified; the messages above say why")]
     Pictures { failed: usize, total: usize },
+    /// A file is no recipe, or one for other weights.
+    #[error("{path}: {problem}", path = path.display())]
+    Recipe { path: PathBuf, problem: String },
+    /// The result misses the target that the arguments set.
+    #[error("{0}")]
+    NotMet(String),
     /// The result could not be written to standard output.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -122,6 +128,8 @@ impl CliError {
             Self::Fetch(error) => error.kind(),
             Self::Interrupted { .. } => "interrupted",
             Self::Usage(_) => "usage",
+            Self::Recipe { .. } => ErrorKind::CorruptFile.name(),
+            Self::NotMet(_) => "not_met",
             Self::Classes(_) => "dataset",
             Self::NoPictures { .. } | Self::Pictures { .. } => "image",
             Self::Output(_) => "io",
@@ -132,6 +140,7 @@ impl CliError {
         match self {
             Self::Weights { path, .. }
             | Self::Mismatch { path, .. }
+            | Self::Recipe { path, .. }
             | Self::Picture { path, .. } => Some(path),
             Self::Interrupted { checkpoint, .. } => Some(checkpoint),
             Self::NoPictures { data, .. } => Some(data),
@@ -163,7 +172,11 @@ impl CliError {
             Self::Mismatch { .. } => ErrorKind::StateDictMismatch.into(),
             Self::Fetch(error) => error.exit(),
             Self::Usage(_) => Exit::Usage,
-            Self::Classes(_) | Self::NoPictures { .. } | Self::Pictures { .. } => Exit::BadInput,
+            Self::Recipe { .. }
+            | Self::Classes(_)
+            | Self::NoPictures { .. }
+            | Self::Pictures { .. } => Exit::BadInput,
+            Self::NotMet(_) => Exit::NotMet,
             Self::Output(_) => Exit::Io,
         }
     }

@@ -15,6 +15,7 @@ mod page;
 mod paths;
 mod pictures;
 mod preprocessing;
+mod quantization;
 mod timing;
 mod ui;
 mod version;

@@ -132,7 +132,7 @@ fn the_layer_with_channels_scaled_apart_is_the_most_sensitive_because_of_them() 
     assert_eq!(found.layers.len(), 6, "five layers with weights and an addition");
     let worst = &found.layers[0];
     assert_eq!(worst.name, DEPTHWISE);
-    let cause = worst.causes[0];
+    let cause = &worst.causes[0];
     let Cause::WeightChannelRanges { largest, median, levels } = cause.cause else {
         panic!("{cause:?}")
     };

@@ -9,6 +9,7 @@ mod inspect;
 mod man;
 mod quantize;
 mod report;
+mod sensitivity;
 mod train;
 mod tutorial;
 
@@ -22,7 +23,8 @@ use crate::{error::Result, paths::Paths, ui::Ui};
 pub(crate) enum Command {
     Tutorial(tutorial::Tutorial),
     Inspect(inspect::Inspect),
-    Quantize(quantize::Quantize),
+    Quantize(Box<quantize::Quantize>),
+    Sensitivity(sensitivity::Sensitivity),
     Evaluate(evaluate::Evaluate),
     Report(report::Report),
     Classify(classify::Classify),
@@ -45,6 +47,7 @@ impl Command {
             // `fetch` writes only to the cache folder, and only what has the expected digest.
             Self::Fetch(_)
             | Self::Classify(_)
+            | Self::Sensitivity(_)
             | Self::Inspect(_)
             | Self::Bench(_)
             | Self::Completions(_)
@@ -65,6 +68,7 @@ pub(crate) fn run(
     match command {
         Command::Fetch(command) => command.run(ui),
         Command::Quantize(command) => command.run(ui),
+        Command::Sensitivity(command) => command.run(ui),
         Command::Train(command) => command.run(ui),
         Command::Classify(command) => command.run(ui),
         Command::Evaluate(command) => command.run(ui),

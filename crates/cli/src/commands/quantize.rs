@@ -1,26 +1,28 @@
 //! The command `posterize quantize`.
 
+mod recipe_file;
+mod search;
+
 use std::{fmt, fs, path::PathBuf, time::Instant};
 
-use clap::{Args, ValueEnum, builder::PossibleValuesParser};
+use clap::Args;
 use posterize::{
-    Tensor,
-    data::{Class, ImageFolder, Loader, RandomSampler, Transform},
+    data::{Class, ImageFolder},
     format::SavedModel,
-    models,
     quantization::{
-        BiasCorrection, CalibrationData, Equalization, ObserverSpec, PostTraining,
-        PostTrainingResult, QConfig, QConfigMapping, QuantizationParams,
+        AccuracyTarget, PostTraining, PostTrainingResult, QuantizationParams, Varied,
     },
 };
 use serde::Serialize;
 
+use self::{recipe_file::RecipeFile, search::Validation};
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures,
+    quantization::{CalibrationPictures, Choice, QuantizationArgs},
     ui::{Align, Table, Ui, Verbosity, count, megabytes},
 };
 
@@ -28,7 +30,8 @@ const EXAMPLES: &str = "\
 Examples:
   posterize quantize mobilenet_v2 --calibrate 'photos/*.jpg' -o int8.safetensors
   posterize quantize resnet50 --weights resnet50.pth --calibrate photos -o int8.safetensors
-  posterize quantize mobilenet_v2 --calibrate photos --skip 'classifier.*' -o int8.safetensors -v";
+  posterize quantize mobilenet_v2 --calibrate photos --skip 'classifier.*' -o int8.safetensors -v
+  posterize quantize mobilenet_v2 --calibrate photos --data val --max-drop 0.5 -o int8.safetensors";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
@@ -47,7 +50,37 @@ JSON output (--json), one object:
   ranges              Observed outputs, in execution order:
     name, min, max    Dotted path of the layer, and observed range of its output
     scale, zero_point  Quantization parameters computed from the range
+  target              With --max-drop, the search; alone with model if the target is not met:
+    max_drop, budget_ms, data  As given by the options
+    met               Whether the target is met
+    images            Numbers of pictures of both halves:
+      search, confirmation  The half that decides, and the other one (0 or null: not looked at)
+    float, attempts   The float network, and the int8 ones in the order in which they were tried:
+      what            What was changed
+      metric, drop    Top-1 in percent, and what it lost, on both halves as above
+      ms, bytes       Time for one picture, and size of the weights
+      kept, met       Whether the search went on from it, and whether it meets the target
+    chosen            Position of the result in the attempts
+    given_back        Layers that were given back to float, with name, type and:
+      sqnr_db         SQNR of the outputs with only this layer in int8
+      extra_ms, extra_bytes  What only this layer in float costs
   calibration_seconds, seconds  Time of calibration, and of the whole command";
+
+/// The options that a recipe replaces.
+const RECIPE_OPTIONS: [&str; 12] = [
+    "max_drop",
+    "batches",
+    "batch_size",
+    "augment",
+    "qconfig",
+    "observer",
+    "percentile",
+    "bias_correction",
+    "equalize",
+    "per_tensor",
+    "skip",
+    "seed",
+];
 
 /// Converts a float model to int8 and writes it to one file.
 ///
@@ -56,6 +89,11 @@ JSON output (--json), one object:
 /// preprocessing of its pictures and its class names, so other commands need no more than this file.
 /// Without --weights, published weights are downloaded (see `posterize fetch --help`). With -v, the
 /// observed range, scale and zero point of every layer are printed.
+///
+/// With --max-drop, recipes are tried until the int8 network loses no more than that: ranges,
+/// equalization, bias correction, then layers in float, most sensitive first. Half of the pictures of
+/// --data decide, and the other half must confirm it. If the target cannot be met, nothing is written
+/// and the exit code is 5. Options for a part of the recipe keep it as they say.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
@@ -66,10 +104,8 @@ pub(crate) struct Quantize {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Calibration pictures, which need no labels: a folder, whose pictures may be in folders at any
-    /// depth, a picture, or a glob pattern such as 'photos/*.jpg'; can be given several times
-    #[arg(long, value_name = "PATH", required = true)]
-    calibrate: Vec<PathBuf>,
+    #[command(flatten)]
+    quantization: QuantizationArgs,
 
     /// File with one line for each class, in the order of the class numbers: the name of the class's
     /// folder, in double quotes or with a tab after it if it has spaces, then its readable name
@@ -78,53 +114,31 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
 
-    /// Number of calibration batches
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    batches: u32,
+    /// Search for an int8 network whose top-1 accuracy on --data is at most P points below that of the
+    /// float network
+    #[arg(long, value_name = "P", requires = "data", allow_negative_numbers = true)]
+    max_drop: Option<f64>,
 
-    /// Number of pictures in a batch
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
-    batch_size: u16,
+    /// Folder of pictures for --max-drop, with one folder in it for each class
+    #[arg(long, value_name = "DIR", requires = "max_drop")]
+    data: Option<PathBuf>,
 
-    /// Calibrate on random crops and flips, as in training, instead of centre crops
-    #[arg(long)]
-    augment: bool,
+    /// Use only N pictures of --data, chosen at random
+    #[arg(long, value_name = "N", requires = "max_drop", value_parser = clap::value_parser!(u32).range(2..))]
+    limit: Option<u32>,
 
-    /// QConfig: `recommended`, or a preset of PyTorch
-    #[arg(long, value_name = "NAME", default_value = "recommended", value_parser = PossibleValuesParser::new(QConfig::PRESETS))]
-    qconfig: String,
+    /// Largest time of the int8 network for one picture in milliseconds, on the threads of --threads
+    #[arg(long, value_name = "MS", requires = "max_drop")]
+    budget_ms: Option<f64>,
 
-    /// How the ranges of activations are chosen [default: that of the qconfig]
-    #[arg(long, value_enum, value_name = "NAME")]
-    observer: Option<ObserverName>,
+    /// Repeat what this file says, without a search: it has the observers, passes, layers in float, seed
+    /// and numbers of pictures
+    #[arg(long, value_name = "FILE", conflicts_with_all = RECIPE_OPTIONS)]
+    recipe: Option<PathBuf>,
 
-    /// Percentage of the values that is not above, and of those that is not below, the range of
-    /// `--observer percentile`
-    #[arg(long, value_name = "P", default_value_t = 99.999, value_parser = parse_percentile)]
-    percentile: f64,
-
-    /// How biases are corrected for the errors of quantization [default: empirical with `recommended`,
-    /// none with a preset of PyTorch]
-    #[arg(long, value_enum, value_name = "NAME")]
-    bias_correction: Option<BiasCorrectionName>,
-
-    /// Whether channels between layers are scaled so that the weights of both layers have similar ranges
-    /// [default: if-better with `recommended`, never with a preset of PyTorch]
-    #[arg(long, value_enum, value_name = "WHEN")]
-    equalize: Option<EqualizeName>,
-
-    /// Quantize each weight with one scale, instead of one for each output channel
-    #[arg(long)]
-    per_tensor: bool,
-
-    /// Keep modules in float whose dotted path matches this glob pattern, such as features.0,
-    /// 'features.1?' or '*.conv.0'; can be given several times
-    #[arg(long, value_name = "GLOB")]
-    skip: Vec<String>,
-
-    /// Seed of the random numbers that choose the pictures, and their crops with --augment
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// Also write a file (JSON) for --recipe, which can be read and changed
+    #[arg(long, value_name = "FILE")]
+    save_recipe: Option<PathBuf>,
 
     /// File to write (safetensors)
     #[arg(short, long, value_name = "FILE")]
@@ -138,40 +152,6 @@ pub(crate) struct Quantize {
 
     #[command(flatten)]
     cache: CacheArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ObserverName {
-    /// From the smallest to the largest value
-    MinMax,
-    /// The part of a histogram that PyTorch's HistogramObserver chooses
-    Histogram,
-    /// The range with the smallest squared error of the quantized values
-    Mse,
-    /// The range with the smallest Kullback-Leibler divergence, as ONNX Runtime's entropy calibration
-    Entropy,
-    /// Without the outermost values, see --percentile
-    Percentile,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum EqualizeName {
-    /// They are not
-    Never,
-    /// They are
-    Always,
-    /// They are if the outputs of some calibration pictures are then closer to those of the float network
-    IfBetter,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum BiasCorrectionName {
-    /// They are not
-    None,
-    /// For the rounding of the weights of their layer
-    Fast,
-    /// For all that shifts the mean of a channel in the int8 network; reads the pictures once more
-    Empirical,
 }
 
 #[derive(Debug, Serialize)]
@@ -199,6 +179,9 @@ struct Report {
     int8_layers: usize,
     float_layers: Vec<FloatLayer>,
     ranges: Vec<LayerRange>,
+    /// The search, with --max-drop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<search::Report>,
     /// Time of decoding and observing.
     calibration_seconds: f64,
     /// Time of the whole command.
@@ -215,6 +198,13 @@ struct FloatLayer {
     reason: &'static str,
 }
 
+/// What is printed with `--json` of a target that is not met.
+#[derive(Debug, Serialize)]
+struct Missed<'a> {
+    model: &'a str,
+    target: &'a search::Report,
+}
+
 /// The observed range of a layer's output, and the quantization parameters computed from it.
 #[derive(Debug, Serialize)]
 struct LayerRange {
@@ -229,20 +219,27 @@ impl Quantize {
     /// Returns the files that the command reads and writes.
     pub(crate) fn paths(&self) -> Paths {
         // A pattern without matches is reported later.
-        let calibrate = self.pictures().unwrap_or_default();
+        let calibrate = self.quantization.pictures().unwrap_or_default();
         let classes = self.classes_file(&calibrate);
         self.model
             .paths()
             .reads("--calibrate", &calibrate)
             .reads("--classes", &classes)
+            .reads("--data", &self.data)
+            .reads("--recipe", &self.recipe)
             .writes("-o", [&self.output])
+            .writes("--save-recipe", &self.save_recipe)
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let start = Instant::now();
-        let calibrate = self.pictures()?;
+        let calibrate = self.quantization.pictures()?;
         let options = self.threads.options()?;
-        let mapping = self.mapping()?;
+        let file_of_recipe = self.recipe.as_deref().map(RecipeFile::read).transpose()?;
+        let (choice, recipe) = match &file_of_recipe {
+            Some(file) => (file.choice.clone(), file.recipe.clone()),
+            None => (self.quantization.choice(), self.quantization.recipe()?),
+        };
         let network = self.model.with_trained_weights(&self.cache, ui)?;
         let (name, file) = (network.name.clone(), network.file.clone());
         // Weights that were downloaded have no option.
@@ -253,37 +250,64 @@ impl Quantize {
         let shapes = float.graph().infer(&[1, 3, crop, crop])?;
         let outputs = shapes[float.graph().output().0].shape.iter().product();
         let folder = ImageFolder::unlabelled(&calibrate)?;
-        let classes = self.classes(&calibrate, outputs)?;
+        let mut classes = self.classes(&calibrate, outputs)?;
 
         let calibration = Instant::now();
-        let transform: Transform = if self.augment {
-            models::augmentation(&name, &preprocessing, self.seed)
-        } else {
-            (&preprocessing).into()
+        let loader =
+            choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
+        if let (Some(file), Some(path)) = (&file_of_recipe, &self.recipe) {
+            file.check(path, &float, &loader, ui)?;
+        }
+        let mut data = CalibrationPictures { loader: &loader, ui, skipped: 0 };
+        let mut target = None;
+        let result = match (&self.target(), &self.data) {
+            (Some(wanted), Some(labelled)) => {
+                let folder = pictures::open(labelled, self.classes.as_deref(), &classes, outputs)?;
+                if classes.is_empty() {
+                    classes = folder.classes().to_vec();
+                }
+                let limit = self.limit.map(|limit| limit as usize);
+                let threads = options.threads;
+                let seed = choice.seed;
+                let validation = Validation::new(
+                    &folder,
+                    limit,
+                    seed,
+                    &preprocessing,
+                    &self.exif,
+                    threads,
+                    ui,
+                )?;
+                let options = options.pictures(&preprocessing);
+                validation.search(&float, &recipe, wanted, options, &mut data).map(|found| {
+                    target = Some(found.1);
+                    (found.0.quantized, found.0.recipe)
+                })
+            }
+            _ => {
+                let mapping = recipe.mapping()?;
+                let result = float.quantize(&mapping, &recipe.passes, options, &mut data);
+                result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
+            }
         };
-        let batch_size = usize::from(self.batch_size);
-        let loader = Loader::new(&folder, transform)
-            .sampler(RandomSampler { seed: self.seed })
-            .batch_size(batch_size)
-            .exif_orientation(self.exif.orientation())
-            .threads(options.threads)
-            .limit(batch_size.saturating_mul(self.batches as usize));
-        let passes = self.passes();
-        let mut data = Pictures { loader: &loader, ui, skipped: 0 };
-        let result = float.quantize(&mapping, &passes, options, &mut data);
         let skipped = data.skipped;
         if skipped == loader.len() {
             let data = folder.root().to_path_buf();
             return Err(CliError::NoPictures { data, skipped });
         }
-        let PostTrainingResult { observed, model, pictures, equalized, .. } = result?;
-        if pictures < batch_size * self.batches as usize {
+        let (PostTrainingResult { observed, model, pictures, equalized, passes, .. }, recipe) = result?;
+        if pictures < choice.pictures() {
             ui.note(format_args!(
                 "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",
                 folder.root().display(),
                 count(pictures as u64),
-                count(batch_size as u64 * u64::from(self.batches))
+                count(choice.pictures() as u64)
             ));
+        }
+        if let Some(target) = target.as_ref().filter(|target| !target.met) {
+            let report = Missed { model: &name, target };
+            ui.result(&report, target)?;
+            return Err(target.not_met(&self.output));
         }
         let calibration_seconds = calibration.elapsed().as_secs_f64();
 
@@ -311,17 +335,24 @@ impl Quantize {
             .with_classes(classes)
             .with_float_graph(float.graph().clone());
         let bytes_after = saved.save(&self.output)?;
+        if let Some(path) = &self.save_recipe {
+            RecipeFile::new(&name, &float, &loader, choice.clone(), recipe).write(path)?;
+        }
+        let Choice { augment, seed, .. } = choice;
         let report = Report {
             bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),
             model: name,
             weights: file,
             output: self.output.clone(),
-            qconfig: self.qconfig.clone(),
-            per_tensor: self.per_tensor,
+            qconfig: match &self.recipe {
+                Some(path) => path.display().to_string(),
+                None => self.quantization.qconfig.clone(),
+            },
+            per_tensor: self.quantization.per_tensor,
             passes,
             equalized,
-            augment: self.augment,
-            seed: self.seed,
+            augment,
+            seed,
             pictures,
             skipped,
             bytes_after,
@@ -329,6 +360,7 @@ impl Quantize {
             int8_layers,
             float_layers,
             ranges,
+            target,
             calibration_seconds,
             seconds: start.elapsed().as_secs_f64(),
             threads: options.threads,
@@ -337,60 +369,19 @@ impl Quantize {
         ui.result(&report, &report)
     }
 
-    fn passes(&self) -> PostTraining {
-        let mut passes = PostTraining::of_preset(&self.qconfig);
-        match self.equalize {
-            None => {}
-            Some(EqualizeName::Never) => passes.equalization = Equalization::Never,
-            Some(EqualizeName::Always) => passes.equalization = Equalization::Always,
-            Some(EqualizeName::IfBetter) => passes.equalization = Equalization::IfBetter,
-        }
-        match self.bias_correction {
-            None => {}
-            Some(BiasCorrectionName::None) => passes.bias_correction = BiasCorrection::None,
-            Some(BiasCorrectionName::Fast) => passes.bias_correction = BiasCorrection::Fast,
-            Some(BiasCorrectionName::Empirical) => {
-                passes.bias_correction = BiasCorrection::Empirical;
+    /// Returns the target of a search. Parts of the recipe that an option sets are kept.
+    fn target(&self) -> Option<AccuracyTarget> {
+        let mut target = AccuracyTarget::new(self.max_drop?).budget_ms(self.budget_ms);
+        for (part, given) in [
+            (Varied::Ranges, self.quantization.observer.is_some()),
+            (Varied::Equalization, self.quantization.equalize.is_some()),
+            (Varied::BiasCorrection, self.quantization.bias_correction.is_some()),
+        ] {
+            if given {
+                target = target.keep(part);
             }
         }
-        passes
-    }
-
-    fn mapping(&self) -> Result<QConfigMapping> {
-        let mut qconfig: QConfig = self.qconfig.parse()?;
-        if let Some(observer) = self.observer {
-            let ObserverSpec { quant_range, reduce_range, .. } = qconfig.activation;
-            let spec = match observer {
-                ObserverName::MinMax => ObserverSpec::min_max(),
-                ObserverName::Histogram => ObserverSpec::histogram(),
-                ObserverName::Mse => ObserverSpec::mse(),
-                ObserverName::Entropy => ObserverSpec::entropy(),
-                ObserverName::Percentile => ObserverSpec::percentile(self.percentile / 100.0),
-            };
-            qconfig.activation = ObserverSpec { quant_range, reduce_range, ..spec };
-        }
-        if self.per_tensor {
-            qconfig.weight = ObserverSpec::default_weight_observer();
-        }
-        let mut mapping = QConfigMapping::global(qconfig);
-        for glob in &self.skip {
-            mapping = mapping.set_module_glob(glob, None)?;
-        }
-        Ok(mapping)
-    }
-
-    /// Returns the pictures and folders of --calibrate, with patterns replaced by what matches them.
-    fn pictures(&self) -> Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for path in &self.calibrate {
-            match path.to_str() {
-                Some(path) => {
-                    found.extend(pictures::expand(path).map_err(CliError::Usage)?);
-                }
-                None => found.push(path.clone()),
-            }
-        }
-        Ok(found)
+        Some(target)
     }
 
     /// Returns the file of classes that was given, or else the one in or beside the folder of pictures.
@@ -411,58 +402,6 @@ impl Quantize {
             only_folder(calibrate).and_then(|folder| ImageFolder::open(folder, None).ok());
         let classes = labelled.map(|folder| folder.classes().to_vec()).unwrap_or_default();
         Ok(if classes.len() == outputs { classes } else { Vec::new() })
-    }
-}
-
-fn parse_percentile(text: &str) -> std::result::Result<f64, String> {
-    let percentile = text.parse().map_err(|_| "expected a number from 50 to 100".to_owned())?;
-    if (50.0..=100.0).contains(&percentile) {
-        Ok(percentile)
-    } else {
-        Err(format!("expected a number from 50 to 100, found {percentile}"))
-    }
-}
-
-/// The calibration pictures, with a progress bar for each pass over them.
-struct Pictures<'a> {
-    loader: &'a Loader,
-    ui: &'a Ui,
-    /// The number of pictures that were skipped, which is the same in every pass over all of them.
-    skipped: usize,
-}
-
-impl CalibrationData for Pictures<'_> {
-    fn batches(
-        &mut self,
-        pass: &str,
-    ) -> Box<dyn Iterator<Item = posterize::Result<Vec<Tensor>>> + '_> {
-        let (mut batches, ui) = (self.loader.tensors(), self.ui);
-        let bar = ui.pictures_bar(self.loader.len() as u64);
-        bar.set_message(pass.to_owned());
-        let warned = &mut self.skipped;
-        let mut seen = 0;
-        Box::new(std::iter::from_fn(move || {
-            let batch = batches.next();
-            let skipped = batches.skipped();
-            bar.inc((skipped.len() - seen) as u64);
-            seen = skipped.len();
-            // Of the pictures that an earlier pass skipped, the user knows.
-            for picture in skipped.iter().skip(*warned) {
-                ui.warn(format_args!("{} (picture skipped)", picture.error));
-            }
-            *warned = seen.max(*warned);
-            match batch {
-                Some(Ok(batch)) => {
-                    bar.inc(batch.images.shape()[0] as u64);
-                    Some(Ok(vec![batch.images]))
-                }
-                Some(Err(error)) => Some(Err(error)),
-                None => {
-                    bar.finish_and_clear();
-                    None
-                }
-            }
-        }))
     }
 }
 
@@ -494,6 +433,9 @@ impl fmt::Display for Report {
                 ]);
             }
             writeln!(f, "{table}\n")?;
+        }
+        if let Some(target) = &self.target {
+            writeln!(f, "{target}\n")?;
         }
         let mut table = Table::new([
             ("model", Align::Left),

@@ -27,7 +27,7 @@ use printable::printable_json;
 
 pub(crate) use bar::bar;
 pub(crate) use number::{bytes, count, duration, megabytes, percent, si};
-pub(crate) use printable::{Style, printable, shortened};
+pub(crate) use printable::{Style, printable, shortened, wrapped};
 pub(crate) use table::{Align, Table};
 
 const ERROR: anstyle::Style = AnsiColor::Red.on_default().bold();

@@ -43,6 +43,26 @@ impl Display for Style {
     }
 }
 
+/// Wraps text between words into lines of at most `max_width` characters. A longer word has a line of
+/// its own.
+pub(crate) fn wrapped(text: &str, max_width: usize) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > max_width {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines += word;
+        width += length;
+    }
+    lines
+}
+
 /// Returns a text of at most `width` characters: the text itself, or its beginning and its end with `…`
 /// between them.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
@@ -145,5 +165,16 @@ mod tests {
         assert_eq!(shortened("features.10.conv.0.0", 15), "feature…onv.0.0");
         assert_eq!(shortened("αβγδε", 4), "αβ…ε");
         assert_eq!([0, 1, 2].map(|width| shortened("abc", width)), ["", "…", "a…"]);
+    }
+
+    #[test]
+    fn long_text_is_wrapped_between_words() {
+        let text = "word ".repeat(60);
+        let lines = wrapped(text.trim(), 96);
+        assert!(lines.lines().count() > 1);
+        assert!(lines.lines().all(|line| line.chars().count() <= 96 && !line.ends_with(' ')));
+        assert_eq!(lines.replace('\n', " "), text.trim());
+        let path = "x".repeat(200);
+        assert_eq!(wrapped(&format!("a {path} b"), 96), format!("a\n{path}\nb"));
     }
 }

@@ -19,6 +19,7 @@ const COMMANDS: [&str; 11] = [
     "tutorial",
     "inspect",
     "quantize",
+    "sensitivity",
     "evaluate",
     "report",
     "classify",
@@ -103,7 +104,18 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             let mut quantize = with_weights();
             quantize.args(["--skip", "classifier.*", "--batches", "1", "--calibrate"]);
             quantize.arg(fixture.data()).arg("-o").arg(fixture.path("other.safetensors"));
-            vec![quantize]
+            // A target that is not met, after which layers were given back.
+            let mut search = with_weights();
+            search.args(["--max-drop", "-100", "--batches", "1", "--batch-size", "4", "--data"]);
+            search.arg(fixture.data()).arg("--calibrate").arg(fixture.data());
+            search.arg("-o").arg(fixture.path("unmet.safetensors"));
+            vec![quantize, search]
+        }
+        "sensitivity" => {
+            let mut sensitivity = with_weights();
+            sensitivity.args(["--batches", "1", "--limit", "4", "--calibrate"]);
+            sensitivity.arg(fixture.data());
+            vec![sensitivity]
         }
         "evaluate" => vec![fixture.evaluate()],
         "report" => {

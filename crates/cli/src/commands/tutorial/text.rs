@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::ui::{Align, Style, Table};
+use crate::ui::{Align, Style, Table, wrapped};
 
 use super::{
     content::{Content, Epoch, Epochs, Figure, Row, Step},
@@ -17,7 +17,7 @@ const WIDTH: usize = 96;
 pub(super) fn opening(content: &Content) -> String {
     let mut text = format!("{HEADING}{}{HEADING:#}\n", steps::title(content));
     for fact in &content.facts {
-        let _ = write!(text, "\n{}", wrapped(fact));
+        let _ = write!(text, "\n{}", wrapped(fact, WIDTH));
     }
     text
 }
@@ -25,7 +25,7 @@ pub(super) fn opening(content: &Content) -> String {
 /// Renders a step. `number` is counted from 1.
 pub(super) fn step(number: usize, step: &Step) -> String {
     let mut text = format!("\n{HEADING}{number}. {}{HEADING:#}\n\n", step.heading);
-    text += &wrapped(&step.explanation.replace('`', ""));
+    text += &wrapped(&step.explanation.replace('`', ""), WIDTH);
     for tree in &step.trees {
         let _ = write!(text, "\n\n{CAPTION}{}:{CAPTION:#}\n{}", tree.caption, tree.code);
     }
@@ -36,7 +36,7 @@ pub(super) fn step(number: usize, step: &Step) -> String {
     }
     text += "\n";
     for finding in &step.findings {
-        let _ = write!(text, "\n{}", wrapped(finding));
+        let _ = write!(text, "\n{}", wrapped(finding, WIDTH));
     }
     text
 }
@@ -51,34 +51,14 @@ pub(super) fn summary(content: &Content) -> String {
     }
     let mut text = format!("\n{HEADING}Summary{HEADING:#}\n\n{table}\n");
     for note in &content.notes {
-        let _ = write!(text, "\n{}", wrapped(note));
+        let _ = write!(text, "\n{}", wrapped(note, WIDTH));
     }
     text
 }
 
-/// Wraps text between words into lines of at most [`WIDTH`] characters. A longer word has a line of
-/// its own.
-fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut width = 0;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if width > 0 && width + 1 + length > WIDTH {
-            lines.push('\n');
-            width = 0;
-        } else if width > 0 {
-            lines.push(' ');
-            width += 1;
-        }
-        lines += word;
-        width += length;
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Content, WIDTH, opening, step, summary, wrapped};
+    use super::{Content, opening, step, summary};
 
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(&crate::ui::printable(text)).to_string()
@@ -113,16 +93,5 @@ int8        3.50     44.00     98.00         5.00      4.00×
 
 Few pictures.";
         assert_eq!(plain(&text), expected);
-    }
-
-    #[test]
-    fn long_text_is_wrapped_between_words() {
-        let text = "word ".repeat(60);
-        let lines = wrapped(text.trim());
-        assert!(lines.lines().count() > 1);
-        assert!(lines.lines().all(|line| line.chars().count() <= WIDTH && !line.ends_with(' ')));
-        assert_eq!(lines.replace('\n', " "), text.trim());
-        let path = "x".repeat(200);
-        assert_eq!(wrapped(&format!("a {path} b")), format!("a\n{path}\nb"));
     }
 }

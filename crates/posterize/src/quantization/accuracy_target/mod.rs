@@ -10,7 +10,7 @@ use steps::{STEPS, plain};
 
 use super::post_training::{CalibrationData, Equalization, PostTrainingResult, output_noise};
 use super::recipe::Recipe;
-use super::sensitivity::{LayerSensitivity, first_pictures, milliseconds};
+use super::sensitivity::{Ranked, first_pictures, milliseconds};
 use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::runtime::{Engine, Options, compile};
@@ -120,11 +120,11 @@ pub struct GivenBack {
 pub enum SearchEvent<'a> {
     /// A network was measured.
     Tried(&'a Attempt),
-    /// So many of all networks were run to rank the layers.
+    /// So many of all layers were measured to rank them.
     Ranking {
-        /// The number of networks run so far.
+        /// The number of layers measured so far.
         done: usize,
-        /// The number of all networks.
+        /// The number of all layers.
         total: usize,
     },
 }
@@ -234,7 +234,7 @@ impl FloatModel {
             what: "float".into(),
             metric: float_metric,
             drop: Measured { search: 0.0, confirmation: None },
-            ms: milliseconds(&mut engine, &one)?,
+            ms: milliseconds([&mut engine], &one)?[0],
             bytes: fused.graph().nodes().iter().map(|node| node.op.float_bytes()).sum(),
             kept: false,
             met: false,
@@ -328,11 +328,10 @@ impl Search<'_> {
             return Ok(());
         }
         let event = &mut *self.event;
-        let sensitivity =
-            base.quantized.sensitivity(&self.ranking, None, self.options, &mut |done, total| {
-                event(SearchEvent::Ranking { done, total });
-            })?;
-        let ranked = in_order(sensitivity.layers);
+        let ranked = base.quantized.rank(&self.ranking, self.options, &mut |done, total| {
+            event(SearchEvent::Ranking { done, total });
+        })?;
+        let ranked = in_order(ranked);
         // A network without any int8 layer is no result.
         let mut counts = Counts { missed: 0, upper: None, most: ranked.len().saturating_sub(1) };
         while let Some(count) = counts.next() {
@@ -370,7 +369,7 @@ impl Search<'_> {
         given_back: Vec<GivenBack>,
     ) -> Result<bool> {
         let mut engine = compile(&quantized.model, self.options)?;
-        let ms = milliseconds(&mut engine, &self.one)?;
+        let [ms] = milliseconds([&mut engine], &self.one)?;
         let search = (self.metric)(&mut engine, Half::Search)?;
         let mut metric = Measured { search, confirmation: None };
         let mut drop = Measured { search: self.float.metric.search - search, confirmation: None };
@@ -464,10 +463,10 @@ impl Counts {
 
 /// Returns the layers in the order in which they are given back: by the decibels of their sensitivity, of
 /// equal ones the fastest first.
-fn in_order(mut layers: Vec<LayerSensitivity>) -> Vec<GivenBack> {
+fn in_order(mut layers: Vec<Ranked>) -> Vec<GivenBack> {
     layers.sort_by(|a, b| {
-        let decibels = |layer: &LayerSensitivity| layer.only_int8.sqnr_db.floor();
-        let ms = |layer: &LayerSensitivity| layer.extra_ms.unwrap_or_default();
+        let decibels = |layer: &Ranked| layer.only_int8.sqnr_db.floor();
+        let ms = |layer: &Ranked| layer.extra_ms.unwrap_or_default();
         decibels(a).total_cmp(&decibels(b)).then(ms(a).total_cmp(&ms(b)))
     });
     let given_back = layers.into_iter().map(|layer| GivenBack {

@@ -108,6 +108,16 @@ impl Cause {
         found.into_iter().map(|(_, cause)| cause).collect()
     }
 
+    /// Whether the scale of the outputs is the cause, so that a layer that reads them has it too.
+    pub(super) fn is_of_scale(&self) -> bool {
+        matches!(
+            self,
+            Self::OutputChannelRanges { .. }
+                | Self::OutlierActivations { .. }
+                | Self::FewLevels { .. }
+        )
+    }
+
     /// Returns what to try against it, given what was done already.
     pub(super) fn remedy(&self, done: Done) -> Remedy {
         match self {
@@ -130,14 +140,14 @@ impl fmt::Display for Cause {
         match *self {
             Self::WeightChannelRanges { largest, median, levels } => write!(
                 f,
-                "channel ranges of its weights differ {} and share one scale: the median channel uses \
-                 {levels} of 255 levels",
+                "channel ranges of its weights differ {} with one scale (the median channel uses {levels} \
+                 of 255 levels)",
                 Ratio(largest, median)
             ),
             Self::OutputChannelRanges { largest, median, levels } => write!(
                 f,
-                "channel ranges of its outputs differ {} and share one scale: the median channel uses \
-                 {levels} of 256 levels",
+                "channel ranges of its outputs differ {} with one scale (the median channel uses {levels} \
+                 of 256 levels)",
                 Ratio(largest, median)
             ),
             Self::OutlierActivations { largest, percentile } => write!(
@@ -253,8 +263,8 @@ mod tests {
         assert_eq!(found[0].remedy(Done { equalized: true, ..DONE }), Remedy::PerChannel);
         assert_eq!(
             found[0].to_string(),
-            "channel ranges of its weights differ 30 : 1 and share one scale: the median channel uses \
-             9 of 255 levels"
+            "channel ranges of its weights differ 30 : 1 with one scale (the median channel uses 9 of \
+             255 levels)"
         );
         assert_eq!(found.len(), 1);
         assert_eq!(causes(Some(WeightFacts { per_channel: true, ..wide }), PLAIN), []);

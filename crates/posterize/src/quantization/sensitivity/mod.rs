@@ -7,6 +7,9 @@ mod cause;
 mod facts;
 mod pictures;
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::Serialize;
 
 pub use cause::{Cause, Remedy};
@@ -100,17 +103,28 @@ pub struct LayerSensitivity {
     pub causes: Vec<LayerCause>,
 }
 
-/// A cause of a layer's noise and what to try.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// A cause of a layer's noise and what to try. It is displayed as a clause.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerCause {
     /// The cause.
     #[serde(flatten)]
     pub cause: Cause,
+    /// The layer whose output has the cause, if it is an input of this one.
+    pub input: Option<String>,
     /// What to try.
     pub remedy: Remedy,
 }
 
-/// The number of runs whose median is the time of a network.
+impl fmt::Display for LayerCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.input {
+            Some(input) => write!(f, "in its input from {input}: {}", self.cause),
+            None => write!(f, "{}", self.cause),
+        }
+    }
+}
+
+/// The number of runs of which the shortest is the time of a network.
 const TIMED_RUNS: usize = 9;
 
 impl PostTrainingResult {
@@ -120,7 +134,7 @@ impl PostTrainingResult {
     /// `batches` are some pictures, each batch a tensor for every input of the network. They stay in
     /// memory; a hundred pictures are enough to find the sensitive layers. `labels` are the classes of all
     /// pictures; without them, top-1 is the agreement with the float network. `progress` is called with
-    /// the number of networks run so far and of all. But for [`LayerSensitivity::extra_ms`], the result
+    /// the number of layers measured so far and of all. But for [`LayerSensitivity::extra_ms`], the result
     /// does not depend on the number of threads.
     ///
     /// # Errors
@@ -133,59 +147,117 @@ impl PostTrainingResult {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Sensitivity> {
         let float = self.observed.model();
-        let layers = self.int8_nodes();
         let pictures = Pictures::new(float, batches, labels, options)?;
-        let total = 2 * layers.len() + 1;
-        let mut done = 0;
-        let mut step = || {
-            done += 1;
-            progress(done, total);
-        };
-        let one = pictures.first(1, 1)?.swap_remove(0);
         let mut engine = compile(&self.model, options)?;
         let int8 = pictures.quality(&mut engine)?;
-        let int8_ms = milliseconds(&mut engine, &one)?;
-        let mut facts = measure(float, &self.model, &layers, &pictures, options)?;
-        step();
-        let mut found = Vec::with_capacity(layers.len());
-        for id in layers {
-            let node = float.graph().node(id);
-            let qconfig = self.observed.qconfig(id).cloned();
-            let observer = qconfig.as_ref().map(|qconfig| qconfig.activation.kind);
-            let alone = QConfigMapping::new().set_module_name(&node.name, qconfig);
-            let only_int8 = pictures.quality(&mut self.variant(&alone, options)?)?;
-            step();
-            let others = self.observed.mapping().clone().set_module_name(&node.name, None);
-            let mut engine = self.variant(&others, options)?;
-            let only_float = pictures.quality(&mut engine)?;
-            let ms = milliseconds(&mut engine, &one)?;
-            step();
-            let Some(facts) = facts.remove(&id) else { continue };
-            let done = Done {
-                equalized: self.equalized,
-                bias_correction: self.passes.bias_correction,
-                observer,
-            };
-            let with_remedy = |cause: Cause| LayerCause { cause, remedy: cause.remedy(done) };
-            found.push(LayerSensitivity {
-                name: node.name.clone(),
-                kind: node.op.kind(),
-                only_int8,
+        let nodes = self.int8_nodes();
+        let facts = measure(float, &self.model, &nodes, &pictures, options)?;
+        let mut layers = Vec::with_capacity(nodes.len());
+        let total = nodes.len();
+        for (index, (&id, layer_facts)) in facts.iter().enumerate() {
+            let measured = self.measure_layer(id, &mut engine, &pictures, options)?;
+            let mut only_float = measured.without;
+            let only_float = pictures.quality(&mut only_float)?;
+            let ranked = measured.ranked;
+            layers.push(LayerSensitivity {
+                name: ranked.name,
+                kind: ranked.kind,
+                only_int8: ranked.only_int8,
                 only_float,
-                extra_ms: ms.zip(int8_ms).map(|(ms, int8)| ms - int8),
-                extra_bytes: self.extra_bytes(id),
-                causes: Cause::of(&facts).into_iter().map(with_remedy).collect(),
-                facts,
+                extra_ms: ranked.extra_ms,
+                extra_bytes: ranked.extra_bytes,
+                causes: self.causes(id, &facts),
+                facts: layer_facts.clone(),
             });
+            progress(index + 1, total);
         }
-        found.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));
+        layers.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));
         Ok(Sensitivity {
             pictures: pictures.count,
             labelled: pictures.labelled,
             float_top1: pictures.quality(&mut compile(float, options)?)?.top1,
             int8,
-            layers: found,
+            layers,
         })
+    }
+
+    /// Ranks the int8 layers as [`Self::sensitivity`] does, the most sensitive first, without what a
+    /// search does not need.
+    pub(super) fn rank(
+        &self,
+        batches: &[Vec<Tensor>],
+        options: Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Ranked>> {
+        let pictures = Pictures::new(self.observed.model(), batches, None, options)?;
+        let mut engine = compile(&self.model, options)?;
+        let nodes = self.int8_nodes();
+        let mut ranked = Vec::with_capacity(nodes.len());
+        for (index, &id) in nodes.iter().enumerate() {
+            ranked.push(self.measure_layer(id, &mut engine, &pictures, options)?.ranked);
+            progress(index + 1, nodes.len());
+        }
+        ranked.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));
+        Ok(ranked)
+    }
+
+    /// Measures a layer alone in int8, and what it costs in float. `int8` is the engine of the model.
+    fn measure_layer(
+        &self,
+        id: NodeId,
+        int8: &mut Engine,
+        pictures: &Pictures<'_>,
+        options: Options,
+    ) -> Result<MeasuredLayer> {
+        let node = self.observed.model().graph().node(id);
+        let qconfig = self.observed.qconfig(id).cloned();
+        let alone = QConfigMapping::new().set_module_name(&node.name, qconfig);
+        let only_int8 = pictures.quality(&mut self.variant(&alone, options)?)?;
+        let others = self.observed.mapping().clone().set_module_name(&node.name, None);
+        let mut without = self.variant(&others, options)?;
+        let one = pictures.first(1, 1)?.swap_remove(0);
+        let [ms, int8_ms] = milliseconds([&mut without, int8], &one)?;
+        let ranked = Ranked {
+            name: node.name.clone(),
+            kind: node.op.kind(),
+            only_int8,
+            extra_ms: ms.zip(int8_ms).map(|(ms, int8)| ms - int8),
+            extra_bytes: self.extra_bytes(id),
+        };
+        Ok(MeasuredLayer { ranked, without })
+    }
+
+    /// Returns the causes of a layer's noise: its own, then those of the int8 values that it reads.
+    fn causes(&self, id: NodeId, facts: &BTreeMap<NodeId, LayerFacts>) -> Vec<LayerCause> {
+        let graph = self.observed.model().graph();
+        let observer = |id| self.observed.qconfig(id).map(|qconfig| qconfig.activation.kind);
+        let done = |id| Done {
+            equalized: self.equalized,
+            bias_correction: self.passes.bias_correction,
+            observer: observer(id),
+        };
+        let of = |id: NodeId| facts.get(&id).map(Cause::of).unwrap_or_default();
+        let own = of(id).into_iter().map(|cause| LayerCause {
+            cause,
+            input: None,
+            remedy: cause.remedy(done(id)),
+        });
+        let inputs = graph.node(id).inputs.iter().filter_map(|&input| {
+            match self.observed.domain(input) {
+                Domain::Int8(source) if facts.contains_key(&source) => Some(source),
+                _ => None,
+            }
+        });
+        let inputs = inputs.flat_map(|input| {
+            let causes = of(input).into_iter().filter(|cause| cause.is_of_scale());
+            causes.map(move |cause| (input, cause))
+        });
+        let inputs = inputs.map(|(input, cause)| LayerCause {
+            cause,
+            input: Some(graph.node(input).name.clone()),
+            remedy: cause.remedy(done(input)),
+        });
+        own.chain(inputs).collect()
     }
 
     /// Returns the nodes of the float network that are int8 layers with a scale of their own.
@@ -212,13 +284,37 @@ impl PostTrainingResult {
     }
 }
 
-/// Returns the time of a network for one picture in milliseconds: the sum of the median times of its
-/// steps; `None` if it has several inputs.
-pub(super) fn milliseconds(engine: &mut Engine, inputs: &[Tensor]) -> Result<Option<f64>> {
-    let [input] = inputs else { return Ok(None) };
-    if engine.model().graph().outputs().len() > 1 {
-        return Ok(None);
+/// A layer with what ranks it.
+pub(super) struct Ranked {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) only_int8: OutputQuality,
+    pub(super) extra_ms: Option<f64>,
+    pub(super) extra_bytes: u64,
+}
+
+struct MeasuredLayer {
+    ranked: Ranked,
+    /// The network with only this layer in float.
+    without: Engine,
+}
+
+/// Returns the times of networks for one picture in milliseconds: the shortest of some runs, in which the
+/// networks take turns; `None` for a network with several inputs or outputs.
+pub(super) fn milliseconds<const N: usize>(
+    mut engines: [&mut Engine; N],
+    inputs: &[Tensor],
+) -> Result<[Option<f64>; N]> {
+    let mut times = [None; N];
+    let [input] = inputs else { return Ok(times) };
+    for _ in 0..TIMED_RUNS {
+        for (engine, time) in engines.iter_mut().zip(&mut times) {
+            if engine.model().graph().outputs().len() == 1 {
+                let profile = engine.profile(input, 1)?;
+                let ms = 1e3 * profile.layers.iter().map(|layer| layer.seconds).sum::<f64>();
+                *time = Some(time.map_or(ms, |known: f64| known.min(ms)));
+            }
+        }
     }
-    let profile = engine.profile(input, TIMED_RUNS)?;
-    Ok(Some(1e3 * profile.layers.iter().map(|layer| layer.seconds).sum::<f64>()))
+    Ok(times)
 }
