@@ -55,7 +55,9 @@ impl Exit {
             Self::Usage => "Wrong arguments",
             Self::BadInput => "A file, picture, folder or model that cannot be used",
             Self::Io => "A missing file, no permission, a full disk, too little memory, no network",
-            Self::NotMet => "A result that misses its target; `quantize --max-drop` writes nothing then",
+            Self::NotMet => {
+                "A result that misses its target; `quantize --max-drop` writes nothing then"
+            }
             Self::Interrupted => "Ctrl-C; `train` writes its checkpoint first",
         }
     }

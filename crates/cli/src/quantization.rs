@@ -85,6 +85,8 @@ pub(crate) enum ObserverName {
     Histogram,
     /// The range with the smallest squared error of the quantized values
     Mse,
+    /// The range with the smallest Kullback-Leibler divergence, as ONNX Runtime's entropy calibration
+    Entropy,
     /// Without the outermost values, see --percentile
     Percentile,
 }
@@ -178,6 +180,7 @@ impl QuantizationArgs {
                 ObserverName::MinMax => ObserverSpec::min_max(),
                 ObserverName::Histogram => ObserverSpec::histogram(),
                 ObserverName::Mse => ObserverSpec::mse(),
+                ObserverName::Entropy => ObserverSpec::entropy(),
                 ObserverName::Percentile => ObserverSpec::percentile(self.percentile / 100.0),
             };
             qconfig.activation = ObserverSpec { quant_range, reduce_range, ..spec };

@@ -9,9 +9,7 @@ use clap::Args;
 use posterize::{
     data::{Class, ImageFolder},
     format::SavedModel,
-    quantization::{
-        AccuracyTarget, PostTraining, PostTrainingResult, QuantizationParams, Varied,
-    },
+    quantization::{AccuracyTarget, PostTraining, PostTrainingResult, QuantizationParams, Varied},
 };
 use serde::Serialize;
 
@@ -253,8 +251,7 @@ impl Quantize {
         let mut classes = self.classes(&calibrate, outputs)?;
 
         let calibration = Instant::now();
-        let loader =
-            choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
+        let loader = choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
         if let (Some(file), Some(path)) = (&file_of_recipe, &self.recipe) {
             file.check(path, &float, &loader, ui)?;
         }
@@ -269,15 +266,8 @@ impl Quantize {
                 let limit = self.limit.map(|limit| limit as usize);
                 let threads = options.threads;
                 let seed = choice.seed;
-                let validation = Validation::new(
-                    &folder,
-                    limit,
-                    seed,
-                    &preprocessing,
-                    &self.exif,
-                    threads,
-                    ui,
-                )?;
+                let validation =
+                    Validation::new(&folder, limit, seed, &preprocessing, &self.exif, threads, ui)?;
                 let options = options.pictures(&preprocessing);
                 validation.search(&float, &recipe, wanted, options, &mut data).map(|found| {
                     target = Some(found.1);
@@ -295,7 +285,8 @@ impl Quantize {
             let data = folder.root().to_path_buf();
             return Err(CliError::NoPictures { data, skipped });
         }
-        let (PostTrainingResult { observed, model, pictures, equalized, passes, .. }, recipe) = result?;
+        let (PostTrainingResult { observed, model, pictures, equalized, passes, .. }, recipe) =
+            result?;
         if pictures < choice.pictures() {
             ui.note(format_args!(
                 "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",

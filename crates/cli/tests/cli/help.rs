@@ -15,7 +15,7 @@ use crate::{
     support::{posterize, run, succeeds},
 };
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "tutorial",
     "inspect",
     "quantize",

@@ -158,7 +158,10 @@ fn a_target_that_cannot_be_met_ends_with_5_and_writes_nothing() {
     assert_eq!((&report["model"], &target["met"]), (&"fashion_mobilenet_v2".into(), &false.into()));
     assert_eq!(target["images"], serde_json::json!({ "search": 30, "confirmation": 0 }));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("not written, because no int8 network loses at most -20 points"), "{error}");
+    assert!(
+        error.contains("not written, because no int8 network loses at most -20 points"),
+        "{error}"
+    );
     assert!(!fashion.path("int8.safetensors").exists() && !recipe.exists());
 
     // No network takes no time.

@@ -4,11 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{
-    fixture::Fixture,
-    max_drop::Fashion,
-    support::succeeds,
-};
+use crate::{fixture::Fixture, max_drop::Fashion, support::succeeds};
 
 fn json(command: &mut Command) -> Value {
     serde_json::from_str(&succeeds(command.arg("--json"))).unwrap()
@@ -31,7 +27,10 @@ fn a_layer_with_channels_far_apart_is_named_with_cause_and_remedy() {
     assert_eq!(worst["name"], "features.1.conv.0.0");
     let cause = &worst["causes"][0];
     assert!(cause["text"].as_str().unwrap().starts_with("channel ranges of its weights differ"));
-    assert_eq!((&cause["remedy"], &cause["option"]), (&"equalize".into(), &"--equalize always".into()));
+    assert_eq!(
+        (&cause["remedy"], &cause["option"]),
+        (&"equalize".into(), &"--equalize always".into())
+    );
     let decibels = |layer: &Value| layer["only_int8"]["sqnr_db"].as_f64().unwrap();
     assert!(layers.is_sorted_by(|a, b| decibels(a) <= decibels(b)), "{report}");
 

@@ -9,7 +9,8 @@ use posterize::{
     Evaluation, FloatModel,
     data::{Batch, ImageFolder, Loader, PixelBatch, Preprocessing, RandomSampler, Sampler},
     quantization::{
-        AccuracyTarget, Attempt, CalibrationData, GivenBack, Half, Recipe, SearchEvent, SearchResult,
+        AccuracyTarget, Attempt, CalibrationData, GivenBack, Half, Recipe, SearchEvent,
+        SearchResult,
     },
     runtime::{Engine, Options},
 };
@@ -109,12 +110,17 @@ impl<'a> Validation<'a> {
         }
         let mut batches = Vec::new();
         let keep = self.keep;
-        let found =
-            pictures::evaluate(engine, self.folder, &self.loaders[index], self.ui, &mut |batch, _| {
+        let found = pictures::evaluate(
+            engine,
+            self.folder,
+            &self.loaders[index],
+            self.ui,
+            &mut |batch, _| {
                 if keep {
                     batches.push(batch.clone());
                 }
-            });
+            },
+        );
         match found {
             Ok((evaluation, _)) => {
                 let Evaluation { images, .. } = evaluation;
@@ -157,7 +163,8 @@ impl<'a> Validation<'a> {
         let mut event = |event: SearchEvent<'_>| match event {
             SearchEvent::Tried(attempt) => ui.note(note(attempt)),
             SearchEvent::Ranking { done, total } => {
-                let ranking = bar.get_or_insert_with(|| ui.steps_bar("ranking layers", total as u64));
+                let ranking =
+                    bar.get_or_insert_with(|| ui.steps_bar("ranking layers", total as u64));
                 ranking.set_position(done as u64);
                 if done == total {
                     ranking.finish_and_clear();
@@ -166,8 +173,7 @@ impl<'a> Validation<'a> {
             _ => {}
         };
         let mut metric = |engine: &mut Engine, half| self.top1(engine, half);
-        let found =
-            float.quantize_to_target(start, target, options, data, &mut metric, &mut event);
+        let found = float.quantize_to_target(start, target, options, data, &mut metric, &mut event);
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -263,7 +269,14 @@ impl fmt::Display for Report {
                 drop.confirmation.map(lost).unwrap_or_default(),
                 ms.map(|ms| format!("{ms:.2}")).unwrap_or_default(),
                 megabytes(*bytes as u64),
-                if *met { "met" } else if *kept { "kept" } else { "" }.into(),
+                if *met {
+                    "met"
+                } else if *kept {
+                    "kept"
+                } else {
+                    ""
+                }
+                .into(),
             ]);
         }
         let Images { search, confirmation } = self.images;

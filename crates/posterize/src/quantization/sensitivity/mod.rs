@@ -242,12 +242,11 @@ impl PostTrainingResult {
             input: None,
             remedy: cause.remedy(done(id)),
         });
-        let inputs = graph.node(id).inputs.iter().filter_map(|&input| {
-            match self.observed.domain(input) {
+        let inputs =
+            graph.node(id).inputs.iter().filter_map(|&input| match self.observed.domain(input) {
                 Domain::Int8(source) if facts.contains_key(&source) => Some(source),
                 _ => None,
-            }
-        });
+            });
         let inputs = inputs.flat_map(|input| {
             let causes = of(input).into_iter().filter(|cause| cause.is_of_scale());
             causes.map(move |cause| (input, cause))
