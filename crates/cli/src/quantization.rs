@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use posterize::{
-    Tensor,
     data::{ImageFolder, Loader, Preprocessing, RandomSampler, Transform},
     models,
     quantization::{
-        BiasCorrection, CalibrationData, Equalization, ObserverSpec, PostTraining, QConfig, Recipe,
+        BiasCorrection, Equalization, ObserverSpec, PostTraining, QConfig, Recipe, Rounding,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,6 @@ use crate::{
     args::ExifArgs,
     error::{CliError, Result},
     pictures,
-    ui::Ui,
 };
 
 /// The options of a quantization after training.
@@ -58,10 +56,16 @@ pub(crate) struct QuantizationArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     pub(crate) bias_correction: Option<BiasCorrectionName>,
 
-    /// Whether channels between layers are scaled so that the weights of both layers have similar ranges
-    /// [default: if-better with `recommended`, never with a preset of PyTorch]
+    /// Whether channels between layers are scaled so that all channels of a value have similar ranges;
+    /// with --per-tensor, the weights on both sides [default: if-better with `recommended`, never with a
+    /// preset of PyTorch]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) equalize: Option<EqualizeName>,
+
+    /// How weights are rounded to integers [default: coordinate-descent with `recommended`, nearest with a
+    /// preset of PyTorch]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) rounding: Option<RoundingName>,
 
     /// Quantize each weight with one scale, instead of one for each output channel
     #[arg(long)]
@@ -72,7 +76,8 @@ pub(crate) struct QuantizationArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) skip: Vec<String>,
 
-    /// Seed of the random numbers that choose the pictures, and their crops with --augment
+    /// Seed of the random numbers that choose the pictures, their crops with --augment, and the samples
+    /// that rounding uses
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 }
@@ -99,6 +104,17 @@ pub(crate) enum EqualizeName {
     Always,
     /// They are if the outputs of some calibration pictures are then closer to those of the float network
     IfBetter,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RoundingName {
+    /// To the nearest integer
+    Nearest,
+    /// Up or down, so that the outputs of their layer are close: one weight after the other
+    CoordinateDescent,
+    /// Up or down, as learned by AdaRound; takes minutes
+    #[value(name = "adaround")]
+    AdaRound,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -207,7 +223,13 @@ impl QuantizationArgs {
                 passes.bias_correction = BiasCorrection::Empirical;
             }
         }
-        passes
+        match self.rounding {
+            None => {}
+            Some(RoundingName::Nearest) => passes.rounding = Rounding::Nearest,
+            Some(RoundingName::CoordinateDescent) => passes.rounding = Rounding::CoordinateDescent,
+            Some(RoundingName::AdaRound) => passes.rounding = Rounding::AdaRound,
+        }
+        passes.seed(self.seed)
     }
 }
 
@@ -217,48 +239,5 @@ fn parse_percentile(text: &str) -> std::result::Result<f64, String> {
         Ok(percentile)
     } else {
         Err(format!("expected a number from 50 to 100, found {percentile}"))
-    }
-}
-
-/// The calibration pictures, with a progress bar for each pass over them.
-pub(crate) struct CalibrationPictures<'a> {
-    pub(crate) loader: &'a Loader,
-    pub(crate) ui: &'a Ui,
-    /// The number of pictures that were skipped, which is the same in every pass over all of them.
-    pub(crate) skipped: usize,
-}
-
-impl CalibrationData for CalibrationPictures<'_> {
-    fn batches(
-        &mut self,
-        pass: &str,
-    ) -> Box<dyn Iterator<Item = posterize::Result<Vec<Tensor>>> + '_> {
-        let (mut batches, ui) = (self.loader.tensors(), self.ui);
-        let bar = ui.pictures_bar(self.loader.len() as u64);
-        bar.set_message(pass.to_owned());
-        let warned = &mut self.skipped;
-        let mut seen = 0;
-        Box::new(std::iter::from_fn(move || {
-            let batch = batches.next();
-            let skipped = batches.skipped();
-            bar.inc((skipped.len() - seen) as u64);
-            seen = skipped.len();
-            // Of the pictures that an earlier pass skipped, the user knows.
-            for picture in skipped.iter().skip(*warned) {
-                ui.warn(format_args!("{} (picture skipped)", picture.error));
-            }
-            *warned = seen.max(*warned);
-            match batch {
-                Some(Ok(batch)) => {
-                    bar.inc(batch.images.shape()[0] as u64);
-                    Some(Ok(vec![batch.images]))
-                }
-                Some(Err(error)) => Some(Err(error)),
-                None => {
-                    bar.finish_and_clear();
-                    None
-                }
-            }
-        }))
     }
 }

@@ -16,11 +16,12 @@ use serde::Serialize;
 use self::{recipe_file::RecipeFile, search::Validation};
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
+    calibration::CalibrationPictures,
     error::{CliError, Result},
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures,
-    quantization::{CalibrationPictures, Choice, QuantizationArgs},
+    quantization::{Choice, QuantizationArgs},
     ui::{Align, Table, Ui, Verbosity, count, megabytes},
 };
 
@@ -38,6 +39,8 @@ JSON output (--json), one object:
   passes              Passes of post-training quantization:
     equalization      never, always or if_better
     bias_correction   none, fast or empirical
+    rounding          nearest, coordinate_descent or ada_round
+    seed              That of the samples that rounding uses
   equalized           Whether channels between layers were scaled
   pictures, skipped   Numbers of calibration pictures, and of those that could not be decoded
   bytes_before, bytes_after  Sizes of the checkpoint (or null) and of the file written
@@ -65,7 +68,7 @@ JSON output (--json), one object:
   calibration_seconds, seconds  Time of calibration, and of the whole command";
 
 /// The options that a recipe replaces.
-const RECIPE_OPTIONS: [&str; 12] = [
+const RECIPE_OPTIONS: [&str; 13] = [
     "max_drop",
     "batches",
     "batch_size",
@@ -75,6 +78,7 @@ const RECIPE_OPTIONS: [&str; 12] = [
     "percentile",
     "bias_correction",
     "equalize",
+    "rounding",
     "per_tensor",
     "skip",
     "seed",
@@ -255,7 +259,7 @@ impl Quantize {
         if let (Some(file), Some(path)) = (&file_of_recipe, &self.recipe) {
             file.check(path, &float, &loader, ui)?;
         }
-        let mut data = CalibrationPictures { loader: &loader, ui, skipped: 0 };
+        let mut data = CalibrationPictures::new(&loader, ui);
         let mut target = None;
         let result = match (&self.target(), &self.data) {
             (Some(wanted), Some(labelled)) => {
@@ -280,7 +284,7 @@ impl Quantize {
                 result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
             }
         };
-        let skipped = data.skipped;
+        let skipped = data.skipped();
         if skipped == loader.len() {
             let data = folder.root().to_path_buf();
             return Err(CliError::NoPictures { data, skipped });

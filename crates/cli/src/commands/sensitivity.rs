@@ -13,10 +13,11 @@ use serde::Serialize;
 
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
+    calibration::CalibrationPictures,
     error::Result,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     pictures::{self, Stream},
-    quantization::{CalibrationPictures, QuantizationArgs},
+    quantization::QuantizationArgs,
     ui::{Align, Table, Ui, Verbosity, count, percent, shortened, wrapped},
 };
 
@@ -191,7 +192,7 @@ impl Sensitivity {
 
         let choice = self.quantization.choice();
         let loader = choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
-        let mut data = CalibrationPictures { loader: &loader, ui, skipped: 0 };
+        let mut data = CalibrationPictures::new(&loader, ui);
         let quantized = float.quantize(&recipe.mapping()?, &recipe.passes, options, &mut data)?;
 
         let measured = Loader::new(labelled.as_ref().unwrap_or(&folder), &preprocessing)

@@ -54,7 +54,7 @@ pub(crate) use fuse::{Blocks, folded_bias};
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub(crate) use passes::equalize;
 pub use post_training::{
-    BiasCorrection, CalibrationData, Equalization, PostTraining, PostTrainingResult,
+    BiasCorrection, CalibrationData, Equalization, PostTraining, PostTrainingResult, Rounding,
 };
 pub use prepare::ObservedModel;
 #[cfg(feature = "training")]

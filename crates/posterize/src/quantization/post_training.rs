@@ -1,16 +1,19 @@
 //! Post-training quantization from a float model to an int8 one: the passes and their order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::passes::activation_equalization::{Scaled, equalize_activations};
 use super::passes::bias_correction;
 use super::passes::equalize::equalize;
 use super::passes::input_means::{InputMeans, shapes_of};
+use super::passes::rounding;
 use super::prepare::ObservedModel;
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::runtime::{Input, Options, Shown, compile};
 use crate::tensor::Tensor;
@@ -30,6 +33,12 @@ pub trait CalibrationData {
     /// Returns all batches from the first to the last, each a tensor for every input of the network in
     /// the order of the graph's. `pass` says what they are read for, such as `calibrating`.
     fn batches(&mut self, pass: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_>;
+
+    /// Is told how many of the layers a pass has finished that works on them one by one. It does nothing by
+    /// default.
+    fn progress(&mut self, pass: &str, layers: usize, total: usize) {
+        let _ = (pass, layers, total);
+    }
 }
 
 /// Batches `[N, C, H, W]` of a network with one input.
@@ -61,8 +70,10 @@ pub enum BiasCorrection {
     Empirical,
 }
 
-/// Whether channels between two layers are scaled so that the weights of both have similar ranges
-/// (cross-layer equalization).
+/// Whether channels between layers are scaled so that all channels of a value have similar ranges.
+///
+/// If a weight has one scale for all of its channels, channels are scaled so that the weights on both sides
+/// have similar ranges instead (cross-layer equalization).
 ///
 /// ```
 /// use posterize::quantization::{Equalization, PostTraining};
@@ -78,14 +89,35 @@ pub enum Equalization {
     Never,
     /// They are.
     Always,
-    /// They are if the int8 outputs are then closer to the float ones, measured on the first
-    /// [`TRIAL_BATCHES`](Self::TRIAL_BATCHES) batches, on which the network is quantized both ways.
+    /// They are if the int8 outputs are then closer to the float ones. The network is quantized in each way
+    /// on the first [`TRIAL_BATCHES`](Self::TRIAL_BATCHES) batches and compared on the one after them.
     IfBetter,
 }
 
 impl Equalization {
-    /// The number of batches on which [`Self::IfBetter`] compares.
-    pub const TRIAL_BATCHES: usize = 3;
+    /// The number of batches on which [`Self::IfBetter`] quantizes.
+    pub const TRIAL_BATCHES: usize = 2;
+}
+
+/// How weights are rounded to integers.
+///
+/// ```
+/// use posterize::quantization::{PostTraining, Rounding};
+///
+/// assert_eq!(PostTraining::pytorch().rounding, Rounding::Nearest);
+/// assert_eq!(PostTraining::recommended().rounding, Rounding::CoordinateDescent);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rounding {
+    /// To the nearest integer.
+    Nearest,
+    /// Up or down, so that the squared error of the layer's output is small: one weight after the other is
+    /// rounded the other way as long as the error falls.
+    CoordinateDescent,
+    /// Up or down, as AdaRound learns it.
+    AdaRound,
 }
 
 /// The passes of post-training quantization, besides PyTorch's.
@@ -104,17 +136,31 @@ pub struct PostTraining {
     pub equalization: Equalization,
     /// How biases are corrected.
     pub bias_correction: BiasCorrection,
+    /// How weights are rounded.
+    pub rounding: Rounding,
+    /// The seed of the random numbers that rounding samples outputs with.
+    pub seed: u64,
 }
 
 impl PostTraining {
     /// Returns no passes but PyTorch's, whose results it gives.
     pub const fn pytorch() -> Self {
-        Self { equalization: Equalization::Never, bias_correction: BiasCorrection::None }
+        Self {
+            equalization: Equalization::Never,
+            bias_correction: BiasCorrection::None,
+            rounding: Rounding::Nearest,
+            seed: 0,
+        }
     }
 
     /// Returns the recommended passes.
     pub const fn recommended() -> Self {
-        Self { equalization: Equalization::IfBetter, bias_correction: BiasCorrection::Empirical }
+        Self {
+            equalization: Equalization::IfBetter,
+            bias_correction: BiasCorrection::Empirical,
+            rounding: Rounding::CoordinateDescent,
+            seed: 0,
+        }
     }
 
     /// Returns the passes for a preset of [`QConfig::PRESETS`](super::QConfig::PRESETS): none for those
@@ -134,6 +180,20 @@ impl PostTraining {
     #[must_use]
     pub const fn bias_correction(mut self, bias_correction: BiasCorrection) -> Self {
         self.bias_correction = bias_correction;
+        self
+    }
+
+    /// Sets how weights are rounded.
+    #[must_use]
+    pub const fn rounding(mut self, rounding: Rounding) -> Self {
+        self.rounding = rounding;
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 }
@@ -158,7 +218,7 @@ pub struct PostTrainingResult {
 
 impl FloatModel {
     /// Quantizes the model after training: fuses it, equalizes channels, observes the activations of the
-    /// calibration pictures, converts it to int8 and corrects biases, in this order.
+    /// calibration pictures, converts it to int8, rounds weights and corrects biases, in this order.
     ///
     /// Memory does not depend on the number of batches, and the result not on the number of threads.
     ///
@@ -191,37 +251,82 @@ impl FloatModel {
         data: &mut dyn CalibrationData,
     ) -> Result<PostTrainingResult> {
         let float = self.fuse()?;
-        let equalized = match passes.equalization {
-            Equalization::Never => false,
-            Equalization::Always => true,
+        let candidates = Scaling::candidates(&float, mapping)?;
+        let scaling = match passes.equalization {
+            Equalization::Never => Scaling::None,
+            Equalization::Always => candidates[candidates.len() - 1],
             Equalization::IfBetter => {
-                let mut first = First { data, batches: Equalization::TRIAL_BATCHES };
-                let mut noise = |equalized| {
-                    let trial = quantize(&float, equalized, mapping, passes, options, &mut first)?;
-                    let mut batches = first.batches("comparing");
-                    output_noise(&float, &trial.model, options, &mut *batches)
+                let trial = PostTraining { rounding: Rounding::Nearest, ..passes.clone() };
+                let calibrated = 0..Equalization::TRIAL_BATCHES;
+                let others = calibrated.end..calibrated.end + 1;
+                let mut noise = |scaling| {
+                    let mut part = Part { data, batches: calibrated.clone() };
+                    let result = quantize(&float, scaling, mapping, &trial, options, &mut part)?;
+                    let mut compare = |batches| {
+                        part.batches = batches;
+                        let batches = &mut *part.batches("comparing");
+                        output_noise(&float, &result.model, options, batches)
+                    };
+                    Ok::<f64, Error>(match compare(others.clone())? {
+                        Some(noise) => noise,
+                        None => compare(calibrated.clone())?.unwrap_or_default(),
+                    })
                 };
-                let [without, with] = [noise(false)?, noise(true)?];
-                with < without
+                let mut best = (f64::INFINITY, Scaling::None);
+                for scaling in candidates {
+                    let noise = noise(scaling)?;
+                    if noise < best.0 {
+                        best = (noise, scaling);
+                    }
+                }
+                best.1
             }
         };
-        quantize(&float, equalized, mapping, passes, options, data)
+        quantize(&float, scaling, mapping, passes, options, data)
     }
 }
 
-/// Quantizes a fused model with or without equalization.
+/// What is equalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scaling {
+    None,
+    /// The ranges of weights.
+    Weights,
+    /// The ranges of activations.
+    Activations(Scaled),
+}
+
+impl Scaling {
+    /// Returns what can be equalized: the ranges of weights if a weight has one scale for all of its
+    /// channels, or else those of activations. The last changes the most.
+    fn candidates(float: &FloatModel, mapping: &QConfigMapping) -> Result<Vec<Self>> {
+        let observed = float.prepare(mapping)?;
+        let layers = float.graph().iter().filter(|(_, node)| !node.op.parameters().is_empty());
+        let mut qconfigs = layers.filter_map(|(id, _)| observed.qconfig(id));
+        if qconfigs.any(|qconfig| !qconfig.weight.qscheme.is_per_channel()) {
+            return Ok(vec![Self::None, Self::Weights]);
+        }
+        let unbounded = Self::Activations(Scaled::Unbounded);
+        Ok(vec![Self::None, unbounded, Self::Activations(Scaled::All)])
+    }
+}
+
+/// Quantizes a fused model, equalized or not.
 fn quantize(
     float: &FloatModel,
-    equalized: bool,
+    scaling: Scaling,
     mapping: &QConfigMapping,
     passes: &PostTraining,
     options: Options,
     data: &mut dyn CalibrationData,
 ) -> Result<PostTrainingResult> {
-    let float = if equalized {
-        equalize(float, options, &mut *data.batches("equalizing channels"))?
-    } else {
-        float.clone()
+    const EQUALIZING: &str = "equalizing channels";
+    let float = match scaling {
+        Scaling::None => float.clone(),
+        Scaling::Weights => equalize(float, options, &mut *data.batches(EQUALIZING))?,
+        Scaling::Activations(scaled) => {
+            equalize_activations(float, scaled, options, &mut *data.batches(EQUALIZING))?
+        }
     };
     let mut observed = float.prepare(mapping)?.with_spare_observers()?;
     let fast = passes.bias_correction == BiasCorrection::Fast;
@@ -230,8 +335,9 @@ fn quantize(
         calibrate(&mut observed, &mut means, options, &mut *data.batches("calibrating"))?;
     let passes = passes.clone();
     let model = observed.convert()?;
+    let equalized = scaling != Scaling::None;
     let result = PostTrainingResult { observed, model, pictures, equalized, passes, means };
-    result.with_corrected_biases(options, data)
+    result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
 }
 
 impl PostTrainingResult {
@@ -247,7 +353,19 @@ impl PostTrainingResult {
         let (passes, means) = (self.passes.clone(), self.means.clone());
         let model = observed.convert()?;
         let result = Self { observed, model, passes, means, ..*self };
-        result.with_corrected_biases(options, data)
+        result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
+    }
+
+    /// Rounds the weights of the converted model, whose integers are the nearest.
+    fn with_rounded_weights(
+        self,
+        options: Options,
+        data: &mut dyn CalibrationData,
+    ) -> Result<Self> {
+        let (float, passes) = (self.observed.model(), &self.passes);
+        let model =
+            rounding::round(self.model, float, passes.rounding, passes.seed, options, data)?;
+        Ok(Self { model, ..self })
     }
 
     /// Corrects the biases of the converted model.
@@ -269,35 +387,36 @@ impl PostTrainingResult {
     }
 }
 
-/// The first batches of the calibration pictures.
-struct First<'a> {
+/// Some of the batches of the calibration pictures.
+struct Part<'a> {
     data: &'a mut dyn CalibrationData,
-    batches: usize,
+    batches: Range<usize>,
 }
 
-impl CalibrationData for First<'_> {
+impl CalibrationData for Part<'_> {
     fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
-        let trial = "comparing with equalized channels";
-        Box::new(self.data.batches(trial).take(self.batches))
+        let Range { start, end } = self.batches;
+        Box::new(self.data.batches("comparing with equalized channels").take(end).skip(start))
     }
 }
 
-/// Returns the sum of the squared differences between the int8 and the float network's outputs.
+/// Returns the sum of the squared differences between the int8 and the float network's outputs; `None`
+/// without pictures.
 pub(super) fn output_noise(
     float: &FloatModel,
     model: &QuantizedModel,
     options: Options,
     batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
-) -> Result<f64> {
+) -> Result<Option<f64>> {
     let (mut float, mut int8) = (compile(float, options)?, compile(model, options)?);
-    let mut noise = 0.0;
+    let mut noise = None;
     for inputs in batches {
         let inputs = inputs?;
         let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
         let outputs = float.run_all(&given)?.into_iter().zip(int8.run_all(&given)?);
         for (x, y) in outputs {
             let pairs = x.data().iter().zip(y.data());
-            noise += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+            *noise.get_or_insert(0.0) += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
         }
     }
     Ok(noise)
@@ -395,7 +514,8 @@ mod tests {
             let options = Options::new(1).unwrap();
             let float = model.fuse().unwrap();
             let mut batches = pictures(4).into_iter().map(|images| Ok(vec![images]));
-            let noise = output_noise(&float, &result.model, options, &mut batches).unwrap();
+            let noise = output_noise(&float, &result.model, options, &mut batches);
+            let noise = noise.unwrap().unwrap();
             (result.equalized, noise)
         };
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));

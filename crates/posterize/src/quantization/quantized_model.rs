@@ -304,6 +304,24 @@ impl QuantizedModel {
         self.graph.iter().map(|(id, _)| self.bytes_of(id)).sum()
     }
 
+    /// Returns the model with other weights and biases for some layers.
+    ///
+    /// # Errors
+    /// Returns an error if an accumulator could overflow.
+    pub(super) fn with_layers(
+        mut self,
+        replaced: BTreeMap<NodeId, (Vec<i8>, Vec<i32>)>,
+    ) -> Result<Self> {
+        let layers = Arc::make_mut(&mut self.layers);
+        for (id, (weight, bias)) in replaced {
+            if let Some(layer) = layers.get_mut(&id) {
+                (layer.weight, layer.bias) = (weight, bias);
+            }
+        }
+        self.validate()?;
+        Ok(self)
+    }
+
     /// Returns the graph.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -6,7 +6,7 @@ use std::time::Duration;
 use posterize_kernels::Pool;
 
 use super::input::{Given, Input, Values};
-use super::model::Model;
+use super::model::{Model, Replacement};
 use super::not_finite::check_inputs;
 use super::options::Options;
 use super::plan::{Granularity, PackedModel, Plan};
@@ -355,32 +355,32 @@ impl Engine {
         self.run_watched(inputs, Watch::Clamp(show, bounds))
     }
 
-    /// As [`Self::run_all_shown`] of an int8 model. `biases` may give other biases for a layer, right
-    /// before it runs, when the outputs of all nodes before it have been shown.
+    /// As [`Self::run_all_shown`] of an int8 model. `replace` may give other weights and biases for a
+    /// layer, right before it runs, when the outputs of all nodes before it have been shown.
     ///
     /// # Errors
-    /// As [`Self::run_all_shown`], or the first error of `biases`.
-    pub(crate) fn run_all_with_biases(
+    /// As [`Self::run_all_shown`], or the first error of `replace`.
+    pub(crate) fn run_all_replaced(
         &mut self,
         inputs: &[Input<'_>],
         show: Show<'_>,
-        biases: &mut dyn FnMut(NodeId) -> Result<Option<Vec<i32>>>,
+        replace: &mut dyn FnMut(NodeId) -> Result<Option<Replacement>>,
     ) -> Result<Vec<Tensor>> {
         let given = inputs.iter().map(|input| input.given(self.options.normalize));
         let given = given.collect::<Result<Vec<_>>>()?;
         check_batches(&given)?;
         let plan = self.plan(Granularity::Layers, &given)?;
         let shared = Arc::clone(&self.shared);
-        let mut replace = |id: NodeId| {
-            let Some(bias) = biases(id)? else { return Ok(None) };
+        let mut kernel = |id: NodeId| {
+            let Some(replacement) = replace(id)? else { return Ok(None) };
             let node = shared.packed.model.graph().node(id);
             let shape = |id: &NodeId| plan.shape(*id, 1);
             let shapes =
                 Shapes { inputs: node.inputs.iter().map(shape).collect(), output: shape(&id) };
             let PackedModel { model, isa, .. } = &shared.packed;
-            model.kernel(*isa, id, &shapes, &Packs::default(), Some(&bias))
+            model.kernel(*isa, id, &shapes, &Packs::default(), Some(&replacement))
         };
-        self.run_watched(inputs, Watch::Replace(show, &mut replace))
+        self.run_watched(inputs, Watch::Replace(show, &mut kernel))
     }
 
     /// The median time of every step over a number of runs.

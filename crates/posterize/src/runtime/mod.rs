@@ -26,6 +26,7 @@ pub use engine::{Engine, compile};
 pub use input::{Input, Normalize};
 pub use isa::Isa;
 pub use model::Model;
+pub(crate) use model::Replacement;
 pub use options::Options;
 pub use peak::{Arithmetic, peak};
 pub use profile::{LayerProfile, Profile};

@@ -63,6 +63,15 @@ impl From<QuantizedModel> for Model {
     }
 }
 
+/// Integers that replace those of an int8 layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Replacement {
+    /// The weight; `None` for that of the layer.
+    pub(crate) weight: Option<Vec<i8>>,
+    /// The bias.
+    pub(crate) bias: Vec<i32>,
+}
+
 /// A model checks that zero points fit when it is made.
 fn qparams8(qparams: QParams) -> QParams8 {
     QParams8 { scale: qparams.scale, zero_point: qparams.zero_point as u8 }
@@ -134,14 +143,14 @@ impl Model {
     }
 
     /// The kernel of a node for inputs of such shapes; `None` where it computes nothing, so that its
-    /// output is its input. `bias` replaces the bias of a layer with int8 weights.
+    /// output is its input. `replacement` replaces the weight and bias of a layer with int8 weights.
     pub(super) fn kernel(
         &self,
         isa: Isa,
         id: NodeId,
         shapes: &Shapes,
         packs: &Packs,
-        bias: Option<&[i32]>,
+        replacement: Option<&Replacement>,
     ) -> Result<Option<StepKernel>> {
         let node = self.graph().node(id);
         let input = node.inputs.first().and_then(|&input| self.qparams(input));
@@ -152,8 +161,9 @@ impl Model {
             (Op::DeQuantStub(_), Some(from), None) => Ok(Some(StepKernel::Dequantize(from))),
             (op, Some(_), Some(output)) => {
                 let mut cx = self.int8_context(isa, id, output, packs)?;
-                if let (Some(weights), Some(bias)) = (&mut cx.weights, bias) {
-                    weights.bias = bias;
+                if let (Some(weights), Some(replacement)) = (&mut cx.weights, replacement) {
+                    weights.weight = replacement.weight.as_deref().unwrap_or(weights.weight);
+                    weights.bias = &replacement.bias;
                 }
                 let made = op.compute().int8(&cx, shapes);
                 let made = made.map_err(|problem| Error::layer(&node.name, problem))?;

@@ -384,6 +384,7 @@ impl Search<'_> {
         let bytes = quantized.model.bytes();
         let mut batches = self.ranking.iter().cloned().map(Ok);
         let noise = output_noise(&self.fused, &quantized.model, self.options, &mut batches)?;
+        let noise = noise.unwrap_or_default();
         let attempt = self.attempts.len();
         self.attempts.push(Attempt { what, metric, drop, ms, bytes, kept: false, met });
         let of_recipe = given_back.is_empty();

@@ -16,15 +16,15 @@ use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::Role;
 use crate::quantization::QuantizedModel;
-use crate::runtime::{Input, Options, compile};
+use crate::runtime::{Input, Options, Replacement, compile};
 use crate::tensor::Tensor;
 
 /// The largest absolute value of a corrected bias.
-const MAX_BIAS: f64 = (1 << 30) as f64;
+pub(super) const MAX_BIAS: f64 = (1 << 30) as f64;
 
 /// The largest number of weights of an output channel, so that its sum of products with the largest bias
 /// fits an i32.
-const MAX_WEIGHTS: usize = (1 << 30) / (255 * 128);
+pub(super) const MAX_WEIGHTS: usize = (1 << 30) / (255 * 128);
 
 /// Corrects the biases from the float network's means alone: `E[W x + b] − E[Ŵ x]`.
 ///
@@ -80,7 +80,7 @@ pub(crate) fn empirical(
         let shapes = shapes_of(model.graph(), &inputs)?;
         // Both closures use it, one after the other.
         let found = RefCell::new(&mut found);
-        engine.run_all_with_biases(
+        engine.run_all_replaced(
             &given,
             &mut |id, shown| {
                 found.borrow_mut().add(&pool, model.graph(), &shapes, id, shown);
@@ -92,7 +92,7 @@ pub(crate) fn empirical(
                 if let Some(bias) = &bias {
                     biases.insert(id, bias.clone());
                 }
-                Ok(bias)
+                Ok(bias.map(|bias| Replacement { weight: None, bias }))
             },
         )?;
     }
@@ -101,7 +101,7 @@ pub(crate) fn empirical(
 
 /// Returns for each node of the float network the smallest and the largest value that its output in the
 /// int8 network can represent; `None` if that is float.
-fn bounds(model: &QuantizedModel, float: &FloatModel) -> Vec<Option<[f32; 2]>> {
+pub(super) fn bounds(model: &QuantizedModel, float: &FloatModel) -> Vec<Option<[f32; 2]>> {
     let of = |name: &str| {
         let id = model.graph().find(name)?;
         let (qparams, (min, max)) = (model.qparams(id)?, model.output_range(id)?);

@@ -169,11 +169,11 @@ fn scale(
 }
 
 /// The bound of ReLU6.
-const BOUND: f32 = 6.0;
+pub(super) const BOUND: f32 = 6.0;
 
 /// Returns the smallest number that a channel with this largest value may be divided by, so that it stays
 /// below the bound.
-fn smallest_factor(max: f32) -> f32 {
+pub(super) fn smallest_factor(max: f32) -> f32 {
     (max * MARGIN / BOUND).min(1.0)
 }
 
@@ -187,7 +187,7 @@ fn outputs(op: &Op) -> usize {
 }
 
 /// Returns the number of groups of a layer and the number of taps of its kernel.
-fn groups_and_taps(op: &Op) -> (usize, usize) {
+pub(super) fn groups_and_taps(op: &Op) -> (usize, usize) {
     match op {
         Op::Conv2d(conv) => (conv.groups, conv.kernel_size[0] * conv.kernel_size[1]),
         _ => (1, 1),
@@ -195,7 +195,7 @@ fn groups_and_taps(op: &Op) -> (usize, usize) {
 }
 
 /// Returns the largest absolute weight of each output channel.
-fn output_ranges(weight: &Tensor) -> Vec<f32> {
+pub(super) fn output_ranges(weight: &Tensor) -> Vec<f32> {
     let per_output = weight.data().len() / weight.shape()[0];
     weight.data().chunks_exact(per_output).map(largest).collect()
 }
@@ -205,7 +205,11 @@ fn largest(values: &[f32]) -> f32 {
 }
 
 /// Calls `visit` for the weights of every pair of an output and an input channel, with the input channel.
-fn for_each_input(op: &Op, weight: &mut Tensor, mut visit: impl FnMut(usize, &mut [f32])) {
+pub(super) fn for_each_input(
+    op: &Op,
+    weight: &mut Tensor,
+    mut visit: impl FnMut(usize, &mut [f32]),
+) {
     let (groups, taps) = groups_and_taps(op);
     let (outputs, of_group) = (weight.shape()[0], weight.shape()[1]);
     let outputs_of_group = outputs / groups;
