@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use self::equalized::Original;
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId};
 use crate::model::FloatModel;
@@ -120,11 +121,15 @@ pub fn compare(
 pub(crate) struct Counterpart {
     /// The float network's node.
     pub(crate) float: NodeId,
-    /// The float weight that was quantized, which is that of the float network after equalization; `None`
-    /// if the layer has no int8 weight.
-    pub(crate) weight: Option<Tensor>,
-    /// What each output channel was divided by when the network was equalized; `None` if it was not.
-    pub(crate) factors: Option<Vec<f32>>,
+    /// The float weight that was quantized; `None` if the layer has no int8 weight.
+    pub(crate) original: Option<Original>,
+}
+
+impl Counterpart {
+    /// Returns what each output channel was divided by when the network was equalized; `None` if it was not.
+    pub(crate) fn factors(&self) -> Option<&[f32]> {
+        self.original.as_ref()?.factors.as_deref()
+    }
 }
 
 /// Returns the nodes of the int8 network that the float network has too. Inputs are left out, because both
@@ -136,7 +141,7 @@ pub(crate) fn counterparts(
     float: &FloatModel,
     int8: &QuantizedModel,
 ) -> Result<BTreeMap<NodeId, Counterpart>> {
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     for (id, node) in int8.graph().iter() {
         let Some(other) = float.graph().find(&node.name) else { continue };
         let expected = float.graph().node(other);
@@ -154,7 +159,7 @@ pub(crate) fn counterparts(
             ));
         }
         if !matches!(node.op, Op::Input(_)) {
-            found.insert(id, Counterpart { float: other, weight: None, factors: None });
+            found.push((id, other));
         }
     }
     if found.is_empty() {
@@ -164,8 +169,9 @@ pub(crate) fn counterparts(
                 .into(),
         ));
     }
-    equalized::find(float, int8, &mut found);
-    Ok(found)
+    let mut originals = equalized::originals(float, int8, &found);
+    let counterpart = |(id, float)| (id, Counterpart { float, original: originals.remove(&id) });
+    Ok(found.into_iter().map(counterpart).collect())
 }
 
 /// The outputs of a layer in both networks, as they lie in memory.
@@ -209,7 +215,7 @@ pub(crate) fn run_both(
             let Some(counterpart) = counterparts.get(&id) else { return Ok(()) };
             let Some(float) = outputs.get(&counterpart.float) else { return Ok(()) };
             let mut int8 = shown.dequantized()?;
-            if let Some(factors) = &counterpart.factors {
+            if let Some(factors) = counterpart.factors() {
                 for pixel in int8.to_mut().chunks_exact_mut(factors.len()) {
                     pixel.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
                 }

@@ -33,7 +33,8 @@ use crate::{
     ui::{Ui, percent},
 };
 
-use numbers::{Changed, Difference, Layer, Network, Numbers, finite};
+use numbers::{Changed, Layer, Network, Numbers, finite};
+use verdict::Difference;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -63,10 +63,9 @@ fn base64(bytes: &[u8]) -> String {
         let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for digit in 0..4 {
-            text.push(match digit <= group.len() {
-                true => char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]),
-                false => '=',
-            });
+            // A group of one byte has two digits, and so on.
+            let character = DIGITS[(bits >> (18 - 6 * digit) & 63) as usize];
+            text.push(if digit <= group.len() { char::from(character) } else { '=' });
         }
     }
     text

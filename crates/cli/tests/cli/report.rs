@@ -2,19 +2,38 @@
 
 use std::{fs, path::Path, process::Command};
 
+use posterize::models;
 use serde_json::Value;
 
 use crate::{
-    fixture::Fixture,
+    fixture::{Fixture, config},
     support::{ASSETS, fails, fails_with_usage_error, skipped, succeeds},
 };
 
 impl Fixture {
-    /// Returns `posterize report` of the int8 model `file` and the checkpoint, which writes `report.html`.
-    pub(crate) fn report(&self, file: &Path) -> Command {
+    /// Returns `posterize report` of the int8 model `file` and the checkpoint, without `-o`.
+    fn report_against(&self, file: &Path, weights: &Path) -> Command {
         let mut command = self.with_file("report", file);
-        command.arg("--against").arg(self.path("small.safetensors"));
-        command.arg("--data").arg(self.data()).arg("-o").arg(self.path("report.html"));
+        command.arg("--against").arg(weights).arg("--data").arg(self.data());
+        command
+    }
+
+    /// Does the same with the checkpoint of which the model was made, and writes `report.html`.
+    fn report(&self, file: &Path) -> Command {
+        let mut command = self.report_against(file, &self.path("small.safetensors"));
+        command.arg("-o").arg(self.path("report.html"));
+        command
+    }
+
+    /// Returns `posterize report` of a model with a layer in float, against other weights than its own, so
+    /// that predictions change.
+    pub(crate) fn report_of_changes(&self) -> Command {
+        let (file, weights) = (self.path("other.int8"), self.path("other.safetensors"));
+        let others = models::mobilenet_v2(&config()).unwrap().init(1);
+        others.state_dict().save_safetensors(&weights).unwrap();
+        succeeds(self.quantize("other.int8").args(["--skip", "classifier.*"]));
+        let mut command = self.report_against(&file, &weights);
+        command.arg("-o").arg(self.path("report.html"));
         command
     }
 }
@@ -100,17 +119,13 @@ fn the_page_has_the_numbers_of_the_json_output() {
 #[test]
 fn pictures_whose_prediction_changed_are_on_the_page() {
     let fixture = Fixture::new();
-    let file = fixture.path("coarse.safetensors");
-    // With one scale for a weight, the untrained network changes its mind.
-    let mut quantize = fixture.quantize("coarse.safetensors");
-    succeeds(quantize.args(["--qconfig", "default", "--skip", "classifier.*"]));
-    let report = json(&mut fixture.report(&file));
+    let report = json(&mut fixture.report_of_changes());
     let page = fs::read_to_string(fixture.path("report.html")).unwrap();
     check_page(&page);
     let changed = report["changed"].as_array().unwrap();
     assert_eq!(page.matches("class=\"card\"").count(), changed.len());
     assert_eq!(page.matches("<img src=\"data:image/jpeg;base64,/9j/").count(), changed.len());
-    assert!(!changed.is_empty(), "a network whose predictions did not change shows nothing");
+    assert!(!changed.is_empty(), "no prediction changed");
     for picture in changed {
         assert_ne!(picture["float"][0]["class"], picture["int8"][0]["class"]);
         assert_eq!(picture["float"].as_array().unwrap().len(), 3);
@@ -123,10 +138,10 @@ fn pictures_whose_prediction_changed_are_on_the_page() {
     assert_eq!(float["float_reason"], "it has no qconfig");
     assert!(float["activations"]["range"].is_null() && float["weights"].is_null());
 
-    json(fixture.report(&file).args(["--pictures", "0"]));
+    json(fixture.report_of_changes().args(["--pictures", "0"]));
     let page = fs::read_to_string(fixture.path("report.html")).unwrap();
     assert!(!page.contains("<img") && page.contains("The predicted class of "));
-    let text = succeeds(fixture.report(&file).args(["--limit", "6"]));
+    let text = succeeds(fixture.report_of_changes().args(["--limit", "6"]));
     assert!(text.contains("layers with the lowest SQNR"), "{text}");
     assert!(text.contains("report.html (") && text.contains("6 pictures of"), "{text}");
 }
@@ -137,19 +152,22 @@ fn inputs_are_kept_and_wrong_arguments_are_usage_errors() {
     let file = fixture.int8();
     let weights = fixture.path("small.safetensors");
     for (output, option) in [(&file, "MODEL"), (&weights, "--against")] {
-        let error = fails_with_usage_error(fixture.report(&file).arg("-o").arg(output));
+        let mut command = fixture.report_against(&file, &weights);
+        let error = fails_with_usage_error(command.arg("-o").arg(output));
         assert!(error.contains(&format!("({option}), which would be lost")), "{error}");
     }
     let picture = fixture.data().join("bee/0.ppm");
-    let error = fails_with_usage_error(fixture.report(&file).arg("-o").arg(&picture));
+    let mut command = fixture.report_against(&file, &weights);
+    let error = fails_with_usage_error(command.arg("-o").arg(&picture));
     assert!(error.contains("(--data), which would be lost"), "{error}");
 
     let mut command = fixture.command("report");
     command.arg("--against").arg(&weights).arg("--data").arg(fixture.data());
     let error = fails_with_usage_error(&mut command);
     assert!(error.contains("expected the file of an int8 model"), "{error}");
-    let mut command = fixture.report(&file);
-    let error = fails(command.args(["--data", "no/such/folder"]));
+    let mut command = fixture.with_file("report", &file);
+    command.arg("--against").arg(&weights).args(["--data", "no/such/folder"]);
+    let error = fails(command.arg("-o").arg(fixture.path("report.html")));
     assert!(error.contains("no/such/folder"), "{error}");
     let error = fails_with_usage_error(fixture.report(&file).args(["--crop", "64"]));
     assert!(error.contains("--crop cannot be used with a saved model"), "{error}");
@@ -179,8 +197,8 @@ fn a_report_of_tf_mobilenet_v2_is_small() {
     check_page(&fs::read_to_string(page).unwrap());
     // Layers of an equalized network are compared with their channels scaled back.
     for layer in found["layers"].as_array().unwrap() {
-        if let Some(weights) = layer["weights"].as_object() {
-            assert!(weights["sqnr_db"].as_f64().unwrap() > 25.0, "{}", layer["name"]);
-        }
+        let weights = &layer["weights"];
+        let is_close = weights["sqnr_db"].as_f64().is_none_or(|sqnr| sqnr > 25.0);
+        assert!(is_close && weights["changed"].as_f64().is_none_or(|x| x == 0.0), "{layer}");
     }
 }

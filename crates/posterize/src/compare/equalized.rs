@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Counterpart;
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::Role;
@@ -19,17 +18,27 @@ use crate::tensor::{MemoryFormat, Tensor};
 /// weights have an error of about 1/100 of their size, and equalized ones differ by about their size.
 const MIN_IMPROVEMENT: f64 = 10.0;
 
-/// Sets the weights and the factors of layers that have int8 weights.
-pub(super) fn find(
+/// The float weight from which a layer's int8 weight was made.
+#[derive(Debug)]
+pub(crate) struct Original {
+    /// The weight of the float network after equalization.
+    pub(crate) weight: Tensor,
+    /// What each output channel was divided by when the network was equalized; `None` if it was not.
+    pub(crate) factors: Option<Vec<f32>>,
+}
+
+/// Returns the original weights of the int8 network's nodes. `nodes` are some of them, in execution order,
+/// each with the float network's node.
+pub(super) fn originals(
     float: &FloatModel,
     int8: &QuantizedModel,
-    counterparts: &mut BTreeMap<NodeId, Counterpart>,
-) {
+    nodes: &[(NodeId, NodeId)],
+) -> BTreeMap<NodeId, Original> {
     let pairs = equalize::pairs(float.graph());
     // What the outputs of the float network's nodes were divided by.
     let mut divided: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
-    for (&id, counterpart) in counterparts {
-        let node = counterpart.float;
+    let mut originals = BTreeMap::new();
+    for &(id, node) in nodes {
         let weight = float.parameter(node, Role::Weight);
         let Some((weight, layer)) = weight.zip(int8.layer(id)) else { continue };
         let mut weight = weight.to_format(MemoryFormat::Contiguous);
@@ -37,15 +46,15 @@ pub(super) fn find(
         if let Some(factors) = before.and_then(|before| divided.get(&before)) {
             equalize::multiply_inputs(&float.graph().node(node).op, &mut weight, factors);
         }
-        if pairs.iter().any(|pair| pair[0] == node)
-            && let Some(factors) = output_factors(&weight, layer)
-        {
-            equalize::divide_outputs(&mut weight, &factors);
+        let is_first = pairs.iter().any(|pair| pair[0] == node);
+        let factors = if is_first { output_factors(&weight, layer) } else { None };
+        if let Some(factors) = &factors {
+            equalize::divide_outputs(&mut weight, factors);
             divided.insert(node, factors.clone());
-            counterpart.factors = Some(factors);
         }
-        counterpart.weight = Some(weight);
+        originals.insert(id, Original { weight, factors });
     }
+    originals
 }
 
 /// Returns what the output channels of `weight` were divided by before they became those of `layer`; `None`
@@ -100,7 +109,9 @@ mod tests {
             let tensor = Arc::make_mut(tensor);
             for (channel, values) in tensor.data_mut().chunks_exact_mut(each).enumerate() {
                 let factor = 4_f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
-                values.iter_mut().for_each(|x| *x *= factor);
+                for x in values {
+                    *x *= factor;
+                }
             }
         }
         FloatModel::new(model.graph().clone(), parameters).unwrap()
@@ -133,7 +144,8 @@ mod tests {
             let found = super::super::counterparts(&float, &int8).unwrap();
             let layers = crate::compare(&float, &int8, options, [Ok(images())], &mut |_| ());
             let sqnr: Vec<f64> = layers.unwrap().iter().map(crate::LayerError::sqnr).collect();
-            (found.into_values().collect::<Vec<_>>(), sqnr, int8)
+            let found = found.into_values().filter_map(|counterpart| counterpart.original);
+            (found.collect::<Vec<Original>>(), sqnr, int8)
         };
         let (found, sqnr, int8) = compared(Equalization::Always);
         let scaled: Vec<bool> = found.iter().map(|layer| layer.factors.is_some()).collect();
@@ -144,14 +156,13 @@ mod tests {
         assert!(largest > 4.0, "{factors:?}");
         assert!(sqnr.iter().all(|&sqnr| sqnr > 25.0), "{sqnr:?}");
         // The weights are those that were quantized.
-        for (counterpart, layer) in found.iter().zip(int8.layers().values()) {
-            let weights =
-                crate::report::WeightStatistics::new(counterpart.weight.as_ref().unwrap(), layer);
+        for (original, layer) in found.iter().zip(int8.layers().values()) {
+            let weights = crate::report::WeightStatistics::new(&original.weight, layer);
             assert!(weights.sqnr() > 35.0 && weights.changed == 0.0, "{weights:?}");
         }
         let (found, ..) = compared(Equalization::Never);
         assert!(found.iter().all(|layer| layer.factors.is_none()));
         let original = float.parameter_named("0.weight").unwrap();
-        assert_eq!(found[0].weight.as_ref().unwrap().data(), original.data());
+        assert_eq!(found[0].weight.data(), original.data());
     }
 }

@@ -12,6 +12,16 @@ const BINS: usize = 128;
 /// Statistics of a layer's outputs in the float and in the int8 network.
 ///
 /// [`layer_statistics`](super::layer_statistics) computes them.
+///
+/// ```
+/// use posterize::report::ActivationStatistics;
+///
+/// /// Whether the range of a layer is much wider than most of its outputs.
+/// fn has_outliers(found: &ActivationStatistics) -> bool {
+///     found.range.is_some_and(|[low, high]| f64::from(high - low) > 30.0 * found.std)
+/// }
+/// # let _ = has_outliers;
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ActivationStatistics {
     /// The smallest float output.

@@ -17,6 +17,16 @@ use crate::tensor::Tensor;
 /// How a layer of the int8 network differs from that of the float network.
 ///
 /// [`layer_statistics`] computes it.
+///
+/// ```
+/// use posterize::report::LayerStatistics;
+///
+/// /// Returns the layer with the lowest signal-to-quantization-noise ratio.
+/// fn worst(layers: &[LayerStatistics]) -> Option<&LayerStatistics> {
+///     layers.iter().min_by(|a, b| a.error.sqnr().total_cmp(&b.error.sqnr()))
+/// }
+/// # assert!(worst(&[]).is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerStatistics {
     /// The layer's name, and the signal and the noise of its outputs.
@@ -88,7 +98,7 @@ pub fn layer_statistics(
             _ => layer.shape.last().copied().unwrap_or(1),
         };
         let range = int8.qparams(id).zip(int8.output_range(id));
-        let factors = counterparts.get(&id).and_then(|found| found.factors.clone());
+        let factors = counterparts.get(&id).and_then(|found| Some(found.factors()?.to_vec()));
         let activations = ActivationSums::new(channels, range, factors);
         sums.insert(id, (LayerError::new(graph.node(id)), activations));
     }
@@ -102,11 +112,11 @@ pub fn layer_statistics(
         int8.float_layers().into_iter().map(|layer| (layer.name, layer.reason)).collect();
     let layers = counterparts.into_iter().filter_map(|(id, counterpart)| {
         let (error, sums) = sums.remove(&id)?;
-        let weights = counterpart.weight.as_ref().zip(int8.layer(id));
+        let weights = counterpart.original.as_ref().zip(int8.layer(id));
         Some(LayerStatistics {
             activations: sums.finish(),
-            weights: weights.map(|(float, layer)| WeightStatistics::new(float, layer)),
-            channel_factors: counterpart.factors,
+            weights: weights.map(|(float, int8)| WeightStatistics::new(&float.weight, int8)),
+            channel_factors: counterpart.original.and_then(|original| original.factors),
             float_reason: reasons.get(&error.name).copied(),
             error,
         })

@@ -5,6 +5,11 @@ use serde::Serialize;
 use super::proportion::{Interval, Z};
 
 /// Which of two networks is right about a picture.
+///
+/// ```
+/// use posterize::report::Outcome;
+/// assert_eq!(Outcome::of(3, 3, 3), Outcome::Both);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

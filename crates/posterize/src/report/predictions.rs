@@ -16,6 +16,12 @@ use crate::runtime::{Engine, Input};
 const TOP: usize = 3;
 
 /// A class that a network predicts, and its probability.
+///
+/// ```
+/// use posterize::report::TopClass;
+/// let TopClass { class, probability } = TopClass { class: 281, probability: 0.5 };
+/// assert_eq!(format!("{class}: {:.1} %", 100.0 * probability), "281: 50.0 %");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TopClass {
     /// The number of the class.
@@ -25,6 +31,20 @@ pub struct TopClass {
 }
 
 /// A picture for which the two networks predict different classes.
+///
+/// ```
+/// use posterize::report::{ChangedPrediction, Outcome, TopClass};
+///
+/// let [right, wrong] = [(3, 0.6), (5, 0.4)].map(|(class, probability)| TopClass { class, probability });
+/// let changed = ChangedPrediction {
+///     sample: 17,
+///     label: 3,
+///     outcome: Outcome::OnlyFloat,
+///     float: vec![right, wrong],
+///     int8: vec![wrong, right],
+/// };
+/// assert_eq!(Outcome::of(changed.float[0].class, changed.int8[0].class, 3), changed.outcome);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedPrediction {
     /// The index of the picture in its data set.
@@ -42,6 +62,17 @@ pub struct ChangedPrediction {
 /// The accuracy of a float and an int8 network on the same pictures, and the predictions that differ.
 ///
 /// [`compare_predictions`] computes it.
+///
+/// ```
+/// use posterize::report::PredictionComparison;
+///
+/// /// Returns a line for a table.
+/// fn line(found: &PredictionComparison) -> String {
+///     let (float, int8) = (found.float.top1(), found.int8.top1());
+///     format!("float {float:.2} %, int8 {int8:.2} %, logits {:.1} dB", found.logits_sqnr())
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PredictionComparison {
     /// The float network's accuracy.
@@ -182,7 +213,7 @@ mod tests {
         let weight = Tensor::new([3, 3], weight).unwrap();
         state.insert("0.weight", StateTensor::Float(weight));
         state.insert("0.bias", StateTensor::Float(Tensor::zeros([3])));
-        compile(&net.load(&state).unwrap(), Options::new(1).unwrap()).unwrap()
+        compile(net.load(&state).unwrap(), Options::new(1).unwrap()).unwrap()
     }
 
     #[test]

@@ -7,6 +7,14 @@ use crate::quantization::QuantizedLayer;
 use crate::tensor::{MemoryFormat, Tensor};
 
 /// The float weights of an output channel, and the scale that the channel has in int8.
+///
+/// ```
+/// use posterize::report::ChannelWeights;
+///
+/// let channel = ChannelWeights { min: -0.5, max: 0.25, scale: 0.004, max_int8: 0.5 };
+/// // The number of steps from 0 to the largest weight.
+/// assert_eq!(channel.max_abs() / channel.scale, 125.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ChannelWeights {
     /// The smallest float weight.
@@ -21,12 +29,6 @@ pub struct ChannelWeights {
 
 impl ChannelWeights {
     /// Returns the largest absolute value of a float weight.
-    ///
-    /// ```
-    /// use posterize::report::ChannelWeights;
-    /// let channel = ChannelWeights { min: -0.5, max: 0.25, scale: 0.004, max_int8: 0.5 };
-    /// assert_eq!(channel.max_abs(), 0.5);
-    /// ```
     pub fn max_abs(&self) -> f32 {
         self.max.max(-self.min)
     }
@@ -120,13 +122,13 @@ impl WeightStatistics {
         sqnr(self.signal, self.noise)
     }
 
-    /// Returns how many times larger the largest weight of the channel with the largest weights is than
-    /// that of the median channel. With one scale for all channels, about half of the channels use less
-    /// than 1 of this many parts of the integers.
+    /// Returns how many times larger the largest weight of the largest channel is than that of the median
+    /// channel; infinite if all weights of that are 0. With one scale for all channels, half of the channels
+    /// have at most `255 / range_ratio` integers.
     pub fn range_ratio(&self) -> f64 {
         let mut ranges: Vec<f32> = self.channels.iter().map(ChannelWeights::max_abs).collect();
         ranges.sort_unstable_by(f32::total_cmp);
-        let median = ranges.get(ranges.len() / 2).copied().unwrap_or(0.0);
+        let median = ranges.get(ranges.len().saturating_sub(1) / 2).copied().unwrap_or(0.0);
         let max = ranges.last().copied().unwrap_or(0.0);
         if max == 0.0 { 1.0 } else { f64::from(max) / f64::from(median) }
     }
@@ -162,8 +164,8 @@ mod tests {
         // 0.24 is 0.2 in int8, and 4.1 is 4.0.
         assert!((found.noise - (0.04_f64.powi(2) + 0.1_f64.powi(2))).abs() < 1e-6);
         assert_eq!(found.signal as f32, 0.25 + 1.0 + 0.0576 + 64.0 + 4.0 + 16.81);
-        // Of two channels the upper one is the median.
-        assert_eq!(found.range_ratio(), 1.0);
+        // Of two channels the smaller one is the median.
+        assert_eq!(found.range_ratio(), 8.0);
     }
 
     #[test]

@@ -20,7 +20,11 @@ pub(super) fn render(numbers: &Numbers) -> String {
     let networks = [&numbers.float, &numbers.int8];
     let mut html = String::from("<h2>Accuracy, time and size</h2>\n");
     html += &table(&Network::HEADS, networks.map(Network::cells));
-    let _ = writeln!(html, "<p class=\"finding\">{}</p>", escaped(&verdict(numbers)));
+    let _ = writeln!(
+        html,
+        "<p class=\"finding\">{}</p>",
+        escaped(&verdict(&numbers.outcomes, &numbers.difference))
+    );
     html += &intervals(networks);
     let bars = |value: fn(&Network) -> f64| {
         [("float", value(&numbers.float)), ("int8", value(&numbers.int8))]

@@ -31,9 +31,12 @@ pub(super) fn channels(weights: &Weights) -> String {
     let bars: Vec<[f64; 3]> = channels
         .chunks(group)
         .map(|group| {
-            let bounds = group.iter().map(|channel| match of_float {
-                true => [f64::from(channel.min), f64::from(channel.max)],
-                false => [-f64::from(channel.max_int8), f64::from(channel.max_int8)],
+            let bounds = group.iter().map(|channel| {
+                if of_float {
+                    [f64::from(channel.min), f64::from(channel.max)]
+                } else {
+                    [-f64::from(channel.max_int8), f64::from(channel.max_int8)]
+                }
             });
             let [low, high] = bounds
                 .fold([f64::INFINITY, f64::NEG_INFINITY], |a, b| [a[0].min(b[0]), a[1].max(b[1])]);
@@ -149,7 +152,10 @@ fn label(svg: &mut String, x: f64, anchor: &str, text: &str) {
 
 /// Formats a number with three significant digits.
 pub(super) fn number(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
+    if value.is_infinite() {
+        return if value > 0.0 { "∞" } else { "−∞" }.into();
+    }
+    if value == 0.0 || value.is_nan() {
         return format!("{value}");
     }
     let digits = value.abs().log10().floor();

@@ -14,7 +14,7 @@ use posterize::{
 };
 use serde::Serialize;
 
-use super::verdict::verdict;
+use super::verdict::{Difference, in_percent, verdict};
 use crate::{
     timing::{Ratio, Times},
     ui::{Align, Table, count, duration, megabytes, percent},
@@ -103,30 +103,6 @@ impl Network {
             format!("{:.2}", self.bytes as f64 / 1e6),
         ]
     }
-}
-
-/// How much more accurate the float network is.
-#[derive(Debug, Serialize)]
-pub(super) struct Difference {
-    /// The difference in top-1 accuracy, in percentage points.
-    pub(super) points: f64,
-    /// In percentage points.
-    pub(super) interval: Interval,
-    pub(super) p_value: f64,
-}
-
-impl Difference {
-    pub(super) fn new(outcomes: &Outcomes) -> Self {
-        Self {
-            points: 100.0 * outcomes.difference(),
-            interval: in_percent(outcomes.difference_interval()),
-            p_value: outcomes.p_value(),
-        }
-    }
-}
-
-fn in_percent(Interval { low, high }: Interval) -> Interval {
-    Interval { low: 100.0 * low, high: 100.0 * high }
 }
 
 /// A picture for which the networks predict different classes.
@@ -268,7 +244,7 @@ impl fmt::Display for Numbers {
         for network in [&self.float, &self.int8] {
             table.row(network.cells());
         }
-        writeln!(f, "{table}\n\n{}\n", verdict(self))?;
+        writeln!(f, "{table}\n\n{}\n", verdict(&self.outcomes, &self.difference))?;
         let mut table = Table::new([
             ("layers with the lowest SQNR", Align::Left),
             ("type", Align::Left),

@@ -1,17 +1,41 @@
 //! Says in words whether two networks differ in accuracy.
 
-use posterize::report::Outcomes;
+use posterize::report::{Interval, Outcomes};
+use serde::Serialize;
 
-use super::numbers::Numbers;
 use crate::ui::count;
 
 /// A difference is called real if it would come up more rarely than this between networks of the same
 /// accuracy.
 const SIGNIFICANCE: f64 = 0.05;
 
+/// How much more accurate the float network is.
+#[derive(Debug, Serialize)]
+pub(super) struct Difference {
+    /// The difference in top-1 accuracy, in percentage points.
+    pub(super) points: f64,
+    /// In percentage points.
+    pub(super) interval: Interval,
+    pub(super) p_value: f64,
+}
+
+impl Difference {
+    pub(super) fn new(outcomes: &Outcomes) -> Self {
+        Self {
+            points: 100.0 * outcomes.difference(),
+            interval: in_percent(outcomes.difference_interval()),
+            p_value: outcomes.p_value(),
+        }
+    }
+}
+
+/// Returns an interval of proportions in percent.
+pub(super) fn in_percent(Interval { low, high }: Interval) -> Interval {
+    Interval { low: 100.0 * low, high: 100.0 * high }
+}
+
 /// Describes the difference in accuracy in sentences, and whether it is more than chance.
-pub(super) fn verdict(numbers: &Numbers) -> String {
-    let Numbers { outcomes, difference, .. } = numbers;
+pub(super) fn verdict(outcomes: &Outcomes, difference: &Difference) -> String {
     let Outcomes { only_float, only_int8, .. } = *outcomes;
     let images = outcomes.images();
     if only_float + only_int8 == 0 {
@@ -37,12 +61,12 @@ pub(super) fn verdict(numbers: &Numbers) -> String {
     };
     let chance = 100.0 * difference.p_value;
     let chance = if chance < 0.01 { "less than 0.01".into() } else { format!("{chance:.2}") };
-    let meaning = if difference.p_value >= SIGNIFICANCE {
-        match difference.interval.contains(0.0) {
-            true => "so it may be chance",
-            // Both are approximations, and the test is the more careful one.
-            false => "so it may still be chance: more pictures would tell",
-        }
+    let is_chance = difference.p_value >= SIGNIFICANCE;
+    let meaning = if is_chance && difference.interval.contains(0.0) {
+        "so it may be chance"
+    } else if is_chance {
+        // The exact test is more careful than the interval, which is an approximation.
+        "so it may still be chance: more pictures would tell"
     } else if only_float > only_int8 {
         "so it is real: int8 is less accurate"
     } else {
@@ -70,18 +94,13 @@ pub(super) fn pictures(number: usize) -> String {
 mod tests {
     use posterize::report::Outcomes;
 
-    use super::{
-        super::numbers::{Difference, example},
-        verdict,
-    };
+    use super::{Difference, verdict};
 
     /// The verdict on 200 pictures.
     fn of(only_float: usize, only_int8: usize) -> String {
         let both = 200 - only_float - only_int8;
-        let mut numbers = example::numbers(0);
-        numbers.outcomes = Outcomes { both, only_float, only_int8, neither: 0 };
-        numbers.difference = Difference::new(&numbers.outcomes);
-        verdict(&numbers)
+        let outcomes = Outcomes { both, only_float, only_int8, neither: 0 };
+        verdict(&outcomes, &Difference::new(&outcomes))
     }
 
     #[test]
