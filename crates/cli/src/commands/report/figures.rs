@@ -48,11 +48,7 @@ pub(super) fn channels(weights: &Weights) -> String {
     let middle = f64::midpoint(TOP, BOTTOM);
     let y = |value: f64| middle - (BOTTOM - TOP) / 2.0 * value / largest;
     let pitch = (RIGHT - LEFT) / bars.len().max(1) as f64;
-    let title = match group {
-        1 => "Weights of each channel".to_owned(),
-        _ => format!("Weights of each {group} channels"),
-    };
-    let mut svg = open_sized(&title, [WIDTH, HEIGHT], "small");
+    let mut svg = open_sized("Weights of each channel", [WIDTH, HEIGHT], "small");
     let (mut ranges, mut upper, mut lower) = (String::new(), String::new(), String::new());
     for (index, [low, high, limit]) in bars.iter().enumerate() {
         let (left, right) = (LEFT + pitch * index as f64, LEFT + pitch * (index as f64 + 1.0));
@@ -68,8 +64,9 @@ pub(super) fn channels(weights: &Weights) -> String {
         (0.8 * pitch).min(8.0)
     );
     label(&mut svg, LEFT, "start", &format!("±{}", number(largest)));
-    let scales = if weights.found.per_channel { "a scale each" } else { "one scale for all" };
-    label(&mut svg, RIGHT, "end", &format!("{} channels, {scales}", channels.len()));
+    let bars = if group > 1 { format!(", {group} a bar") } else { String::new() };
+    let scales = if weights.found.per_channel { "a scale each" } else { "one scale" };
+    label(&mut svg, RIGHT, "end", &format!("{} channels{bars}, {scales}", channels.len()));
     svg + "</svg></figure>\n"
 }
 
@@ -173,11 +170,11 @@ mod tests {
     #[test]
     fn figures_have_a_bounded_number_of_points() {
         let svg = channels(&example::weights(2, false));
-        assert!(svg.contains("2 channels, one scale for all") && svg.contains("±1.00"), "{svg}");
+        assert!(svg.contains("2 channels, one scale<") && svg.contains("±1.00"), "{svg}");
         // From -0.5 to 0.25 on a scale of ±1 that is 116 high.
         assert!(svg.contains("d=\"M82.0 93.0V49.5M238.0 78.5V49.5\""), "{svg}");
         let many = channels(&example::weights(2000, true));
-        assert!(many.contains("Weights of each 16 channels") && many.contains("a scale each"));
+        assert!(many.contains("2000 channels, 16 a bar, a scale each"));
         assert!(many.len() < 8000 && integers(&example::weights(2000, true)).len() < 3000);
     }
 
