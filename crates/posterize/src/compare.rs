@@ -9,6 +9,7 @@ use serde::Serialize;
 use self::equalized::Original;
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId};
+use crate::metrics;
 use crate::model::FloatModel;
 use crate::ops::Op;
 use crate::quantization::QuantizedModel;
@@ -58,13 +59,8 @@ impl LayerError {
     ///
     /// Each bit of precision adds about 6 dB. The ratio is infinite if the outputs are equal.
     pub fn sqnr(&self) -> f64 {
-        sqnr(self.signal, self.noise)
+        metrics::sqnr(self.signal, self.noise)
     }
-}
-
-/// Returns the signal-to-quantization-noise ratio in decibels.
-pub(crate) fn sqnr(signal: f64, noise: f64) -> f64 {
-    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
 }
 
 /// Runs every batch through both networks and compares the outputs of the layers that both have.

@@ -164,6 +164,12 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
+/// Returns the signal-to-quantization-noise ratio in decibels from the sum of the squares of the expected
+/// values and that of the differences; infinite if there is no difference.
+pub(crate) fn sqnr(signal: f64, noise: f64) -> f64 {
+    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
+}
+
 /// The logarithm of the softmax of a row of logits, `x - max - ln Σ exp(x - max)`.
 ///
 /// The maximum is subtracted before the exponential so that finite logits cannot overflow. The sum

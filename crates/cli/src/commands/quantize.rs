@@ -59,11 +59,12 @@ JSON output (--json), one object:
     float, attempts   The float network, and the int8 ones in the order in which they were tried:
       what            What was changed
       metric, drop    Top-1 in percent, and what it lost, on both halves as above
+      sqnr_db         Signal-to-quantization-noise ratio of the outputs on calibration pictures
       ms, bytes       Time for one picture, and size of the weights
       kept, met       Whether the search went on from it, and whether it meets the target
     chosen            Position of the result in the attempts
     given_back        Layers that were given back to float, with name, type and:
-      sqnr_db         SQNR of the outputs with only this layer in int8
+      sqnr_db         The same with only this layer in int8
       extra_ms, extra_bytes  What only this layer in float costs
   calibration_seconds, seconds  Time of calibration, and of the whole command";
 
@@ -451,7 +452,8 @@ impl fmt::Display for Report {
             self.float_layers.len().to_string(),
         ]);
         writeln!(f, "{table}\n")?;
-        for layer in &self.float_layers {
+        let given_back = |name| self.target.as_ref().is_some_and(|target| target.gave_back(name));
+        for layer in self.float_layers.iter().filter(|layer| !given_back(&layer.name)) {
             writeln!(f, "{} ({}) stays in float: {}", layer.name, layer.r#type, layer.reason)?;
         }
         write!(

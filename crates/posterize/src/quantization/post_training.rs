@@ -402,7 +402,7 @@ impl CalibrationData for Part<'_> {
 
 /// Returns the sum of the squared differences between the int8 and the float network's outputs; `None`
 /// without pictures.
-pub(super) fn output_noise(
+fn output_noise(
     float: &FloatModel,
     model: &QuantizedModel,
     options: Options,

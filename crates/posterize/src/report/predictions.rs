@@ -5,11 +5,12 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::outcomes::{Outcome, Outcomes};
-use crate::compare::{LayerError, sqnr};
+use crate::compare::LayerError;
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::metrics;
+use crate::metrics::sqnr;
 use crate::runtime::{Engine, Input};
 
 /// Number of classes that are kept of a changed prediction.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::compare::sqnr;
+use crate::metrics::sqnr;
 use crate::quantization::QuantizedLayer;
 use crate::tensor::{MemoryFormat, Tensor};
 

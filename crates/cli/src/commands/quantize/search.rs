@@ -208,6 +208,13 @@ fn note(attempt: &Attempt) -> String {
     format!("{what}: {:.2} points lost{confirmation}{met}", drop.search)
 }
 
+impl Report {
+    /// Whether a layer was given back to float.
+    pub(super) fn gave_back(&self, name: &str) -> bool {
+        self.given_back.iter().any(|layer| layer.name == name)
+    }
+}
+
 /// What was tried, and what the result costs.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -253,12 +260,14 @@ impl fmt::Display for Report {
             ("lost", Align::Right),
             ("other half", Align::Right),
             ("lost", Align::Right),
+            ("dB", Align::Right),
             ("ms", Align::Right),
             ("size", Align::Right),
             ("result", Align::Left),
-        ]);
+        ])
+        .narrow();
         for attempt in std::iter::once(&self.float).chain(&self.attempts) {
-            let Attempt { what, metric, drop, ms, bytes, kept, met, .. } = attempt;
+            let Attempt { what, metric, drop, sqnr_db, ms, bytes, kept, met, .. } = attempt;
             let is_float = std::ptr::eq(attempt, &raw const self.float);
             let lost = |drop: f64| if is_float { String::new() } else { format!("{drop:.2}") };
             table.row([
@@ -267,6 +276,7 @@ impl fmt::Display for Report {
                 lost(drop.search),
                 metric.confirmation.map(percent).unwrap_or_default(),
                 drop.confirmation.map(lost).unwrap_or_default(),
+                if is_float { String::new() } else { format!("{sqnr_db:.1}") },
                 ms.map(|ms| format!("{ms:.2}")).unwrap_or_default(),
                 megabytes(*bytes as u64),
                 if *met {
@@ -281,11 +291,17 @@ impl fmt::Display for Report {
         }
         let Images { search, confirmation } = self.images;
         writeln!(f, "{table}\n")?;
-        write!(f, "Top-1 on {search} pictures of {}", self.data.display())?;
+        writeln!(f, "{}:", self.data.display())?;
         match confirmation {
-            0 => f.write_str("; no network was measured on the other half")?,
-            _ => write!(f, ", and on {confirmation} others where a network meets the target")?,
+            0 => write!(f, "top-1 on {search} pictures; the other half was not looked at")?,
+            _ => write!(
+                f,
+                "top-1 on {search} pictures, and on {confirmation} others if a network meets the target"
+            )?,
         }
+        f.write_str(
+            "; dB: signal-to-\nquantization-noise ratio of the outputs on calibration pictures",
+        )?;
         if self.given_back.is_empty() {
             return Ok(());
         }

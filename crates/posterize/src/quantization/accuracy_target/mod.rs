@@ -8,9 +8,9 @@ pub use steps::Varied;
 
 use steps::{STEPS, plain};
 
-use super::post_training::{CalibrationData, Equalization, PostTrainingResult, output_noise};
+use super::post_training::{CalibrationData, Equalization, PostTrainingResult};
 use super::recipe::Recipe;
-use super::sensitivity::{Ranked, first_pictures, milliseconds};
+use super::sensitivity::{Pictures, Ranked, first_pictures, milliseconds};
 use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::runtime::{Engine, Options, compile};
@@ -87,6 +87,9 @@ pub struct Attempt {
     pub metric: Measured,
     /// The metric of the float network minus this one.
     pub drop: Measured,
+    /// The signal-to-quantization-noise ratio of the outputs on some calibration pictures in dB; infinite (in
+    /// JSON: null) for the float network.
+    pub sqnr_db: f64,
     /// The time for one picture in milliseconds; `None` if the network has several inputs or outputs.
     pub ms: Option<f64>,
     /// The bytes of weights, scales and biases.
@@ -155,7 +158,8 @@ impl FloatModel {
     /// It starts from a recipe without passes and adds the ranges, equalization and bias correction, in this
     /// order, each of which is kept if the metric is then higher. If the target is still missed, it ranks
     /// the layers by their [sensitivity](PostTrainingResult::sensitivity) on calibration pictures and gives
-    /// back the first ones to float: 1, 2, 4 and so on until the target is met, then as few as meet it.
+    /// back the first ones to float: 1, 2, 4 and so on until the target is met, then as few as meet it. A
+    /// network that takes longer than the float one is of no use and ends this.
     /// Layers whose sensitivities differ by less than a decibel are given back in the order of the time
     /// that they cost.
     ///
@@ -234,25 +238,25 @@ impl FloatModel {
             what: "float".into(),
             metric: float_metric,
             drop: Measured { search: 0.0, confirmation: None },
+            sqnr_db: f64::INFINITY,
             ms: milliseconds([&mut engine], &one)?[0],
             bytes: fused.graph().nodes().iter().map(|node| node.op.float_bytes()).sum(),
             kept: false,
             met: false,
         };
         let ranking = first_pictures(&batches, RANKING_PICTURES, BATCH)?;
-        let (attempts, best) = (Vec::new(), None);
         let mut search = Search {
-            fused,
+            pictures: Pictures::new(&fused, &ranking, None, options)?,
+            fused: &fused,
             target,
             options,
             data,
             metric,
             event,
             one,
-            ranking,
             float,
-            attempts,
-            best,
+            attempts: Vec::new(),
+            best: None,
         };
         if !search.change_recipe(start)? {
             search.give_back()?;
@@ -266,7 +270,7 @@ const BATCH: usize = 10;
 
 /// The state of a search.
 struct Search<'a> {
-    fused: FloatModel,
+    fused: &'a FloatModel,
     target: &'a AccuracyTarget,
     options: Options,
     data: &'a mut dyn CalibrationData,
@@ -275,7 +279,7 @@ struct Search<'a> {
     /// A picture on which networks are timed.
     one: Vec<Tensor>,
     /// Some calibration pictures, on which outputs are compared.
-    ranking: Vec<Vec<Tensor>>,
+    pictures: Pictures<'a>,
     float: Attempt,
     attempts: Vec<Attempt>,
     best: Option<Candidate>,
@@ -284,10 +288,9 @@ struct Search<'a> {
 /// The network of an attempt.
 struct Candidate {
     attempt: usize,
+    in_time: bool,
     recipe: Recipe,
     quantized: PostTrainingResult,
-    /// The squared error of its outputs on some calibration pictures.
-    noise: f64,
     given_back: Vec<GivenBack>,
 }
 
@@ -323,12 +326,12 @@ impl Search<'_> {
     /// Gives back the most sensitive layers of the best network to float.
     fn give_back(&mut self) -> Result<()> {
         let Some(base) = self.best.take() else { return Ok(()) };
-        if !self.within_budget(self.attempts[base.attempt].ms) {
+        if !base.in_time {
             self.best = Some(base);
             return Ok(());
         }
         let event = &mut *self.event;
-        let ranked = base.quantized.rank(&self.ranking, self.options, &mut |done, total| {
+        let ranked = base.quantized.rank(&self.pictures, self.options, &mut |done, total| {
             event(SearchEvent::Ranking { done, total });
         })?;
         let ranked = in_order(ranked);
@@ -344,7 +347,7 @@ impl Search<'_> {
             let what = format!("{count} {layers} in float");
             let met = self.attempt(what, recipe, quantized, given_back)?;
             let ms = self.attempts.last().and_then(|attempt| attempt.ms);
-            if met || !self.within_budget(ms) {
+            if met || !self.is_fast_enough(ms) {
                 counts.upper = Some(count);
             } else {
                 counts.missed = count;
@@ -373,7 +376,9 @@ impl Search<'_> {
         let search = (self.metric)(&mut engine, Half::Search)?;
         let mut metric = Measured { search, confirmation: None };
         let mut drop = Measured { search: self.float.metric.search - search, confirmation: None };
-        let mut met = self.within_budget(ms) && drop.search <= self.target.max_drop;
+        let of_recipe = given_back.is_empty();
+        let in_time = if of_recipe { self.within_budget(ms) } else { self.is_fast_enough(ms) };
+        let mut met = in_time && drop.search <= self.target.max_drop;
         if met {
             let float = self.float_confirmation()?;
             let found = (self.metric)(&mut engine, Half::Confirmation)?;
@@ -382,13 +387,11 @@ impl Search<'_> {
             met = float - found <= self.target.max_drop;
         }
         let bytes = quantized.model.bytes();
-        let mut batches = self.ranking.iter().cloned().map(Ok);
-        let noise = output_noise(&self.fused, &quantized.model, self.options, &mut batches)?;
-        let noise = noise.unwrap_or_default();
+        let sqnr_db = self.pictures.quality(&mut engine)?.sqnr_db;
         let attempt = self.attempts.len();
-        self.attempts.push(Attempt { what, metric, drop, ms, bytes, kept: false, met });
-        let of_recipe = given_back.is_empty();
-        let candidate = Candidate { attempt, recipe, quantized, noise, given_back };
+        let kept = false;
+        self.attempts.push(Attempt { what, metric, drop, sqnr_db, ms, bytes, kept, met });
+        let candidate = Candidate { attempt, in_time, recipe, quantized, given_back };
         let better =
             |best: &Candidate| !self.attempts[best.attempt].met && self.is_better(&candidate, best);
         if met || self.best.as_ref().is_none_or(better) {
@@ -400,13 +403,13 @@ impl Search<'_> {
     }
 
     /// Whether a network is better than another: within the budget, then by the metric on the half of the
-    /// search, then by the error of the outputs.
+    /// search, then by the SQNR of the outputs.
     fn is_better(&self, a: &Candidate, b: &Candidate) -> bool {
         let [x, y] = [a, b].map(|candidate| &self.attempts[candidate.attempt]);
-        let [in_time, other_in_time] = [x, y].map(|attempt| self.within_budget(attempt.ms));
+        let (in_time, other_in_time) = (a.in_time, b.in_time);
         let (metric, other) = (x.metric.search, y.metric.search);
         (in_time, metric) > (other_in_time, other)
-            || (in_time, metric) == (other_in_time, other) && a.noise < b.noise
+            || (in_time, metric) == (other_in_time, other) && x.sqnr_db > y.sqnr_db
     }
 
     fn within_budget(&self, ms: Option<f64>) -> bool {
@@ -414,12 +417,18 @@ impl Search<'_> {
         budget.zip(ms).is_none_or(|(budget, ms)| ms <= budget)
     }
 
+    /// Whether a network with some layers in float is within the budget and faster than the float network,
+    /// without which it is of no use.
+    fn is_fast_enough(&self, ms: Option<f64>) -> bool {
+        self.within_budget(ms) && ms.zip(self.float.ms).is_none_or(|(ms, float)| ms < float)
+    }
+
     /// Returns the metric of the float network on the half of the confirmation, which is measured once.
     fn float_confirmation(&mut self) -> Result<f64> {
         if let Some(known) = self.float.metric.confirmation {
             return Ok(known);
         }
-        let mut engine = compile(&self.fused, self.options)?;
+        let mut engine = compile(self.fused, self.options)?;
         let found = (self.metric)(&mut engine, Half::Confirmation)?;
         self.float.metric.confirmation = Some(found);
         self.float.drop.confirmation = Some(0.0);
@@ -447,7 +456,7 @@ impl Search<'_> {
 struct Counts {
     /// The largest number that is known to be too small.
     missed: usize,
-    /// The smallest number that is known to be enough, or too many for the budget.
+    /// The smallest number that is known to be enough, or too many to be fast.
     upper: Option<usize>,
     most: usize,
 }

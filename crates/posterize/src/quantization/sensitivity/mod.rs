@@ -15,11 +15,10 @@ use serde::Serialize;
 pub use cause::{Cause, Remedy};
 pub use facts::{LayerFacts, OutputFacts, WeightFacts};
 pub use pictures::OutputQuality;
-pub(super) use pictures::first_pictures;
+pub(super) use pictures::{Pictures, first_pictures};
 
 use cause::Done;
 use facts::measure;
-use pictures::Pictures;
 
 use super::domain::Domain;
 use super::post_training::PostTrainingResult;
@@ -125,7 +124,7 @@ impl fmt::Display for LayerCause {
 }
 
 /// The number of runs of which the shortest is the time of a network.
-const TIMED_RUNS: usize = 9;
+const TIMED_RUNS: usize = 15;
 
 impl PostTrainingResult {
     /// Measures for every int8 layer how the outputs change if only this layer is int8, and if only this
@@ -185,16 +184,15 @@ impl PostTrainingResult {
     /// search does not need.
     pub(super) fn rank(
         &self,
-        batches: &[Vec<Tensor>],
+        pictures: &Pictures<'_>,
         options: Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Ranked>> {
-        let pictures = Pictures::new(self.observed.model(), batches, None, options)?;
         let mut engine = compile(&self.model, options)?;
         let nodes = self.int8_nodes();
         let mut ranked = Vec::with_capacity(nodes.len());
         for (index, &id) in nodes.iter().enumerate() {
-            ranked.push(self.measure_layer(id, &mut engine, &pictures, options)?.ranked);
+            ranked.push(self.measure_layer(id, &mut engine, pictures, options)?.ranked);
             progress(index + 1, nodes.len());
         }
         ranked.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));

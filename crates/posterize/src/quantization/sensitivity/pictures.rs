@@ -27,7 +27,7 @@ pub struct OutputQuality {
 }
 
 /// Batches of pictures, with the outputs of the float network and the classes that count as correct.
-pub(super) struct Pictures<'a> {
+pub(in crate::quantization) struct Pictures<'a> {
     batches: &'a [Vec<Tensor>],
     outputs: Vec<Vec<Tensor>>,
     /// The classes of each batch; `None` if the first output is not of shape `[N, C]`.
@@ -41,7 +41,7 @@ pub(super) struct Pictures<'a> {
 impl<'a> Pictures<'a> {
     /// Runs the float network over the pictures. Without labels, the classes that it predicts count as
     /// correct.
-    pub(super) fn new(
+    pub(in crate::quantization) fn new(
         float: &FloatModel,
         batches: &'a [Vec<Tensor>],
         labels: Option<&[usize]>,
@@ -80,7 +80,7 @@ impl<'a> Pictures<'a> {
     }
 
     /// Compares the outputs of a network with those of the float network.
-    pub(super) fn quality(&self, engine: &mut Engine) -> Result<OutputQuality> {
+    pub(in crate::quantization) fn quality(&self, engine: &mut Engine) -> Result<OutputQuality> {
         let (mut signal, mut noise, mut correct) = (0.0, 0.0, 0);
         for (index, inputs) in self.batches.iter().enumerate() {
             let outputs = run(engine, inputs)?;
@@ -95,7 +95,7 @@ impl<'a> Pictures<'a> {
                 correct += first;
             }
         }
-        let sqnr_db = if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
+        let sqnr_db = metrics::sqnr(signal, noise);
         let top1 = self.classes.is_some().then(|| 100.0 * correct as f64 / self.count as f64);
         Ok(OutputQuality { sqnr_db, top1 })
     }
