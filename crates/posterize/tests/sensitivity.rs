@@ -223,7 +223,7 @@ fn agreement(engine: &mut Engine, float: &mut Engine, half: Half) -> Result<f64>
 
 fn search(target: &AccuracyTarget, halves: &mut Vec<Half>) -> SearchResult {
     let model = hard();
-    let mut float = compile(&model.fuse().unwrap(), options(1)).unwrap();
+    let mut float = compile(model.fuse().unwrap(), options(1)).unwrap();
     let mut metric = |engine: &mut Engine, half| {
         halves.push(half);
         agreement(engine, &mut float, half)
@@ -240,7 +240,7 @@ fn search(target: &AccuracyTarget, halves: &mut Vec<Half>) -> SearchResult {
 fn check_met(found: &SearchResult, max_drop: f64) {
     let model = hard();
     assert!(found.met && found.attempts[found.chosen].met);
-    let mut float = compile(&model.fuse().unwrap(), options(1)).unwrap();
+    let mut float = compile(model.fuse().unwrap(), options(1)).unwrap();
     let mut engine = compile(&found.quantized.model, options(1)).unwrap();
     let drop = 100.0 - agreement(&mut engine, &mut float, Half::Confirmation).unwrap();
     assert!(drop <= max_drop, "{drop}");
@@ -273,7 +273,7 @@ fn the_sensitive_layer_is_given_back_where_nothing_else_helps() {
     let mut recipe = Vec::new();
     let found = {
         let model = hard();
-        let mut float = compile(&model.fuse().unwrap(), options(1)).unwrap();
+        let mut float = compile(model.fuse().unwrap(), options(1)).unwrap();
         let mut metric = |engine: &mut Engine, half| agreement(engine, &mut float, half);
         let passes = PostTraining::recommended().equalization(Equalization::Never);
         let start = Recipe::new(per_tensor(), passes);

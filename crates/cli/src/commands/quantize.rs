@@ -157,6 +157,7 @@ pub(crate) struct Quantize {
     cache: CacheArgs,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "they are keys of an object of JSON")]
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
@@ -262,28 +263,29 @@ impl Quantize {
         }
         let mut data = CalibrationPictures::new(&loader, ui);
         let mut target = None;
-        let result = match (&self.target(), &self.data) {
-            (Some(wanted), Some(labelled)) => {
-                let folder = pictures::open(labelled, self.classes.as_deref(), &classes, outputs)?;
-                if classes.is_empty() {
-                    classes = folder.classes().to_vec();
-                }
-                let limit = self.limit.map(|limit| limit as usize);
-                let threads = options.threads;
-                let seed = choice.seed;
-                let validation =
-                    Validation::new(&folder, limit, seed, &preprocessing, &self.exif, threads, ui)?;
-                let options = options.pictures(&preprocessing);
-                validation.search(&float, &recipe, wanted, options, &mut data).map(|found| {
-                    target = Some(found.1);
-                    (found.0.quantized, found.0.recipe)
-                })
+        let result = if let (Some(wanted), Some(labelled)) = (&self.target(), &self.data) {
+            let folder = pictures::open(labelled, self.classes.as_deref(), &classes, outputs)?;
+            if classes.is_empty() {
+                classes = folder.classes().to_vec();
             }
-            _ => {
-                let mapping = recipe.mapping()?;
-                let result = float.quantize(&mapping, &recipe.passes, options, &mut data);
-                result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
-            }
+            let validation = Validation::new(
+                &folder,
+                self.limit.map(|limit| limit as usize),
+                choice.seed,
+                &preprocessing,
+                &self.exif,
+                options.threads,
+                ui,
+            )?;
+            let options = options.pictures(&preprocessing);
+            validation.search(&float, &recipe, wanted, options, &mut data).map(|(found, report)| {
+                target = Some(report);
+                (found.quantized, found.recipe)
+            })
+        } else {
+            let mapping = recipe.mapping()?;
+            let result = float.quantize(&mapping, &recipe.passes, options, &mut data);
+            result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
         };
         let skipped = data.skipped();
         if skipped == loader.len() {

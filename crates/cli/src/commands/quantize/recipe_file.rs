@@ -103,5 +103,7 @@ fn pictures_digest(loader: &Loader) -> String {
         let bytes = fs::metadata(&sample.path).map_or(0, |metadata| metadata.len());
         hash.update(bytes.to_le_bytes());
     }
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = hash.finalize();
+    let digest = u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"));
+    format!("{digest:016x}")
 }

@@ -233,11 +233,12 @@ impl Report {
     /// Returns the error of a target that is not met. `output` is the file that was not written.
     pub(super) fn not_met(&self, output: &Path) -> CliError {
         let Attempt { what, drop, ms, .. } = &self.attempts[self.chosen];
-        let points = |lost: f64| format!("{lost:.2} points");
-        let mut found = points(drop.search);
-        if let Some(confirmation) = drop.confirmation {
-            found += &format!(", {} on the other half", points(confirmation));
-        }
+        let found = match drop.confirmation {
+            Some(other) => {
+                format!("{:.2} points, {other:.2} points on the other half", drop.search)
+            }
+            None => format!("{:.2} points", drop.search),
+        };
         let budget = self.budget_ms.zip(*ms);
         let (time, wanted) = match budget {
             Some((budget, ms)) => (format!(" and takes {ms:.2} ms"), format!(" in {budget} ms")),

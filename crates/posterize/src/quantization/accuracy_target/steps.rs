@@ -63,9 +63,11 @@ pub(super) fn plain(recipe: &Recipe, varied: &[Varied]) -> Recipe {
 }
 
 /// Sets the observer of activations, with the integers of the one before.
-fn set_observer(recipe: &mut Recipe, spec: ObserverSpec) {
-    let ObserverSpec { quant_range, reduce_range, .. } = recipe.qconfig.activation;
-    recipe.qconfig.activation = ObserverSpec { quant_range, reduce_range, ..spec };
+fn set_observer(recipe: &mut Recipe, mut spec: ObserverSpec) {
+    let activation = &mut recipe.qconfig.activation;
+    spec.quant_range = activation.quant_range;
+    spec.reduce_range = activation.reduce_range;
+    *activation = spec;
 }
 
 #[cfg(test)]

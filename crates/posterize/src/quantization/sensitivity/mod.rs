@@ -246,7 +246,7 @@ impl PostTrainingResult {
                 _ => None,
             });
         let inputs = inputs.flat_map(|input| {
-            let causes = of(input).into_iter().filter(|cause| cause.is_of_scale());
+            let causes = of(input).into_iter().filter(Cause::is_of_scale);
             causes.map(move |cause| (input, cause))
         });
         let inputs = inputs.map(|(input, cause)| LayerCause {
