@@ -21,6 +21,7 @@
 //! ```
 
 mod accuracy_target;
+mod calibration_data;
 mod convert;
 mod domain;
 #[cfg(feature = "training")]
@@ -28,6 +29,7 @@ mod fake_quantize;
 mod float_layer;
 mod fuse;
 mod observer;
+mod options;
 mod passes;
 mod post_training;
 mod prepare;
@@ -42,6 +44,7 @@ mod sensitivity;
 pub use accuracy_target::{
     AccuracyTarget, Attempt, GivenBack, Half, Measured, SearchEvent, SearchResult, Varied,
 };
+pub use calibration_data::CalibrationData;
 #[cfg(feature = "training")]
 pub(crate) use convert::quantize_layer;
 #[cfg(feature = "training")]
@@ -52,10 +55,9 @@ pub use float_layer::FloatLayer;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
+pub use options::{BiasCorrection, Equalization, PostTraining, Rounding};
 pub(crate) use passes::equalize;
-pub use post_training::{
-    BiasCorrection, CalibrationData, Equalization, PostTraining, PostTrainingResult, Rounding,
-};
+pub use post_training::PostTrainingResult;
 pub use prepare::ObservedModel;
 #[cfg(feature = "training")]
 pub use qat::{QatModel, QatState};

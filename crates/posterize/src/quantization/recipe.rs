@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::post_training::PostTraining;
+use super::options::PostTraining;
 use super::qconfig::{QConfig, QConfigMapping};
 use crate::error::Result;
 

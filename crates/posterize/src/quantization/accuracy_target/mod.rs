@@ -8,7 +8,9 @@ pub use steps::Varied;
 
 use steps::{STEPS, plain};
 
-use super::post_training::{CalibrationData, Equalization, PostTrainingResult};
+use super::calibration_data::CalibrationData;
+use super::options::Equalization;
+use super::post_training::PostTrainingResult;
 use super::recipe::Recipe;
 use super::sensitivity::{Pictures, Ranked, first_pictures, milliseconds};
 use crate::error::{Error, Result};

@@ -308,7 +308,9 @@ mod tests {
             let per_output = tensor.data().len() / tensor.shape()[0];
             for (channel, values) in tensor.data_mut().chunks_exact_mut(per_output).enumerate() {
                 let factor = 4f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
-                values.iter_mut().for_each(|x| *x *= factor);
+                for x in values {
+                    *x *= factor;
+                }
             }
         }
         let model = FloatModel::new(model.graph().clone(), parameters).unwrap();

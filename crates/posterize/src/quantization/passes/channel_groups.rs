@@ -77,10 +77,11 @@ pub(super) fn channel_groups(graph: &Graph, shapes: &[LayerShape]) -> Vec<Channe
         }
     }
     for (id, node) in graph.iter() {
-        if matches!(node.op, Op::Conv2d(_) | Op::Linear(_)) {
-            if let Some(group) = &mut groups[sets.root(node.inputs[0])] {
-                group.consumers.push(id);
-            }
+        if !matches!(node.op, Op::Conv2d(_) | Op::Linear(_)) {
+            continue;
+        }
+        if let Some(group) = &mut groups[sets.root(node.inputs[0])] {
+            group.consumers.push(id);
         }
     }
     groups.into_iter().flatten().filter(|group| !group.consumers.is_empty()).collect()

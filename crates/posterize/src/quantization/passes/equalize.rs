@@ -233,14 +233,18 @@ fn input_ranges(op: &Op, weight: &Tensor) -> Vec<f32> {
 pub(crate) fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
     let per_output = tensor.data().len() / factors.len();
     for (values, factor) in tensor.data_mut().chunks_exact_mut(per_output).zip(factors) {
-        values.iter_mut().for_each(|x| *x /= factor);
+        for x in values {
+            *x /= factor;
+        }
     }
 }
 
 /// Multiplies a weight by the factor of each input channel.
 pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
     for_each_input(op, weight, |channel, taps| {
-        taps.iter_mut().for_each(|x| *x *= factors[channel]);
+        for x in taps {
+            *x *= factors[channel];
+        }
     });
 }
 
@@ -269,7 +273,9 @@ mod tests {
             for (channel, values) in channels {
                 let factor = 4f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
                 let shift = if *role == Role::Bias { 0.3 } else { 0.0 };
-                values.iter_mut().for_each(|x| *x = (*x + shift) * factor);
+                for x in values {
+                    *x = (*x + shift) * factor;
+                }
             }
         }
         let model = FloatModel::new(model.graph().clone(), parameters).unwrap();

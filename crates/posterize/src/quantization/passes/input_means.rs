@@ -194,8 +194,9 @@ impl TapSums {
                 for kx in 0..kw {
                     let zeros = zero_point * (inside(0, ky) * inside(1, kx)) as f64;
                     let tap = (ky * kw + kx) * windows.channels();
-                    for channel in tap..tap + windows.channels() {
-                        self.taps[channel] += (picture[channel].into() - zeros) * scale;
+                    let range = tap..tap + windows.channels();
+                    for (sum, &found) in self.taps[range.clone()].iter_mut().zip(&picture[range]) {
+                        *sum += (found.into() - zeros) * scale;
                     }
                 }
             }

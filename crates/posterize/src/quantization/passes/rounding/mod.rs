@@ -29,8 +29,7 @@ use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::model::FloatModel;
 use crate::ops::Role;
-use crate::quantization::post_training::{CalibrationData, Rounding};
-use crate::quantization::{QParams, QuantizedModel};
+use crate::quantization::{CalibrationData, QParams, QuantizedModel, Rounding};
 use crate::runtime::{Input, Options, Replacement, Shown, compile};
 use crate::tensor::Tensor;
 

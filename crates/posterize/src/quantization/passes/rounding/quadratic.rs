@@ -46,12 +46,16 @@ impl Quadratic {
         let product = Linear::new(isa, samples, weights, &transposed, None, Clamp::NONE);
         let mut gram = vec![0.0; weights * weights];
         product.run(pool, weights, &transposed, &mut gram);
-        gram.iter_mut().for_each(|x| *x /= samples as f32);
+        for x in &mut gram {
+            *x /= samples as f32;
+        }
         let mut problem = Self { weights, gram, float: float.to_vec() };
         let mean = problem.mean_diagonal();
         // All roundings of a layer with constant inputs are equal, and the nearest is kept.
         let ridge = if mean > 0.0 { mean * RIDGE } else { 1.0 };
-        problem.gram.iter_mut().step_by(weights + 1).for_each(|x| *x += ridge);
+        for x in problem.gram.iter_mut().step_by(weights + 1) {
+            *x += ridge;
+        }
         problem
     }
 

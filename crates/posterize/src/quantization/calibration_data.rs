@@ -1,0 +1,34 @@
+//! The pictures that a model is calibrated with.
+
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Calibration pictures, which are read once for each pass over them.
+///
+/// ```
+/// use posterize::Tensor;
+/// use posterize::quantization::CalibrationData;
+///
+/// let mut batches = vec![Tensor::zeros([2, 3, 8, 8]), Tensor::zeros([1, 3, 8, 8])];
+/// for pass in ["calibrating", "correcting biases"] {
+///     assert_eq!(batches.batches(pass).count(), 2);
+/// }
+/// ```
+pub trait CalibrationData {
+    /// Returns all batches from the first to the last, each a tensor for every input of the network in
+    /// the order of the graph's. `pass` says what they are read for, such as `calibrating`.
+    fn batches(&mut self, pass: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_>;
+
+    /// Is told how many of the layers a pass has finished that works on them one by one. It does nothing by
+    /// default.
+    fn progress(&mut self, pass: &str, layers: usize, total: usize) {
+        let _ = (pass, layers, total);
+    }
+}
+
+/// Batches `[N, C, H, W]` of a network with one input.
+impl CalibrationData for Vec<Tensor> {
+    fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
+        Box::new(self.iter().map(|images| Ok(vec![images.clone()])))
+    }
+}
