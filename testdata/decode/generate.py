@@ -1,6 +1,7 @@
-"""Makes JPEGs and PNGs of every kind that the formats allow, to compare posterize's decoder with Pillow's.
+"""Makes JPEGs, PNGs, GIFs and TIFFs of every kind that the formats allow, to compare posterize's decoder
+with Pillow's.
 
-    python testdata/decode/generate.py compare FOLDER [--count 4000] [--seed 1]
+    python testdata/decode/generate.py compare FOLDER [--count 4000] [--seed 1] [--formats jpg,png,gif,tif]
         writes the pictures into FOLDER, decodes them with both, prints the differences and counts
     python testdata/decode/generate.py goldens
         writes pictures/ and expected.txt beside this file, which a test reads
@@ -25,6 +26,9 @@ import zlib
 
 import numpy as np
 from PIL import Image
+
+import gifs
+import tiffs
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -516,13 +520,49 @@ def draw_png(rng, sides=SIDES):
     return words + ["interlaced" if interlaced else "rows", f"{len(parts)} parts", ending], data
 
 
+def scene(rng):
+    """What gives pictures of a width and height, with values from 0 to 1."""
+
+    def picture(width, height):
+        if rng.random() < 0.1:
+            return np.random.default_rng(rng.randrange(1 << 30)).random((height, width))
+        return plane(width, height, rng.randrange(1 << 30)) / 255
+
+    return picture
+
+
+def broken(rng, data, words):
+    """A file that is cut, or some bytes of which are others."""
+    if rng.random() < 0.3:
+        words.append("cut")
+        return data[: rng.randrange(len(data))]
+    words.append("changed")
+    data = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        # Many changes are in the head or, as a TIFF's directory may be there, near the end.
+        ends = [(0, len(data)), (0, min(len(data), 300)), (max(0, len(data) - 300), len(data))]
+        at = rng.randrange(*rng.choice(ends))
+        data[at] = rng.choice([0, 255, data[at] ^ 1 << rng.randrange(8), rng.randrange(256)])
+    return bytes(data)
+
+
+def draw_format(rng, name, sides=SIDES, damage=0.25):
+    """As `draw`, of the format of a file name's extension."""
+    if name == "jpg":
+        return draw(rng, sides)
+    if name == "png":
+        return draw_png(rng, sides)
+    words, data = {"gif": gifs, "tif": tiffs}[name].draw(rng, scene(rng), sides)
+    return words, broken(rng, data, words) if rng.random() < damage else data
+
+
 def pillow(data):
     """`WIDTH HEIGHT CRC` or the error."""
     try:
         image = Image.open(io.BytesIO(data))
         image = image.convert("RGB")
     except Exception as error:
-        return f"refused {error}"
+        return f"refused {error}".replace("\n", " ")
     return f"{image.width} {image.height} {zlib.crc32(image.tobytes()):08x}"
 
 
@@ -534,13 +574,13 @@ def posterize(paths):
     return done.stdout.splitlines()
 
 
-def compare(folder, count, seed):
+def compare(folder, count, seed, formats):
     folder.mkdir(parents=True, exist_ok=True)
     rng, paths, words, theirs = random.Random(seed), [], [], []
     while len(paths) < count:
-        kind = "png" if rng.random() < 0.2 else "jpg"
+        kind = rng.choice(formats)
         try:
-            what, data = draw_png(rng) if kind == "png" else draw(rng)
+            what, data = draw_format(rng, kind)
         except ValueError as error:
             print(error)
             continue
@@ -612,12 +652,13 @@ def main():
     one.add_argument("folder", type=pathlib.Path)
     one.add_argument("--count", type=int, default=4000)
     one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--formats", default="jpg,jpg,jpg,jpg,png,gif,tif")
     commands.add_parser("goldens")
     options = parser.parse_args()
     if options.command == "goldens":
         goldens()
     else:
-        compare(options.folder, options.count, options.seed)
+        compare(options.folder, options.count, options.seed, options.formats.split(","))
 
 
 if __name__ == "__main__":

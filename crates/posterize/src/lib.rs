@@ -96,7 +96,7 @@
 //! | `checkpoint` | yes | [`StateDict::open`]: checkpoints of PyTorch and safetensors files of float weights |
 //! | `save` | yes | [`SavedModel::save`](format::SavedModel::save), `StateDict::save_safetensors`, [`atomic_file`] |
 //! | `data` | yes | [`data::ImageFolder`], [`data::Loader`], transforms, [`data::Picture::open`] |
-//! | `jpeg`, `png`, `webp`, `bmp`, `pnm` | yes | the picture format of that name; each turns on `data` |
+//! | `jpeg`, `png`, `webp`, `bmp`, `pnm`, `gif`, `tiff` | yes | the picture format of that name; each turns on `data` |
 //! | `training` | yes | [`training`] and quantization-aware training; turns on `data` and `save` |
 //! | `image` | no | a [`PixelView`] of `RgbImage`, `RgbaImage`, `GrayImage` or `DynamicImage` of the crate `image` 0.25 |
 //! | `tracing` | no | spans of the crate `tracing` 0.1, see below |
@@ -169,6 +169,8 @@ pub const FEATURES: &[&str] = &[
     "checkpoint",
     #[cfg(feature = "data")]
     "data",
+    #[cfg(feature = "gif")]
+    "gif",
     #[cfg(feature = "image")]
     "image",
     #[cfg(feature = "jpeg")]
@@ -181,6 +183,8 @@ pub const FEATURES: &[&str] = &[
     "pnm",
     #[cfg(feature = "save")]
     "save",
+    #[cfg(feature = "tiff")]
+    "tiff",
     #[cfg(feature = "tracing")]
     "tracing",
     #[cfg(feature = "training")]

@@ -263,7 +263,7 @@ fn classify_prints_classes_and_unreadable_pictures() {
     assert_eq!(stdout.matches(" %  ").count(), 9, "{stdout}");
     let lines: Vec<&str> = stderr.lines().collect();
     assert!(
-        lines[0].contains("bee/1.ppm: expected JPEG, PNG, BMP, PNM or WebP, found"),
+        lines[0].contains("bee/1.ppm: expected JPEG, PNG, BMP, PNM, WebP, GIF or TIFF, found"),
         "{stderr}"
     );
     assert!(lines[1].contains("missing.jpg: cannot read: "), "{stderr}");

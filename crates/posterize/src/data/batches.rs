@@ -26,7 +26,7 @@ use crate::memory::{human, machine_memory};
 /// assert_eq!(batches.by_ref().count(), 1);
 /// let skipped = &batches.skipped()[0];
 /// assert_eq!(skipped.index, 1);
-/// assert!(skipped.error.to_string().contains("b.png: expected JPEG, PNG, BMP, PNM or WebP"));
+/// assert!(skipped.error.to_string().contains("b.png: expected JPEG, PNG"));
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Debug)]

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::exif::{ExifOrientation, Orientation};
+#[cfg(feature = "gif")]
+use super::gif;
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
 use super::image_formats;
 #[cfg(feature = "jpeg")]
@@ -13,6 +15,8 @@ use super::limits::memory::{Memory, reserved};
 use super::limits::{Decoded, Taken};
 #[cfg(feature = "png")]
 use super::png;
+#[cfg(feature = "tiff")]
+use super::tiff;
 use super::{MAX_PIXELS, Picture, quiet};
 use crate::error::{Error, Result};
 
@@ -31,10 +35,14 @@ static TURNED: Memory = Memory::new(3 * MAX_PIXELS);
 impl Picture {
     /// Reads and decodes a file.
     ///
-    /// The formats are JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM and WebP, each
-    /// with the Cargo feature of its name. The format is recognized by the content, not by the file
-    /// name. As in Pillow's `convert("RGB")`, alpha is dropped and the EXIF orientation is ignored;
-    /// [`Picture::open_with`] can apply it.
+    /// The formats are JPEG (baseline, progressive, grey, CMYK, YCCK), PNG, BMP, PNM, WebP, GIF and
+    /// TIFF, each with the Cargo feature of its name. The format is recognized by the content, not by
+    /// the file name. As in Pillow's `convert("RGB")`, alpha is dropped and the EXIF orientation is
+    /// ignored except in TIFF; [`Picture::open_with`] can apply it. Of several pictures in a file this
+    /// is the first one.
+    ///
+    /// TIFF can be grey (1, 2, 4, 8 or 16 bits), RGB, with a palette or CMYK, in strips, tiles and
+    /// planes, uncompressed or compressed with LZW, Deflate or PackBits.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, has another format, is truncated or corrupt, or
@@ -110,9 +118,12 @@ fn decode(name: &Path, bytes: &[u8], exif: ExifOrientation) -> Result<(Picture, 
         let (width, height, data, mut taken) = decode_format(bytes)?;
         taken.keep(data.len() as u64);
         let picture = Picture::new(width, height, data).map_err(|error| error.to_string())?;
-        let orientation = match exif {
-            ExifOrientation::Ignored => None,
-            ExifOrientation::Applied => Orientation::of(bytes),
+        let orientation = match (exif, bytes) {
+            // Pillow turns TIFF as soon as it decodes it.
+            (ExifOrientation::Applied, _) | (_, [b'I', b'I', ..] | [b'M', b'M', ..]) => {
+                Orientation::of(bytes)
+            }
+            (ExifOrientation::Ignored, _) => None,
         };
         let Some(orientation) = orientation else { return Ok((picture, taken)) };
         let _turned = TURNED.take(orientation.memory(&picture))?;
@@ -150,16 +161,19 @@ fn decode_format(bytes: &[u8]) -> Result<Decoded, String> {
             decoded!("webp", "WebP", image_formats::webp(bytes))
         }
         [b'P', b'1'..=b'6', ..] => decoded!("pnm", "PNM", image_formats::pnm(bytes)),
+        [b'G', b'I', b'F', b'8', ..] => decoded!("gif", "GIF", gif::decode(bytes)),
+        [b'I', b'I', 42 | 43, 0, ..]
+        | [b'M', b'M', 0, 42 | 43, ..]
+        | [b'I', b'I', 0, 42, ..]
+        | [b'M', b'M', 42, 0, ..] => decoded!("tiff", "TIFF", tiff::decode(bytes)),
         _ => Err(unknown(bytes)),
     }
 }
 
 fn unknown(bytes: &[u8]) -> String {
-    const EXPECTED: &str = "expected JPEG, PNG, BMP, PNM or WebP";
+    const EXPECTED: &str = "expected JPEG, PNG, BMP, PNM, WebP, GIF or TIFF";
     let format = match bytes {
         [] => return format!("the file is empty; {EXPECTED}"),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "TIFF",
-        [b'G', b'I', b'F', b'8', ..] => "GIF",
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => "AVIF",
         [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..]
         | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => "HEIF",
@@ -181,12 +195,14 @@ mod tests {
 
     #[test]
     fn a_format_without_its_feature_is_an_error_that_names_the_feature() {
-        let cases: [(&str, bool, &[u8]); 5] = [
+        let cases: [(&str, bool, &[u8]); 7] = [
             ("jpeg", cfg!(feature = "jpeg"), b"\xFF\xD8\xFF\xE0"),
             ("png", cfg!(feature = "png"), b"\x89PNG\r\n\x1a\n"),
             ("webp", cfg!(feature = "webp"), b"RIFF\0\0\0\0WEBPVP8 "),
             ("bmp", cfg!(feature = "bmp"), b"BM\0\0"),
             ("pnm", cfg!(feature = "pnm"), b"P6 1"),
+            ("gif", cfg!(feature = "gif"), b"GIF89a"),
+            ("tiff", cfg!(feature = "tiff"), b"II*\0"),
         ];
         for (feature, enabled, start) in cases {
             let error = Picture::decode("start", start).unwrap_err().to_string();

@@ -6,6 +6,7 @@
 //! EXIF is ignored, because the picture is whole without it.
 
 use super::Picture;
+use super::ifd::{Directory, integer};
 use super::limits::memory::zeros;
 
 /// Whether decoding turns a picture upright by the orientation that a camera wrote in it.
@@ -28,11 +29,12 @@ use super::limits::memory::zeros;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ExifOrientation {
-    /// The picture stays as it is in the file, as with Pillow's `Image.open`.
+    /// The picture stays as it is in the file, as with Pillow's `Image.open`. That turns TIFF
+    /// nevertheless, and so does this.
     #[default]
     Ignored,
-    /// The picture is turned or mirrored, as by Pillow's `ImageOps.exif_transpose`. JPEG, PNG and WebP
-    /// can have an orientation.
+    /// The picture is turned or mirrored, as by Pillow's `ImageOps.exif_transpose`. JPEG, PNG, WebP
+    /// and TIFF can have an orientation.
     Applied,
 }
 
@@ -52,6 +54,7 @@ impl Orientation {
             [0xFF, 0xD8, ..] => Metadata::of_jpeg(bytes),
             [0x89, b'P', b'N', b'G', ..] => Metadata::of_png(bytes),
             [b'R', b'I', b'F', b'F', ..] => Metadata::of_webp(bytes),
+            [b'I', b'I', ..] | [b'M', b'M', ..] => Metadata::of_tiff(bytes),
             _ => Metadata::default(),
         };
         let (transposed, flips_columns, flips_rows) = match metadata.orientation()? {
@@ -118,6 +121,8 @@ const ROWS: usize = 32;
 struct Metadata<'a> {
     /// EXIF, in as many parts as the file has.
     exif: Vec<&'a [u8]>,
+    /// The directory of a TIFF file, which has the tags of EXIF.
+    tiff: Option<Directory<'a>>,
     xmp: Option<&'a [u8]>,
 }
 
@@ -190,76 +195,50 @@ impl<'a> Metadata<'a> {
         found
     }
 
+    /// Finds the tag of XMP.
+    fn of_tiff(bytes: &'a [u8]) -> Self {
+        const XMP: u16 = 700;
+        let Some(tiff) = Directory::first(bytes) else { return Self::default() };
+        let xmp = tiff.entries().flatten().find(|entry| entry.tag == XMP);
+        let xmp = xmp.and_then(|entry| tiff.value(&entry));
+        Self { exif: Vec::new(), tiff: Some(tiff), xmp }
+    }
+
     fn orientation(&self) -> Option<u32> {
-        in_tiff(&self.exif.concat()).or_else(|| self.xmp.and_then(in_xmp))
+        let tag = match &self.tiff {
+            Some(directory) => in_directory(directory),
+            None => in_exif(&self.exif.concat()),
+        };
+        tag.or_else(|| self.xmp.and_then(in_xmp))
     }
 }
 
 /// The tag of the orientation.
 const ORIENTATION: u16 = 0x0112;
 
-/// Returns the orientation in the first directory of a TIFF file.
-fn in_tiff(bytes: &[u8]) -> Option<u32> {
+/// Returns the orientation in EXIF.
+fn in_exif(bytes: &[u8]) -> Option<u32> {
     // PNG and WebP should not have this head, but some have.
     let head = |bytes| <[u8]>::strip_prefix(bytes, EXIF).unwrap_or(bytes);
-    let tiff = Tiff { bytes: head(head(bytes)), is_big_endian: false };
-    let tiff = match tiff.bytes.first_chunk()? {
-        b"II*\0" | b"II\0*" => tiff,
-        b"MM\0*" | b"MM*\0" => Tiff { is_big_endian: true, ..tiff },
-        _ => return None,
-    };
-    let directory = tiff.u32(4)? as usize;
-    for entry in 0..usize::from(tiff.u16(directory)?) {
-        let at = directory.checked_add(2 + 12 * entry)?;
-        // The last field of a whole entry.
-        let value = tiff.u32(at.checked_add(8)?)?;
-        let (tag, kind, count) = (tiff.u16(at)?, tiff.u16(at + 2)?, tiff.u32(at + 4)?);
-        // Bytes of one value, for the types of TIFF 6.0 and the pointer to a directory.
-        let size = match kind {
-            1 | 2 | 6 | 7 => 1,
+    in_directory(&Directory::first(head(head(bytes)))?)
+}
+
+fn in_directory(directory: &Directory<'_>) -> Option<u32> {
+    for entry in directory.entries() {
+        let entry = entry?;
+        let value = directory.value(&entry).unwrap_or_default();
+        if entry.tag != ORIENTATION || value.is_empty() {
+            continue;
+        }
+        let size = match entry.kind {
             3 | 8 => 2,
-            4 | 9 | 11 | 13 => 4,
-            5 | 10 | 12 => 8,
-            _ => continue,
-        };
-        if tag != ORIENTATION || count == 0 {
-            continue;
-        }
-        // Values that do not fit into the entry are elsewhere.
-        let length = size * u64::from(count);
-        let at = if length <= 4 { at + 8 } else { value as usize };
-        if (at as u64).saturating_add(length) > tiff.bytes.len() as u64 {
-            continue;
-        }
-        return Some(match kind {
-            3 | 8 => tiff.u16(at)?.into(),
-            4 | 9 => tiff.u32(at)?,
+            4 | 9 => 4,
             // Not a number of this tag.
-            _ => 0,
-        });
+            _ => return Some(0),
+        };
+        return Some(integer(&value[..size], directory.is_big_endian()) as u32);
     }
     None
-}
-
-struct Tiff<'a> {
-    bytes: &'a [u8],
-    is_big_endian: bool,
-}
-
-impl Tiff<'_> {
-    fn at<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.bytes.get(at..)?.first_chunk().copied()
-    }
-
-    fn u16(&self, at: usize) -> Option<u16> {
-        let bytes = self.at(at)?;
-        Some(if self.is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-    }
-
-    fn u32(&self, at: usize) -> Option<u32> {
-        let bytes = self.at(at)?;
-        Some(if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
 }
 
 /// Returns the digit behind the first `tiff:Orientation="` or `tiff:Orientation>`.

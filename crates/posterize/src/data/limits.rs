@@ -6,7 +6,9 @@
         feature = "png",
         feature = "webp",
         feature = "bmp",
-        feature = "pnm"
+        feature = "pnm",
+        feature = "gif",
+        feature = "tiff"
     )),
     allow(dead_code, reason = "no decoder is compiled")
 )]

@@ -24,10 +24,16 @@ mod batches;
 mod class;
 #[cfg(feature = "data")]
 mod class_list;
+#[cfg(any(feature = "jpeg", feature = "tiff"))]
+mod cmyk;
 #[cfg(feature = "data")]
 mod decode;
 #[cfg(feature = "data")]
 mod exif;
+#[cfg(feature = "gif")]
+mod gif;
+#[cfg(feature = "data")]
+mod ifd;
 #[cfg(feature = "data")]
 mod image_folder;
 #[cfg(any(feature = "webp", feature = "bmp", feature = "pnm"))]
@@ -39,6 +45,8 @@ mod jpeg;
 mod limits;
 #[cfg(feature = "data")]
 mod loader;
+#[cfg(any(feature = "gif", feature = "tiff"))]
+mod lzw;
 mod picture;
 #[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
 mod pixels;
@@ -53,6 +61,8 @@ mod random;
 mod random_crop;
 #[cfg(feature = "data")]
 mod sampler;
+#[cfg(feature = "tiff")]
+mod tiff;
 #[cfg(feature = "data")]
 mod transforms;
 

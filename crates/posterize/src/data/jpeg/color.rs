@@ -1,5 +1,6 @@
 //! The colour spaces of JPEGs: which one a file has, and its pixels as red, green and blue.
 
+use super::super::cmyk::cmyk_to_rgb;
 use super::segments::Segments;
 
 /// What the components of a JPEG are.
@@ -53,16 +54,4 @@ fn ycc_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let green = y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16);
     let blue = y + ((116_130 * cb + HALF) >> 16);
     [red, green, blue].map(|value| value.clamp(0, 255) as u8)
-}
-
-/// Pillow's conversion: each colour is the light that black leaves, less the ink's share of it.
-/// Samples are the absence of ink, as Adobe stores them; Pillow takes all files to be so.
-pub(super) fn cmyk_to_rgb([c, m, y, light]: [u8; 4]) -> [u8; 3] {
-    [c, m, y].map(|absence| light - multiply(255 - absence, light))
-}
-
-/// `a * b / 255`, rounded.
-fn multiply(a: u8, b: u8) -> u8 {
-    let product = u32::from(a) * u32::from(b) + 128;
-    (((product >> 8) + product) >> 8) as u8
 }

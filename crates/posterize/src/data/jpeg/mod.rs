@@ -14,10 +14,11 @@ mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
+use super::cmyk::cmyk_to_rgb;
 use super::limits::memory::{no_memory, reserved, zeros};
 use super::limits::{Decoded, admit};
 
-use self::color::{ColorSpace, cmyk_to_rgb};
+use self::color::ColorSpace;
 use self::scans::planes;
 use self::segments::{End, Segments, TRUNCATED, corrupt};
 use self::upsample::Upsampling;
