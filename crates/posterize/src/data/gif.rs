@@ -1,7 +1,6 @@
 //! Decodes the first picture of a GIF as Pillow does.
 //!
-//! The format is CompuServe's "Graphics Interchange Format, Version 89a". Colours that the palette
-//! lacks are the grey of their index.
+//! The format is CompuServe's "Graphics Interchange Format, Version 89a".
 
 use super::limits::memory::zeros;
 use super::limits::{Decoded, admit};
@@ -24,10 +23,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     if !matches!(&header[..6], b"GIF87a" | b"GIF89a") {
         return Err("expected the version 87a or 89a of GIF".to_owned());
     }
-    let mut palette = std::array::from_fn(|index| [index as u8; 3]);
-    if header[10] & 0x80 != 0 {
-        file.palette(header[10], &mut palette)?;
-    }
+    let mut palette = if header[10] & 0x80 != 0 { file.palette(header[10])? } else { greys() };
     let mut transparent = 0;
     loop {
         match file.byte().ok() {
@@ -42,8 +38,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     let side = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]));
     let (left, top, width, height) = (side(0), side(2), side(4), side(6));
     if frame[8] & 0x80 != 0 {
-        palette = std::array::from_fn(|index| [index as u8; 3]);
-        file.palette(frame[8], &mut palette)?;
+        let local = file.palette(frame[8])?;
+        // Pillow leaves grey palettes out, and so takes the one of the file.
+        if local != greys() {
+            palette = local;
+        }
     }
     let bits = u32::from(file.byte()?);
     if !(1..=8).contains(&bits) {
@@ -80,6 +79,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     Ok((screen_width, screen_height, rgb, taken))
 }
 
+/// The colours of a picture without a palette.
+fn greys() -> Palette {
+    std::array::from_fn(|index| [index as u8; 3])
+}
+
 /// The order of the rows in the file.
 fn rows(height: usize, is_interlaced: bool) -> impl Iterator<Item = usize> {
     const PASSES: [(usize, usize); 4] = [(0, 8), (4, 8), (2, 4), (1, 2)];
@@ -102,12 +106,16 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|&[byte]| byte)
     }
 
-    /// Reads a palette of the number of colours that the low bits of `flags` have.
-    fn palette(&mut self, flags: u8, palette: &mut Palette) -> Result<(), String> {
-        for color in &mut palette[..2 << (flags & 7)] {
+    /// Reads a palette of the number of colours that the low bits of `flags` have. As in Pillow,
+    /// other colours are black, or grey if the palette is.
+    fn palette(&mut self, flags: u8) -> Result<Palette, String> {
+        let mut palette = [[0; 3]; 256];
+        let colors = &mut palette[..2 << (flags & 7)];
+        for color in &mut *colors {
             *color = *self.array()?;
         }
-        Ok(())
+        let greys = greys();
+        Ok(if greys.starts_with(colors) { greys } else { palette })
     }
 
     /// Returns the next block of an extension, or `None` at its end.
