@@ -115,6 +115,14 @@ KINDS = {
     "ycbcr": (6, 3, [8]),
     "lab": (8, 3, [8]),
 }
+EXTRAS = {
+    # The extra samples that Pillow reads.
+    ("grey", 8): [(0,), (2,)],
+    ("palette", 8): [(0,), (2,)],
+    ("rgb", 8): [(2,), (2,), (1,), (0,), (0, 0), (2, 0), (1, 0), (0, 0, 0), (1, 0, 0), (999,)],
+    ("rgb", 16): [(0,), (1,), (2,)],
+    ("cmyk", 8): [(0,), (0, 0)],
+}
 
 
 def draw(rng, picture, sides):
@@ -123,12 +131,14 @@ def draw(rng, picture, sides):
         return saved(rng, picture, sides)
     order = rng.choice("<<>")
     is_big_tiff = rng.random() < 0.15
-    name = rng.choice(["white is zero"] + ["grey"] * 3 + ["rgb"] * 6 + ["palette"] * 2 + ["cmyk"] * 2 + (["ycbcr", "lab"] if rng.random() < 0.3 else []))
+    name = rng.choice(["white is zero"] + ["grey"] * 3 + ["rgb"] * 6 + ["palette"] * 2 + ["cmyk"] * 2 + (["ycbcr", "lab"] if rng.random() < 0.2 else []))
     photometric, colors, some_bits = KINDS[name]
     bits = rng.choice(some_bits)
     extras = ()
-    if bits >= 8 and rng.random() < 0.4:
-        extras = rng.choice([(2,), (2,), (1,), (0,), (0, 0), (2, 0), (1, 0), (0, 0, 0), (999,), (2, 2), (1, 0, 0)])
+    if (name, bits) in EXTRAS and rng.random() < 0.5:
+        extras = rng.choice(EXTRAS[name, bits])
+    elif rng.random() < 0.04:
+        extras = rng.choice([(2,), (1,), (0,), (2, 2), (0, 0, 0, 0)])
     has_extras = rng.random() < 0.9 if extras == (2,) else True
     count = colors + len(extras)
     width, height = rng.choice(sides), rng.choice(sides)
@@ -139,7 +149,7 @@ def draw(rng, picture, sides):
         samples //= rng.choice([1, 100, 300])
     planar = rng.random() < (0.25 if count > 1 else 0.05)
     compression = rng.choice(["none"] * 4 + ["lzw"] * 3 + ["deflate"] * 3 + ["old deflate", "packbits", "packbits"])
-    predictor = compression in ["lzw", "deflate"] and rng.random() < 0.4
+    predictor = compression in ["lzw", "deflate"] and rng.random() < (0.4 if bits >= 8 else 0.02)
     fill = 2 if rng.random() < 0.1 else 1
     tiled = rng.random() < 0.35
     words = ["tiff", "MM" if order == ">" else "II", "big" if is_big_tiff else "", name, f"{bits} bits", f"extra {extras if has_extras else 'none said'}"]

@@ -33,12 +33,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     tags.integer(tags::ORIENTATION)?;
     let compression = Compression::of(tags.integer(tags::COMPRESSION)?.unwrap_or(1))?;
     let is_plain = compression == Compression::None;
-    let samples = Samples::of(&tags, is_plain)?;
     let is_reversed = match tags.integer(tags::FILL_ORDER)? {
         None | Some(1) => false,
         Some(2) => true,
         Some(other) => return Err(format!("corrupt: its FillOrder is {other}")),
     };
+    let samples = Samples::of(&tags, is_plain, is_reversed)?;
     let undo = match tags.integer(tags::PREDICTOR)? {
         Some(2) if compression.has_predictor() => Some(samples.predictor()?),
         None | Some(1) => None,

@@ -69,12 +69,13 @@ fn palette(tags: &Tags<'_>, bits: usize) -> Result<Vec<[u8; 3]>, String> {
 }
 
 impl Samples {
-    /// Reads the tags. `is_plain` is whether pixels are in the file as they are.
+    /// Reads the tags. `is_plain` is whether pixels are in the file as they are, `is_reversed` whether
+    /// the first bit of a byte is the lowest.
     ///
     /// # Errors
     /// Returns a sentence if the tags contradict one another, or if the pixels are of a kind that
     /// Pillow does not read, or that it converts in a way that depends on how they are stored.
-    pub(super) fn of(tags: &Tags<'_>, is_plain: bool) -> Result<Self, String> {
+    pub(super) fn of(tags: &Tags<'_>, is_plain: bool, is_reversed: bool) -> Result<Self, String> {
         let photometric = tags.integer(PHOTOMETRIC_INTERPRETATION)?.unwrap_or(0);
         let count = tags.integer(SAMPLES_PER_PIXEL)?.unwrap_or(1);
         let bits = equal_bits(tags, count)?;
@@ -128,9 +129,11 @@ impl Samples {
             None | Some(1) => false,
             // Pillow takes the alpha of compressed pixels for premultiplied.
             Some(2) if lacks_tag => return Err(unsupported("RGBA in planes without ExtraSamples")),
-            // Pillow takes any sample of such planes for one of 8 bits.
-            Some(2) if is_plain && (bits != 8 || photometric == 0) => {
-                return Err(unsupported(&format!("uncompressed planes of {}", described())));
+            // Pillow takes any sample of such planes for one of 8 bits, the highest first.
+            Some(2) if is_plain && (bits != 8 || photometric == 0 || is_reversed) => {
+                let order = if is_reversed { " and FillOrder 2" } else { "" };
+                let described = described();
+                return Err(unsupported(&format!("uncompressed planes of {described}{order}")));
             }
             Some(2) => true,
             Some(other) => return Err(format!("corrupt: its PlanarConfiguration is {other}")),
