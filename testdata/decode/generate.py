@@ -642,7 +642,38 @@ def goldens(count=140):
         refused += refuses
         seen |= shows
         lines.append(f"{path.name} {'refused' if refuses else theirs}")
+    for name, some in [("gif", 40), ("tif", 60)]:
+        lines += shown(random.Random(5), name, some, [1, 2, 3, 5, 8, 17, 20])
     (HERE / "expected.txt").write_text("\n".join(lines) + "\n")
+
+
+def shown(rng, name, count, sides):
+    """The lines of GIFs or TIFFs of which each shows something that none before it does."""
+    seen, lines, refused = set(), [], 0
+    while len(lines) < count:
+        words, data = draw_format(rng, name, sides, damage=0.1)
+        if name == "gif":
+            shows = set(words[1:])
+        elif "by Pillow" in words:
+            shows = {("by Pillow", words[2])}
+        else:
+            _, order, big, kind, bits, extra, _, planar, compression, predictor, fill, cut, *rest = words
+            cut = cut.split()[0]
+            shows = {(kind, bits, big), (kind, extra), (bits, order, compression), (compression, predictor, planar)}
+            shows |= {(cut, compression, fill), (cut, planar), *rest}
+        path = HERE / "pictures" / f"{name}_{len(lines):03}.{name}"
+        if len(data) > 2500 or len(shows - seen) < (1 if name == "gif" else 2):
+            continue
+        path.write_bytes(data)
+        theirs, (ours,) = pillow(data), posterize([path])
+        refuses = theirs.startswith("refused")
+        if (ours.startswith("refused") and not refuses) or (refuses and refused == count // 6):
+            path.unlink()
+            continue
+        refused += refuses
+        seen |= shows
+        lines.append(f"{path.name} {'refused' if refuses else theirs}")
+    return lines
 
 
 def main():

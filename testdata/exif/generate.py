@@ -68,6 +68,12 @@ def webp(**options):
     return picture.getvalue()
 
 
+def tiff_picture(**options):
+    picture = io.BytesIO()
+    scene().save(picture, "TIFF", **options)
+    return picture.getvalue()
+
+
 def xmp(orientation, text='<x tiff:Orientation="{}"/>'):
     return b"http://ns.adobe.com/xap/1.0/\0" + text.format(orientation).encode()
 
@@ -104,6 +110,11 @@ def pictures():
     yield "last.png", png(exif(6), last=True)
     yield "head.png", png(head + exif(6))
     yield "head.webp", webp(exif=head + exif(6))
+    yield "tiff_2.tif", tiff_picture(tiffinfo={ORIENTATION: 2})
+    yield "tiff_6.tif", tiff_picture(tiffinfo={ORIENTATION: 6}, compression="tiff_lzw")
+    yield "tiff_8.tif", tiff_picture(tiffinfo={ORIENTATION: 8}, big_tiff=True)
+    yield "xmp.tif", tiff_picture(tiffinfo={700: xmp(5).split(b"\0")[1]})
+    yield "xmp_and_tag.tif", tiff_picture(tiffinfo={700: xmp(5).split(b"\0")[1], ORIENTATION: 4})
 
 
 def described(image):

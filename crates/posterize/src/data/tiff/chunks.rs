@@ -126,6 +126,8 @@ impl<'a> Chunks<'a> {
             }
         };
         match data {
+            // libtiff guesses the length.
+            Some([]) => Err(format!("corrupt: {} {number} has no bytes", self.name())),
             Some(data) => Ok((number, data)),
             None => Err(format!("truncated or corrupt: {} {number} is not in the file", self.name())),
         }
