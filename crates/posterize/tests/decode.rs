@@ -204,8 +204,8 @@ fn the_first_picture_of_a_gif_is_decoded() {
     empty[5] = 0;
     assert!(problem(&gif(&empty)).contains("found 0 x 1"));
     let mut bits = frame.to_vec();
-    bits[10] = 12;
-    assert!(problem(&gif(&bits)).contains("its pixels have 12 bits, expected 1 to 8"));
+    bits[10] = 13;
+    assert!(problem(&gif(&bits)).contains("its pixels have 13 bits, expected at most 8"));
     let mut wide = frame.to_vec();
     wide[5..9].fill(0xFF);
     assert!(problem(&gif(&wide)).contains("found 65536 x 65535"));

@@ -45,8 +45,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         }
     }
     let bits = u32::from(file.byte()?);
-    if !(1..=8).contains(&bits) {
-        return Err(format!("corrupt: its pixels have {bits} bits, expected 1 to 8"));
+    // Of more than 8 bits the lowest ones count.
+    if bits > lzw::MAX_WIDTH {
+        return Err(format!("corrupt: its pixels have {bits} bits, expected at most 8"));
     }
     let screen = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
     let (screen_width, screen_height) = (screen(6).max(left + width), screen(8).max(top + height));

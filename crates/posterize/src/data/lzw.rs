@@ -17,11 +17,11 @@ pub(super) trait Codes {
 }
 
 /// Number of bits of the longest codes.
-const MAX_WIDTH: u32 = 12;
+pub(super) const MAX_WIDTH: u32 = 12;
 
 /// Fills `out` with the values of a stream. What follows them in the stream is ignored.
 ///
-/// Values have `bits` bits. Codes get wider when `1 << width - early` strings are known: TIFF does
+/// Values have `bits` bits, at most [`MAX_WIDTH`], of which `out` gets the lowest 8. Codes get wider when `1 << width - early` strings are known: TIFF does
 /// so one code earlier than GIF.
 ///
 /// # Errors

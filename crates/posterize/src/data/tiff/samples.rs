@@ -38,13 +38,14 @@ pub(super) struct Samples {
 fn equal_bits(tags: &Tags<'_>, count: u64) -> Result<usize, String> {
     let Some(bits) = tags.integers(BITS_PER_SAMPLE)? else { return Ok(1) };
     let first = bits.get(0).unwrap_or(1);
-    if bits.len() != count && bits.len() != 1 {
+    // Some writers have more numbers than samples.
+    if bits.len() < count && bits.len() != 1 {
         return Err(format!(
             "corrupt: its tag BitsPerSample has {} values for {count} samples of a pixel",
             bits.len()
         ));
     }
-    if bits.iter().any(|bits| bits != first) {
+    if bits.iter().take(count as usize).any(|bits| bits != first) {
         return Err(unsupported("samples with different numbers of bits"));
     }
     match first {
