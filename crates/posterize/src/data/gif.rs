@@ -132,11 +132,10 @@ impl<'a> Reader<'a> {
         let kind = self.byte()?;
         let mut block = self.block();
         match (kind, block) {
-            (0xF9, Some([flags, _, _, rest @ ..])) => {
-                if flags & 1 != 0 {
-                    *transparent = usize::from(*rest.first().ok_or(TRUNCATED)?);
-                }
+            (0xF9, Some([flags, _, _, index, ..])) if flags & 1 != 0 => {
+                *transparent = usize::from(*index);
             }
+            (0xF9, Some([flags, _, _, ..])) if flags & 1 == 0 => {}
             (0xF9, Some(_)) => return Err(TRUNCATED.to_owned()),
             // As in Pillow, an empty comment ends the extension, but the empty block of another one
             // does not.

@@ -35,7 +35,7 @@ pub(super) fn decode(
     let (clear, end) = (1 << bits, (1 << bits) + 1);
     // A string is the one before it and the value behind that one, so all strings lie in what is
     // written: here are their starts and lengths.
-    let mut strings = [(0_u32, 0_u16); 1 << MAX_WIDTH];
+    let (mut starts, mut lengths) = ([0_u32; 1 << MAX_WIDTH], [0_u16; 1 << MAX_WIDTH]);
     let (mut known, mut width) = (end + 1, bits + 1);
     let mut before: Option<(usize, usize)> = None;
     let mut at = 0;
@@ -54,10 +54,7 @@ pub(super) fn decode(
             at += 1;
         } else {
             let (mut from, length) = match before {
-                Some(_) if code < known => {
-                    let (from, length) = strings[code];
-                    (from as usize, usize::from(length))
-                }
+                Some(_) if code < known => (starts[code] as usize, usize::from(lengths[code])),
                 Some((from, length)) if code == known => (from, length + 1),
                 _ => return Err(Fault::UnknownCode),
             };
@@ -68,9 +65,9 @@ pub(super) fn decode(
             }
         }
         if let Some((from, length)) = before
-            && let Some(string) = strings.get_mut(known)
+            && known < starts.len()
         {
-            *string = (from as u32, (length + 1) as u16);
+            (starts[known], lengths[known]) = (from as u32, (length + 1) as u16);
             known += 1;
             if known + early == 1 << width && width < MAX_WIDTH {
                 width += 1;

@@ -1,12 +1,12 @@
 //! The strips or tiles of a TIFF.
 
 use super::super::ifd::Integers;
+use super::compression::Coding;
 use super::samples::Samples;
 use super::tags::{
     ROWS_PER_STRIP, STRIP_BYTE_COUNTS, STRIP_OFFSETS, TILE_BYTE_COUNTS, TILE_LENGTH, TILE_OFFSETS,
-    TILE_WIDTH, Tags,
+    TILE_WIDTH, Tags, unsupported,
 };
-use super::unsupported;
 
 /// The parts into which a picture is cut, from left to right, then down, then by planes.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ impl<'a> Chunks<'a> {
         width: u64,
         height: u64,
         samples: &Samples,
-        is_plain: bool,
+        coding: Coding,
     ) -> Result<Self, String> {
         let tile = (tags.integer(TILE_WIDTH)?, tags.integer(TILE_LENGTH)?);
         let strips = tags.integers(STRIP_OFFSETS)?;
@@ -48,12 +48,14 @@ impl<'a> Chunks<'a> {
         let chunks = match (strips, tile) {
             (Some(offsets), (None, None)) => {
                 let rows = tags.integer(ROWS_PER_STRIP)?.unwrap_or(height).min(height);
-                let counts = (!is_plain).then(|| tags.required(STRIP_BYTE_COUNTS)).transpose()?;
+                let counts =
+                    (!coding.is_plain()).then(|| tags.required(STRIP_BYTE_COUNTS)).transpose()?;
                 Self { width, height: rows, picture, are_tiles: false, offsets, counts }
             }
             (None, (Some(across), Some(down))) => {
                 let offsets = tags.required(TILE_OFFSETS)?;
-                let counts = (!is_plain).then(|| tags.required(TILE_BYTE_COUNTS)).transpose()?;
+                let counts =
+                    (!coding.is_plain()).then(|| tags.required(TILE_BYTE_COUNTS)).transpose()?;
                 Self { width: across, height: down, picture, are_tiles: true, offsets, counts }
             }
             _ => return Err("corrupt: it has neither strips nor tiles, or both".to_owned()),
@@ -62,8 +64,14 @@ impl<'a> Chunks<'a> {
             let Self { width, height, .. } = chunks;
             return Err(format!("corrupt: its strips or tiles are {width} x {height}"));
         }
-        if chunks.are_tiles && chunks.width % 8 != 0 && samples.row_bytes(1) * 8 != samples.row_bytes(8) {
-            return Err(unsupported(&format!("tiles {} pixels wide of less than 8 bits", chunks.width)));
+        if chunks.are_tiles
+            && chunks.width % 8 != 0
+            && samples.row_bytes(1) * 8 != samples.row_bytes(8)
+        {
+            return Err(unsupported(&format!(
+                "tiles {} pixels wide of less than 8 bits",
+                chunks.width
+            )));
         }
         let expected = chunks.in_a_plane() * samples.planes() as u64;
         let counts = chunks.counts.map_or(expected, |counts| counts.len());
@@ -129,7 +137,9 @@ impl<'a> Chunks<'a> {
             // libtiff guesses the length.
             Some([]) => Err(format!("corrupt: {} {number} has no bytes", self.name())),
             Some(data) => Ok((number, data)),
-            None => Err(format!("truncated or corrupt: {} {number} is not in the file", self.name())),
+            None => {
+                Err(format!("truncated or corrupt: {} {number} is not in the file", self.name()))
+            }
         }
     }
 }

@@ -3,10 +3,74 @@
 use flate2::{Decompress, FlushDecompress};
 
 use super::super::lzw::{self, Codes, Fault};
+use super::tags::{COMPRESSION, FILL_ORDER, Tags};
 
-/// How strips and tiles are compressed.
+/// How the bytes of strips and tiles are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coding {
+    compression: Compression,
+    /// Whether the first bit of a byte is the lowest.
+    pub(super) is_reversed: bool,
+}
+
+impl Coding {
+    /// # Errors
+    /// Returns a sentence if the tags name something that is not supported.
+    pub(super) fn of(tags: &Tags<'_>) -> Result<Self, String> {
+        let compression = Compression::of(tags.integer(COMPRESSION)?.unwrap_or(1))?;
+        let is_reversed = match tags.integer(FILL_ORDER)? {
+            None | Some(1) => false,
+            Some(2) => true,
+            Some(other) => return Err(format!("corrupt: its FillOrder is {other}")),
+        };
+        Ok(Self { compression, is_reversed })
+    }
+
+    /// Whether nothing is compressed.
+    pub(super) fn is_plain(self) -> bool {
+        self.compression == Compression::None
+    }
+
+    /// Whether the tag `Predictor` counts.
+    pub(super) fn has_predictor(self) -> bool {
+        matches!(self.compression, Compression::Lzw | Compression::Deflate)
+    }
+
+    /// The bytes that [`decode`](Self::decode) takes to decode `length` bytes of a file of `file`
+    /// bytes.
+    pub(super) fn memory(self, length: u64, file: u64) -> u64 {
+        if self.is_reversed { most_input(length).min(file) } else { 0 }
+    }
+
+    /// Fills `out` with the values of a strip or tile. What follows them in `data` is ignored.
+    /// `reversed` is overwritten.
+    ///
+    /// # Errors
+    /// Returns half a sentence if `data` is too short or corrupt.
+    pub(super) fn decode(
+        self,
+        data: &[u8],
+        out: &mut [u8],
+        reversed: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        let data = &data[..data.len().min(most_input(out.len() as u64) as usize)];
+        if !self.is_reversed {
+            return self.compression.decode(data, out);
+        }
+        reversed.clear();
+        reversed.extend(data.iter().map(|byte| byte.reverse_bits()));
+        self.compression.decode(reversed, out)
+    }
+}
+
+/// The most bytes of a strip or tile that are read to decode `length` bytes, so that data without
+/// values takes no time. libtiff has such a limit, too.
+fn most_input(length: u64) -> u64 {
+    length.saturating_mul(10).saturating_add(4096)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+enum Compression {
     None,
     Lzw,
     Deflate,
@@ -17,9 +81,7 @@ const TOO_SHORT: &str = "it has too little data";
 const CORRUPT: &str = "its data is corrupt";
 
 impl Compression {
-    /// # Errors
-    /// Returns a sentence that names a compression that is not supported.
-    pub(super) fn of(number: u64) -> Result<Self, String> {
+    fn of(number: u64) -> Result<Self, String> {
         let name = match number {
             1 => return Ok(Self::None),
             5 => return Ok(Self::Lzw),
@@ -46,11 +108,7 @@ impl Compression {
         ))
     }
 
-    /// Fills `out` with the values of a strip or tile. What follows them in `data` is ignored.
-    ///
-    /// # Errors
-    /// Returns half a sentence if `data` is too short or corrupt.
-    pub(super) fn decode(self, data: &[u8], out: &mut [u8]) -> Result<(), &'static str> {
+    fn decode(self, data: &[u8], out: &mut [u8]) -> Result<(), &'static str> {
         match self {
             Self::None => {
                 out.copy_from_slice(data.get(..out.len()).ok_or(TOO_SHORT)?);
@@ -65,11 +123,6 @@ impl Compression {
             }
             Self::PackBits => decode_pack_bits(data, out),
         }
-    }
-
-    /// Returns whether the tag `Predictor` counts.
-    pub(super) fn has_predictor(self) -> bool {
-        matches!(self, Self::Lzw | Self::Deflate)
     }
 }
 
@@ -165,8 +218,10 @@ mod tests {
     #[test]
     fn pack_bits_repeats_and_copies() {
         // The example of TIFF 6.0.
-        let data =
-            [0xFE, 0xAA, 0x02, 0x80, 0x00, 0x2A, 0xFD, 0xAA, 0x03, 0x80, 0x00, 0x2A, 0x22, 0xF7, 0xAA];
+        let data = [
+            0xFE, 0xAA, 0x02, 0x80, 0x00, 0x2A, 0xFD, 0xAA, 0x03, 0x80, 0x00, 0x2A, 0x22, 0xF7,
+            0xAA,
+        ];
         let whole = decoded(Compression::PackBits, &data, 24).unwrap();
         assert_eq!(whole[..8], [0xAA, 0xAA, 0xAA, 0x80, 0x00, 0x2A, 0xAA, 0xAA]);
         assert_eq!(whole[14..], [0xAA; 10]);

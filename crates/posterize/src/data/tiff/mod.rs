@@ -9,15 +9,11 @@ mod samples;
 mod tags;
 
 use self::chunks::Chunks;
-use self::compression::Compression;
+use self::compression::Coding;
 use self::samples::Samples;
-use self::tags::Tags;
+use self::tags::{Tags, unsupported};
 use super::limits::memory::{reserved, zeros};
 use super::limits::{Decoded, admit, check_size};
-
-fn unsupported(what: &str) -> String {
-    format!("a TIFF of {what} is not supported; convert the picture to PNG")
-}
 
 /// Decodes a TIFF and returns width, height, RGB, and the memory that it counts for.
 ///
@@ -31,37 +27,32 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     check_size(width, height)?;
     // Whoever applies the orientation ignores damaged ones.
     tags.integer(tags::ORIENTATION)?;
-    let compression = Compression::of(tags.integer(tags::COMPRESSION)?.unwrap_or(1))?;
-    let is_plain = compression == Compression::None;
-    let is_reversed = match tags.integer(tags::FILL_ORDER)? {
-        None | Some(1) => false,
-        Some(2) => true,
-        Some(other) => return Err(format!("corrupt: its FillOrder is {other}")),
-    };
-    let samples = Samples::of(&tags, is_plain, is_reversed)?;
+    let coding = Coding::of(&tags)?;
+    let samples = Samples::of(&tags, coding)?;
     let undo = match tags.integer(tags::PREDICTOR)? {
-        Some(2) if compression.has_predictor() => Some(samples.predictor()?),
-        None | Some(1) => None,
-        _ if !compression.has_predictor() => None,
-        Some(other) => return Err(unsupported(&format!("the predictor {other}"))),
+        Some(2) if coding.has_predictor() => Some(samples.predictor()?),
+        Some(other) if coding.has_predictor() && other != 1 => {
+            return Err(unsupported(&format!("the predictor {other}")));
+        }
+        _ => None,
     };
-    let chunks = Chunks::of(&tags, width, height, &samples, is_plain)?;
+    let chunks = Chunks::of(&tags, width, height, &samples, coding)?;
 
     // A strip or tile, one of each plane together, and one as it is in the file.
     let row_bytes = samples.row_bytes(chunks.width);
     let chunk = row_bytes.saturating_mul(chunks.height);
     let planes = samples.used_planes();
     let joined = if planes > 1 { planes as u64 * chunks.width.min(width) } else { 0 };
-    let longest = if is_reversed && !is_plain { most_input(chunk).min(bytes.len() as u64) } else { 0 };
-    let memory = 3 * width * height;
-    let memory = memory.saturating_add(chunk).saturating_add(joined * chunks.height.min(height));
-    let taken = admit(width, height, memory.saturating_add(longest))?;
+    let joined = joined * chunks.height.min(height);
+    let reversed = coding.memory(chunk, bytes.len() as u64);
+    let memory = chunk.saturating_add(joined).saturating_add(reversed);
+    let taken = admit(width, height, memory.saturating_add(3 * width * height))?;
 
     let stride = 3 * width as usize;
     let mut rgb: Vec<u8> = zeros(stride * height as usize)?;
     let mut decoded: Vec<u8> = zeros(chunk as usize)?;
-    let mut pixels: Vec<u8> = zeros((joined * chunks.height.min(height)) as usize)?;
-    let mut reversed: Vec<u8> = reserved(longest as usize)?;
+    let mut pixels: Vec<u8> = zeros(joined as usize)?;
+    let mut reversed: Vec<u8> = reserved(reversed as usize)?;
     let (row_bytes, interleaved) = (row_bytes as usize, samples.clone().interleaved());
     for part in chunks.parts() {
         let across = part.width as usize;
@@ -71,35 +62,28 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
                 format!("truncated or corrupt: {problem} in {} {number}", chunks.name())
             };
             // Pillow reads uncompressed pixels only as far as they are in the picture.
-            let length = if is_plain {
+            let length = if coding.is_plain() {
                 row_bytes * (part.height as usize - 1) + samples.row_bytes(part.width) as usize
             } else {
                 row_bytes * chunks.stored_rows(&part) as usize
             };
             let decoded = &mut decoded[..length];
-            let data = &data[..data.len().min(most_input(length as u64) as usize)];
-            if is_reversed && !is_plain {
-                reversed.clear();
-                reversed.extend(data.iter().map(|byte| byte.reverse_bits()));
-                compression.decode(&reversed, decoded).map_err(failed)?;
-            } else {
-                compression.decode(data, decoded).map_err(failed)?;
-            }
-            if is_reversed && is_plain {
-                decoded.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
-            }
+            coding.decode(data, decoded, &mut reversed).map_err(failed)?;
             if let Some(undo) = &undo {
                 decoded.chunks_exact_mut(row_bytes).for_each(undo);
             }
             if planes > 1 {
                 let rows = pixels.chunks_exact_mut(across * planes);
-                for (row, pixels) in decoded.chunks(row_bytes).zip(rows).take(part.height as usize) {
+                for (row, pixels) in decoded.chunks(row_bytes).zip(rows).take(part.height as usize)
+                {
                     samples.interleave(plane, row, pixels);
                 }
             }
         }
         let top = part.top as usize;
-        for (number, line) in rgb.chunks_exact_mut(stride).skip(top).take(part.height as usize).enumerate() {
+        for (number, line) in
+            rgb.chunks_exact_mut(stride).skip(top).take(part.height as usize).enumerate()
+        {
             let row = if planes > 1 {
                 &pixels[number * across * planes..]
             } else {
@@ -109,10 +93,4 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         }
     }
     Ok((width as usize, height as usize, rgb, taken))
-}
-
-/// The most bytes of a strip or tile that are read to decode `length` bytes, so that data without
-/// values takes no time. libtiff has such a limit, too.
-fn most_input(length: u64) -> u64 {
-    length.saturating_mul(10).saturating_add(4096)
 }

@@ -2,11 +2,11 @@
 
 use super::super::cmyk::cmyk_to_rgb;
 use super::super::ifd::integer;
+use super::compression::Coding;
 use super::tags::{
     BITS_PER_SAMPLE, COLOR_MAP, EXTRA_SAMPLES, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION,
-    SAMPLE_FORMAT, SAMPLES_PER_PIXEL, Tags,
+    SAMPLE_FORMAT, SAMPLES_PER_PIXEL, Tags, unsupported,
 };
-use super::unsupported;
 
 /// What the samples of a pixel are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +70,12 @@ fn palette(tags: &Tags<'_>, bits: usize) -> Result<Vec<[u8; 3]>, String> {
 }
 
 impl Samples {
-    /// Reads the tags. `is_plain` is whether pixels are in the file as they are, `is_reversed` whether
-    /// the first bit of a byte is the lowest.
+    /// Reads the tags.
     ///
     /// # Errors
     /// Returns a sentence if the tags contradict one another, or if the pixels are of a kind that
     /// Pillow does not read, or that it converts in a way that depends on how they are stored.
-    pub(super) fn of(tags: &Tags<'_>, is_plain: bool, is_reversed: bool) -> Result<Self, String> {
+    pub(super) fn of(tags: &Tags<'_>, coding: Coding) -> Result<Self, String> {
         let photometric = tags.integer(PHOTOMETRIC_INTERPRETATION)?.unwrap_or(0);
         let count = tags.integer(SAMPLES_PER_PIXEL)?.unwrap_or(1);
         let bits = equal_bits(tags, count)?;
@@ -97,7 +96,9 @@ impl Samples {
             _ => return Err(unsupported(&format!("the colour space {photometric}"))),
         };
         let extras: Vec<u64> = match tags.integers(EXTRA_SAMPLES)? {
-            Some(extras) if extras.len() > 3 => return Err(unsupported("more than three extra samples")),
+            Some(extras) if extras.len() > 3 => {
+                return Err(unsupported("more than three extra samples"));
+            }
             Some(extras) => extras.iter().collect(),
             None => Vec::new(),
         };
@@ -111,19 +112,19 @@ impl Samples {
                 colors + extras.len() as u64
             ));
         }
-        let described = || {
-            format!("{name} of {bits} bits with the extra samples {extras:?}")
-        };
+        let described = || format!("{name} of {bits} bits with the extra samples {extras:?}");
         let has_more = extras.iter().skip(1).any(|&extra| extra != 0);
-        let is_supported = match (photometric, bits, &extras[..]) {
-            _ if has_more => false,
-            (0, 1 | 2 | 4 | 8, []) | (1, 1 | 2 | 4 | 8 | 16, []) | (1, 8, [0 | 2]) => true,
-            (2, 8, [] | [0 | 1 | 2, ..] | [999]) | (2, 16, [] | [0..=2]) => true,
-            (3, 1 | 2 | 4 | 8, []) | (3, 8, [0 | 2]) => true,
-            (5, 8, [] | [0] | [0, 0]) | (5, 16, []) => true,
-            _ => false,
-        };
-        if !is_supported {
+        let is_supported = matches!(
+            (photometric, bits, &extras[..]),
+            (0 | 3, 1 | 2 | 4 | 8, [])
+                | (1, 1 | 2 | 4 | 8 | 16, [])
+                | (1 | 3, 8, [0 | 2])
+                | (2, 8, [] | [0..=2, ..] | [999])
+                | (2, 16, [] | [0..=2])
+                | (5, 8, [] | [0] | [0, 0])
+                | (5, 16, [])
+        );
+        if !is_supported || has_more {
             return Err(unsupported(&described()));
         }
         let is_planar = match tags.integer(PLANAR_CONFIGURATION)? {
@@ -131,8 +132,10 @@ impl Samples {
             // Pillow takes the alpha of compressed pixels for premultiplied.
             Some(2) if lacks_tag => return Err(unsupported("RGBA in planes without ExtraSamples")),
             // Pillow takes any sample of such planes for one of 8 bits, the highest first.
-            Some(2) if is_plain && (bits != 8 || photometric == 0 || is_reversed) => {
-                let order = if is_reversed { " and FillOrder 2" } else { "" };
+            Some(2)
+                if coding.is_plain() && (bits != 8 || photometric == 0 || coding.is_reversed) =>
+            {
+                let order = if coding.is_reversed { " and FillOrder 2" } else { "" };
                 let described = described();
                 return Err(unsupported(&format!("uncompressed planes of {described}{order}")));
             }
@@ -169,7 +172,7 @@ impl Samples {
 
     /// Bytes of a row of `width` pixels in a plane.
     pub(super) fn row_bytes(&self, width: u64) -> u64 {
-        (width * (self.bits * self.count / self.planes()) as u64).div_ceil(8)
+        width.saturating_mul((self.bits * self.count / self.planes()) as u64).div_ceil(8)
     }
 
     /// Undoes horizontal differencing in a row.
@@ -180,7 +183,8 @@ impl Samples {
         if self.bits < 8 {
             return Err(unsupported(&format!("differences of {} bits", self.bits)));
         }
-        let (count, bytes, is_big) = (self.count / self.planes(), self.bits / 8, self.is_big_endian);
+        let (count, bytes, is_big) =
+            (self.count / self.planes(), self.bits / 8, self.is_big_endian);
         Ok(move |row: &mut [u8]| super::compression::undo_predictor(row, count, bytes, is_big))
     }
 
@@ -220,9 +224,7 @@ impl Samples {
             let sample = |number: usize| self.high_byte(&pixel[number * size..][..size]);
             *rgb = match &self.colors {
                 // As in PNG, wide grey is clamped.
-                Colors::Grey if size == 2 => {
-                    [integer(pixel, self.is_big_endian).min(255) as u8; 3]
-                }
+                Colors::Grey if size == 2 => [integer(pixel, self.is_big_endian).min(255) as u8; 3],
                 Colors::Grey => [sample(0); 3],
                 Colors::InvertedGrey => [255 - sample(0); 3],
                 Colors::Palette(palette) => palette[usize::from(sample(0))],

@@ -99,9 +99,7 @@ impl<'a> Tags<'a> {
         let Some(integers) = self.integers(tag)? else { return Ok(None) };
         match integers.len() {
             1 => Ok(integers.get(0)),
-            count => {
-                Err(format!("corrupt: its tag {} has {count} values, expected 1", tag.1))
-            }
+            count => Err(format!("corrupt: its tag {} has {count} values, expected 1", tag.1)),
         }
     }
 
@@ -120,6 +118,11 @@ impl<'a> Tags<'a> {
     pub(super) fn required_integer(&self, tag: Tag) -> Result<u64, String> {
         self.integer(tag)?.ok_or_else(|| missing(tag))
     }
+}
+
+/// The error for a kind of TIFF.
+pub(super) fn unsupported(what: &str) -> String {
+    format!("a TIFF of {what} is not supported; convert the picture to PNG")
 }
 
 fn missing(tag: Tag) -> String {
