@@ -62,6 +62,16 @@ impl AccuracyTarget {
 }
 
 /// A half of the labelled pictures.
+///
+/// ```
+/// use posterize::quantization::{Half};
+///
+/// /// Returns the pictures of a half: every second one.
+/// fn pictures(half: Half, count: usize) -> Vec<usize> {
+///     (0..count).skip(usize::from(half == Half::Confirmation)).step_by(2).collect()
+/// }
+/// assert_eq!(pictures(Half::Search, 5), [0, 2, 4]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The half on which networks are compared during the search.
@@ -71,6 +81,13 @@ pub enum Half {
 }
 
 /// A value of a network on both halves.
+///
+/// ```
+/// use posterize::quantization::{Measured};
+///
+/// let top1 = Measured { search: 82.0, confirmation: None };
+/// assert!(top1.confirmation.is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Measured {
     /// On the half of the search.
@@ -80,6 +97,16 @@ pub struct Measured {
 }
 
 /// A network that a search tried.
+///
+/// ```
+/// use posterize::quantization::{Attempt};
+///
+/// /// Returns a line about an attempt.
+/// fn line(attempt: &Attempt) -> String {
+///     format!("{}: {:.2} lost", attempt.what, attempt.drop.search)
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -103,6 +130,16 @@ pub struct Attempt {
 }
 
 /// A layer that was given back to float.
+///
+/// ```
+/// use posterize::quantization::{GivenBack};
+///
+/// /// Returns the bytes that layers take more in float.
+/// fn extra_bytes(layers: &[GivenBack]) -> u64 {
+///     layers.iter().map(|layer| layer.extra_bytes).sum()
+/// }
+/// assert_eq!(extra_bytes(&[]), 0);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct GivenBack {
@@ -120,6 +157,20 @@ pub struct GivenBack {
 }
 
 /// What a search tells while it runs.
+///
+/// ```
+/// use posterize::quantization::{SearchEvent};
+///
+/// /// Prints what a search does.
+/// fn print(event: SearchEvent<'_>) {
+///     match event {
+///         SearchEvent::Tried(attempt) => println!("{}", attempt.what),
+///         SearchEvent::Ranking { done, total } => println!("{done} of {total} layers"),
+///         _ => {}
+///     }
+/// }
+/// print(SearchEvent::Ranking { done: 1, total: 53 });
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum SearchEvent<'a> {
@@ -135,6 +186,16 @@ pub enum SearchEvent<'a> {
 }
 
 /// What [`FloatModel::quantize_to_target`] returns.
+///
+/// ```
+/// use posterize::quantization::{SearchResult};
+///
+/// /// Returns the names of the layers to train further.
+/// fn float_layers(found: &SearchResult) -> Vec<&str> {
+///     found.given_back.iter().map(|layer| &*layer.name).collect()
+/// }
+/// # let _ = float_layers;
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SearchResult {

@@ -3,6 +3,13 @@
 use crate::quantization::{BiasCorrection, Equalization, ObserverSpec, Recipe};
 
 /// A part of the recipe that a search may change.
+///
+/// ```
+/// use posterize::quantization::{AccuracyTarget, Varied};
+///
+/// let target = AccuracyTarget::new(1.0).keep(Varied::Ranges);
+/// assert!(!target.varied.contains(&Varied::Ranges));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Varied {

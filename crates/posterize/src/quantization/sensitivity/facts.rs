@@ -52,6 +52,16 @@ pub struct LayerFacts {
 }
 
 /// The ranges of the output channels of a weight, without channels that are zero.
+///
+/// ```
+/// use posterize::quantization::{WeightFacts};
+///
+/// /// Returns how far apart the ranges of channels are.
+/// fn ratio(weight: &WeightFacts) -> f32 {
+///     weight.largest / weight.median
+/// }
+/// # let _ = ratio;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WeightFacts {
@@ -66,6 +76,16 @@ pub struct WeightFacts {
 }
 
 /// The values of a layer's output on some pictures.
+///
+/// ```
+/// use posterize::quantization::{OutputFacts};
+///
+/// /// Returns whether a few values are much larger than all others.
+/// fn has_outliers(output: &OutputFacts) -> bool {
+///     output.largest > 10.0 * output.percentile
+/// }
+/// assert!(!has_outliers(&OutputFacts::default()));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct OutputFacts {

@@ -103,6 +103,17 @@ pub struct LayerSensitivity {
 }
 
 /// A cause of a layer's noise and what to try. It is displayed as a clause.
+///
+/// ```
+/// use posterize::quantization::{Cause, LayerCause, Remedy};
+///
+/// let cause = LayerCause {
+///     cause: Cause::FewLevels { levels: 3 },
+///     input: Some("features.1".into()),
+///     remedy: Remedy::KeepInFloat,
+/// };
+/// assert!(cause.to_string().starts_with("in its input from features.1: few levels used"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerCause {
     /// The cause.
