@@ -131,6 +131,7 @@ pub(crate) struct Quantize {
     limit: Option<u32>,
 
     /// Largest time of the int8 network for one picture in milliseconds, on the threads of --threads
+    /// [default: that of the float network, for networks with layers that were given back to it]
     #[arg(long, value_name = "MS", requires = "max_drop")]
     budget_ms: Option<f64>,
 
@@ -375,6 +376,7 @@ impl Quantize {
             (Varied::Ranges, self.quantization.observer.is_some()),
             (Varied::Equalization, self.quantization.equalize.is_some()),
             (Varied::BiasCorrection, self.quantization.bias_correction.is_some()),
+            (Varied::Rounding, self.quantization.rounding.is_some()),
         ] {
             if given {
                 target = target.keep(part);

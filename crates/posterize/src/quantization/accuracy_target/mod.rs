@@ -218,11 +218,11 @@ pub struct SearchResult {
 impl FloatModel {
     /// Quantizes the model so that a metric falls by no more than the target says.
     ///
-    /// It starts from a recipe without passes and adds the ranges, equalization and bias correction, in this
-    /// order, each of which is kept if the metric is then higher. If the target is still missed, it ranks
+    /// It starts from a recipe without passes and adds the ranges, equalization, bias correction and rounding,
+    /// in this order, each of which is kept if the metric is then higher. If the target is still missed, it ranks
     /// the layers by their [sensitivity](PostTrainingResult::sensitivity) on calibration pictures and gives
     /// back the first ones to float: 1, 2, 4 and so on until the target is met, then as few as meet it. A
-    /// network that takes longer than the float one is of no use and ends this.
+    /// network above the budget or, without one, slower than the float network is of no use and ends this.
     /// Layers whose sensitivities differ by less than a decibel are given back in the order of the time
     /// that they cost.
     ///
@@ -480,10 +480,11 @@ impl Search<'_> {
         budget.zip(ms).is_none_or(|(budget, ms)| ms <= budget)
     }
 
-    /// Whether a network with some layers in float is within the budget and faster than the float network,
-    /// without which it is of no use.
+    /// Whether a network with some layers in float is within the budget or, without one, faster than the
+    /// float network: otherwise it is of no use.
     fn is_fast_enough(&self, ms: Option<f64>) -> bool {
-        self.within_budget(ms) && ms.zip(self.float.ms).is_none_or(|(ms, float)| ms < float)
+        let faster = || ms.zip(self.float.ms).is_none_or(|(ms, float)| ms < float);
+        self.within_budget(ms) && (self.target.budget_ms.is_some() || faster())
     }
 
     /// Returns the metric of the float network on the half of the confirmation, which is measured once.

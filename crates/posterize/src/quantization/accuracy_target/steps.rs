@@ -1,6 +1,6 @@
 //! The changes of a recipe that a search tries, in order.
 
-use crate::quantization::{BiasCorrection, Equalization, ObserverSpec, Recipe};
+use crate::quantization::{BiasCorrection, Equalization, ObserverSpec, Recipe, Rounding};
 
 /// A part of the recipe that a search may change.
 ///
@@ -19,11 +19,14 @@ pub enum Varied {
     Equalization,
     /// How biases are corrected.
     BiasCorrection,
+    /// How weights are rounded.
+    Rounding,
 }
 
 impl Varied {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ranges, Self::Equalization, Self::BiasCorrection];
+    pub const ALL: [Self; 4] =
+        [Self::Ranges, Self::Equalization, Self::BiasCorrection, Self::Rounding];
 }
 
 /// A change of the recipe. It is kept if the network is then better.
@@ -34,7 +37,7 @@ pub(super) struct Step {
 }
 
 /// The steps, of which each starts from the best recipe so far.
-pub(super) const STEPS: [Step; 4] = [
+pub(super) const STEPS: [Step; 6] = [
     Step {
         what: "ranges: smallest squared error",
         varied: Varied::Ranges,
@@ -55,6 +58,16 @@ pub(super) const STEPS: [Step; 4] = [
         varied: Varied::BiasCorrection,
         change: |recipe| recipe.passes.bias_correction = BiasCorrection::Empirical,
     },
+    Step {
+        what: "rounding: coordinate descent",
+        varied: Varied::Rounding,
+        change: |recipe| recipe.passes.rounding = Rounding::CoordinateDescent,
+    },
+    Step {
+        what: "rounding: AdaRound",
+        varied: Varied::Rounding,
+        change: |recipe| recipe.passes.rounding = Rounding::AdaRound,
+    },
 ];
 
 /// Returns the recipe without the passes that the steps may add.
@@ -65,6 +78,9 @@ pub(super) fn plain(recipe: &Recipe, varied: &[Varied]) -> Recipe {
     }
     if varied.contains(&Varied::BiasCorrection) {
         plain.passes.bias_correction = BiasCorrection::None;
+    }
+    if varied.contains(&Varied::Rounding) {
+        plain.passes.rounding = Rounding::Nearest;
     }
     plain
 }
