@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use self::equalized::Original;
+use self::equalized::Equalized;
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId};
 use crate::metrics;
@@ -117,15 +117,11 @@ pub fn compare(
 pub(crate) struct Counterpart {
     /// The float network's node.
     pub(crate) float: NodeId,
-    /// The float weight that was quantized; `None` if the layer has no int8 weight.
-    pub(crate) original: Option<Original>,
-}
-
-impl Counterpart {
-    /// Returns what each output channel was divided by when the network was equalized; `None` if it was not.
-    pub(crate) fn factors(&self) -> Option<&[f32]> {
-        self.original.as_ref()?.factors.as_deref()
-    }
+    /// The float weight that was quantized, which is the float network's after equalization; `None` if it has
+    /// none.
+    pub(crate) weight: Option<Tensor>,
+    /// What each output channel was divided by in equalization; `None` if it was not.
+    pub(crate) factors: Option<Vec<f32>>,
 }
 
 /// Returns the nodes of the int8 network that the float network has too. Inputs are left out, because both
@@ -165,8 +161,12 @@ pub(crate) fn counterparts(
                 .into(),
         ));
     }
-    let mut originals = equalized::originals(float, int8, &found);
-    let counterpart = |(id, float)| (id, Counterpart { float, original: originals.remove(&id) });
+    let nodes = found.iter().map(|&(id, float)| (float, id)).collect();
+    let mut equalized = Equalized::find(float, int8, &nodes);
+    let counterpart = |(id, float)| {
+        let weight = equalized.weights.remove(&float);
+        (id, Counterpart { float, weight, factors: equalized.factors.remove(&float) })
+    };
     Ok(found.into_iter().map(counterpart).collect())
 }
 
@@ -211,7 +211,7 @@ pub(crate) fn run_both(
             let Some(counterpart) = counterparts.get(&id) else { return Ok(()) };
             let Some(float) = outputs.get(&counterpart.float) else { return Ok(()) };
             let mut int8 = shown.dequantized()?;
-            if let Some(factors) = counterpart.factors() {
+            if let Some(factors) = &counterpart.factors {
                 for pixel in int8.to_mut().chunks_exact_mut(factors.len()) {
                     pixel.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
                 }

@@ -2,72 +2,101 @@
 //! its layers can be compared with the float network's.
 //!
 //! A saved network does not have these factors, but its weights show them. An equalized layer has the
-//! weights `w[o, i] · s_in[i] / s_out[o]`, see `quantization::passes::equalize`. Layer by layer, `s_in` is
-//! known from the layer before, and `1 / s_out[o]` is the factor with the smallest squared error between
-//! the int8 weights of the channel and `w[o, i] · s_in[i]`.
+//! weights `w[o, i] · s_in[i] / s_out[o]`, see `quantization::passes::equalize`. In execution order, `s_in`
+//! is known from the layers before, and `1 / s_out[o]` is the factor with the smallest squared error between
+//! the int8 weights of the channel and `w[o, i] · s_in[i]`. Additions, pooling and other operators without
+//! weights have the factors of their input.
 
 use std::collections::BTreeMap;
 
 use crate::graph::NodeId;
 use crate::model::FloatModel;
-use crate::ops::Role;
-use crate::quantization::{QuantizedLayer, QuantizedModel, equalize};
+use crate::ops::{Op, Role};
+use crate::quantization::{QuantizedModel, equalize};
 use crate::tensor::{MemoryFormat, Tensor};
 
 /// Channels count as scaled if that reduces the squared error of the layer's weights by this factor. Int8
 /// weights have an error of about 1/100 of their size, and equalized ones differ by about their size.
 const MIN_IMPROVEMENT: f64 = 10.0;
 
-/// The float weight from which a layer's int8 weight was made.
-#[derive(Debug)]
-pub(crate) struct Original {
-    /// The weight of the float network after equalization.
-    pub(crate) weight: Tensor,
-    /// What each output channel was divided by when the network was equalized; `None` if it was not.
-    pub(crate) factors: Option<Vec<f32>>,
+/// What equalization made of a float network: for each of its nodes.
+#[derive(Debug, Default)]
+pub(super) struct Equalized {
+    /// What the output channels were divided by, for nodes that have such factors.
+    pub(super) factors: BTreeMap<NodeId, Vec<f32>>,
+    /// The weights after equalization.
+    pub(super) weights: BTreeMap<NodeId, Tensor>,
 }
 
-/// Returns the original weights of the int8 network's nodes. `nodes` are some of them, in execution order,
-/// each with the float network's node.
-pub(super) fn originals(
-    float: &FloatModel,
-    int8: &QuantizedModel,
-    nodes: &[(NodeId, NodeId)],
-) -> BTreeMap<NodeId, Original> {
-    let pairs = equalize::pairs(float.graph());
-    // What the outputs of the float network's nodes were divided by.
-    let mut divided: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
-    let mut originals = BTreeMap::new();
-    for &(id, node) in nodes {
-        let weight = float.parameter(node, Role::Weight);
-        let Some((weight, layer)) = weight.zip(int8.layer(id)) else { continue };
-        let mut weight = weight.to_format(MemoryFormat::Contiguous);
-        let before = pairs.iter().find(|pair| pair[1] == node).map(|pair| pair[0]);
-        if let Some(factors) = before.and_then(|before| divided.get(&before)) {
-            equalize::multiply_inputs(&float.graph().node(node).op, &mut weight, factors);
+impl Equalized {
+    /// Finds the factors by which the weights of `float` became those of `int8`. `counterparts` has the int8
+    /// network's node of each node of the float network that it has, too.
+    pub(super) fn find(
+        float: &FloatModel,
+        int8: &QuantizedModel,
+        counterparts: &BTreeMap<NodeId, NodeId>,
+    ) -> Self {
+        let mut found = Self::default();
+        for (id, node) in float.graph().iter() {
+            let mut inputs = node.inputs.iter().map(|input| found.factors.get(input));
+            let Some(weight) = float.parameter(id, Role::Weight) else {
+                // The inputs of an addition have the same factors.
+                if let Some(factors) = inputs.find_map(|factors| factors.cloned()) {
+                    found.factors.insert(id, factors);
+                }
+                continue;
+            };
+            let mut weight = weight.to_format(MemoryFormat::Contiguous);
+            // Those of a picture that was flattened have another number, and are not equalized.
+            let fits = |factors: &&Vec<f32>| Some(factors.len()) == input_channels(&node.op);
+            if let Some(factors) = inputs.next().flatten().filter(fits) {
+                equalize::multiply_inputs(&node.op, &mut weight, factors);
+            }
+            let quantized = counterparts.get(&id).and_then(|&id| real_weight(int8, id));
+            if let Some(factors) = quantized.and_then(|quantized| factors(&weight, &quantized)) {
+                equalize::divide_outputs(&mut weight, &factors);
+                found.factors.insert(id, factors);
+            }
+            found.weights.insert(id, weight);
         }
-        let is_first = pairs.iter().any(|pair| pair[0] == node);
-        let factors = if is_first { output_factors(&weight, layer) } else { None };
-        if let Some(factors) = &factors {
-            equalize::divide_outputs(&mut weight, factors);
-            divided.insert(node, factors.clone());
-        }
-        originals.insert(id, Original { weight, factors });
+        found
     }
-    originals
 }
 
-/// Returns what the output channels of `weight` were divided by before they became those of `layer`; `None`
-/// if they were not.
-fn output_factors(weight: &Tensor, layer: &QuantizedLayer) -> Option<Vec<f32>> {
-    let each = weight.data().len() / weight.shape()[0];
-    let channels = weight.data().chunks_exact(each).zip(layer.weight.chunks_exact(each));
-    let (mut factors, mut noise, mut scaled_noise) = (Vec::new(), 0.0, 0.0);
-    for (channel, (weights, integers)) in channels.enumerate() {
+/// Returns the number of input channels of a layer.
+fn input_channels(op: &Op) -> Option<usize> {
+    match op {
+        Op::Conv2d(conv) => Some(conv.in_channels),
+        Op::Linear(linear) => Some(linear.in_features),
+        _ => None,
+    }
+}
+
+/// Returns the values of a weight of the int8 network, in the order of its shape.
+fn real_weight(int8: &QuantizedModel, id: NodeId) -> Option<Vec<f32>> {
+    let Some(layer) = int8.layer(id) else {
+        let weight = int8.parameters().get(&(id, Role::Weight))?;
+        return Some(weight.to_format(MemoryFormat::Contiguous).into_data());
+    };
+    let each = layer.weight.len() / layer.bias.len().max(1);
+    let channels = layer.weight.chunks(each.max(1)).enumerate();
+    let real = channels.flat_map(|(channel, integers)| {
         let qparams = layer.qparams.channel(channel);
+        integers.iter().map(move |&q| qparams.dequantize(i32::from(q)))
+    });
+    Some(real.collect())
+}
+
+/// Returns what the output channels of `weight` were divided by before they became those of `quantized`;
+/// `None` if they were not.
+fn factors(weight: &Tensor, quantized: &[f32]) -> Option<Vec<f32>> {
+    let each = weight.data().len() / weight.shape()[0];
+    let channels = weight.data().chunks_exact(each).zip(quantized.chunks_exact(each));
+    let (mut factors, mut noise, mut scaled_noise) = (Vec::new(), 0.0, 0.0);
+    for (weights, quantized) in channels {
         let (mut ww, mut wq, mut qq) = (0.0, 0.0, 0.0);
-        for (&w, &q) in weights.iter().zip(integers) {
-            let (w, q) = (f64::from(w), f64::from(qparams.dequantize(i32::from(q))));
+        for (&w, &q) in weights.iter().zip(quantized) {
+            let (w, q) = (f64::from(w), f64::from(q));
             ww += w * w;
             wq += w * q;
             qq += q * q;
@@ -87,34 +116,35 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Architecture;
-    use crate::nn::Sequential;
-    use crate::ops::{Activation, Conv2d, Padding};
-    use crate::quantization::{CalibrationData, Equalization};
-    use crate::quantization::{PostTraining, QConfig, QConfigMapping};
+    use crate::compare::counterparts;
+    use crate::graph::Graph;
+    use crate::nn::{Module, Sequential, Tracer, Value};
+    use crate::ops::{Activation, Conv2d, Flatten, Linear, Padding};
+    use crate::quantization::{QConfig, QConfigMapping};
+    use crate::report::WeightStatistics;
     use crate::runtime::Options;
+    use crate::{Architecture, LayerError, compare};
 
-    /// An inverted residual with channels of different ranges.
-    fn model() -> FloatModel {
-        let net = Sequential::new()
-            .then(Conv2d::new(3, 12, 1))
-            .then(Activation::ReLU)
-            .then(Conv2d::new(12, 12, 3).padding(Padding::all(1)).groups(12))
-            .then(Activation::ReLU)
-            .then(Conv2d::new(12, 4, 1));
-        let model = Architecture::trace(&net).unwrap().init(3).fuse().unwrap();
-        let mut parameters = model.parameters().clone();
-        for ((id, _), tensor) in &mut parameters {
-            let each = tensor.data().len() / tensor.shape()[0];
-            let tensor = Arc::make_mut(tensor);
-            for (channel, values) in tensor.data_mut().chunks_exact_mut(each).enumerate() {
-                let factor = 4_f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
-                for x in values {
-                    *x *= factor;
-                }
-            }
+    /// A convolution, an inverted residual and a classifier.
+    struct Net;
+
+    impl Module for Net {
+        fn kind(&self) -> &'static str {
+            "Net"
         }
-        FloatModel::new(model.graph().clone(), parameters).unwrap()
+
+        fn forward(&self, cx: &mut Tracer, x: Value) -> Value {
+            let depthwise = Conv2d::new(12, 12, 3).padding(Padding::all(1)).groups(12);
+            let x = cx.call("stem", &Conv2d::new(3, 4, 1), x);
+            let y = cx.call("expand", &Conv2d::new(4, 12, 1), x);
+            let y = cx.call("relu1", &Activation::ReLU, y);
+            let y = cx.call("depthwise", &depthwise, y);
+            let y = cx.call("relu2", &Activation::ReLU, y);
+            let y = cx.call("project", &Conv2d::new(12, 4, 1), y);
+            let x = cx.add(x, y);
+            let x = cx.mean(x);
+            cx.call("classifier", &Linear::new(4, 2), x)
+        }
     }
 
     fn images() -> Tensor {
@@ -122,47 +152,106 @@ mod tests {
         Tensor::new([2, 3, 6, 6], values.collect()).unwrap()
     }
 
-    struct Images;
+    /// The factor of a channel.
+    fn factor(channel: usize) -> f32 {
+        [0.25, 4.0, 1.1, 8.0, 0.5][channel % 5]
+    }
 
-    impl CalibrationData for Images {
-        fn batches(
-            &mut self,
-            _: &str,
-        ) -> Box<dyn Iterator<Item = crate::Result<Vec<Tensor>>> + '_> {
-            Box::new(std::iter::once(Ok(vec![images()])))
+    /// Divides the channels behind the first layers, those of the residual connection together, and multiplies
+    /// the weights of those that read them.
+    fn equalized(float: &FloatModel) -> FloatModel {
+        let graph: &Graph = float.graph();
+        let mut parameters = float.parameters().clone();
+        let factors = |count| (0..count).map(factor).collect::<Vec<f32>>();
+        for (producers, consumers, channels) in [
+            (&["stem", "project"][..], &["expand", "classifier"][..], 4),
+            (&["expand"], &["depthwise"], 12),
+            (&["depthwise"], &["project"], 12),
+        ] {
+            let factors = factors(channels);
+            for (names, divide) in [(producers, true), (consumers, false)] {
+                for name in names {
+                    let id = graph.find(name).unwrap();
+                    let weight = Arc::make_mut(parameters.get_mut(&(id, Role::Weight)).unwrap());
+                    if divide {
+                        equalize::divide_outputs(weight, &factors);
+                        let bias = Arc::make_mut(parameters.get_mut(&(id, Role::Bias)).unwrap());
+                        equalize::divide_outputs(bias, &factors);
+                    } else {
+                        equalize::multiply_inputs(&graph.node(id).op, weight, &factors);
+                    }
+                }
+            }
         }
+        FloatModel::new(graph.clone(), parameters).unwrap()
+    }
+
+    fn quantized(float: &FloatModel, skip: Option<&str>) -> QuantizedModel {
+        let mapping = QConfigMapping::global(QConfig::recommended());
+        let mapping =
+            skip.map(|name| mapping.clone().set_module_name(name, None)).unwrap_or(mapping);
+        let mut observed = float.prepare(&mapping).unwrap();
+        observed.forward(&images()).unwrap();
+        observed.convert().unwrap()
     }
 
     #[test]
     fn layers_of_an_equalized_network_are_compared_with_their_channels_scaled_back() {
-        let float = model();
-        let options = Options::new(1).unwrap();
-        let mapping = QConfigMapping::global(QConfig::recommended());
-        let compared = |equalization| {
-            let passes = PostTraining::pytorch().equalization(equalization);
-            let int8 = float.quantize(&mapping, &passes, options, &mut Images).unwrap().model;
-            let found = super::super::counterparts(&float, &int8).unwrap();
-            let layers = crate::compare(&float, &int8, options, [Ok(images())], &mut |_| ());
-            let sqnr: Vec<f64> = layers.unwrap().iter().map(crate::LayerError::sqnr).collect();
-            let found = found.into_values().filter_map(|counterpart| counterpart.original);
-            (found.collect::<Vec<Original>>(), sqnr, int8)
-        };
-        let (found, sqnr, int8) = compared(Equalization::Always);
-        let scaled: Vec<bool> = found.iter().map(|layer| layer.factors.is_some()).collect();
-        assert_eq!(scaled, [true, true, false]);
-        let factors = found[0].factors.as_ref().unwrap();
-        let largest =
-            factors.iter().fold(0.0_f32, |max, &factor| max.max(factor.max(1.0 / factor)));
-        assert!(largest > 4.0, "{factors:?}");
-        assert!(sqnr.iter().all(|&sqnr| sqnr > 25.0), "{sqnr:?}");
-        // The weights are those that were quantized.
-        for (original, layer) in found.iter().zip(int8.layers().values()) {
-            let weights = crate::report::WeightStatistics::new(&original.weight, layer);
-            assert!(weights.sqnr() > 35.0 && weights.changed == 0.0, "{weights:?}");
+        let float = Architecture::trace(&Net).unwrap().init(3).fuse().unwrap();
+        let scaled = equalized(&float);
+        let (x, y) = (float.forward(&images()).unwrap(), scaled.forward(&images()).unwrap());
+        assert!(x.data().iter().zip(y.data()).all(|(x, y)| (x - y).abs() < 1e-5));
+        // In the second case a layer in the middle stays in float.
+        for skip in [None, Some("depthwise")] {
+            let int8 = quantized(&scaled, skip);
+            let found = counterparts(&float, &int8).unwrap();
+            for (&id, counterpart) in &found {
+                let name = &int8.graph().node(id).name;
+                let factors = counterpart.factors.as_deref().unwrap_or_default();
+                assert_eq!(factors.is_empty(), name == "classifier", "{name}");
+                for (channel, found) in factors.iter().enumerate() {
+                    assert!((found / factor(channel) - 1.0).abs() < 0.01, "{name}: {factors:?}");
+                }
+                // The weights are those that were quantized.
+                if let (Some(weight), Some(layer)) = (&counterpart.weight, int8.layer(id)) {
+                    let weights = WeightStatistics::new(weight, layer);
+                    assert!(weights.sqnr() > 35.0 && weights.changed == 0.0, "{name}: {weights:?}");
+                }
+            }
+            let options = Options::new(1).unwrap();
+            let layers = compare(&float, &int8, options, [Ok(images())], &mut |_| ()).unwrap();
+            assert!(layers.iter().map(LayerError::sqnr).all(|sqnr| sqnr > 18.0), "{layers:?}");
         }
-        let (found, ..) = compared(Equalization::Never);
-        assert!(found.iter().all(|layer| layer.factors.is_none()));
-        let original = float.parameter_named("0.weight").unwrap();
-        assert_eq!(found[0].weight.data(), original.data());
+    }
+
+    #[test]
+    fn a_network_that_was_not_equalized_has_no_factors() {
+        let float = Architecture::trace(&Net).unwrap().init(3).fuse().unwrap();
+        for counterpart in
+            counterparts(&float, &quantized(&float, Some("project"))).unwrap().values()
+        {
+            assert!(counterpart.factors.is_none());
+            if let Some(weight) = &counterpart.weight {
+                let original = float.parameter(counterpart.float, Role::Weight).unwrap();
+                assert_eq!(weight.data(), original.data());
+            }
+        }
+    }
+
+    /// Weights of another network may look as if channels had been scaled that cannot be.
+    #[test]
+    fn factors_that_do_not_fit_the_next_layer_are_ignored() {
+        let net =
+            Sequential::new().then(Conv2d::new(3, 4, 1)).then(Flatten).then(Linear::new(4 * 36, 2));
+        let float = Architecture::trace(&net).unwrap().init(3);
+        let mut parameters = float.parameters().clone();
+        let id = float.graph().find("0").unwrap();
+        let weight = Arc::make_mut(parameters.get_mut(&(id, Role::Weight)).unwrap());
+        equalize::divide_outputs(weight, &[2.0; 4]);
+        let other = FloatModel::new(float.graph().clone(), parameters).unwrap();
+        let options = Options::new(1).unwrap();
+        let int8 = quantized(&other, None);
+        let layers = compare(&float, &int8, options, [Ok(images())], &mut |_| ()).unwrap();
+        assert_eq!(layers.len(), 3);
     }
 }

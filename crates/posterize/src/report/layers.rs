@@ -98,7 +98,7 @@ pub fn layer_statistics(
             _ => layer.shape.last().copied().unwrap_or(1),
         };
         let range = int8.qparams(id).zip(int8.output_range(id));
-        let factors = counterparts.get(&id).and_then(|found| Some(found.factors()?.to_vec()));
+        let factors = counterparts.get(&id).and_then(|found| found.factors.clone());
         let activations = ActivationSums::new(channels, range, factors);
         sums.insert(id, (LayerError::new(graph.node(id)), activations));
     }
@@ -112,11 +112,11 @@ pub fn layer_statistics(
         int8.float_layers().into_iter().map(|layer| (layer.name, layer.reason)).collect();
     let layers = counterparts.into_iter().filter_map(|(id, counterpart)| {
         let (error, sums) = sums.remove(&id)?;
-        let weights = counterpart.original.as_ref().zip(int8.layer(id));
+        let weights = counterpart.weight.as_ref().zip(int8.layer(id));
         Some(LayerStatistics {
             activations: sums.finish(),
-            weights: weights.map(|(float, int8)| WeightStatistics::new(&float.weight, int8)),
-            channel_factors: counterpart.original.and_then(|original| original.factors),
+            weights: weights.map(|(float, int8)| WeightStatistics::new(float, int8)),
+            channel_factors: counterpart.factors,
             float_reason: reasons.get(&error.name).copied(),
             error,
         })

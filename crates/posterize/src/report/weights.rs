@@ -11,9 +11,9 @@ use crate::tensor::{MemoryFormat, Tensor};
 /// ```
 /// use posterize::report::ChannelWeights;
 ///
-/// let channel = ChannelWeights { min: -0.5, max: 0.25, scale: 0.004, max_int8: 0.5 };
+/// let channel = ChannelWeights { min: -0.5, max: 0.25, scale: 1.0 / 256.0, max_int8: 0.5 };
 /// // The number of steps from 0 to the largest weight.
-/// assert_eq!(channel.max_abs() / channel.scale, 125.0);
+/// assert_eq!(channel.max_abs() / channel.scale, 128.0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ChannelWeights {

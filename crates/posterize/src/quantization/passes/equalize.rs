@@ -52,7 +52,7 @@ pub(crate) fn equalize(
 }
 
 /// Returns the pairs of layers of which the second is the only one that reads the first.
-pub(crate) fn pairs(graph: &Graph) -> Vec<[NodeId; 2]> {
+fn pairs(graph: &Graph) -> Vec<[NodeId; 2]> {
     let consumers = graph.consumers();
     let is_layer = |id: NodeId| matches!(graph.node(id).op, Op::Conv2d(_) | Op::Linear(_));
     let pairs = graph.iter().filter_map(|(id, _)| match *consumers[id.0] {
