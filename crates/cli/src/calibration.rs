@@ -68,10 +68,10 @@ impl CalibrationData for CalibrationPictures<'_> {
         }))
     }
 
-    fn progress(&mut self, pass: &str, layers: usize, total: usize) {
+    fn progress(&mut self, pass: &str, steps: usize, total: usize) {
         let bar = self.layers.get_or_insert_with(|| self.ui.steps_bar(pass, total as u64));
-        bar.set_position(layers as u64);
-        if layers == total {
+        bar.set_position(steps as u64);
+        if steps == total {
             bar.finish_and_clear();
             self.layers = None;
         }

@@ -9,7 +9,7 @@ use clap::Args;
 use posterize::{
     data::{Class, ImageFolder},
     format::SavedModel,
-    quantization::{AccuracyTarget, PostTraining, PostTrainingResult, QuantizationParams, Varied},
+    quantization::{AccuracyTarget, PostTraining, PostTrainingResult, Varied},
 };
 use serde::Serialize;
 
@@ -311,16 +311,12 @@ impl Quantize {
         }
         let calibration_seconds = calibration.elapsed().as_secs_f64();
 
-        let ranges = observed.observers().filter_map(|(name, observer)| {
-            let (range, qparams) = (observer.range()?, observer.calculate_qparams()?);
-            let QuantizationParams::PerTensor(qparams) = qparams else { return None };
-            Some(LayerRange {
-                name: name.to_owned(),
-                min: range.min,
-                max: range.max,
-                scale: qparams.scale,
-                zero_point: qparams.zero_point,
-            })
+        let ranges = observed.ranges().map(|(name, range, qparams)| LayerRange {
+            name: name.to_owned(),
+            min: range.min,
+            max: range.max,
+            scale: qparams.scale,
+            zero_point: qparams.zero_point,
         });
         let ranges = ranges.collect();
         let float_layers = observed

@@ -19,10 +19,10 @@ pub trait CalibrationData {
     /// the order of the graph's. `pass` says what they are read for, such as `calibrating`.
     fn batches(&mut self, pass: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_>;
 
-    /// Is told how many of the layers a pass has finished that works on them one by one. It does nothing by
-    /// default.
-    fn progress(&mut self, pass: &str, layers: usize, total: usize) {
-        let _ = (pass, layers, total);
+    /// Is told how many of its steps a pass has done that works on pictures in memory or on layers. It does
+    /// nothing by default.
+    fn progress(&mut self, pass: &str, steps: usize, total: usize) {
+        let _ = (pass, steps, total);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Post-training quantization from a float model to an int8 one: the passes and their order.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::calibration_data::CalibrationData;
@@ -13,12 +12,29 @@ use super::passes::rounding;
 use super::prepare::ObservedModel;
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::FloatModel;
 use crate::runtime::{Input, Options, Shown, compile};
 use crate::tensor::Tensor;
 
 /// What [`FloatModel::quantize`] returns.
+///
+/// ```
+/// use posterize::ops::Linear;
+/// use posterize::quantization::{PostTraining, QConfig, QConfigMapping};
+/// use posterize::runtime::Options;
+/// use posterize::{Architecture, Tensor};
+///
+/// let model = Architecture::trace(&Linear::new(2, 1))?.init(0);
+/// let mapping = QConfigMapping::global(QConfig::recommended());
+/// let mut pictures = vec![Tensor::new([1, 2], vec![-1.0, 1.0])?];
+/// let passes = PostTraining::recommended();
+/// let result = model.quantize(&mapping, &passes, Options::new(1)?, &mut pictures)?;
+/// // There are no two layers between which channels could be scaled.
+/// assert!(!result.equalized);
+/// assert_eq!(result.observed.ranges().count(), 2);
+/// # Ok::<(), posterize::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PostTrainingResult {
@@ -76,29 +92,28 @@ impl FloatModel {
             Equalization::Never => Scaling::None,
             Equalization::Always => candidates[candidates.len() - 1],
             Equalization::IfBetter => {
+                const COMPARING: &str = "comparing with equalized channels";
                 let trial = PostTraining { rounding: Rounding::Nearest, ..passes.clone() };
-                let calibrated = 0..Equalization::TRIAL_BATCHES;
-                let others = calibrated.end..calibrated.end + 1;
-                let mut noise = |scaling| {
-                    let mut part = Part { data, batches: calibrated.clone() };
-                    let result = quantize(&float, scaling, mapping, &trial, options, &mut part)?;
-                    let mut compare = |batches| {
-                        part.batches = batches;
-                        let batches = &mut *part.batches("comparing");
-                        output_noise(&float, &result.model, options, batches)
-                    };
-                    Ok::<f64, Error>(match compare(others.clone())? {
-                        Some(noise) => noise,
-                        None => compare(calibrated.clone())?.unwrap_or_default(),
-                    })
+                // Few pictures, which are decoded once for all candidates.
+                let calibrated = Equalization::TRIAL_BATCHES;
+                let read = data.batches(COMPARING).take(calibrated + 1);
+                let batches = read.collect::<Result<Vec<_>>>()?;
+                let (calibrated, others) = batches.split_at(calibrated.min(batches.len()));
+                let others = if others.is_empty() { calibrated } else { others };
+                let noise = |scaling| {
+                    let data = &mut Held(calibrated);
+                    let result = quantize(&float, scaling, mapping, &trial, options, data)?;
+                    output_noise(&float, &result.model, options, others)
                 };
                 let mut best = (f64::INFINITY, Scaling::None);
-                for scaling in candidates {
+                for (tried, &scaling) in candidates.iter().enumerate() {
+                    data.progress(COMPARING, tried, candidates.len());
                     let noise = noise(scaling)?;
                     if noise < best.0 {
                         best = (noise, scaling);
                     }
                 }
+                data.progress(COMPARING, candidates.len(), candidates.len());
                 best.1
             }
         };
@@ -207,36 +222,30 @@ impl PostTrainingResult {
     }
 }
 
-/// Some of the batches of the calibration pictures.
-struct Part<'a> {
-    data: &'a mut dyn CalibrationData,
-    batches: Range<usize>,
-}
+/// Batches in memory, each with a tensor for every input of the network.
+struct Held<'a>(&'a [Vec<Tensor>]);
 
-impl CalibrationData for Part<'_> {
+impl CalibrationData for Held<'_> {
     fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
-        let Range { start, end } = self.batches;
-        Box::new(self.data.batches("comparing with equalized channels").take(end).skip(start))
+        Box::new(self.0.iter().cloned().map(Ok))
     }
 }
 
-/// Returns the sum of the squared differences between the int8 and the float network's outputs; `None`
-/// without pictures.
+/// Returns the sum of the squared differences between the int8 and the float network's outputs.
 fn output_noise(
     float: &FloatModel,
     model: &QuantizedModel,
     options: Options,
-    batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
-) -> Result<Option<f64>> {
+    batches: &[Vec<Tensor>],
+) -> Result<f64> {
     let (mut float, mut int8) = (compile(float, options)?, compile(model, options)?);
-    let mut noise = None;
+    let mut noise = 0.0;
     for inputs in batches {
-        let inputs = inputs?;
         let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
         let outputs = float.run_all(&given)?.into_iter().zip(int8.run_all(&given)?);
         for (x, y) in outputs {
             let pairs = x.data().iter().zip(y.data());
-            *noise.get_or_insert(0.0) += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+            noise += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
         }
     }
     Ok(noise)
@@ -267,6 +276,7 @@ fn calibrate(
         })?;
         pictures += given.first().map_or(0, Input::batch);
     }
+    observed.calculate_scales(&pool);
     Ok(pictures)
 }
 
@@ -333,9 +343,8 @@ mod tests {
             let result = run(&model, QConfig::qnnpack(), &passes(equalization));
             let options = Options::new(1).unwrap();
             let float = model.fuse().unwrap();
-            let mut batches = pictures(4).into_iter().map(|images| Ok(vec![images]));
-            let noise = output_noise(&float, &result.model, options, &mut batches);
-            let noise = noise.unwrap().unwrap();
+            let batches: Vec<_> = pictures(4).into_iter().map(|images| vec![images]).collect();
+            let noise = output_noise(&float, &result.model, options, &batches).unwrap();
             (result.equalized, noise)
         };
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));

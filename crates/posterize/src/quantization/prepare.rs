@@ -12,9 +12,9 @@ use posterize_kernels::Pool;
 
 use super::domain::{Domain, choose_domains};
 use super::float_layer::{FloatLayer, float_layers};
-use super::observer::{Observer, ObserverSpec};
+use super::observer::{Observer, ObserverSpec, Range};
 use super::qconfig::{QConfig, QConfigMapping};
-use super::qparams::QuantizationParams;
+use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
@@ -270,6 +270,23 @@ impl ObservedModel {
     pub fn observers(&self) -> impl Iterator<Item = (&str, &Observer)> {
         let name = |id: &NodeId| self.model.graph().node(*id).name.as_str();
         self.observers.iter().map(move |(id, watched)| (name(id), &watched.observer))
+    }
+
+    /// Returns the observers that have data and one scale, each with the name of the node whose output it
+    /// observes, the range of all values, and the scale and zero point.
+    pub fn ranges(&self) -> impl Iterator<Item = (&str, Range, QParams)> {
+        self.observers.iter().filter_map(|(&id, watched)| {
+            let range = watched.observer.range()?;
+            let qparams = self.qparams(id)?.per_tensor()?;
+            Some((self.model.graph().node(id).name.as_str(), range, qparams))
+        })
+    }
+
+    /// Calculates the scales of all observers on the threads of a pool, instead of one after the other when
+    /// each is needed.
+    pub(crate) fn calculate_scales(&self, pool: &Pool) {
+        let ids: Vec<NodeId> = self.observers.keys().copied().collect();
+        pool.map(ids.len(), &|index| self.qparams(ids[index]).is_some());
     }
 
     /// Returns the names of the nodes whose observers have no data.

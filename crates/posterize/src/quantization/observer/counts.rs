@@ -205,13 +205,21 @@ impl Bin {
         } else if middle > high {
             f64::from(middle - high).powi(2)
         } else if self.high - self.low < 0.125 * scale {
-            f64::from(middle - (middle / scale).round_ties_even() * scale).powi(2)
+            f64::from(middle - round_ties_even(middle / scale) * scale).powi(2)
         } else {
             // Uniformly distributed over steps.
             f64::from(scale).powi(2) / 12.0
         };
         error * self.count
     }
+}
+
+/// Rounds a number whose magnitude is below 2²². Unlike the function of the standard library, it needs no
+/// call on processors without SSE4.1.
+fn round_ties_even(x: f32) -> f32 {
+    const MAGIC: f32 = 1.5 * (1 << 23) as f32;
+    debug_assert!(x.abs() < (1 << 22) as f32);
+    (x + MAGIC) - MAGIC
 }
 
 /// Counts values by their upper 16 bits.
