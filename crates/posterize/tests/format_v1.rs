@@ -128,6 +128,8 @@ fn layers_scales_and_zero_points_are_unchanged() {
 
 #[test]
 fn qconfigs_are_unchanged() {
+    // What was recommended when the files were written.
+    let recommended = QConfig { activation: ObserverSpec::histogram(), ..QConfig::recommended() };
     let moving = QConfig {
         activation: ObserverSpec {
             averaging_constant: 0.25,
@@ -139,7 +141,7 @@ fn qconfigs_are_unchanged() {
         activation: ObserverSpec { bins: 256, ..ObserverSpec::histogram() },
         ..QConfig::qnnpack()
     };
-    let regions = QConfigMapping::global(QConfig::recommended())
+    let regions = QConfigMapping::global(recommended.clone())
         .set_object_type("ReLU", None)
         .set_object_type("Linear", moving)
         .set_module_glob("features.[67]", narrow)
@@ -153,7 +155,7 @@ fn qconfigs_are_unchanged() {
     let trained = QConfigMapping::global(QConfig::recommended_qat())
         .set_module_name("skip", QConfig::default_qat());
     for (name, mapping) in [
-        ("operators", QConfigMapping::global(QConfig::recommended())),
+        ("operators", QConfigMapping::global(recommended)),
         ("per_tensor", QConfigMapping::global(QConfig::default_qconfig())),
         ("fbgemm", QConfigMapping::global(QConfig::fbgemm())),
         ("float_regions", regions),

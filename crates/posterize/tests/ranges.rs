@@ -46,10 +46,9 @@ impl Formula {
         u.chunks(4)
             .enumerate()
             .map(|(index, u)| match self.form.as_str() {
-                "bell" => bell(u),
                 "relu_bell" => bell(u).max(0.0),
                 "long_tail" if index % 50 == 7 => bell(u) * (1.0 + 15.0 * u[0]),
-                "long_tail" => bell(u),
+                "bell" | "long_tail" => bell(u),
                 other => panic!("unknown form {other}"),
             })
             .collect()

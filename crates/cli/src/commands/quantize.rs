@@ -160,7 +160,6 @@ pub(crate) struct Quantize {
 
 #[allow(clippy::struct_excessive_bools, reason = "they are keys of an object of JSON")]
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_excessive_bools, reason = "they are the options and what was done")]
 struct Report {
     model: String,
     weights: Option<PathBuf>,

@@ -416,10 +416,12 @@ fn the_passes_are_those_of_the_qconfig_or_of_the_options() {
     assert_eq!(none, ("never".into(), "none".into(), false));
     let args = ["--qconfig", "fbgemm", "--equalize", "always", "--bias-correction", "fast"];
     assert_eq!(passes(&args), ("always".into(), "fast".into(), true));
-    for observer in ["min-max", "histogram", "mse", "percentile"] {
+    for observer in ["min-max", "histogram", "mse", "entropy", "percentile"] {
         passes(&["--observer", observer, "--bias-correction", "none", "--equalize", "never"]);
     }
     let mut command = fixture.quantize("int8.safetensors");
-    let error = fails_with_usage_error(command.args(["--percentile", "20"]));
+    let output = run(command.args(["--percentile", "20"]));
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("expected a number from 50 to 100, found 20"), "{error}");
 }

@@ -38,10 +38,10 @@ impl Equalized {
     ) -> Self {
         let mut found = Self::default();
         for (id, node) in float.graph().iter() {
-            let mut inputs = node.inputs.iter().map(|input| found.factors.get(input));
+            let mut inputs = node.inputs.iter().filter_map(|input| found.factors.get(input));
             let Some(weight) = float.parameter(id, Role::Weight) else {
                 // The inputs of an addition have the same factors.
-                if let Some(factors) = inputs.find_map(|factors| factors.cloned()) {
+                if let Some(factors) = inputs.next().cloned() {
                     found.factors.insert(id, factors);
                 }
                 continue;
@@ -49,7 +49,7 @@ impl Equalized {
             let mut weight = weight.to_format(MemoryFormat::Contiguous);
             // Those of a picture that was flattened have another number, and are not equalized.
             let fits = |factors: &&Vec<f32>| Some(factors.len()) == input_channels(&node.op);
-            if let Some(factors) = inputs.next().flatten().filter(fits) {
+            if let Some(factors) = inputs.next().filter(fits) {
                 equalize::multiply_inputs(&node.op, &mut weight, factors);
             }
             let quantized = counterparts.get(&id).and_then(|&id| real_weight(int8, id));

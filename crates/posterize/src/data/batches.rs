@@ -31,7 +31,7 @@ use crate::memory::{human, machine_memory};
 /// ```
 #[derive(Debug)]
 pub struct Skipped {
-    /// Its index in [`ImageFolder::samples`].
+    /// Its index in [`ImageFolder::samples`](super::ImageFolder::samples).
     pub index: usize,
     /// The file.
     pub path: PathBuf,
@@ -259,7 +259,7 @@ impl<T: BatchImages> Batches<T> {
     }
 
     /// Returns the position in the sampler's order after the last batch, from which
-    /// [`Loader::start`] continues.
+    /// [`Loader::start`](super::Loader::start) continues.
     pub fn place(&self) -> usize {
         self.start + self.taken
     }

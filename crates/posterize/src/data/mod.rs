@@ -20,6 +20,7 @@
 //! ```
 
 mod batch;
+#[cfg(feature = "data")]
 mod batches;
 mod class;
 #[cfg(feature = "data")]
@@ -79,6 +80,7 @@ pub use image_folder::{EXTENSIONS, ImageFolder, Sample};
 pub use interpolation::Interpolation;
 #[cfg(feature = "data")]
 pub use limits::{MAX_DECODING_BYTES, MAX_PIXELS};
+#[cfg(feature = "data")]
 pub use loader::Loader;
 pub use picture::Picture;
 pub use preprocessing::Preprocessing;

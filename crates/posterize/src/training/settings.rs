@@ -6,12 +6,18 @@ use super::checkpoint::Settings;
 use super::{OptimizerOptions, TrainOptions};
 use crate::data::{Loader, Transform};
 use crate::model::FloatModel;
-use crate::quantization::QatModel;
+use crate::quantization::{QConfigMapping, QatModel};
 
 /// Describes a transform. The default filter is left out, as it is in checkpoints of versions that had
 /// no other.
 fn transform_text(transform: &Transform) -> String {
     format!("{transform:?}").replace(", interpolation: Bilinear", "")
+}
+
+/// Describes a qconfig mapping. The default percentile is left out, as it is in checkpoints of versions that
+/// had none.
+fn qconfig_text(mapping: &QConfigMapping) -> String {
+    format!("{mapping:?}").replace(", percentile: 0.99999", "")
 }
 
 /// Returns the settings that must not change when the run is resumed.
@@ -27,7 +33,7 @@ pub(super) fn settings(
         format!("{distillation:?} from {}", model.digest())
     });
     let all = |n: Option<usize>| n.map_or("all".to_owned(), |n| n.to_string());
-    let qconfig = qat.map(|qat| format!("{:?}", qat.mapping()));
+    let qconfig = qat.map(|qat| qconfig_text(qat.mapping()));
     let list = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(", "));
     // Runs without them have no such settings, as those of earlier versions.
     let optional = [

@@ -98,8 +98,8 @@ pub trait Watch {
         false
     }
 
-    /// Returns whether to stop the run. Then a checkpoint is saved, and [`Trainer::run`] returns
-    /// [`Error::Interrupted`]. Called after each step, and after each batch of a validation, from whose
+    /// Returns whether to stop the run. Then a checkpoint is saved, and [`Trainer::run`](super::Trainer::run) returns
+    /// [`Error::Interrupted`](crate::Error::Interrupted). Called after each step, and after each batch of a validation, from whose
     /// beginning a resumed run continues.
     fn wants_stop(&mut self) -> bool {
         false
