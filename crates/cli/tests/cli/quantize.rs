@@ -419,9 +419,19 @@ fn the_passes_are_those_of_the_qconfig_or_of_the_options() {
     for observer in ["min-max", "histogram", "mse", "entropy", "percentile"] {
         passes(&["--observer", observer, "--bias-correction", "none", "--equalize", "never"]);
     }
+    for (rounding, reported) in [
+        ("nearest", "nearest"),
+        ("coordinate-descent", "coordinate_descent"),
+        ("adaround", "ada_round"),
+    ] {
+        let mut command = fixture.quantize("int8.safetensors");
+        let report = json(command.args(["--rounding", rounding, "--seed", "7"]));
+        assert_eq!(report["passes"]["rounding"], reported);
+        assert_eq!(report["passes"]["seed"], 7);
+    }
     let mut command = fixture.quantize("int8.safetensors");
-    let output = run(command.args(["--percentile", "20"]));
-    assert_eq!(output.status.code(), Some(2));
+    let output = command.args(["--percentile", "20"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("expected a number from 50 to 100, found 20"), "{error}");
 }
