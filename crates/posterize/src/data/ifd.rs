@@ -87,52 +87,17 @@ impl<'a> Directory<'a> {
         self.bytes.get(start..)?.get(..length)
     }
 
-    /// Returns the integers of an entry, or `None` if it has no integers without a sign or
-    /// [`value`](Self::value) is `None`.
-    pub(super) fn integers(&self, entry: &Entry) -> Option<Integers<'a>> {
-        let size = match entry.kind {
-            3 => 2,
-            4 => 4,
-            16 if self.is_big_tiff => 8,
-            _ => return None,
-        };
-        Some(Integers { bytes: self.value(entry)?, size, is_big_endian: self.is_big_endian })
-    }
-
     fn number(&self, at: u64, size: usize) -> Option<u64> {
         let bytes = self.bytes.get(usize::try_from(at).ok()?..)?.get(..size)?;
         Some(integer(bytes, self.is_big_endian))
     }
 }
 
+#[cfg(feature = "tiff")]
 impl Entry {
     /// Whether the type of the values is known.
     pub(super) fn is_known(&self) -> bool {
         self.length.is_some()
-    }
-}
-
-/// Integers of 2, 4 or 8 bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Integers<'a> {
-    bytes: &'a [u8],
-    size: usize,
-    is_big_endian: bool,
-}
-
-impl Integers<'_> {
-    pub(super) fn len(&self) -> u64 {
-        (self.bytes.len() / self.size) as u64
-    }
-
-    pub(super) fn get(&self, index: u64) -> Option<u64> {
-        let start = usize::try_from(index).ok()?.checked_mul(self.size)?;
-        let bytes = self.bytes.get(start..)?.get(..self.size)?;
-        Some(integer(bytes, self.is_big_endian))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
-        self.bytes.chunks_exact(self.size).map(|bytes| integer(bytes, self.is_big_endian))
     }
 }
 

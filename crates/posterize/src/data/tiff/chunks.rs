@@ -1,11 +1,10 @@
 //! The strips or tiles of a TIFF.
 
-use super::super::ifd::Integers;
 use super::compression::Coding;
 use super::samples::Samples;
 use super::tags::{
-    ROWS_PER_STRIP, STRIP_BYTE_COUNTS, STRIP_OFFSETS, TILE_BYTE_COUNTS, TILE_LENGTH, TILE_OFFSETS,
-    TILE_WIDTH, Tags, unsupported,
+    Integers, ROWS_PER_STRIP, STRIP_BYTE_COUNTS, STRIP_OFFSETS, TILE_BYTE_COUNTS, TILE_LENGTH,
+    TILE_OFFSETS, TILE_WIDTH, Tags, unsupported,
 };
 
 /// The parts into which a picture is cut, from left to right, then down, then by planes.

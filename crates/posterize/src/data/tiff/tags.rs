@@ -1,6 +1,6 @@
 //! The tags that say how the pixels of a TIFF are stored.
 
-use super::super::ifd::{Directory, Entry, Integers};
+use super::super::ifd::{Directory, Entry, integer};
 
 /// A tag: its number and its name in TIFF 6.0.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +81,7 @@ impl<'a> Tags<'a> {
         if found.next().is_some() {
             return Err(format!("corrupt: it has two tags {name}"));
         }
-        let integers = self.directory.integers(&entry).filter(|integers| integers.len() > 0);
-        integers.map(Some).ok_or_else(|| {
+        Integers::of(&self.directory, &entry).map(Some).ok_or_else(|| {
             let Entry { kind, .. } = entry;
             format!(
                 "corrupt or unsupported: its tag {name} has values of type {kind}, expected at \
@@ -117,6 +116,42 @@ impl<'a> Tags<'a> {
     /// Returns a sentence if there is no such tag.
     pub(super) fn required_integer(&self, tag: Tag) -> Result<u64, String> {
         self.integer(tag)?.ok_or_else(|| missing(tag))
+    }
+}
+
+/// Integers of 2, 4 or 8 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Integers<'a> {
+    bytes: &'a [u8],
+    size: usize,
+    is_big_endian: bool,
+}
+
+impl<'a> Integers<'a> {
+    /// Returns `None` if an entry has no integers without a sign.
+    fn of(directory: &Directory<'a>, entry: &Entry) -> Option<Self> {
+        let size = match entry.kind {
+            3 => 2,
+            4 => 4,
+            16 => 8,
+            _ => return None,
+        };
+        let bytes = directory.value(entry).filter(|bytes| !bytes.is_empty())?;
+        Some(Self { bytes, size, is_big_endian: directory.is_big_endian() })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        (self.bytes.len() / self.size) as u64
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<u64> {
+        let start = usize::try_from(index).ok()?.checked_mul(self.size)?;
+        let bytes = self.bytes.get(start..)?.get(..self.size)?;
+        Some(integer(bytes, self.is_big_endian))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.bytes.chunks_exact(self.size).map(|bytes| integer(bytes, self.is_big_endian))
     }
 }
 
