@@ -8,22 +8,22 @@
 //! use posterize::data::{ImageFolder, Loader};
 //! use posterize::format::SavedModel;
 //! use posterize::models::{self, Config};
-//! use posterize::quantization::{QConfig, QConfigMapping};
+//! use posterize::quantization::{PostTraining, QConfig, QConfigMapping};
 //! use posterize::runtime::Options;
 //! use posterize::StateDict;
 //!
 //! let weights = StateDict::open("mobilenet_v2.pth")?;
 //! let float = models::mobilenet_v2(&Config::default())?.load(&weights)?;
-//! let mut observed = float.fuse()?.prepare(&QConfigMapping::global(QConfig::recommended()))?;
 //!
 //! // Calibration needs a few hundred pictures, without labels.
 //! let preprocessing = models::preprocessing("mobilenet_v2")?;
 //! let pictures = ImageFolder::unlabelled(&["photos"])?;
-//! let loader = Loader::new(&pictures, &preprocessing).batch_size(30).limit(300);
-//! let images = loader.tensors().map(|batch| batch.map(|batch| batch.images));
-//! observed.calibrate(Options::all_threads()?, images)?;
+//! let mut pictures = Loader::new(&pictures, &preprocessing).batch_size(30).limit(300);
+//! let (mapping, passes) =
+//!     (QConfigMapping::global(QConfig::recommended()), PostTraining::recommended());
+//! let quantized = float.quantize(&mapping, &passes, Options::all_threads()?, &mut pictures)?;
 //!
-//! SavedModel::new(observed.convert()?)
+//! SavedModel::new(quantized.model)
 //!     .with_preprocessing(preprocessing)
 //!     .save("mobilenet_v2.int8.safetensors")?;
 //! # }

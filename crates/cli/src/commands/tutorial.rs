@@ -215,15 +215,15 @@ impl Tutorial {
         printer.step(steps::observers(&prepare(QConfig::default_qconfig())?)?)?;
         let mut scores: Vec<Score> = Vec::new();
         for method in &METHODS {
-            let mut observed = prepare((method.qconfig)())?;
-            let calibrated_on = calibration.run(&mut observed, options, ui)?;
-            let int8 = observed.convert()?;
+            let (qconfig, passes) = ((method.qconfig)(), (method.passes)());
+            let quantized = calibration.run(&float, qconfig, &passes, options, ui)?;
+            let int8 = quantized.model;
             let score = measure.int8(method.name, &int8)?;
             printer.step(steps::converted(
                 method,
                 (&float, &baseline),
                 &int8,
-                calibrated_on,
+                quantized.pictures,
                 &score,
             )?)?;
             scores.push(score);

@@ -32,3 +32,12 @@ impl CalibrationData for Vec<Tensor> {
         Box::new(self.iter().map(|images| Ok(vec![images.clone()])))
     }
 }
+
+/// The pictures of an image folder, of which those that cannot be decoded are skipped, for a network with one
+/// input.
+#[cfg(feature = "data")]
+impl CalibrationData for crate::data::Loader {
+    fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
+        Box::new(self.tensors().map(|batch| batch.map(|batch| vec![batch.images])))
+    }
+}

@@ -6,16 +6,17 @@ use std::{
 };
 
 use posterize::{
+    FloatModel,
     data::{ImageFolder, Loader, Preprocessing, RandomSampler, Sampler},
     models,
-    quantization::ObservedModel,
+    quantization::{PostTraining, PostTrainingResult, QConfig, QConfigMapping},
     runtime::Options,
 };
 use serde::Serialize;
 
 use crate::{
-    error::Result,
-    pictures::Stream,
+    calibration::CalibrationPictures,
+    error::{CliError, Result},
     ui::{Ui, count},
 };
 
@@ -113,24 +114,22 @@ impl Calibration {
         Ok(Self { data, images, augmented: augment, seed, pictures, root, loader })
     }
 
-    /// Runs the pictures through a network with observers. Returns how many could be decoded.
+    /// Quantizes a float network with the pictures.
     pub(super) fn run(
         &self,
-        observed: &mut ObservedModel,
+        float: &FloatModel,
+        qconfig: QConfig,
+        passes: &PostTraining,
         options: Options,
         ui: &Ui,
-    ) -> Result<usize> {
-        let mut stream = Stream::new(&self.loader, self.loader.tensors(), ui);
-        let bar = stream.bar.clone();
-        bar.set_message("calibrating");
-        let images = stream.by_ref().map(|batch| {
-            batch.map(|batch| {
-                bar.inc(batch.labels.len() as u64);
-                batch.images
-            })
-        });
-        let result = observed.calibrate(options, images);
-        stream.finish(&self.root)?;
+    ) -> Result<PostTrainingResult> {
+        let mut pictures = CalibrationPictures::new(&self.loader, ui);
+        let mapping = QConfigMapping::global(qconfig);
+        let result = float.quantize(&mapping, passes, options, &mut pictures);
+        let skipped = pictures.skipped();
+        if skipped == self.loader.len() {
+            return Err(CliError::NoPictures { data: self.root.clone(), skipped });
+        }
         Ok(result?)
     }
 

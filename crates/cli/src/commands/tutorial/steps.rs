@@ -5,7 +5,7 @@ use std::path::Path;
 use posterize::{
     FloatModel,
     graph::ModuleTree,
-    quantization::{ObservedModel, QConfig, QuantizedModel},
+    quantization::{ObservedModel, PostTraining, QConfig, QuantizedModel},
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use super::training::{Trained, Training};
 pub(super) struct Method {
     pub(super) name: &'static str,
     pub(super) qconfig: fn() -> QConfig,
+    pub(super) passes: fn() -> PostTraining,
     heading: &'static str,
     explanation: &'static str,
 }
@@ -32,6 +33,7 @@ pub(super) const METHODS: [Method; 3] = [
     Method {
         name: "int8 default",
         qconfig: QConfig::default_qconfig,
+        passes: PostTraining::pytorch,
         heading: "Calibrate and convert with one scale for each weight",
         explanation: "Calibration runs pictures through the float network while each observer records \
             the smallest and the largest value of its output. From this range follow the scale and \
@@ -43,6 +45,7 @@ pub(super) const METHODS: [Method; 3] = [
     Method {
         name: "int8 fbgemm",
         qconfig: QConfig::fbgemm,
+        passes: PostTraining::pytorch,
         heading: "Use one scale for each output channel, and histogram observers",
         explanation: "PyTorch's `fbgemm` qconfig quantizes every output channel of a weight with a \
             scale of its own. Its observers collect histograms of the activations and choose the \
@@ -53,10 +56,14 @@ pub(super) const METHODS: [Method; 3] = [
     Method {
         name: "int8 recommended",
         qconfig: QConfig::recommended,
-        heading: "Use all 8 bits",
+        passes: PostTraining::recommended,
+        heading: "Use all 8 bits, and repair what rounding costs",
         explanation: "posterize's kernels add all products in 32 bits, so activations can use all 8 \
-            bits. The `recommended` qconfig is like fbgemm's, but has twice as many steps for each \
-            activation, at the same size and speed.",
+            bits, at the same size and speed. With the `recommended` qconfig, `posterize quantize` also \
+            chooses the ranges with the smallest squared error, scales channels so that those of a value \
+            have similar ranges if that brings the outputs closer to the float network's, rounds weights \
+            up or down so that the outputs of their layer are close, and corrects biases so that the mean \
+            of each channel is that of the float network.",
     },
 ];
 
