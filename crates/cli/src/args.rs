@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser};
 use posterize::{data::ExifOrientation, runtime::Options};
 
 use crate::error::Result;
+
+/// Parses a number of pictures, at least 1.
+pub(crate) fn positive() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
 
 /// Where downloaded files are kept, and whether downloading is allowed.
 #[derive(Args, Clone, Debug, Default)]

@@ -1,11 +1,13 @@
 //! The calibration pictures and the progress bars of the passes that read them.
 
+use std::path::Path;
+
 use indicatif::ProgressBar;
 use posterize::Tensor;
 use posterize::data::Loader;
 use posterize::quantization::CalibrationData;
 
-use crate::ui::Ui;
+use crate::{error::Result, pictures, ui::Ui};
 
 /// The calibration pictures, with a progress bar for each pass over them.
 pub(crate) struct CalibrationPictures<'a> {
@@ -23,8 +25,11 @@ impl<'a> CalibrationPictures<'a> {
     }
 
     /// Returns the number of pictures that could not be decoded.
-    pub(crate) fn skipped(&self) -> usize {
-        self.skipped
+    ///
+    /// # Errors
+    /// Returns an error if that is all of them. `root` is their folder.
+    pub(crate) fn skipped(&self, root: &Path) -> Result<usize> {
+        pictures::check_skipped(self.skipped, self.loader.len(), root)
     }
 }
 

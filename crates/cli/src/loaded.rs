@@ -20,6 +20,12 @@ fn of_file(error: posterize::Error, file: Option<&Path>) -> CliError {
     }
 }
 
+/// Returns the number of values that a network returns for a picture of `crop` x `crop` pixels.
+pub(crate) fn outputs(graph: &Graph, crop: usize) -> posterize::Result<usize> {
+    let shapes = graph.infer(&[1, 3, crop, crop])?;
+    Ok(shapes[graph.output().0].shape.iter().product())
+}
+
 /// A model ready for use: the network, its preprocessing and its classes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -61,11 +67,10 @@ impl Loaded {
         Ok((self.name, classifier))
     }
 
-    /// Returns the number of values that the network returns for an input of the shape.
-    pub(crate) fn outputs(&self, input: [usize; 4]) -> Result<usize> {
-        let graph = self.graph();
-        let shapes = graph.infer(&input).map_err(|error| of_file(error, self.file.as_deref()))?;
-        Ok(shapes[graph.output().0].shape.iter().product())
+    /// Returns the number of values that the network returns for a picture.
+    pub(crate) fn outputs(&self) -> Result<usize> {
+        outputs(self.graph(), self.preprocessing.crop)
+            .map_err(|error| of_file(error, self.file.as_deref()))
     }
 
     pub(crate) fn graph(&self) -> &Graph {

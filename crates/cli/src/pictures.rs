@@ -153,12 +153,16 @@ impl<'a, T: BatchImages + 'static> Stream<'a, T> {
     /// Removes the progress bar. Returns an error if every picture was skipped.
     pub(crate) fn finish(&self, data: &Path) -> Result<()> {
         self.bar.finish_and_clear();
-        if self.skipped == self.total {
-            let data = data.to_path_buf();
-            return Err(CliError::NoPictures { data, skipped: self.skipped });
-        }
-        Ok(())
+        check_skipped(self.skipped, self.total, data).map(|_| ())
     }
+}
+
+/// Returns the number of skipped pictures, or an error if that is all of the pictures of `data`.
+pub(crate) fn check_skipped(skipped: usize, total: usize, data: &Path) -> Result<usize> {
+    if skipped == total {
+        return Err(CliError::NoPictures { data: data.to_path_buf(), skipped });
+    }
+    Ok(skipped)
 }
 
 impl<T: BatchImages> Iterator for Stream<'_, T> {

@@ -29,7 +29,7 @@ use crate::tensor::Tensor;
 /// };
 /// assert!((layer.sqnr() - 30.0).abs() < 1e-9);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerError {
     /// The layer's name.
     pub name: String,
@@ -49,10 +49,7 @@ impl LayerError {
 
     /// Adds float outputs and the int8 outputs in their places.
     pub(crate) fn add(&mut self, float: &[f32], int8: &[f32]) {
-        for (&x, &y) in float.iter().zip(int8) {
-            self.signal += f64::from(x) * f64::from(x);
-            self.noise += f64::from(x - y).powi(2);
-        }
+        metrics::add_noise(&mut self.signal, &mut self.noise, float, int8);
     }
 
     /// Returns the signal-to-quantization-noise ratio in decibels, `10 · log10(signal / noise)`.

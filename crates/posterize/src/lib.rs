@@ -140,6 +140,7 @@ mod pixels;
 pub mod quantization;
 pub mod report;
 pub mod runtime;
+mod short_digest;
 pub mod tensor;
 mod trace;
 #[cfg(feature = "training")]

@@ -164,6 +164,14 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
+/// Adds the squares of the expected values to `signal`, and those of the differences to `noise`.
+pub(crate) fn add_noise(signal: &mut f64, noise: &mut f64, expected: &[f32], found: &[f32]) {
+    for (&x, &y) in expected.iter().zip(found) {
+        *signal += f64::from(x) * f64::from(x);
+        *noise += f64::from(x - y).powi(2);
+    }
+}
+
 /// Returns the signal-to-quantization-noise ratio in decibels from the sum of the squares of the expected
 /// values and that of the differences; infinite if there is no difference.
 pub(crate) fn sqnr(signal: f64, noise: f64) -> f64 {

@@ -11,6 +11,7 @@ use crate::loading;
 use crate::nn::{Module, trace};
 use crate::ops::Role;
 use crate::parameters::InitialValues;
+use crate::short_digest::short_digest;
 use crate::tensor::Tensor;
 
 pub use crate::loading::{LoadOptions, LoadReport, NewTensor, Renamed};
@@ -237,9 +238,7 @@ impl FloatModel {
             hash.update(&found.name);
             tensor.data().iter().for_each(|value| hash.update(value.to_le_bytes()));
         }
-        let digest = hash.finalize();
-        let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-        format!("{digest:016x}")
+        short_digest(hash)
     }
 
     /// Returns the number of trainable values: those of weights and biases, not of running

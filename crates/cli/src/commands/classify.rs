@@ -230,9 +230,7 @@ impl Classify {
     /// Reads the file of --names, if it is given.
     fn names(&self, loaded: &Loaded) -> Result<Option<Vec<String>>> {
         let Some(file) = &self.names else { return Ok(None) };
-        let (graph, crop) = (loaded.graph(), loaded.preprocessing.crop);
-        let shapes = graph.infer(&[1, 3, crop, crop])?;
-        Ok(Some(names::read(file, shapes[graph.output().0].shape.iter().product())?))
+        Ok(Some(names::read(file, loaded.outputs()?)?))
     }
 
     /// Loads the model. With more than one thread, the first picture is decoded at the same time.

@@ -13,7 +13,7 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ExifArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs, positive},
     embedded,
     error::Result,
     fetch::{Fetcher, Item},
@@ -67,8 +67,8 @@ pub(crate) struct Evaluate {
     classes: Option<PathBuf>,
 
     /// Evaluate only the first N pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = positive())]
+    limit: Option<usize>,
 
     /// Number of pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
@@ -154,10 +154,10 @@ impl Evaluate {
         // Files that were downloaded have no option.
         let paths = self.paths().reads("the downloaded weights", &loaded.file);
         paths.reads("the downloaded pictures", [&data]).keep_inputs()?;
-        let size = loaded.preprocessing.crop;
-        let outputs = loaded.outputs([1, 3, size, size])?;
+        let outputs = loaded.outputs()?;
         let folder = pictures::open(&data, self.classes.as_deref(), &loaded.classes, outputs)?;
-        let batch = usize::from(self.batch_size).min(self.limit().min(folder.len()));
+        let batch =
+            usize::from(self.batch_size).min(self.limit.unwrap_or(usize::MAX).min(folder.len()));
         let mut engine = loaded.engine(options.batch(batch))?;
 
         let start = Instant::now();
@@ -183,11 +183,6 @@ impl Evaluate {
         ui.result(&report, &report)
     }
 
-    /// Returns the number of pictures that are evaluated at most.
-    fn limit(&self) -> usize {
-        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-
     /// Runs the model over the pictures. Returns the evaluation and the number of skipped pictures.
     fn evaluate(
         &self,
@@ -201,7 +196,7 @@ impl Evaluate {
         let loader = Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.batch_size))
             .threads(options.threads)
-            .limit(self.limit())
+            .limit(self.limit)
             .exif_orientation(self.exif.orientation())
             .strict(self.strict);
         let found = pictures::evaluate(engine, folder, &loader, ui, &mut |batch, logits| {

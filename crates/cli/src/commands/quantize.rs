@@ -18,6 +18,7 @@ use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     calibration::CalibrationPictures,
     error::{CliError, Result},
+    loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures,
@@ -251,9 +252,7 @@ impl Quantize {
         self.paths().reads("the downloaded weights", &file).keep_inputs()?;
         let preprocessing = network.preprocessing.clone();
         let float = network.into_float()?;
-        let crop = preprocessing.crop;
-        let shapes = float.graph().infer(&[1, 3, crop, crop])?;
-        let outputs = shapes[float.graph().output().0].shape.iter().product();
+        let outputs = outputs(float.graph(), preprocessing.crop)?;
         let folder = ImageFolder::unlabelled(&calibrate)?;
         let mut classes = self.classes(&calibrate, outputs)?;
 
@@ -288,11 +287,7 @@ impl Quantize {
             let result = float.quantize(&mapping, &recipe.passes, options, &mut data);
             result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
         };
-        let skipped = data.skipped();
-        if skipped == loader.len() {
-            let data = folder.root().to_path_buf();
-            return Err(CliError::NoPictures { data, skipped });
-        }
+        let skipped = data.skipped(folder.root())?;
         let (PostTrainingResult { observed, model, pictures, equalized, passes, .. }, recipe) =
             result?;
         if pictures < choice.pictures() {

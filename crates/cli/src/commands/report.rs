@@ -24,16 +24,16 @@ use posterize::{
 };
 
 use crate::{
-    args::{CacheArgs, ExifArgs, ThreadArgs},
+    args::{CacheArgs, ExifArgs, ThreadArgs, positive},
     error::{CliError, Result},
     model::ModelArgs,
     paths::Paths,
     pictures::{self, Stream},
     timing::{self, Comparison, Times},
-    ui::{Ui, percent},
+    ui::{Ui, finite, percent},
 };
 
-use numbers::{Changed, Layer, Network, Numbers, finite};
+use numbers::{Changed, Layer, Network, Numbers};
 use verdict::Difference;
 
 const EXAMPLES: &str = "\
@@ -135,8 +135,8 @@ pub(crate) struct Report {
     classes: Option<PathBuf>,
 
     /// Use only the first N pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = positive())]
+    limit: Option<usize>,
 
     /// Compare the layers on only N pictures, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -266,10 +266,9 @@ impl Report {
 
     /// Returns a loader of the pictures.
     fn loader(&self, subject: &Subject<'_>) -> Loader {
-        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Loader::new(subject.folder, subject.preprocessing)
             .threads(subject.options.threads)
-            .limit(limit)
+            .limit(self.limit)
             .exif_orientation(self.exif.orientation())
     }
 

@@ -15,10 +15,11 @@ use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     calibration::CalibrationPictures,
     error::Result,
+    loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     pictures::{self, Stream},
     quantization::QuantizationArgs,
-    ui::{Align, Table, Ui, Verbosity, count, percent, shortened, wrapped},
+    ui::{Align, Table, Ui, Verbosity, count, decibels, finite, percent, shortened, wrapped},
 };
 
 const EXAMPLES: &str = "\
@@ -184,16 +185,16 @@ impl Sensitivity {
         let (name, file) = (network.name.clone(), network.file.clone());
         let (preprocessing, classes) = (network.preprocessing.clone(), network.classes.clone());
         let float = network.into_float()?;
-        let crop = preprocessing.crop;
-        let shapes = float.graph().infer(&[1, 3, crop, crop])?;
-        let outputs = shapes[float.graph().output().0].shape.iter().product();
+        let outputs = outputs(float.graph(), preprocessing.crop)?;
         let folder = ImageFolder::unlabelled(&calibrate)?;
         let labelled = self.labelled(&classes, outputs)?;
 
         let choice = self.quantization.choice();
         let loader = choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
         let mut data = CalibrationPictures::new(&loader, ui);
-        let quantized = float.quantize(&recipe.mapping()?, &recipe.passes, options, &mut data)?;
+        let quantized = float.quantize(&recipe.mapping()?, &recipe.passes, options, &mut data);
+        data.skipped(folder.root())?;
+        let quantized = quantized?;
 
         let measured = Loader::new(labelled.as_ref().unwrap_or(&folder), &preprocessing)
             .sampler(RandomSampler { seed: choice.seed })
@@ -241,11 +242,6 @@ impl Sensitivity {
     }
 }
 
-/// Formats a ratio in dB.
-fn decibels(sqnr_db: f64) -> String {
-    if sqnr_db.is_finite() { format!("{sqnr_db:.1}") } else { "exact".into() }
-}
-
 /// Formats a difference with its sign.
 fn signed(value: f64) -> String {
     let text = format!("{value:+.1}");
@@ -280,7 +276,7 @@ impl fmt::Display for Report {
             table.row([
                 shortened(&layer.name, NAME_WIDTH),
                 shortened(&layer.r#type, TYPE_WIDTH),
-                decibels(only_int8.sqnr_db),
+                decibels(finite(only_int8.sqnr_db)),
                 difference(only_int8.top1, self.float_top1),
                 if only_float.sqnr_db.is_finite() {
                     signed(only_float.sqnr_db - self.int8.sqnr_db)
@@ -318,7 +314,7 @@ impl fmt::Display for Report {
             f,
             "\n\n{} with all layers in int8: {} dB, {} on {pictures} pictures",
             self.model,
-            decibels(self.int8.sqnr_db),
+            decibels(finite(self.int8.sqnr_db)),
             if self.labelled {
                 format!("top-1 {} (float {})", of(self.int8.top1), of(self.float_top1))
             } else {

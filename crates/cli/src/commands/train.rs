@@ -25,6 +25,7 @@ use posterize::{
 use crate::{
     args::{CacheArgs, ThreadArgs},
     error::{CliError, Result},
+    loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::{Paths, are_same},
     ui::Ui,
@@ -165,9 +166,7 @@ impl Train {
             None => Initial::Random,
         };
         let float = loaded.into_float()?;
-        let crop = preprocessing.crop;
-        let shapes = float.graph().infer(&[1, 3, crop, crop])?;
-        let outputs = shapes[float.graph().output().0].shape.iter().product();
+        let outputs = outputs(float.graph(), preprocessing.crop)?;
         let (train, val) = self.data.open(&classes, outputs)?;
         let train_options = self.schedule.options(&self.data, &self.qat, train.len(), &initial)?;
         let preprocessing = &preprocessing;
@@ -265,11 +264,10 @@ impl Train {
         preprocessing: &Preprocessing,
         options: Options,
     ) -> Loader {
-        let limit = self.data.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Loader::new(folder, preprocessing)
             .batch_size(usize::from(self.data.batch_size))
             .threads(options.threads)
             .exif_orientation(self.data.exif.orientation())
-            .limit(limit)
+            .limit(self.data.limit)
     }
 }

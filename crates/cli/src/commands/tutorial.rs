@@ -26,9 +26,10 @@ use posterize::{
 use serde::Serialize;
 
 use crate::{
-    args::{CacheArgs, ThreadArgs},
+    args::{CacheArgs, ThreadArgs, positive},
     embedded,
     error::Result,
+    loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::Paths,
     pictures,
@@ -100,8 +101,8 @@ pub(crate) struct Tutorial {
     classes: Option<PathBuf>,
 
     /// Evaluate on only the first N pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = positive())]
+    limit: Option<usize>,
 
     /// Folder of calibration pictures, with one folder in it for each class [default: built-in pictures
     /// with the built-in ones of --data; else the pictures of --data beyond --limit; else the evaluated
@@ -175,9 +176,7 @@ impl Tutorial {
         let (data, calibrate) = (self.data.as_deref(), self.calibrate.as_deref());
         let sources = Sources::new(&name, data, calibrate, &self.cache, ui)?;
         let evaluated = &sources.evaluated;
-        let size = preprocessing.crop;
-        let shapes = unfused.graph().infer(&[1, 3, size, size])?;
-        let outputs = shapes[unfused.graph().output().0].shape.iter().product();
+        let outputs = outputs(unfused.graph(), preprocessing.crop)?;
         let folder = pictures::open(&evaluated.folder, self.classes.as_deref(), &[], outputs)?;
         let evaluated = EvaluationSet::new(folder, &evaluated.name, self.limit);
         let mut measure = Measure::new(&name, &evaluated, &preprocessing, options, ui)?;

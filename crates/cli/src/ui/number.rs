@@ -51,6 +51,16 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.2} MB", bytes as f64 / 1e6)
 }
 
+/// Returns a signal-to-noise ratio unless it is infinite, as JSON has no such number.
+pub(crate) fn finite(ratio: f64) -> Option<f64> {
+    Some(ratio).filter(|ratio| ratio.is_finite())
+}
+
+/// Formats a signal-to-noise ratio in dB; `None` is that of equal values.
+pub(crate) fn decibels(ratio: Option<f64>) -> String {
+    ratio.map_or("exact".into(), |ratio| format!("{ratio:.1}"))
+}
+
 /// Formats a percentage with two decimals: `88.67 %`.
 pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")

@@ -78,13 +78,7 @@ fn real_weight(int8: &QuantizedModel, id: NodeId) -> Option<Vec<f32>> {
         let weight = int8.parameters().get(&(id, Role::Weight))?;
         return Some(weight.to_format(MemoryFormat::Contiguous).into_data());
     };
-    let each = layer.weight.len() / layer.bias.len().max(1);
-    let channels = layer.weight.chunks(each.max(1)).enumerate();
-    let real = channels.flat_map(|(channel, integers)| {
-        let qparams = layer.qparams.channel(channel);
-        integers.iter().map(move |&q| qparams.dequantize(i32::from(q)))
-    });
-    Some(real.collect())
+    Some(layer.dequantized_weight())
 }
 
 /// Returns what the output channels of `weight` were divided by before they became those of `quantized`;

@@ -57,6 +57,13 @@ pub(super) struct Epoch {
     pub(super) start: usize,
 }
 
+impl Epoch {
+    /// Returns how many samples the workers may be ahead of the consumer.
+    fn window(&self, threads: usize) -> usize {
+        self.batch_size.saturating_mul(2).saturating_add(threads)
+    }
+}
+
 /// An iterator over the batches of one epoch. Dropping it stops the worker threads.
 ///
 /// ```
@@ -170,7 +177,7 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
 fn check_memory<T: BatchImages>(planned: &Epoch, threads: usize) -> Result<()> {
     let (crop, pictures) = (planned.transform.crop(), planned.order.len());
     let batch = planned.batch_size.min(pictures);
-    let ahead = planned.batch_size.saturating_mul(2).saturating_add(threads).min(pictures - batch);
+    let ahead = planned.window(threads).min(pictures - batch);
     let bytes = [crop, 3 * size_of::<T::Value>(), batch + ahead]
         .into_iter()
         .try_fold(crop, usize::checked_mul);
@@ -205,6 +212,7 @@ impl<T: BatchImages + 'static> Batches<T> {
         let failed = planned.transform.validate().err().or(outside);
         let crop = planned.transform.crop();
         let too_large = check_memory::<T>(&planned, threads).err();
+        let window = planned.window(threads);
         let shared = Arc::new(Shared {
             tables: planned.transform.pixel_tables(),
             samples: planned.samples,
@@ -212,7 +220,7 @@ impl<T: BatchImages + 'static> Batches<T> {
             transform: planned.transform,
             epoch: planned.number,
             exif: planned.exif,
-            window: planned.batch_size.saturating_mul(2).saturating_add(threads),
+            window,
             state: Mutex::new(State { first: 0, next: 0, results: VecDeque::new(), stop: false }),
             stored: Condvar::new(),
             freed: Condvar::new(),

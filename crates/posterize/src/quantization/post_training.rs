@@ -9,9 +9,10 @@ use super::passes::bias_correction;
 use super::passes::equalize::equalize;
 use super::passes::input_means::{InputMeans, shapes_of};
 use super::passes::rounding;
-use super::prepare::ObservedModel;
+use super::prepare::{ObservedModel, Preparation};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
+use super::sensitivity::run_batch;
 use crate::error::Result;
 use crate::model::FloatModel;
 use crate::runtime::{Input, Options, Shown, compile};
@@ -100,10 +101,13 @@ impl FloatModel {
                 let batches = read.collect::<Result<Vec<_>>>()?;
                 let (calibrated, others) = batches.split_at(calibrated.min(batches.len()));
                 let others = if others.is_empty() { calibrated } else { others };
+                let mut engine = compile(&float, options)?;
+                let expected = others.iter().map(|inputs| run_batch(&mut engine, inputs));
+                let expected: Vec<Vec<Tensor>> = expected.collect::<Result<_>>()?;
                 let noise = |scaling| {
                     let data = &mut Held(calibrated);
                     let result = quantize(&float, scaling, mapping, &trial, options, data)?;
-                    output_noise(&float, &result.model, options, others)
+                    output_noise(&expected, &result.model, options, others)
                 };
                 let mut best = (f64::INFINITY, Scaling::None);
                 for (tried, &scaling) in candidates.iter().enumerate() {
@@ -135,9 +139,10 @@ impl Scaling {
     /// Returns what can be equalized: the ranges of weights if a weight has one scale for all of its
     /// channels, or else those of activations. The last changes the most.
     fn candidates(float: &FloatModel, mapping: &QConfigMapping) -> Result<Vec<Self>> {
-        let observed = float.prepare(mapping)?;
-        let layers = float.graph().iter().filter(|(_, node)| !node.op.parameters().is_empty());
-        let mut qconfigs = layers.filter_map(|(id, _)| observed.qconfig(id));
+        let qconfigs = Preparation::new(float.graph(), mapping)?.qconfigs;
+        let layers = float.graph().nodes().iter().zip(&qconfigs);
+        let layers = layers.filter(|(node, _)| !node.op.parameters().is_empty());
+        let mut qconfigs = layers.filter_map(|(_, qconfig)| qconfig.as_ref());
         if qconfigs.any(|qconfig| !qconfig.weight.qscheme.is_per_channel()) {
             return Ok(vec![Self::None, Self::Weights]);
         }
@@ -231,19 +236,18 @@ impl CalibrationData for Held<'_> {
     }
 }
 
-/// Returns the sum of the squared differences between the int8 and the float network's outputs.
+/// Returns the sum of the squared differences between the int8 network's outputs and those that are
+/// `expected`.
 fn output_noise(
-    float: &FloatModel,
+    expected: &[Vec<Tensor>],
     model: &QuantizedModel,
     options: Options,
     batches: &[Vec<Tensor>],
 ) -> Result<f64> {
-    let (mut float, mut int8) = (compile(float, options)?, compile(model, options)?);
+    let mut engine = compile(model, options)?;
     let mut noise = 0.0;
-    for inputs in batches {
-        let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
-        let outputs = float.run_all(&given)?.into_iter().zip(int8.run_all(&given)?);
-        for (x, y) in outputs {
+    for (inputs, expected) in batches.iter().zip(expected) {
+        for (x, y) in expected.iter().zip(run_batch(&mut engine, inputs)?) {
             let pairs = x.data().iter().zip(y.data());
             noise += pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
         }
@@ -344,7 +348,10 @@ mod tests {
             let options = Options::new(1).unwrap();
             let float = model.fuse().unwrap();
             let batches: Vec<_> = pictures(4).into_iter().map(|images| vec![images]).collect();
-            let noise = output_noise(&float, &result.model, options, &batches).unwrap();
+            let mut engine = compile(&float, options).unwrap();
+            let expected: Vec<_> =
+                batches.iter().map(|inputs| run_batch(&mut engine, inputs).unwrap()).collect();
+            let noise = output_noise(&expected, &result.model, options, &batches).unwrap();
             (result.equalized, noise)
         };
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));

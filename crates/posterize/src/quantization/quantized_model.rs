@@ -43,6 +43,17 @@ pub struct QuantizedLayer {
 }
 
 impl QuantizedLayer {
+    /// Returns the real values of the weight, in the order of its integers.
+    pub(crate) fn dequantized_weight(&self) -> Vec<f32> {
+        let each = (self.weight.len() / self.bias.len().max(1)).max(1);
+        let channels = self.weight.chunks(each).enumerate();
+        let real = channels.flat_map(|(channel, integers)| {
+            let qparams = self.qparams.channel(channel);
+            integers.iter().map(move |&q| qparams.dequantize(i32::from(q)))
+        });
+        real.collect()
+    }
+
     /// Returns the multiplier of each output channel's int32 accumulator:
     /// `scale_x · scale_w / scale_y`, in f32 as in FBGEMM.
     ///

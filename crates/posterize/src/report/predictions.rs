@@ -5,12 +5,10 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::outcomes::{Outcome, Outcomes};
-use crate::compare::LayerError;
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::metrics;
-use crate::metrics::sqnr;
 use crate::runtime::{Engine, Input};
 
 /// Number of classes that are kept of a changed prediction.
@@ -96,7 +94,7 @@ impl PredictionComparison {
     /// Returns the signal-to-quantization-noise ratio of the logits in decibels, as
     /// [`LayerError::sqnr`].
     pub fn logits_sqnr(&self) -> f64 {
-        sqnr(self.signal, self.noise)
+        metrics::sqnr(self.signal, self.noise)
     }
 }
 
@@ -146,7 +144,6 @@ where
         noise: 0.0,
         changed: Vec::new(),
     };
-    let mut error = LayerError::default();
     for batch in batches {
         let batch = batch?;
         let logits = [found.float.add(float, &batch)?, found.int8.add(int8, &batch)?];
@@ -159,7 +156,7 @@ where
                 second.shape()[1]
             )));
         }
-        error.add(first.data(), second.data());
+        metrics::add_noise(&mut found.signal, &mut found.noise, first.data(), second.data());
         let classes = first.shape()[1];
         let rows = first.data().chunks_exact(classes).zip(second.data().chunks_exact(classes));
         for (((x, y), &label), &sample) in rows.zip(&batch.labels).zip(&batch.indices) {
@@ -178,7 +175,6 @@ where
             "found no picture to evaluate on; expected at least one".into(),
         ));
     }
-    (found.signal, found.noise) = (error.signal, error.noise);
     found.changed.sort_by_key(|changed| {
         let telling = match changed.outcome {
             Outcome::OnlyInt8 => &changed.int8,

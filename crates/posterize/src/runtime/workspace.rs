@@ -83,6 +83,16 @@ pub(super) enum Watch<'a> {
     Times(&'a mut [Duration]),
 }
 
+impl Watch<'_> {
+    /// Returns what every output is shown to, if it is.
+    pub(super) fn show(&mut self) -> Option<Show<'_>> {
+        match self {
+            Self::Outputs(show) | Self::Replace(show, _) | Self::Clamp(show, _) => Some(*show),
+            Self::Unwatched | Self::Times(_) => None,
+        }
+    }
+}
+
 /// The memory for values of one type, and the scratch memory of their kernels.
 #[derive(Debug, Default)]
 struct Arena<T> {
@@ -145,7 +155,7 @@ impl Workspace {
         self.reserve(plan, graph, batch, pool.threads())?;
         let Self { inputs, float, int8 } = self;
         let start = Instant::now();
-        let watched = matches!(watch, Watch::Outputs(_) | Watch::Replace(..) | Watch::Clamp(..));
+        let watched = watch.show().is_some();
         for (given, converted) in given.iter().zip(&mut *inputs) {
             convert(plan, pool, *given, watched, converted)?;
         }
@@ -155,12 +165,10 @@ impl Workspace {
         let mut run = Run { plan, pool, batch, given, inputs, float, int8 };
         let mut shown = 0;
         for (index, step) in plan.steps.iter().enumerate() {
-            if let Watch::Outputs(show) | Watch::Replace(show, _) | Watch::Clamp(show, _) =
-                &mut watch
-            {
+            if let Some(show) = watch.show() {
                 // Before the memory of what was computed last may be taken again.
                 let next = step.nodes[0].0;
-                run.show(*show, shown..next)?;
+                run.show(show, shown..next)?;
                 shown = next;
             }
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
@@ -176,7 +184,7 @@ impl Workspace {
                 times[index + 1] += start.elapsed();
             }
         }
-        if let Watch::Outputs(show) | Watch::Replace(show, _) | Watch::Clamp(show, _) = watch {
+        if let Some(show) = watch.show() {
             run.show(show, shown..plan.slots.len())?;
         }
         for (index, output) in plan.outputs.iter().enumerate() {

@@ -7,6 +7,7 @@ use super::{OptimizerOptions, TrainOptions};
 use crate::data::{Loader, Transform};
 use crate::model::FloatModel;
 use crate::quantization::{QConfigMapping, QatModel};
+use crate::short_digest::short_digest;
 
 /// Describes a transform. The default filter is left out, as it is in checkpoints of versions that had
 /// no other.
@@ -89,12 +90,5 @@ fn fingerprint(loader: &Loader) -> String {
         hash.update(name);
         hash.update((sample.label as u64).to_le_bytes());
     }
-    format!("{} of {} ({})", loader.len(), loader.samples().len(), hex(hash))
-}
-
-/// Returns the first 64 bits of a hash as hexadecimal digits.
-fn hex(hash: Sha256) -> String {
-    let digest = hash.finalize();
-    let digest = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-    format!("{digest:016x}")
+    format!("{} of {} ({})", loader.len(), loader.samples().len(), short_digest(hash))
 }

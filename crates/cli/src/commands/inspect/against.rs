@@ -18,7 +18,7 @@ use super::module_path::is_below;
 use crate::{
     error::{CliError, Result},
     pictures::Stream,
-    ui::{Align, Table, Ui, bar, count},
+    ui::{Align, Table, Ui, bar, count, decibels, finite},
 };
 
 /// Number of pictures in a batch. It is small because the outputs of all layers are kept.
@@ -78,7 +78,7 @@ impl Report {
         let mut errors = result?;
         errors.sort_by(|a, b| a.sqnr().total_cmp(&b.sqnr()));
         let layer = |error: LayerError| Layer {
-            sqnr_db: Some(error.sqnr()).filter(|sqnr| sqnr.is_finite()),
+            sqnr_db: finite(error.sqnr()),
             name: error.name,
             r#type: error.kind,
         };
@@ -118,7 +118,7 @@ impl fmt::Display for Report {
             table.row([
                 layer.name.clone(),
                 layer.r#type.clone(),
-                layer.sqnr_db.map_or("exact".into(), |sqnr| format!("{sqnr:.1}")),
+                decibels(layer.sqnr_db),
                 layer.sqnr_db.map_or(String::new(), |sqnr| {
                     let (noise, full) = noise(sqnr, &self.layers);
                     bar(noise, full, BAR_WIDTH)

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     figures::{self, OTHER_WEIGHTS, number},
-    numbers::{Layer, Numbers, decibels},
+    numbers::{Layer, Numbers},
 };
 use crate::{
     page::{
@@ -12,7 +12,7 @@ use crate::{
         plot::{gridline, open},
         table, table_of_html,
     },
-    ui::{count, percent},
+    ui::{count, decibels, percent},
 };
 
 /// Number of layers whose figures are drawn. Others have only their numbers, so that the page does not

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::verdict::{Difference, in_percent, verdict};
 use crate::{
     timing::{Ratio, Times},
-    ui::{Align, Table, count, duration, megabytes, percent},
+    ui::{Align, Table, count, decibels, duration, finite, megabytes, percent},
 };
 
 /// Number of layers that are printed.
@@ -213,16 +213,6 @@ impl Layer {
             float_reason: found.float_reason,
         }
     }
-}
-
-/// Returns a ratio in dB unless it is infinite.
-pub(super) fn finite(sqnr: f64) -> Option<f64> {
-    Some(sqnr).filter(|sqnr| sqnr.is_finite())
-}
-
-/// Formats a ratio in dB; `None` is that of equal values.
-pub(super) fn decibels(sqnr: Option<f64>) -> String {
-    sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.1}"))
 }
 
 impl Numbers {

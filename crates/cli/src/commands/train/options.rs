@@ -15,7 +15,7 @@ use posterize::{
 };
 
 use crate::{
-    args::ExifArgs,
+    args::{ExifArgs, positive},
     error::{CliError, Result},
     paths::Paths,
     pictures,
@@ -40,8 +40,8 @@ pub(super) struct DataArgs {
     classes: Option<PathBuf>,
 
     /// Validate on only the first N pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) limit: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub(super) limit: Option<usize>,
 
     /// Number of pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     calibration::CalibrationPictures,
-    error::{CliError, Result},
+    error::Result,
     ui::{Ui, count},
 };
 
@@ -126,10 +126,7 @@ impl Calibration {
         let mut pictures = CalibrationPictures::new(&self.loader, ui);
         let mapping = QConfigMapping::global(qconfig);
         let result = float.quantize(&mapping, passes, options, &mut pictures);
-        let skipped = pictures.skipped();
-        if skipped == self.loader.len() {
-            return Err(CliError::NoPictures { data: self.root.clone(), skipped });
-        }
+        pictures.skipped(&self.root)?;
         Ok(result?)
     }
 

@@ -14,9 +14,9 @@ pub(super) struct EvaluationSet {
 
 impl EvaluationSet {
     /// Takes the first `limit` pictures of `folder`, or all of them.
-    pub(super) fn new(folder: ImageFolder, name: &str, limit: Option<u64>) -> Self {
+    pub(super) fn new(folder: ImageFolder, name: &str, limit: Option<usize>) -> Self {
         let all = folder.len();
-        let count = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(all).min(all);
+        let count = limit.unwrap_or(all).min(all);
         Self { folder, count, name: name.into() }
     }
 }

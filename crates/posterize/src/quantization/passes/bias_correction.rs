@@ -130,15 +130,13 @@ impl<'a> Layers<'a> {
             if per_channel > MAX_WEIGHTS {
                 return None;
             }
-            let scale = |at| layer.qparams.channel(at / per_channel).scale;
-            let weights = layer.weight.iter().enumerate();
             Some((
                 id,
                 Layer {
                     float: original,
                     weight: float.parameter(original, Role::Weight)?,
                     bias: float.parameter(original, Role::Bias),
-                    dequantized: weights.map(|(at, &q)| scale(at) * f32::from(q)).collect(),
+                    dequantized: layer.dequantized_weight(),
                 },
             ))
         });

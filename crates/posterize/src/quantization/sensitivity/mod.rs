@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use cause::{Cause, Remedy};
 pub use facts::{LayerFacts, OutputFacts, WeightFacts};
 pub use pictures::OutputQuality;
-pub(super) use pictures::{Pictures, first_pictures};
+pub(super) use pictures::{Pictures, first_pictures, run_batch};
 
 use cause::Done;
 use facts::measure;
@@ -185,7 +185,7 @@ impl PostTrainingResult {
         Ok(Sensitivity {
             pictures: pictures.count,
             labelled: pictures.labelled,
-            float_top1: pictures.quality(&mut compile(float, options)?)?.top1,
+            float_top1: pictures.float_top1()?,
             int8,
             layers,
         })

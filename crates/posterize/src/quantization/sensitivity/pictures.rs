@@ -62,7 +62,7 @@ impl<'a> Pictures<'a> {
             )));
         }
         let mut engine = compile(float, options)?;
-        let outputs = batches.iter().map(|inputs| run(&mut engine, inputs));
+        let outputs = batches.iter().map(|inputs| run_batch(&mut engine, inputs));
         let outputs: Vec<Vec<Tensor>> = outputs.collect::<Result<_>>()?;
         let mut rest = labels.unwrap_or_default();
         let classes = outputs.iter().zip(&sizes).map(|(outputs, &size)| {
@@ -83,21 +83,32 @@ impl<'a> Pictures<'a> {
     pub(in crate::quantization) fn quality(&self, engine: &mut Engine) -> Result<OutputQuality> {
         let (mut signal, mut noise, mut correct) = (0.0, 0.0, 0);
         for (index, inputs) in self.batches.iter().enumerate() {
-            let outputs = run(engine, inputs)?;
+            let outputs = run_batch(engine, inputs)?;
             for (x, y) in self.outputs[index].iter().zip(&outputs) {
-                for (&x, &y) in x.data().iter().zip(y.data()) {
-                    signal += f64::from(x) * f64::from(x);
-                    noise += f64::from(x - y).powi(2);
-                }
+                metrics::add_noise(&mut signal, &mut noise, x.data(), y.data());
             }
-            if let Some(classes) = &self.classes {
-                let [first] = metrics::correct(&outputs[0], &classes[index], [1])?;
-                correct += first;
-            }
+            correct += self.correct(index, &outputs)?;
         }
         let sqnr_db = metrics::sqnr(signal, noise);
-        let top1 = self.classes.is_some().then(|| 100.0 * correct as f64 / self.count as f64);
-        Ok(OutputQuality { sqnr_db, top1 })
+        Ok(OutputQuality { sqnr_db, top1: self.top1(correct) })
+    }
+
+    /// Returns the part of the pictures in percent for which the float network predicts the class.
+    pub(super) fn float_top1(&self) -> Result<Option<f64>> {
+        let outputs = self.outputs.iter().enumerate();
+        let correct = outputs.map(|(index, outputs)| self.correct(index, outputs));
+        Ok(self.top1(correct.sum::<Result<usize>>()?))
+    }
+
+    /// Returns the number of pictures of a batch for which a network with these outputs predicts the class.
+    fn correct(&self, index: usize, outputs: &[Tensor]) -> Result<usize> {
+        let Some(classes) = &self.classes else { return Ok(0) };
+        let [first] = metrics::correct(&outputs[0], &classes[index], [1])?;
+        Ok(first)
+    }
+
+    fn top1(&self, correct: usize) -> Option<f64> {
+        self.classes.is_some().then(|| 100.0 * correct as f64 / self.count as f64)
     }
 
     /// Returns the first `pictures`, in batches of at most `batch`.
@@ -126,7 +137,11 @@ pub(in crate::quantization) fn first_pictures(
     Ok(parts)
 }
 
-fn run(engine: &mut Engine, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+/// Runs a network on a batch, a tensor for every input.
+pub(in crate::quantization) fn run_batch(
+    engine: &mut Engine,
+    inputs: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let given: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
     engine.run_all(&given)
 }
