@@ -7,6 +7,7 @@ crates/posterize/tests/observers.rs repeats exactly, so that only the answers ar
 """
 
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,16 +17,10 @@ from torch.ao.quantization import observer as ao
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from uniform import uniform  # noqa: E402
+
 f32 = np.float32
-
-
-def uniform(seed, count):
-    """Values in [0, 1), multiples of 2^-24."""
-    state, values = seed, []
-    for _ in range(count):
-        state = (state * 1664525 + 1013904223) % 2**32
-        values.append(state >> 8)
-    return np.array(values, dtype=f32) * f32(2.0**-24)
 
 
 def batch(form, seed, count, low, high):

@@ -11,22 +11,17 @@
 import contextlib
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from uniform import uniform  # noqa: E402
+
 f32 = np.float32
-
-
-def uniform(seed, count):
-    """Values in [0, 1), multiples of 2^-24."""
-    state, values = seed, []
-    for _ in range(count):
-        state = (state * 1664525 + 1013904223) % 2**32
-        values.append(state >> 8)
-    return np.array(values, dtype=f32) * f32(2.0**-24)
 
 
 def values(form, seed, count, low, high):

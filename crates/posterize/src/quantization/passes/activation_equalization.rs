@@ -264,6 +264,7 @@ fn noise(observed: &Observed, consumers: &[Consumer<'_>], factors: &[f32]) -> f6
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{assert_same_outputs, pictures, scaled_apart};
     use super::*;
     use crate::Architecture;
     use crate::nn::{Module, Sequential, Tracer, Value};
@@ -302,23 +303,7 @@ mod tests {
             .then(Linear::new(8, 5));
         let stage = Stage([Sequential::new().then(Conv2d::new(3, 6, 1)), block, head]);
         let model = Architecture::trace(&stage).unwrap().init(3).fuse().unwrap();
-        let mut parameters = model.parameters().clone();
-        for ((id, _), tensor) in &mut parameters {
-            let tensor = Arc::make_mut(tensor);
-            let per_output = tensor.data().len() / tensor.shape()[0];
-            for (channel, values) in tensor.data_mut().chunks_exact_mut(per_output).enumerate() {
-                let factor = 4f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
-                for x in values {
-                    *x *= factor;
-                }
-            }
-        }
-        let model = FloatModel::new(model.graph().clone(), parameters).unwrap();
-        let values = |seed: usize| {
-            (0..2 * 3 * 36).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()
-        };
-        let pictures = (0..2).map(|seed| Tensor::new([2, 3, 6, 6], values(seed)).unwrap());
-        (model, pictures.collect())
+        (scaled_apart(&model, 0.0), pictures())
     }
 
     fn equalized(model: &FloatModel, scaled: Scaled, threads: usize, of: &[Tensor]) -> FloatModel {
@@ -336,14 +321,7 @@ mod tests {
         ] {
             let (model, pictures) = model(activation);
             let after = equalized(&model, scaled, 2, &pictures);
-            assert_ne!(after.parameters(), model.parameters());
-            for images in &pictures {
-                let (x, y) = (model.forward(images).unwrap(), after.forward(images).unwrap());
-                let size = x.data().iter().fold(0f32, |max, x| max.max(x.abs()));
-                for (x, y) in x.data().iter().zip(y.data()) {
-                    assert!((x - y).abs() <= 1e-4 * size, "{activation:?}: {x} became {y}");
-                }
-            }
+            assert_same_outputs(&model, &after, &pictures, &format!("{activation:?}"));
             assert_eq!(equalized(&model, scaled, 1, &pictures).parameters(), after.parameters());
         }
     }

@@ -250,6 +250,7 @@ pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{assert_same_outputs, pictures, scaled_apart};
     use super::*;
     use crate::Architecture;
     use crate::nn::Sequential;
@@ -265,25 +266,7 @@ mod tests {
             .then(Conv2d::new(12, 8, 1).groups(2))
             .then(Conv2d::new(8, 4, 1));
         let model = Architecture::trace(&net).unwrap().init(3).fuse().unwrap();
-        let mut parameters = model.parameters().clone();
-        for ((id, role), tensor) in &mut parameters {
-            let tensor = Arc::make_mut(tensor);
-            let per_output = tensor.data().len() / tensor.shape()[0];
-            let channels = tensor.data_mut().chunks_exact_mut(per_output).enumerate();
-            for (channel, values) in channels {
-                let factor = 4f32.powi((channel * 7 + id.0 * 3) as i32 % 5 - 2);
-                let shift = if *role == Role::Bias { 0.3 } else { 0.0 };
-                for x in values {
-                    *x = (*x + shift) * factor;
-                }
-            }
-        }
-        let model = FloatModel::new(model.graph().clone(), parameters).unwrap();
-        let values = |seed: usize| {
-            (0..2 * 3 * 36).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()
-        };
-        let pictures = (0..2).map(|seed| Tensor::new([2, 3, 6, 6], values(seed)).unwrap());
-        (model, pictures.collect())
+        (scaled_apart(&model, 0.3), pictures())
     }
 
     fn equalized(model: &FloatModel, pictures: &[Tensor], threads: usize) -> FloatModel {
@@ -296,14 +279,7 @@ mod tests {
         for activation in [Activation::ReLU, Activation::ReLU6] {
             let (model, pictures) = model(activation);
             let after = equalized(&model, &pictures, 2);
-            assert_ne!(after.parameters(), model.parameters());
-            for images in &pictures {
-                let (x, y) = (model.forward(images).unwrap(), after.forward(images).unwrap());
-                let size = x.data().iter().fold(0f32, |max, x| max.max(x.abs()));
-                for (x, y) in x.data().iter().zip(y.data()) {
-                    assert!((x - y).abs() <= 1e-4 * size, "{activation:?}: {x} became {y}");
-                }
-            }
+            assert_same_outputs(&model, &after, &pictures, &format!("{activation:?}"));
             assert_eq!(equalized(&model, &pictures, 1).parameters(), after.parameters());
         }
     }

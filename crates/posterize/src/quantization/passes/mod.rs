@@ -6,3 +6,6 @@ mod channel_groups;
 pub(crate) mod equalize;
 pub(crate) mod input_means;
 pub(crate) mod rounding;
+
+#[cfg(test)]
+mod fixtures;
