@@ -95,8 +95,8 @@ const RECIPE_OPTIONS: [&str; 13] = [
 /// observed range, scale and zero point of every layer are printed.
 ///
 /// With --max-drop, recipes are tried until the int8 network loses no more than that: ranges,
-/// equalization, bias correction, then layers in float, most sensitive first. Half of the pictures of
-/// --data decide, and the other half must confirm it. If the target cannot be met, nothing is written
+/// equalization, bias correction, rounding, then layers in float, most sensitive first. Half of the pictures
+/// of --data decide, and the other half must confirm it. If the target cannot be met, nothing is written
 /// and the exit code is 5. Options for a part of the recipe keep it as they say.
 #[derive(Args, Debug)]
 #[command(

@@ -92,7 +92,7 @@ pub struct PredictionComparison {
 
 impl PredictionComparison {
     /// Returns the signal-to-quantization-noise ratio of the logits in decibels, as
-    /// [`LayerError::sqnr`].
+    /// [`LayerError::sqnr`](crate::LayerError::sqnr).
     pub fn logits_sqnr(&self) -> f64 {
         metrics::sqnr(self.signal, self.noise)
     }
