@@ -66,9 +66,9 @@ pub(crate) enum CliError {
     /// Some pictures could not be classified; each has its own message before this one.
     #[error("{failed} of {total} pictures could not be classified; the messages above say why")]
     Pictures { failed: usize, total: usize },
-    /// A file is no recipe, or one for other weights.
+    /// A recipe or a file of ranges is damaged, or for another network.
     #[error("{path}: {problem}", path = path.display())]
-    Recipe { path: PathBuf, problem: String },
+    File { path: PathBuf, problem: String },
     /// The result misses the target that the arguments set.
     #[error("{0}")]
     NotMet(String),
@@ -128,7 +128,7 @@ impl CliError {
             Self::Fetch(error) => error.kind(),
             Self::Interrupted { .. } => "interrupted",
             Self::Usage(_) => "usage",
-            Self::Recipe { .. } => ErrorKind::CorruptFile.name(),
+            Self::File { .. } => ErrorKind::CorruptFile.name(),
             Self::NotMet(_) => "not_met",
             Self::Classes(_) => "dataset",
             Self::NoPictures { .. } | Self::Pictures { .. } => "image",
@@ -140,7 +140,7 @@ impl CliError {
         match self {
             Self::Weights { path, .. }
             | Self::Mismatch { path, .. }
-            | Self::Recipe { path, .. }
+            | Self::File { path, .. }
             | Self::Picture { path, .. } => Some(path),
             Self::Interrupted { checkpoint, .. } => Some(checkpoint),
             Self::NoPictures { data, .. } => Some(data),
@@ -172,7 +172,7 @@ impl CliError {
             Self::Mismatch { .. } => ErrorKind::StateDictMismatch.into(),
             Self::Fetch(error) => error.exit(),
             Self::Usage(_) => Exit::Usage,
-            Self::Recipe { .. }
+            Self::File { .. }
             | Self::Classes(_)
             | Self::NoPictures { .. }
             | Self::Pictures { .. } => Exit::BadInput,

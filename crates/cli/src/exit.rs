@@ -78,6 +78,7 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::InvalidLayer
             | ErrorKind::UnsupportedOperator
             | ErrorKind::NotCalibrated
+            | ErrorKind::InvalidRanges
             | ErrorKind::NotFinite
             | ErrorKind::Image
             | ErrorKind::Dataset => Self::BadInput,
@@ -120,6 +121,7 @@ mod tests {
             (ErrorKind::InvalidLayer, 3),
             (ErrorKind::UnsupportedOperator, 3),
             (ErrorKind::NotCalibrated, 3),
+            (ErrorKind::InvalidRanges, 3),
             (ErrorKind::NotFinite, 3),
             (ErrorKind::Image, 3),
             (ErrorKind::Dataset, 3),

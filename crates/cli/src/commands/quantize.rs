@@ -1,5 +1,7 @@
 //! The command `posterize quantize`.
 
+mod pictures_digest;
+mod ranges_file;
 mod recipe_file;
 mod search;
 
@@ -7,13 +9,17 @@ use std::{fmt, fs, path::PathBuf, time::Instant};
 
 use clap::Args;
 use posterize::{
+    Tensor,
     data::{Class, ImageFolder},
     format::SavedModel,
-    quantization::{AccuracyTarget, PostTraining, PostTrainingResult, Varied},
+    quantization::{
+        AccuracyTarget, BiasCorrection, CalibrationData, PostTraining, PostTrainingResult,
+        Rounding, Varied,
+    },
 };
 use serde::Serialize;
 
-use self::{recipe_file::RecipeFile, search::Validation};
+use self::{ranges_file::RangesFile, recipe_file::RecipeFile, search::Validation};
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     calibration::CalibrationPictures,
@@ -31,7 +37,8 @@ Examples:
   posterize quantize mobilenet_v2 --calibrate 'photos/*.jpg' -o int8.safetensors
   posterize quantize resnet50 --weights resnet50.pth --calibrate photos -o int8.safetensors
   posterize quantize mobilenet_v2 --calibrate photos --skip 'classifier.*' -o int8.safetensors -v
-  posterize quantize mobilenet_v2 --calibrate photos --data val --max-drop 0.5 -o int8.safetensors";
+  posterize quantize mobilenet_v2 --calibrate photos --data val --max-drop 0.5 -o int8.safetensors
+  posterize quantize mobilenet_v2 --ranges ranges.json --calibrate photos -o int8.safetensors";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
@@ -51,7 +58,9 @@ JSON output (--json), one object:
     name, type, reason  Dotted path, operator, and why it stays in float
   ranges              Observed outputs, in execution order:
     name, min, max    Dotted path of the layer, and observed range of its output
-    scale, zero_point  Quantization parameters computed from the range
+    scale, zero_point  Quantization parameters computed from the range that the observer chose
+  ranges_file         File of --ranges, or null
+  saved_ranges        File of --save-ranges, or null
   target              With --max-drop, the search; alone with model if the target is not met:
     max_drop, budget_ms, data  As given by the options
     met               Whether the target is met
@@ -94,6 +103,11 @@ const RECIPE_OPTIONS: [&str; 13] = [
 /// Without --weights, published weights are downloaded (see `posterize fetch --help`). With -v, the
 /// observed range, scale and zero point of every layer are printed.
 ///
+/// With --ranges, the ranges are those of a file that --save-ranges wrote, and no picture is observed.
+/// Only bias correction and rounding then need --calibrate; with `--bias-correction none --rounding nearest`
+/// no pictures are needed. Every line of the file is an activation, whose min and max may be changed: its
+/// scale and zero point are calculated from them. The network, --qconfig and --observer must be the same.
+///
 /// With --max-drop, recipes are tried until the int8 network loses no more than that: ranges,
 /// equalization, bias correction, rounding, then layers in float, most sensitive first. Half of the pictures
 /// of --data decide, and the other half must confirm it. If the target cannot be met, nothing is written
@@ -101,6 +115,9 @@ const RECIPE_OPTIONS: [&str; 13] = [
 #[derive(Args, Debug)]
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
+    mut_arg("calibrate", |calibrate| {
+        calibrate.required(false).required_unless_present("ranges")
+    }),
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
 )]
@@ -145,6 +162,14 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "FILE")]
     save_recipe: Option<PathBuf>,
 
+    /// Do not observe activations, but use the ranges of this file, which can be read and changed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["max_drop", "save_recipe", "save_ranges"])]
+    ranges: Option<PathBuf>,
+
+    /// Also write a file (JSON) for --ranges, with the range of every activation
+    #[arg(long, value_name = "FILE")]
+    save_ranges: Option<PathBuf>,
+
     /// File to write (safetensors)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -185,6 +210,10 @@ struct Report {
     int8_layers: usize,
     float_layers: Vec<FloatLayer>,
     ranges: Vec<LayerRange>,
+    /// The file that the ranges are from.
+    ranges_file: Option<PathBuf>,
+    /// The file that the ranges were written to.
+    saved_ranges: Option<PathBuf>,
     /// The search, with --max-drop.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<search::Report>,
@@ -233,8 +262,10 @@ impl Quantize {
             .reads("--classes", &classes)
             .reads("--data", &self.data)
             .reads("--recipe", &self.recipe)
+            .reads("--ranges", &self.ranges)
             .writes("-o", [&self.output])
             .writes("--save-recipe", &self.save_recipe)
+            .writes("--save-ranges", &self.save_ranges)
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
@@ -246,6 +277,11 @@ impl Quantize {
             Some(file) => (file.choice.clone(), file.recipe.clone()),
             None => (self.quantization.choice(), self.quantization.recipe()?),
         };
+        let file_of_ranges =
+            self.ranges.as_deref().map(|path| RangesFile::read(path, ui)).transpose()?;
+        if calibrate.is_empty() {
+            self.check_without_pictures(&recipe.passes)?;
+        }
         let network = self.model.with_trained_weights(&self.cache, ui)?;
         let (name, file) = (network.name.clone(), network.file.clone());
         // Weights that were downloaded have no option.
@@ -253,15 +289,25 @@ impl Quantize {
         let preprocessing = network.preprocessing.clone();
         let float = network.into_float()?;
         let outputs = outputs(float.graph(), preprocessing.crop)?;
-        let folder = ImageFolder::unlabelled(&calibrate)?;
+        let folder = match calibrate.is_empty() {
+            true => None,
+            false => Some(ImageFolder::unlabelled(&calibrate)?),
+        };
         let mut classes = self.classes(&calibrate, outputs)?;
 
         let calibration = Instant::now();
-        let loader = choice.loader(&folder, &name, &preprocessing, &self.exif, options.threads);
+        let loader = folder.as_ref().map(|folder| {
+            choice.loader(folder, &name, &preprocessing, &self.exif, options.threads)
+        });
         if let (Some(file), Some(path)) = (&file_of_recipe, &self.recipe) {
-            file.check(path, &float, &loader, ui)?;
+            file.check(path, &float, loader.as_ref(), ui)?;
         }
-        let mut data = CalibrationPictures::new(&loader, ui);
+        let mut observed = loader.as_ref().map(|loader| CalibrationPictures::new(loader, ui));
+        let mut no_pictures = Vec::<Tensor>::new();
+        let data: &mut dyn CalibrationData = match &mut observed {
+            Some(pictures) => pictures,
+            None => &mut no_pictures,
+        };
         let mut target = None;
         let result = if let (Some(wanted), Some(labelled)) = (&self.target(), &self.data) {
             let folder = pictures::open(labelled, self.classes.as_deref(), &classes, outputs)?;
@@ -278,23 +324,38 @@ impl Quantize {
                 ui,
             )?;
             let options = options.pictures(&preprocessing);
-            validation.search(&float, &recipe, wanted, options, &mut data).map(|(found, report)| {
+            validation.search(&float, &recipe, wanted, options, data).map(|(found, report)| {
                 target = Some(report);
                 (found.quantized, found.recipe)
             })
+        } else if let (Some(file), Some(path)) = (&file_of_ranges, &self.ranges) {
+            if let Some(loader) = loader.as_ref().filter(|_| recipe.passes.needs_pictures()) {
+                file.check_pictures(path, &choice, loader, ui);
+            }
+            let (mapping, passes) = (recipe.mapping()?, &recipe.passes);
+            let result = float.quantize_with_ranges(&file.ranges, &mapping, passes, options, data);
+            result.map(|quantized| (quantized, recipe)).map_err(|error| match error {
+                posterize::Error::Ranges(problem) => CliError::File { path: path.clone(), problem },
+                other => other.into(),
+            })
         } else {
             let mapping = recipe.mapping()?;
-            let result = float.quantize(&mapping, &recipe.passes, options, &mut data);
+            let result = float.quantize(&mapping, &recipe.passes, options, data);
             result.map(|quantized| (quantized, recipe)).map_err(CliError::from)
         };
-        let skipped = data.skipped(folder.root())?;
-        let (PostTrainingResult { observed, model, pictures, equalized, passes, .. }, recipe) =
-            result?;
-        if pictures < choice.pictures() {
+        let skipped = match (&observed, &folder) {
+            (Some(pictures), Some(folder)) => pictures.skipped(folder.root())?,
+            _ => 0,
+        };
+        let (quantized, recipe) = result?;
+        let of_file = file_of_ranges.is_some();
+        if let Some(folder) =
+            folder.as_ref().filter(|_| !of_file && quantized.pictures < choice.pictures())
+        {
             ui.note(format_args!(
                 "{}: calibrated on {} pictures, fewer than the {} of --batches times --batch-size",
                 folder.root().display(),
-                count(pictures as u64),
+                count(quantized.pictures as u64),
                 count(choice.pictures() as u64)
             ));
         }
@@ -304,7 +365,11 @@ impl Quantize {
             return Err(target.not_met(&self.output));
         }
         let calibration_seconds = calibration.elapsed().as_secs_f64();
-
+        let calibrated = match &self.save_ranges {
+            Some(_) => Some(quantized.ranges(&float)?),
+            None => None,
+        };
+        let PostTrainingResult { observed, model, pictures, equalized, passes, .. } = quantized;
         let ranges = observed.ranges().map(|(name, range, qparams)| LayerRange {
             name: name.to_owned(),
             min: range.min,
@@ -325,8 +390,11 @@ impl Quantize {
             .with_classes(classes)
             .with_float_graph(float.graph().clone());
         let bytes_after = saved.save(&self.output)?;
-        if let Some(path) = &self.save_recipe {
-            RecipeFile::new(&name, &float, &loader, choice.clone(), recipe).write(path)?;
+        if let (Some(path), Some(loader)) = (&self.save_recipe, &loader) {
+            RecipeFile::new(&name, &float, loader, choice.clone(), recipe).write(path)?;
+        }
+        if let (Some(path), Some(loader), Some(ranges)) = (&self.save_ranges, &loader, calibrated) {
+            RangesFile::new(&name, choice.clone(), loader, ranges).write(path)?;
         }
         let Choice { augment, seed, .. } = choice;
         let report = Report {
@@ -350,6 +418,8 @@ impl Quantize {
             int8_layers,
             float_layers,
             ranges,
+            ranges_file: self.ranges.clone(),
+            saved_ranges: self.save_ranges.clone(),
             target,
             calibration_seconds,
             seconds: start.elapsed().as_secs_f64(),
@@ -357,6 +427,32 @@ impl Quantize {
             verbose: ui.verbosity() >= Verbosity::Verbose,
         };
         ui.result(&report, &report)
+    }
+
+    /// Returns an error if a pass needs pictures, which are not given because the ranges are.
+    fn check_without_pictures(&self, passes: &PostTraining) -> Result<()> {
+        let mut needing = Vec::new();
+        if passes.bias_correction != BiasCorrection::None {
+            needing.push(("bias correction", " --bias-correction none"));
+        }
+        if passes.rounding != Rounding::Nearest {
+            needing.push(("rounding", " --rounding nearest"));
+        }
+        let (names, options): (Vec<_>, Vec<_>) = needing.into_iter().unzip();
+        let verb = match *names {
+            [] => return Ok(()),
+            [_] => "needs",
+            _ => "need",
+        };
+        // With a recipe, these options are its own.
+        let instead = match self.recipe {
+            Some(_) => String::new(),
+            None => format!(", or{}", options.concat()),
+        };
+        Err(CliError::Usage(format!(
+            "--ranges has the ranges of activations, but {} {verb} pictures: pass --calibrate PATH{instead}",
+            names.join(" and ")
+        )))
     }
 
     /// Returns the target of a search. Parts of the recipe that an option sets are kept.
@@ -451,13 +547,11 @@ impl fmt::Display for Report {
         for layer in self.float_layers.iter().filter(|layer| !given_back(&layer.name)) {
             writeln!(f, "{} ({}) stays in float: {}", layer.name, layer.r#type, layer.reason)?;
         }
-        write!(
-            f,
-            "{} written in {:.1} s, of which calibration took {:.1} s",
-            self.output.display(),
-            self.seconds,
-            self.calibration_seconds
-        )?;
+        write!(f, "{} written in {:.1} s", self.output.display(), self.seconds)?;
+        match &self.ranges_file {
+            Some(file) => write!(f, " with the ranges of {}", file.display())?,
+            None => write!(f, ", of which calibration took {:.1} s", self.calibration_seconds)?,
+        }
         if self.classes == 0 {
             write!(f, "; it has no class names: pass --classes FILE to include them")?;
         }

@@ -17,6 +17,7 @@ mod inspect;
 mod max_drop;
 mod names;
 mod quantize;
+mod ranges;
 mod report;
 mod saved;
 mod sensitivity;

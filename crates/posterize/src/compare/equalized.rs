@@ -2,7 +2,7 @@
 //! its layers can be compared with the float network's.
 //!
 //! A saved network does not have these factors, but its weights show them. An equalized layer has the
-//! weights `w[o, i] · s_in[i] / s_out[o]`, see `quantization::passes::equalize`. In execution order, `s_in`
+//! weights `w[o, i] · s_in[i] / s_out[o]`, see `quantization::passes::channel_scaling`. In execution order, `s_in`
 //! is known from the layers before, and `1 / s_out[o]` is the factor with the smallest squared error between
 //! the int8 weights of the channel and `w[o, i] · s_in[i]`. Additions, pooling and other operators without
 //! weights have the factors of their input.
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::{Op, Role};
-use crate::quantization::{QuantizedModel, equalize};
+use crate::quantization::{QuantizedModel, channel_scaling};
 use crate::tensor::{MemoryFormat, Tensor};
 
 /// Channels count as scaled if that reduces the squared error of the layer's weights by this factor. Int8
@@ -50,11 +50,11 @@ impl Equalized {
             // Those of a picture that was flattened have another number, and are not equalized.
             let fits = |factors: &&Vec<f32>| Some(factors.len()) == input_channels(&node.op);
             if let Some(factors) = inputs.next().filter(fits) {
-                equalize::multiply_inputs(&node.op, &mut weight, factors);
+                channel_scaling::multiply_inputs(&node.op, &mut weight, factors);
             }
             let quantized = counterparts.get(&id).and_then(|&id| real_weight(int8, id));
             if let Some(factors) = quantized.and_then(|quantized| factors(&weight, &quantized)) {
-                equalize::divide_outputs(&mut weight, &factors);
+                channel_scaling::divide_outputs(&mut weight, &factors);
                 found.factors.insert(id, factors);
             }
             found.weights.insert(id, weight);
@@ -168,11 +168,11 @@ mod tests {
                     let id = graph.find(name).unwrap();
                     let weight = Arc::make_mut(parameters.get_mut(&(id, Role::Weight)).unwrap());
                     if divide {
-                        equalize::divide_outputs(weight, &factors);
+                        channel_scaling::divide_outputs(weight, &factors);
                         let bias = Arc::make_mut(parameters.get_mut(&(id, Role::Bias)).unwrap());
-                        equalize::divide_outputs(bias, &factors);
+                        channel_scaling::divide_outputs(bias, &factors);
                     } else {
-                        equalize::multiply_inputs(&graph.node(id).op, weight, &factors);
+                        channel_scaling::multiply_inputs(&graph.node(id).op, weight, &factors);
                     }
                 }
             }
@@ -241,7 +241,7 @@ mod tests {
         let mut parameters = float.parameters().clone();
         let id = float.graph().find("0").unwrap();
         let weight = Arc::make_mut(parameters.get_mut(&(id, Role::Weight)).unwrap());
-        equalize::divide_outputs(weight, &[2.0; 4]);
+        channel_scaling::divide_outputs(weight, &[2.0; 4]);
         let other = FloatModel::new(float.graph().clone(), parameters).unwrap();
         let options = Options::new(1).unwrap();
         let int8 = quantized(&other, None);

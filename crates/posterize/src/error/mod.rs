@@ -113,6 +113,10 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// Calibrated ranges cannot be used: they are those of another network, or were changed so that they are
+    /// invalid. See [`Ranges`](crate::quantization::Ranges).
+    #[error("{0}")]
+    Ranges(String),
     /// The caller stopped a training run, see `training::Watch::wants_stop`.
     #[error("training was stopped in epoch {epoch}, after {batch} of its batches")]
     #[non_exhaustive]
@@ -259,6 +263,7 @@ impl Error {
             Self::Layer { .. } => ErrorKind::InvalidLayer,
             Self::Unsupported { .. } => ErrorKind::UnsupportedOperator,
             Self::NotCalibrated { .. } => ErrorKind::NotCalibrated,
+            Self::Ranges(_) => ErrorKind::InvalidRanges,
             Self::Image { .. } => ErrorKind::Image,
             Self::Dataset { .. } => ErrorKind::Dataset,
             Self::Network { source, .. } => source.kind(),
@@ -284,6 +289,7 @@ impl Error {
             | Self::Checkpoint { .. }
             | Self::StateDict(_)
             | Self::NotCalibrated { .. }
+            | Self::Ranges(_)
             | Self::Image { .. }
             | Self::Dataset { .. }
             | Self::Format { .. }
@@ -307,6 +313,7 @@ impl Error {
             | Self::Layer { .. }
             | Self::Unsupported { .. }
             | Self::NotCalibrated { .. }
+            | Self::Ranges(_)
             | Self::Limit { .. }
             | Self::NotFinite { .. }
             | Self::OutOfResources(_)
@@ -347,6 +354,8 @@ pub enum ErrorKind {
     UnsupportedOperator,
     /// Observers saw no data.
     NotCalibrated,
+    /// Calibrated ranges are invalid, or those of another network.
+    InvalidRanges,
     /// A picture cannot be decoded.
     Image,
     /// A folder of pictures is not a data set.
@@ -378,6 +387,7 @@ impl ErrorKind {
             Self::InvalidLayer => "invalid_layer",
             Self::UnsupportedOperator => "unsupported_operator",
             Self::NotCalibrated => "not_calibrated",
+            Self::InvalidRanges => "invalid_ranges",
             Self::Image => "image",
             Self::Dataset => "dataset",
             Self::LimitExceeded => "limit_exceeded",

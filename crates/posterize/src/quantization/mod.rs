@@ -38,6 +38,7 @@ mod qat;
 mod qconfig;
 mod qparams;
 mod quantized_model;
+mod ranges;
 mod recipe;
 mod sensitivity;
 
@@ -56,7 +57,7 @@ pub use float_layer::FloatLayer;
 pub(crate) use fuse::{Blocks, folded_bias};
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub use options::{BiasCorrection, Equalization, PostTraining, Rounding};
-pub(crate) use passes::equalize;
+pub(crate) use passes::channel_scaling;
 pub use post_training::PostTrainingResult;
 pub use prepare::ObservedModel;
 #[cfg(feature = "training")]
@@ -64,6 +65,7 @@ pub use qat::{QatModel, QatState};
 pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
 pub use quantized_model::{QuantizedLayer, QuantizedModel};
+pub use ranges::{ChannelFactors, Ranges, ValueRange};
 pub use recipe::Recipe;
 pub use sensitivity::{
     Cause, LayerCause, LayerFacts, LayerSensitivity, OutputFacts, OutputQuality, Remedy,

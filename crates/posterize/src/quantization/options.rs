@@ -123,6 +123,20 @@ impl PostTraining {
         if name == "recommended" { Self::recommended() } else { Self::pytorch() }
     }
 
+    /// Returns whether bias correction or rounding reads pictures, so that they are needed even if the ranges
+    /// of activations are known.
+    ///
+    /// ```
+    /// use posterize::quantization::{PostTraining, Rounding};
+    ///
+    /// assert!(!PostTraining::pytorch().needs_pictures());
+    /// assert!(PostTraining::pytorch().rounding(Rounding::AdaRound).needs_pictures());
+    /// ```
+    pub const fn needs_pictures(&self) -> bool {
+        !matches!(self.bias_correction, BiasCorrection::None)
+            || !matches!(self.rounding, Rounding::Nearest)
+    }
+
     /// Sets whether channels are equalized.
     #[must_use]
     pub const fn equalization(mut self, equalization: Equalization) -> Self {

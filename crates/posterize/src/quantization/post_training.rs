@@ -6,12 +6,14 @@ use super::calibration_data::CalibrationData;
 use super::options::{BiasCorrection, Equalization, PostTraining, Rounding};
 use super::passes::activation_equalization::{Scaled, equalize_activations};
 use super::passes::bias_correction;
+use super::passes::channel_scaling::{ScaledChannels, scale_channels};
 use super::passes::equalize::equalize;
 use super::passes::input_means::{InputMeans, shapes_of};
 use super::passes::rounding;
 use super::prepare::{ObservedModel, Preparation};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
+use super::ranges::Ranges;
 use super::sensitivity::run_batch;
 use crate::error::Result;
 use crate::model::FloatModel;
@@ -49,6 +51,8 @@ pub struct PostTrainingResult {
     pub equalized: bool,
     /// The passes that were asked for.
     pub passes: PostTraining,
+    /// The channels that equalization scaled; `None` if it did not.
+    scaled: Option<Vec<ScaledChannels>>,
     /// The means of the float network's inputs, if the bias correction needs them.
     means: InputMeans,
 }
@@ -123,7 +127,39 @@ impl FloatModel {
         };
         quantize(&float, scaling, mapping, passes, options, data)
     }
+
+    /// Quantizes the model as [`Self::quantize`] does, with ranges that were calibrated before: no values are
+    /// observed, and channels are equalized as they were then. Ranges from a result of [`Self::quantize`] give
+    /// the same int8 model if `mapping`, `passes` and `data` are the same.
+    ///
+    /// `data` is read only if [`PostTraining::needs_pictures`] says so for the other passes, and may be empty
+    /// otherwise. [`Equalization::IfBetter`] stands for what was decided then. An example is at [`Ranges`].
+    ///
+    /// The result has no ranges of values that only a network with more layers in float needs, so
+    /// [`PostTrainingResult::sensitivity`] may return [`Error::NotCalibrated`](crate::Error::NotCalibrated).
+    ///
+    /// # Errors
+    /// Returns [`Error::Ranges`](crate::Error::Ranges) if the ranges are invalid, are those of another model or
+    /// do not fit `mapping` or the equalization, and the errors of [`Self::quantize`].
+    pub fn quantize_with_ranges(
+        &self,
+        ranges: &Ranges,
+        mapping: &QConfigMapping,
+        passes: &PostTraining,
+        options: Options,
+        data: &mut dyn CalibrationData,
+    ) -> Result<PostTrainingResult> {
+        let (mut observed, scaled) = ranges.prepare(self, mapping, passes.equalization)?;
+        let mut means = wanted_means(&observed, passes);
+        if passes.bias_correction == BiasCorrection::Fast {
+            calibrate(&mut observed, &mut means, options, &mut *data.batches(CALIBRATING))?;
+        }
+        convert(observed, scaled, means, ranges.pictures, passes, options, data)
+    }
 }
+
+/// What pictures are read for when they are observed.
+const CALIBRATING: &str = "calibrating";
 
 /// What is equalized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,26 +197,51 @@ fn quantize(
     data: &mut dyn CalibrationData,
 ) -> Result<PostTrainingResult> {
     const EQUALIZING: &str = "equalizing channels";
-    let float = match scaling {
-        Scaling::None => float.clone(),
-        Scaling::Weights => equalize(float, options, &mut *data.batches(EQUALIZING))?,
-        Scaling::Activations(scaled) => {
-            equalize_activations(float, scaled, options, &mut *data.batches(EQUALIZING))?
+    let scaled = match scaling {
+        Scaling::None => None,
+        Scaling::Weights => Some(equalize(float, options, &mut *data.batches(EQUALIZING))?),
+        Scaling::Activations(which) => {
+            Some(equalize_activations(float, which, options, &mut *data.batches(EQUALIZING))?)
         }
     };
+    let float = scale_channels(float, scaled.as_deref().unwrap_or_default())?;
     let mut observed = float.prepare(mapping)?.with_spare_observers()?;
+    let mut means = wanted_means(&observed, passes);
+    let pictures = calibrate(&mut observed, &mut means, options, &mut *data.batches(CALIBRATING))?;
+    convert(observed, scaled, means, pictures, passes, options, data)
+}
+
+/// Returns the means of inputs, without data yet, that the passes need.
+fn wanted_means(observed: &ObservedModel, passes: &PostTraining) -> InputMeans {
     let fast = passes.bias_correction == BiasCorrection::Fast;
-    let mut means = InputMeans::new(float.graph(), |_| fast);
-    let pictures =
-        calibrate(&mut observed, &mut means, options, &mut *data.batches("calibrating"))?;
-    let passes = passes.clone();
-    let model = observed.convert()?;
-    let equalized = scaling != Scaling::None;
-    let result = PostTrainingResult { observed, model, pictures, equalized, passes, means };
+    InputMeans::new(observed.model().graph(), |_| fast)
+}
+
+/// Converts a calibrated model, and does the passes that follow.
+fn convert(
+    observed: ObservedModel,
+    scaled: Option<Vec<ScaledChannels>>,
+    means: InputMeans,
+    pictures: usize,
+    passes: &PostTraining,
+    options: Options,
+    data: &mut dyn CalibrationData,
+) -> Result<PostTrainingResult> {
+    let (model, passes, equalized) = (observed.convert()?, passes.clone(), scaled.is_some());
+    let result = PostTrainingResult { observed, model, pictures, equalized, passes, scaled, means };
     result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
 }
 
 impl PostTrainingResult {
+    /// Returns the ranges that calibration found, for [`FloatModel::quantize_with_ranges`]. `float` is the
+    /// model that was quantized.
+    ///
+    /// # Errors
+    /// Returns an error if an operator's attributes cannot be written as JSON.
+    pub fn ranges(&self, float: &FloatModel) -> Result<Ranges> {
+        Ranges::of(float, &self.observed, self.scaled.as_deref(), self.pictures)
+    }
+
     /// Quantizes the calibrated model with another mapping, which may keep more layers in float. The
     /// result is that of [`FloatModel::quantize`] with this mapping and the same equalization.
     pub(super) fn with_mapping(
@@ -191,8 +252,9 @@ impl PostTrainingResult {
     ) -> Result<Self> {
         let observed = self.observed.with_mapping(mapping)?;
         let (passes, means) = (self.passes.clone(), self.means.clone());
+        let scaled = self.scaled.clone();
         let model = observed.convert()?;
-        let result = Self { observed, model, passes, means, ..*self };
+        let result = Self { observed, model, passes, means, scaled, ..*self };
         result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
     }
 

@@ -193,6 +193,20 @@ impl ObservedModel {
         Self { model, mapping, domains, qconfigs, observers, spare: Vec::new(), weights }
     }
 
+    /// Replaces the observers by ones with given ranges. `range` returns the range of all values and the
+    /// chosen one, of the output of a node.
+    pub(super) fn with_ranges(
+        mut self,
+        mut range: impl FnMut(NodeId, &ObserverSpec) -> Result<[Range; 2]>,
+    ) -> Result<Self> {
+        for (&id, watched) in &mut self.observers {
+            let spec = watched.observer.spec().clone();
+            let [observed, chosen] = range(id, &spec)?;
+            *watched = Watched::new(Observer::fixed(spec, observed, chosen)?);
+        }
+        Ok(self)
+    }
+
     /// Adds observers of the values that are observed if any layers stay in float, for
     /// [`Self::with_mapping`].
     pub(super) fn with_spare_observers(mut self) -> Result<Self> {

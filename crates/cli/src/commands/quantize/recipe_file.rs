@@ -7,8 +7,8 @@ use std::{
 
 use posterize::{FloatModel, atomic_file, data::Loader, quantization::Recipe};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::pictures_digest::pictures_digest;
 use crate::{
     error::{CliError, Result},
     quantization::Choice,
@@ -49,7 +49,7 @@ impl RecipeFile {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(posterize::Error::io(path, "read"))?;
-        serde_json::from_str(&text).map_err(|error| CliError::Recipe {
+        serde_json::from_str(&text).map_err(|error| CliError::File {
             path: path.to_path_buf(),
             problem: format!(
                 "this is no recipe: {error}; pass a file that `posterize quantize --save-recipe` wrote"
@@ -68,12 +68,12 @@ impl RecipeFile {
         &self,
         path: &Path,
         float: &FloatModel,
-        loader: &Loader,
+        loader: Option<&Loader>,
         ui: &Ui,
     ) -> Result<()> {
         let found = float.digest();
         if self.weights_digest != found {
-            return Err(CliError::Recipe {
+            return Err(CliError::File {
                 path: PathBuf::from(path),
                 problem: format!(
                     "the recipe is for {} with other weights (digest {}, found {found}); pass those \
@@ -82,7 +82,7 @@ impl RecipeFile {
                 ),
             });
         }
-        if self.pictures_digest != pictures_digest(loader) {
+        if loader.is_some_and(|loader| self.pictures_digest != pictures_digest(loader)) {
             ui.warn(format_args!(
                 "{}: the calibration pictures are not those of the recipe, so the result will differ",
                 path.display()
@@ -90,20 +90,4 @@ impl RecipeFile {
         }
         Ok(())
     }
-}
-
-/// Returns a digest of the names and sizes of all pictures, in their order.
-fn pictures_digest(loader: &Loader) -> String {
-    let mut hash = Sha256::new();
-    for sample in loader.samples() {
-        // Without the folder, which may have been moved.
-        let name = sample.path.file_name().unwrap_or_default().as_encoded_bytes();
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        let bytes = fs::metadata(&sample.path).map_or(0, |metadata| metadata.len());
-        hash.update(bytes.to_le_bytes());
-    }
-    let digest = hash.finalize();
-    let digest = u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"));
-    format!("{digest:016x}")
 }

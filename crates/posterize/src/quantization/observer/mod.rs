@@ -5,13 +5,14 @@ mod counts;
 mod entropy;
 mod error;
 mod extremes;
+mod fixed;
 mod histogram;
 mod min_max;
 mod moving_average;
 mod range;
 mod spec;
 
-use std::fmt;
+use std::{fmt, slice};
 
 use posterize_kernels::Pool;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use self::range::Range;
 pub use self::spec::{ObserverKind, ObserverSpec};
 
 use self::counts::Counts;
+use self::fixed::Fixed;
 use self::histogram::Histogram;
 use self::min_max::MinMax;
 use self::moving_average::MovingAverage;
@@ -59,6 +61,7 @@ enum Statistics {
     MovingAverage(MovingAverage),
     Histogram(Histogram),
     Counts(Counts),
+    Fixed(Fixed),
 }
 
 impl Statistics {
@@ -84,6 +87,7 @@ impl Statistics {
             Self::MovingAverage(moving) => &moving.average,
             Self::Histogram(histogram) => histogram.range.as_slice(),
             Self::Counts(counts) => counts.range.as_slice(),
+            Self::Fixed(fixed) => slice::from_ref(&fixed.observed),
         }
     }
 }
@@ -104,6 +108,16 @@ impl Observer {
         let target = spec.target()?;
         let statistics = Statistics::new(&spec);
         Ok(Self { spec, target, statistics })
+    }
+
+    /// Creates an observer with a given range, which values do not change: that of the values that it was
+    /// chosen for, and the one that the scale and zero point are calculated from.
+    ///
+    /// # Errors
+    /// Returns an error if a range is not finite or not ordered, or the observer is one of channels.
+    pub(super) fn fixed(spec: ObserverSpec, observed: Range, chosen: Range) -> Result<Self> {
+        let statistics = Statistics::Fixed(Fixed { observed, chosen });
+        Self::try_from(SavedObserver { spec, statistics })
     }
 
     /// Returns the spec that it was built from.
@@ -156,6 +170,7 @@ impl Observer {
             }
             Statistics::Histogram(histogram) => histogram.update(pool, values),
             Statistics::Counts(counts) => counts.update(pool, values),
+            Statistics::Fixed(_) => Ok(()),
         }
     }
 
@@ -180,6 +195,7 @@ impl Observer {
                 ObserverKind::Entropy => counts.least_divergent(),
                 _ => counts.min_error(&self.target),
             },
+            Statistics::Fixed(fixed) => Some(fixed.chosen),
             _ if self.spec.kind.is_per_channel() => None,
             statistics => statistics.ranges().first().copied(),
         }
@@ -213,8 +229,8 @@ impl Observer {
     /// one observer is extended.
     ///
     /// # Errors
-    /// Returns an error if the observers have different specs or numbers of channels, or if the width
-    /// of the merged range overflows an f32.
+    /// Returns an error if the observers have different specs or numbers of channels, if one has a
+    /// [given range](crate::quantization::Ranges), or if the width of the merged range overflows an f32.
     pub fn merge(&mut self, later: &Self) -> Result<()> {
         if self.spec != later.spec {
             return Err(Error::Argument(format!(
@@ -235,6 +251,11 @@ impl Observer {
             }
             (Statistics::Histogram(this), Statistics::Histogram(later)) => this.merge(later),
             (Statistics::Counts(this), Statistics::Counts(later)) => this.merge(later),
+            (Statistics::Fixed(_), _) | (_, Statistics::Fixed(_)) => {
+                return Err(Error::Argument(
+                    "an observer with a given range cannot be merged".into(),
+                ));
+            }
             _ => unreachable!("equal specs have equal statistics"),
         }
         .map_err(|error| Error::Argument(format!("observers cannot be merged: {error}")))
@@ -295,6 +316,9 @@ impl TryFrom<SavedObserver> for Observer {
                 saved.is_valid() && new.counts.len() == saved.counts.len()
             }
             (Statistics::Counts(_), Statistics::Counts(saved)) => saved.is_valid(),
+            (_, Statistics::Fixed(saved)) => {
+                saved.is_valid() && !observer.spec.kind.is_per_channel()
+            }
             _ => false,
         };
         if !consistent || !statistics.ranges().iter().all(|range| range.is_valid()) {

@@ -38,7 +38,7 @@ impl Range {
     }
 
     /// Returns whether a range, which may come from a file, is finite with `min <= max`.
-    pub(super) fn is_valid(self) -> bool {
+    pub(in crate::quantization) fn is_valid(self) -> bool {
         self.min <= self.max && self.width().is_finite()
     }
 }

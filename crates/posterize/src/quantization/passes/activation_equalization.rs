@@ -8,15 +8,12 @@
 //! the layers behind it are expected to have.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use posterize_kernels::Pool;
 
 use super::channel_groups::{ChannelGroup, channel_groups};
-use super::equalize::{
-    BOUND, divide_outputs, for_each_input, groups_and_taps, multiply_inputs, output_ranges,
-    smallest_factor,
-};
+use super::channel_scaling::{ScaledChannels, for_each_input, groups_and_taps, multiply_inputs};
+use super::equalize::{BOUND, output_ranges, smallest_factor};
 use super::input_means::shapes_of;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
@@ -44,14 +41,14 @@ pub(crate) enum Scaled {
     All,
 }
 
-/// Equalizes a fused model, whose weights get a scale for each output channel. The first pictures are read
-/// once.
+/// Returns the channels of a fused model to scale, whose weights get a scale for each output channel. The first
+/// pictures are read once.
 pub(crate) fn equalize_activations(
     model: &FloatModel,
     scaled: Scaled,
     options: Options,
     batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
-) -> Result<FloatModel> {
+) -> Result<Vec<ScaledChannels>> {
     let mut groups: Option<Vec<ChannelGroup>> = None;
     let mut channels: BTreeMap<NodeId, Vec<Channel>> = BTreeMap::new();
     let mut engine = compile(model, options)?;
@@ -83,23 +80,12 @@ pub(crate) fn equalize_activations(
             break;
         }
     }
-    let mut parameters = model.parameters().clone();
-    for group in groups.unwrap_or_default() {
-        let Some(factors) = factors(model, &group, &channels) else { continue };
-        for &producer in &group.producers {
-            for role in [Role::Weight, Role::Bias] {
-                if let Some(tensor) = parameters.get_mut(&(producer, role)) {
-                    divide_outputs(Arc::make_mut(tensor), &factors);
-                }
-            }
-        }
-        for &consumer in &group.consumers {
-            if let Some(weight) = parameters.get_mut(&(consumer, Role::Weight)) {
-                multiply_inputs(&graph.node(consumer).op, Arc::make_mut(weight), &factors);
-            }
-        }
-    }
-    FloatModel::new(graph.clone(), parameters)
+    let scaled = groups.unwrap_or_default().into_iter().filter_map(|group| {
+        let factors = factors(model, &group, &channels)?;
+        let ChannelGroup { producers, consumers, .. } = group;
+        Some(ScaledChannels { producers, consumers, factors })
+    });
+    Ok(scaled.collect())
 }
 
 /// What is observed of a channel.
@@ -264,6 +250,7 @@ fn noise(observed: &Observed, consumers: &[Consumer<'_>], factors: &[f32]) -> f6
 
 #[cfg(test)]
 mod tests {
+    use super::super::channel_scaling::scale_channels;
     use super::super::fixtures::{assert_same_outputs, pictures, scaled_apart};
     use super::*;
     use crate::Architecture;
@@ -309,7 +296,8 @@ mod tests {
     fn equalized(model: &FloatModel, scaled: Scaled, threads: usize, of: &[Tensor]) -> FloatModel {
         let mut batches = of.iter().map(|images| Ok(vec![images.clone()]));
         let options = Options::new(threads).unwrap();
-        equalize_activations(model, scaled, options, &mut batches).unwrap()
+        let scaled = equalize_activations(model, scaled, options, &mut batches).unwrap();
+        scale_channels(model, &scaled).unwrap()
     }
 
     #[test]

@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 use posterize_kernels::Pool;
 
+use super::channel_scaling::{
+    ScaledChannels, divide_outputs, for_each_input, groups_and_taps, multiply_inputs,
+    output_channels,
+};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::model::FloatModel;
@@ -31,12 +35,13 @@ const MARGIN: f32 = 1.25;
 /// The largest factor by which a channel is scaled in all sweeps together, and its inverse.
 const MAX_FACTOR: f32 = 1e4;
 
-/// Equalizes a fused model. The pictures are read once if there is a ReLU6 between two layers.
+/// Returns the channels of a fused model to scale, in execution order. The pictures are read once if there is
+/// a ReLU6 between two layers.
 pub(crate) fn equalize(
     model: &FloatModel,
     options: Options,
     batches: &mut dyn Iterator<Item = Result<Vec<Tensor>>>,
-) -> Result<FloatModel> {
+) -> Result<Vec<ScaledChannels>> {
     let pairs = pairs(model.graph());
     let bounded = |&[first, _]: &[NodeId; 2]| {
         model.graph().node(first).op.activation() == Some(Activation::ReLU6)
@@ -48,7 +53,7 @@ pub(crate) fn equalize(
     } else {
         channel_maxima(model, &bounded, options, batches)?
     };
-    scale(model, &pairs, &maxima)
+    Ok(factors(model, &pairs, &maxima))
 }
 
 /// Returns the pairs of layers of which the second is the only one that reads the first.
@@ -71,7 +76,7 @@ fn channel_maxima(
 ) -> Result<BTreeMap<NodeId, Vec<f32>>> {
     let mut maxima: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
     for &node in nodes {
-        let channels = outputs(&model.graph().node(node).op);
+        let channels = output_channels(&model.graph().node(node).op);
         maxima.insert(node, vec![f32::NEG_INFINITY; channels]);
     }
     let mut engine = compile(model, options)?;
@@ -110,17 +115,17 @@ fn raise(pool: &Pool, values: &[f32], maxima: &mut [f32]) {
     }
 }
 
-/// Scales the channels between all pairs until their weights have similar ranges.
-fn scale(
+/// Returns what the channels between all pairs are divided by so that their weights have similar ranges.
+fn factors(
     model: &FloatModel,
     pairs: &[[NodeId; 2]],
     maxima: &BTreeMap<NodeId, Vec<f32>>,
-) -> Result<FloatModel> {
+) -> Vec<ScaledChannels> {
     let graph = model.graph();
     let mut parameters = model.parameters().clone();
     // What each channel has been divided by.
     let mut divided: Vec<Vec<f32>> =
-        pairs.iter().map(|[first, _]| vec![1.0; outputs(&graph.node(*first).op)]).collect();
+        pairs.iter().map(|[first, _]| vec![1.0; output_channels(&graph.node(*first).op)]).collect();
     for _ in 0..MAX_SWEEPS {
         let mut largest = 1.0f32;
         for (&[first, second], divided) in pairs.iter().zip(&mut divided) {
@@ -165,7 +170,12 @@ fn scale(
             break;
         }
     }
-    FloatModel::new(graph.clone(), parameters)
+    let scaled = pairs.iter().zip(divided).map(|(&[first, second], factors)| ScaledChannels {
+        producers: vec![first],
+        consumers: vec![second],
+        factors,
+    });
+    scaled.filter(|channels| channels.factors.iter().any(|&factor| factor != 1.0)).collect()
 }
 
 /// The bound of ReLU6.
@@ -175,23 +185,6 @@ pub(super) const BOUND: f32 = 6.0;
 /// below the bound.
 pub(super) fn smallest_factor(max: f32) -> f32 {
     (max * MARGIN / BOUND).min(1.0)
-}
-
-/// Returns the number of output channels of a layer.
-fn outputs(op: &Op) -> usize {
-    match op {
-        Op::Conv2d(conv) => conv.out_channels,
-        Op::Linear(linear) => linear.out_features,
-        _ => 0,
-    }
-}
-
-/// Returns the number of groups of a layer and the number of taps of its kernel.
-pub(super) fn groups_and_taps(op: &Op) -> (usize, usize) {
-    match op {
-        Op::Conv2d(conv) => (conv.groups, conv.kernel_size[0] * conv.kernel_size[1]),
-        _ => (1, 1),
-    }
 }
 
 /// Returns the largest absolute weight of each output channel.
@@ -204,21 +197,6 @@ fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |max, x| max.max(x.abs()))
 }
 
-/// Calls `visit` for the weights of every pair of an output and an input channel, with the input channel.
-pub(super) fn for_each_input(
-    op: &Op,
-    weight: &mut Tensor,
-    mut visit: impl FnMut(usize, &mut [f32]),
-) {
-    let (groups, taps) = groups_and_taps(op);
-    let (outputs, of_group) = (weight.shape()[0], weight.shape()[1]);
-    let outputs_of_group = outputs / groups;
-    for (index, taps) in weight.data_mut().chunks_exact_mut(taps).enumerate() {
-        let (output, channel) = (index / of_group, index % of_group);
-        visit(output / outputs_of_group * of_group + channel, taps);
-    }
-}
-
 /// Returns the largest absolute weight of each input channel.
 fn input_ranges(op: &Op, weight: &Tensor) -> Vec<f32> {
     let (groups, _) = groups_and_taps(op);
@@ -229,27 +207,9 @@ fn input_ranges(op: &Op, weight: &Tensor) -> Vec<f32> {
     ranges
 }
 
-/// Divides a weight or bias by the factor of each output channel.
-pub(crate) fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
-    let per_output = tensor.data().len() / factors.len();
-    for (values, factor) in tensor.data_mut().chunks_exact_mut(per_output).zip(factors) {
-        for x in values {
-            *x /= factor;
-        }
-    }
-}
-
-/// Multiplies a weight by the factor of each input channel.
-pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
-    for_each_input(op, weight, |channel, taps| {
-        for x in taps {
-            *x *= factors[channel];
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::channel_scaling::scale_channels;
     use super::super::fixtures::{assert_same_outputs, pictures, scaled_apart};
     use super::*;
     use crate::Architecture;
@@ -271,7 +231,8 @@ mod tests {
 
     fn equalized(model: &FloatModel, pictures: &[Tensor], threads: usize) -> FloatModel {
         let mut batches = pictures.iter().map(|images| Ok(vec![images.clone()]));
-        equalize(model, Options::new(threads).unwrap(), &mut batches).unwrap()
+        let scaled = equalize(model, Options::new(threads).unwrap(), &mut batches).unwrap();
+        scale_channels(model, &scaled).unwrap()
     }
 
     #[test]

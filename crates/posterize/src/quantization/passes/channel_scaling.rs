@@ -1,0 +1,105 @@
+//! The scaling of channels between layers, which leaves what a network computes as it is.
+//!
+//! A channel that is divided by a positive number, and whose weights in the layers that read it are
+//! multiplied by that number, leaves the network as it is if everything between them is positively
+//! homogeneous.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::graph::NodeId;
+use crate::model::FloatModel;
+use crate::ops::{Op, Role};
+use crate::tensor::Tensor;
+
+/// The channels of a value, and what they are divided by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ScaledChannels {
+    /// The layers whose output channels are divided.
+    pub(crate) producers: Vec<NodeId>,
+    /// The layers whose weights are multiplied, for each input channel.
+    pub(crate) consumers: Vec<NodeId>,
+    /// A factor for each channel.
+    pub(crate) factors: Vec<f32>,
+}
+
+/// Returns the model with scaled channels. The same factors in the same order give the same bits.
+pub(crate) fn scale_channels(model: &FloatModel, scaled: &[ScaledChannels]) -> Result<FloatModel> {
+    let graph = model.graph();
+    let mut parameters = model.parameters().clone();
+    for ScaledChannels { producers, consumers, factors } in scaled {
+        for &producer in producers {
+            for role in [Role::Weight, Role::Bias] {
+                if let Some(tensor) = parameters.get_mut(&(producer, role)) {
+                    divide_outputs(Arc::make_mut(tensor), factors);
+                }
+            }
+        }
+        for &consumer in consumers {
+            if let Some(weight) = parameters.get_mut(&(consumer, Role::Weight)) {
+                multiply_inputs(&graph.node(consumer).op, Arc::make_mut(weight), factors);
+            }
+        }
+    }
+    FloatModel::new(graph.clone(), parameters)
+}
+
+/// Returns the number of input channels of a convolution or linear layer; 0 for other operators.
+pub(crate) fn input_channels(op: &Op) -> usize {
+    match op {
+        Op::Conv2d(conv) => conv.in_channels,
+        Op::Linear(linear) => linear.in_features,
+        _ => 0,
+    }
+}
+
+/// Returns the number of output channels of a convolution or linear layer; 0 for other operators.
+pub(crate) fn output_channels(op: &Op) -> usize {
+    match op {
+        Op::Conv2d(conv) => conv.out_channels,
+        Op::Linear(linear) => linear.out_features,
+        _ => 0,
+    }
+}
+
+/// Returns the number of groups of a layer and the number of taps of its kernel.
+pub(super) fn groups_and_taps(op: &Op) -> (usize, usize) {
+    match op {
+        Op::Conv2d(conv) => (conv.groups, conv.kernel_size[0] * conv.kernel_size[1]),
+        _ => (1, 1),
+    }
+}
+
+/// Calls `visit` for the weights of every pair of an output and an input channel, with the input channel.
+pub(super) fn for_each_input(
+    op: &Op,
+    weight: &mut Tensor,
+    mut visit: impl FnMut(usize, &mut [f32]),
+) {
+    let (groups, taps) = groups_and_taps(op);
+    let (outputs, of_group) = (weight.shape()[0], weight.shape()[1]);
+    let outputs_of_group = outputs / groups;
+    for (index, taps) in weight.data_mut().chunks_exact_mut(taps).enumerate() {
+        let (output, channel) = (index / of_group, index % of_group);
+        visit(output / outputs_of_group * of_group + channel, taps);
+    }
+}
+
+/// Divides a weight or bias by the factor of each output channel.
+pub(crate) fn divide_outputs(tensor: &mut Tensor, factors: &[f32]) {
+    let per_output = tensor.data().len() / factors.len();
+    for (values, factor) in tensor.data_mut().chunks_exact_mut(per_output).zip(factors) {
+        for x in values {
+            *x /= factor;
+        }
+    }
+}
+
+/// Multiplies a weight by the factor of each input channel.
+pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
+    for_each_input(op, weight, |channel, taps| {
+        for x in taps {
+            *x *= factors[channel];
+        }
+    });
+}
