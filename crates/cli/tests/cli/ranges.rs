@@ -159,10 +159,7 @@ fn files_that_cannot_be_used_are_errors() {
         (with("\"min\": 1"), "missing field `max`"),
         (with("\"min\": 0, \"min\": 0, \"max\": 1"), "duplicate field `min`"),
         (with("\"min\": 0, \"max\": 1e999"), "number out of range"),
-        (
-            with("\"min\": 0, \"max\": 1e99"),
-            "these are no ranges: number out of range at line 22",
-        ),
+        (with("\"min\": 0, \"max\": 1e99"), "these are no ranges: number out of range at line 22"),
         (
             with("\"min\": -3e38, \"max\": 3e38"),
             "features.0.0: expected a finite range with min <= max, found min -3",
@@ -200,7 +197,7 @@ fn files_that_cannot_be_used_are_errors() {
     assert!(error.contains("expected at most 67108864 bytes, found more"), "{error}");
     let error = error_of(text.as_bytes(), &["--observer", "min-max"]);
     assert!(
-        error.contains("x: expected a range for MinMaxObserver for torch.quint8 from 0 to 255, found one for MSE"),
+        error.contains("input: expected a range for MinMaxObserver for torch.quint8 from 0 to 255, found one for MSE"),
         "{error}"
     );
     let error = error_of(text.as_bytes(), &["--activation", "relu"]);
