@@ -3,6 +3,7 @@
 mod equalized;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId};
 use crate::metrics;
 use crate::model::FloatModel;
-use crate::ops::Op;
-use crate::quantization::QuantizedModel;
+use crate::ops::{Op, Role};
+use crate::quantization::{QuantizedModel, channel_scaling};
 use crate::runtime::{Options, Shown, compile};
 use crate::tensor::Tensor;
 
@@ -165,6 +166,30 @@ pub(crate) fn counterparts(
         (id, Counterpart { float, weight, factors: equalized.factors.remove(&float) })
     };
     Ok(found.into_iter().map(counterpart).collect())
+}
+
+/// Returns the fused float network with the weights and biases that were quantized, which are those after
+/// equalization, and whether any channels were equalized.
+///
+/// # Errors
+/// As [`compare`].
+pub(crate) fn before_rounding(
+    float: &FloatModel,
+    int8: &QuantizedModel,
+) -> Result<(FloatModel, bool)> {
+    let mut parameters = float.parameters().clone();
+    let mut equalized = false;
+    for Counterpart { float: id, weight, factors } in counterparts(float, int8)?.into_values() {
+        let Some(weight) = weight else { continue };
+        parameters.insert((id, Role::Weight), Arc::new(weight));
+        if let Some(factors) = factors {
+            equalized = true;
+            if let Some(bias) = parameters.get_mut(&(id, Role::Bias)) {
+                channel_scaling::divide_outputs(Arc::make_mut(bias), &factors);
+            }
+        }
+    }
+    Ok((FloatModel::new(float.graph().clone(), parameters)?, equalized))
 }
 
 /// The outputs of a layer in both networks, as they lie in memory.

@@ -3,16 +3,17 @@
 //!
 //! A saved network does not have these factors, but its weights show them. An equalized layer has the
 //! weights `w[o, i] · s_in[i] / s_out[o]`, see `quantization::passes::channel_scaling`. In execution order, `s_in`
-//! is known from the layers before, and `1 / s_out[o]` is the factor with the smallest squared error between
-//! the int8 weights of the channel and `w[o, i] · s_in[i]`. Additions, pooling and other operators without
-//! weights have the factors of their input.
+//! is known from the layers before. If the scale of the channel is that of its largest weight, which all
+//! integers then agree with, `s_out[o]` follows from it. Otherwise `1 / s_out[o]` is the factor with the
+//! smallest squared error between the int8 weights of the channel and `w[o, i] · s_in[i]`. Additions, pooling
+//! and other operators without weights have the factors of their input.
 
 use std::collections::BTreeMap;
 
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::{Op, Role};
-use crate::quantization::{QuantizedModel, channel_scaling};
+use crate::quantization::{QuantizedLayer, QuantizedModel, channel_scaling};
 use crate::tensor::{MemoryFormat, Tensor};
 
 /// Channels count as scaled if that reduces the squared error of the layer's weights by this factor. Int8
@@ -52,8 +53,13 @@ impl Equalized {
             if let Some(factors) = inputs.next().filter(fits) {
                 channel_scaling::multiply_inputs(&node.op, &mut weight, factors);
             }
-            let quantized = counterparts.get(&id).and_then(|&id| real_weight(int8, id));
-            if let Some(factors) = quantized.and_then(|quantized| factors(&weight, &quantized)) {
+            let quantized = counterparts.get(&id).and_then(|&id| {
+                let layer = int8.layer(id);
+                let steps = layer.and_then(|_| steps(int8, id));
+                Some((real_weight(int8, id)?, layer.zip(steps)))
+            });
+            let factors = quantized.and_then(|(real, layer)| factors(&weight, &real, layer));
+            if let Some(factors) = factors {
                 channel_scaling::divide_outputs(&mut weight, &factors);
                 found.factors.insert(id, factors);
             }
@@ -81,13 +87,36 @@ fn real_weight(int8: &QuantizedModel, id: NodeId) -> Option<Vec<f32>> {
     Some(layer.dequantized_weight())
 }
 
+/// Returns the integer of the largest weight of a channel, if the scale is that of the largest weight.
+fn steps(int8: &QuantizedModel, id: NodeId) -> Option<f32> {
+    let node = int8.graph().node(id);
+    let qconfig = int8.mapping().get(&node.name, &node.op.kind())?;
+    let (quant_min, quant_max) = qconfig.weight.target().ok()?.quant_range();
+    Some((quant_max - quant_min) as f32 / 2.0)
+}
+
+/// Returns by what the weights of a channel were multiplied if the scale is that of the largest one; `None` if
+/// the integers are not those to which the weights are rounded then, up or down.
+fn gain_of_scale(weights: &[f32], integers: &[i8], scale: f32, steps: f32) -> Option<f32> {
+    let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
+    let gain = scale * steps / largest;
+    // One that is almost an integer is rounded either way, and the largest may be clamped by half a step.
+    let is_rounding = |(w, &q): (&f32, &i8)| (w * gain / scale - f32::from(q)).abs() < 1.001;
+    let agree = gain.is_normal() && weights.iter().zip(integers).all(is_rounding);
+    agree.then_some(gain)
+}
+
 /// Returns what the output channels of `weight` were divided by before they became those of `quantized`;
-/// `None` if they were not.
-fn factors(weight: &Tensor, quantized: &[f32]) -> Option<Vec<f32>> {
+/// `None` if they were not. An int8 layer has integers, and the integer of the largest weight of a channel.
+fn factors(
+    weight: &Tensor,
+    quantized: &[f32],
+    layer: Option<(&QuantizedLayer, f32)>,
+) -> Option<Vec<f32>> {
     let each = weight.data().len() / weight.shape()[0];
     let channels = weight.data().chunks_exact(each).zip(quantized.chunks_exact(each));
     let (mut factors, mut noise, mut scaled_noise) = (Vec::new(), 0.0, 0.0);
-    for (weights, quantized) in channels {
+    for (channel, (weights, quantized)) in channels.enumerate() {
         let (mut ww, mut wq, mut qq) = (0.0, 0.0, 0.0);
         for (&w, &q) in weights.iter().zip(quantized) {
             let (w, q) = (f64::from(w), f64::from(q));
@@ -95,7 +124,12 @@ fn factors(weight: &Tensor, quantized: &[f32]) -> Option<Vec<f32>> {
             wq += w * q;
             qq += q * q;
         }
-        let gain = wq / ww;
+        let of_scale = layer.filter(|(layer, _)| layer.qparams.axis().is_some());
+        let of_scale = of_scale.and_then(|(layer, steps)| {
+            let integers = &layer.weight[channel * each..][..each];
+            gain_of_scale(weights, integers, layer.qparams.channel(channel).scale, steps)
+        });
+        let gain = of_scale.map_or(wq / ww, f64::from);
         // A channel whose integers are all 0 was not scaled to it.
         let gain = if gain.is_normal() && gain > 0.0 { gain } else { 1.0 };
         noise += ww - 2.0 * wq + qq;
@@ -204,7 +238,8 @@ mod tests {
                 let factors = counterpart.factors.as_deref().unwrap_or_default();
                 assert_eq!(factors.is_empty(), name == "classifier", "{name}");
                 for (channel, found) in factors.iter().enumerate() {
-                    assert!((found / factor(channel) - 1.0).abs() < 0.01, "{name}: {factors:?}");
+                    // That of a float layer is exact, too.
+                    assert!((found / factor(channel) - 1.0).abs() < 1e-6, "{name}: {factors:?}");
                 }
                 // The weights are those that were quantized.
                 if let (Some(weight), Some(layer)) = (&counterpart.weight, int8.layer(id)) {

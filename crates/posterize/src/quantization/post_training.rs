@@ -233,6 +233,20 @@ fn convert(
 }
 
 impl PostTrainingResult {
+    /// Returns the result of a quantization of which only the int8 model is known. `float` is the fused and
+    /// equalized model that was converted.
+    pub(crate) fn of_quantized(
+        float: FloatModel,
+        model: QuantizedModel,
+        equalized: bool,
+        passes: PostTraining,
+    ) -> Result<Self> {
+        let means = InputMeans::new(float.graph(), |_| false);
+        let observed = ObservedModel::of_quantized(float, &model)?;
+        let scaled = None;
+        Ok(Self { observed, model, pictures: 0, equalized, passes, scaled, means })
+    }
+
     /// Returns the ranges that calibration found, for [`FloatModel::quantize_with_ranges`]. `float` is the
     /// model that was quantized.
     ///

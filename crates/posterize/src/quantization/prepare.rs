@@ -15,6 +15,7 @@ use super::float_layer::{FloatLayer, float_layers};
 use super::observer::{Observer, ObserverSpec, Range};
 use super::qconfig::{QConfig, QConfigMapping};
 use super::qparams::{QParams, QuantizationParams};
+use super::quantized_model::QuantizedModel;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::FloatModel;
@@ -63,6 +64,17 @@ struct Watched {
 impl Watched {
     fn new(observer: Observer) -> Arc<Self> {
         Arc::new(Self { observer, qparams: OnceLock::new() })
+    }
+
+    /// Creates one with a given scale; without data if there is none.
+    fn with_qparams(spec: ObserverSpec, qparams: Option<QParams>) -> Result<Arc<Self>> {
+        let Some(qparams) = qparams else { return Ok(Self::new(spec.build()?)) };
+        let (quant_min, quant_max) = spec.target()?.quant_range();
+        let range =
+            Range { min: qparams.dequantize(quant_min), max: qparams.dequantize(quant_max) };
+        let observer = Observer::fixed(spec, range, range)?;
+        let known = OnceLock::from(Some(QuantizationParams::PerTensor(qparams)));
+        Ok(Arc::new(Self { observer, qparams: known }))
     }
 
     /// Returns the observer in order to change it.
@@ -207,9 +219,43 @@ impl ObservedModel {
         Ok(self)
     }
 
+    /// Creates a model whose values have the scales that they have in a converted model, instead of observers.
+    /// `model` is the fused float model that was converted.
+    pub(super) fn of_quantized(model: FloatModel, int8: &QuantizedModel) -> Result<Self> {
+        let mapping = int8.mapping().clone();
+        let Preparation { domains, qconfigs, observed } =
+            Preparation::new(model.graph(), &mapping)?;
+        let mut prepared = Self {
+            model,
+            mapping,
+            domains,
+            qconfigs,
+            observers: BTreeMap::new(),
+            spare: Vec::new(),
+            weights: BTreeMap::new(),
+        };
+        for (id, spec) in observed {
+            let name = &prepared.model.graph().node(id).name;
+            let watched = Watched::with_qparams(spec, int8.qparams_of(name))?;
+            prepared.observers.insert(id, watched);
+        }
+        let graph = prepared.model.graph().clone();
+        prepared.with_spares(|input, spec| {
+            Watched::with_qparams(spec, int8.qparams_of(&graph.node(input).name))
+        })
+    }
+
     /// Adds observers of the values that are observed if any layers stay in float, for
     /// [`Self::with_mapping`].
-    pub(super) fn with_spare_observers(mut self) -> Result<Self> {
+    pub(super) fn with_spare_observers(self) -> Result<Self> {
+        self.with_spares(|_, spec| Ok(Watched::new(spec.build()?)))
+    }
+
+    /// Adds what `spare` returns for the values that are observed if any layers stay in float.
+    fn with_spares(
+        mut self,
+        spare: impl Fn(NodeId, ObserverSpec) -> Result<Arc<Watched>>,
+    ) -> Result<Self> {
         let graph = self.model.graph();
         for ((_, node), qconfig) in graph.iter().zip(&self.qconfigs) {
             let Some(qconfig) = qconfig else { continue };
@@ -221,8 +267,7 @@ impl ObservedModel {
             for &input in &node.inputs {
                 let same = |known: &Arc<Watched>| *known.observer.spec() == qconfig.activation;
                 if !watched(&self.observers, &self.spare, input).any(same) {
-                    let observer = qconfig.activation.build()?;
-                    self.spare.push((input, Watched::new(observer)));
+                    self.spare.push((input, spare(input, qconfig.activation.clone())?));
                 }
             }
         }

@@ -343,6 +343,19 @@ impl QuantizedModel {
         self.qparams.get(id.0).copied().flatten()
     }
 
+    /// Returns the scale and zero point of the value that a node of the float network has, whether it is
+    /// computed in int8 or quantized afterwards; `None` if it stays in float.
+    pub(super) fn qparams_of(&self, name: &str) -> Option<QParams> {
+        let id = self.graph.find(name)?;
+        let quantized = || {
+            let reads = |(_, node): &(NodeId, &Node)| {
+                matches!(node.op, Op::QuantStub(_)) && node.inputs == [id]
+            };
+            self.graph.iter().find(reads).and_then(|(stub, _)| self.qparams(stub))
+        };
+        self.qparams(id).or_else(quantized)
+    }
+
     /// Returns the int8 weights of a node; `None` if it has none.
     pub fn layer(&self, id: NodeId) -> Option<&QuantizedLayer> {
         self.layers.get(&id)
