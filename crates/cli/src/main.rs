@@ -17,6 +17,7 @@ mod paths;
 mod pictures;
 mod preprocessing;
 mod quantization;
+mod ranking;
 mod timing;
 mod ui;
 mod version;

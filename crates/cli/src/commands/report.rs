@@ -19,7 +19,11 @@ use posterize::{
     FloatModel, QuantizedModel, atomic_file,
     data::{ImageFolder, Loader, Preprocessing, Sampler},
     format::SavedModel,
-    report::{LayerStatistics, PredictionComparison, compare_predictions, layer_statistics},
+    quantization::Sensitivity,
+    report::{
+        LayerStatistics, PredictionComparison, compare_predictions, layer_sensitivity,
+        layer_statistics,
+    },
     runtime::{Options, compile},
 };
 
@@ -33,14 +37,15 @@ use crate::{
     ui::{Ui, finite, percent},
 };
 
-use numbers::{Changed, Layer, Network, Numbers};
+use numbers::{Changed, Layer, Network, Numbers, Ranking};
 use verdict::Difference;
 
 const EXAMPLES: &str = "\
 Examples:
   posterize report int8.safetensors --against weights.pth --data photos/val
   posterize report int8.safetensors --against float.safetensors --data photos/val --limit 99
-  posterize report int8.safetensors --against mobilenet_v2 --data photos/val --json";
+  posterize report int8.safetensors --against mobilenet_v2 --data photos/val --json
+  posterize report int8.safetensors --against weights.pth --data photos/val --sensitivity";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
@@ -90,6 +95,17 @@ JSON output (--json), one object:
       changed           Share of weights that are no rounding of the float ones, 0 to 1
       signal, noise     Sums of squares of the float weights and of their errors
       range_ratio       Largest weight of the largest channel divided by that of the median one
+  sensitivity           With --sensitivity, the layers by what each costs, or else null:
+    pictures, float_top1  Number of pictures, and top-1 accuracy of float on them in percent
+    int8                The network with all layers in int8, with sqnr_db of the logits and top1
+    layers              The most sensitive first, with name, type and:
+      only_int8, only_float  The network with only this layer in int8 or in float, as int8
+      extra_ms, extra_bytes  Time for one picture and size that this layer costs in float
+      facts, weight, output  Measurements of the layer, its weight (or null) and its output
+      largest, median, levels, per_channel  Of both, as `posterize sensitivity` has them
+      noise_share, percentile, mean_error, spread  Likewise
+      causes            Likely causes, the most pronounced first:
+      text, remedy, option  In words, what to try, and the option for it
   output, page_bytes    The page, and its size
   threads, isa          Threads, and instruction set that was used
   seconds               Seconds of the whole command";
@@ -98,6 +114,8 @@ JSON output (--json), one object:
 const BATCH: usize = 30;
 /// Number of pictures in a batch for layers. It is small because the outputs of all layers are kept.
 const LAYER_BATCH: usize = 2;
+/// Number of pictures in a batch for the ranking of layers.
+const SENSITIVITY_BATCH: usize = 10;
 /// Number of timed runs of each network.
 const RUNS: u32 = 100;
 
@@ -141,6 +159,11 @@ pub(crate) struct Report {
     /// Compare the layers on only N pictures, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     layer_limit: u32,
+
+    /// Also rank the layers by how much accuracy each costs, on the pictures of --layer-limit: with only
+    /// this layer in int8, and with only this layer in float. Needs no calibration, but some seconds
+    #[arg(long)]
+    sensitivity: bool,
 
     /// Show at most N of the pictures whose prediction changed
     #[arg(long, value_name = "N", default_value_t = 24)]
@@ -197,6 +220,10 @@ impl Report {
         // First, because it is quick and finds networks that do not belong together.
         let (layers, layer_images) = self.layers(&subject, ui)?;
         let (predictions, skipped) = self.predictions(&subject, ui)?;
+        let sensitivity = match self.sensitivity {
+            true => Some(Ranking::from(self.measure_sensitivity(&subject, ui)?)),
+            false => None,
+        };
         let (int8_times, Comparison { other: float_times, ratio }) = subject.times(ui)?;
         let changed = predictions.changed.iter();
         let mut numbers = Numbers {
@@ -215,6 +242,7 @@ impl Report {
             changed: changed.map(|c| Changed::new(c, folder.samples(), folder.classes())).collect(),
             layer_images,
             layers: layers.into_iter().map(|layer| Layer::new(layer, int8)).collect(),
+            sensitivity,
             output: self.output.clone(),
             page_bytes: 0,
             threads: options.threads,
@@ -225,7 +253,7 @@ impl Report {
         let shown = numbers.changed.iter().take(usize::from(self.pictures));
         let thumbnails: Vec<Option<String>> =
             shown.map(|changed| changed::thumbnail(changed, preprocessing, exif)).collect();
-        let page = page::render(&numbers, &thumbnails, &[]);
+        let page = page::render(&numbers, &thumbnails);
         atomic_file::write(&self.output, |file| file.write_all(page.as_bytes()))?;
         numbers.page_bytes = page.len() as u64;
         numbers.seconds = start.elapsed().as_secs_f64();
@@ -291,14 +319,40 @@ impl Report {
         Ok((result?, stream.skipped))
     }
 
+    /// Returns a loader of the pictures on which layers are compared.
+    fn layer_loader(&self, subject: &Subject<'_>) -> Loader {
+        let among = self.loader(subject).len();
+        self.loader(subject)
+            .sampler(EvenlySpaced { among, number: self.layer_limit as usize })
+            .limit(among.min(self.layer_limit as usize))
+    }
+
+    /// Measures what each layer costs.
+    fn measure_sensitivity(&self, subject: &Subject<'_>, ui: &Ui) -> Result<Sensitivity> {
+        let loader = self.layer_loader(subject).batch_size(SENSITIVITY_BATCH);
+        let mut stream = Stream::new(&loader, loader.tensors(), ui);
+        let (mut batches, mut labels) = (Vec::new(), Vec::new());
+        for batch in stream.by_ref() {
+            let batch = batch?;
+            batches.push(vec![batch.images]);
+            labels.extend(batch.labels);
+        }
+        stream.finish(&self.data)?;
+        let bar = ui.steps_bar("measuring layers", 0);
+        let (float, int8, options) = (subject.float, subject.int8, subject.options);
+        let labels = Some(&*labels);
+        let found =
+            layer_sensitivity(float, int8, &batches, labels, options, &mut |done, total| {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            });
+        bar.finish_and_clear();
+        Ok(found?)
+    }
+
     /// Compares the layers. Also returns the number of pictures on which they were.
     fn layers(&self, subject: &Subject<'_>, ui: &Ui) -> Result<(Vec<LayerStatistics>, usize)> {
-        let among = self.loader(subject).len();
-        let loader = self
-            .loader(subject)
-            .batch_size(LAYER_BATCH)
-            .sampler(EvenlySpaced { among, number: self.layer_limit as usize })
-            .limit(among.min(self.layer_limit as usize));
+        let loader = self.layer_loader(subject).batch_size(LAYER_BATCH);
         let mut stream = Stream::new(&loader, loader.tensors(), ui);
         let bar = stream.bar.clone();
         bar.set_message("comparing layers");

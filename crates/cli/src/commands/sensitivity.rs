@@ -5,9 +5,7 @@ use std::{fmt, path::PathBuf, time::Instant};
 use clap::Args;
 use posterize::{
     data::{Class, ImageFolder, Loader, RandomSampler},
-    quantization::{
-        LayerCause, LayerFacts, LayerSensitivity, OutputQuality, Remedy, Sensitivity as Measured,
-    },
+    quantization::{OutputQuality, Sensitivity as Measured},
 };
 use serde::Serialize;
 
@@ -19,7 +17,10 @@ use crate::{
     model::{FLOAT_MODEL_HELP, ModelArgs},
     pictures::{self, Stream},
     quantization::QuantizationArgs,
-    ui::{Align, Table, Ui, Verbosity, count, decibels, finite, percent, shortened, wrapped},
+    ranking::{RankedLayer, shares},
+    ui::{
+        Align, Table, Ui, Verbosity, count, decibels, finite, percent, shortened, signed, wrapped,
+    },
 };
 
 const EXAMPLES: &str = "\
@@ -46,6 +47,7 @@ JSON output (--json), one object:
       largest, median  Largest absolute value of all channels, and of the median channel
       levels          Number of integers that the median channel uses
       per_channel     Whether each channel has a scale
+      noise_share     Share of the noise of only_int8 that the rounding of the weights alone gives
       percentile      Absolute value that 99.9 % do not exceed
       mean_error, spread  Mean error of a channel, and the error around it
     causes            Likely causes, the most pronounced first:
@@ -115,64 +117,12 @@ struct Report {
     labelled: bool,
     float_top1: Option<f64>,
     int8: OutputQuality,
-    layers: Vec<Layer>,
+    layers: Vec<RankedLayer>,
     /// Time of the whole command.
     seconds: f64,
     threads: usize,
     #[serde(skip)]
     verbose: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Layer {
-    name: String,
-    r#type: String,
-    only_int8: OutputQuality,
-    only_float: OutputQuality,
-    extra_ms: Option<f64>,
-    extra_bytes: u64,
-    facts: LayerFacts,
-    causes: Vec<Cause>,
-}
-
-#[derive(Debug, Serialize)]
-struct Cause {
-    text: String,
-    remedy: Remedy,
-    option: String,
-}
-
-impl Layer {
-    fn new(layer: LayerSensitivity) -> Self {
-        let cause = |cause: &LayerCause| Cause {
-            text: cause.to_string(),
-            remedy: cause.remedy,
-            option: option(cause.remedy, &layer.name),
-        };
-        let causes = layer.causes.iter().map(cause).collect();
-        let LayerSensitivity { only_int8, only_float, extra_ms, extra_bytes, .. } = layer;
-        let (name, r#type, facts) = (layer.name, layer.kind, layer.facts);
-        Self { name, r#type, only_int8, only_float, extra_ms, extra_bytes, facts, causes }
-    }
-
-    /// Returns the option to try first.
-    fn option(&self) -> String {
-        match self.causes.first() {
-            Some(cause) => cause.option.clone(),
-            None => option(Remedy::KeepInFloat, &self.name),
-        }
-    }
-}
-
-/// Returns the option of `posterize quantize` for a remedy of the layer `name`.
-fn option(remedy: Remedy, name: &str) -> String {
-    match remedy {
-        Remedy::Equalize => "--equalize always".into(),
-        Remedy::PerChannel => "--qconfig recommended".into(),
-        Remedy::Percentile => "--observer percentile".into(),
-        Remedy::BiasCorrection => "--bias-correction empirical".into(),
-        _ => format!("--skip {name}"),
-    }
 }
 
 impl Sensitivity {
@@ -227,7 +177,7 @@ impl Sensitivity {
             labelled,
             float_top1,
             int8,
-            layers: layers.into_iter().map(Layer::new).collect(),
+            layers: layers.into_iter().map(RankedLayer::new).collect(),
             seconds: start.elapsed().as_secs_f64(),
             threads: options.threads,
             verbose: ui.verbosity() >= Verbosity::Verbose,
@@ -240,12 +190,6 @@ impl Sensitivity {
         let open = |data| pictures::open(data, self.classes.as_deref(), classes, outputs);
         self.data.as_deref().map(open).transpose()
     }
-}
-
-/// Formats a difference with its sign.
-fn signed(value: f64) -> String {
-    let text = format!("{value:+.1}");
-    if text == "+0.0" || text == "-0.0" { "0.0".into() } else { text }
 }
 
 /// The width to which names of layers and operators are shortened.
@@ -272,7 +216,7 @@ impl fmt::Display for Report {
         };
         let listed = if self.verbose { self.layers.len() } else { LISTED };
         for layer in self.layers.iter().take(listed) {
-            let Layer { only_int8, only_float, .. } = layer;
+            let RankedLayer { only_int8, only_float, .. } = layer;
             table.row([
                 shortened(&layer.name, NAME_WIDTH),
                 shortened(&layer.r#type, TYPE_WIDTH),
@@ -292,10 +236,7 @@ impl fmt::Display for Report {
         if self.layers.len() > listed {
             writeln!(f, "and {} less sensitive layers (-v for all)", self.layers.len() - listed)?;
         }
-        let noise = |layer: &Layer| 10f64.powf(layer.only_int8.sqnr_db / -10.0);
-        let all: f64 = self.layers.iter().map(noise).sum();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let share = if all > 0.0 { noise(layer) / all } else { 0.0 };
+        for (index, (layer, share)) in self.layers.iter().zip(shares(&self.layers)).enumerate() {
             if !self.verbose && (index >= EXPLAINED || share < MIN_SHARE) {
                 break;
             }

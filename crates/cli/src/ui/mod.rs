@@ -26,7 +26,7 @@ use crate::error::{CliError, ErrorObject, Result};
 use printable::printable_json;
 
 pub(crate) use bar::bar;
-pub(crate) use number::{bytes, count, decibels, duration, finite, megabytes, percent, si};
+pub(crate) use number::{bytes, count, decibels, duration, finite, megabytes, percent, si, signed};
 pub(crate) use printable::{Style, printable, shortened, wrapped};
 pub(crate) use table::{Align, Table};
 

@@ -61,6 +61,12 @@ pub(crate) fn decibels(ratio: Option<f64>) -> String {
     ratio.map_or("exact".into(), |ratio| format!("{ratio:.1}"))
 }
 
+/// Formats a difference with its sign and one decimal: `+1.5`.
+pub(crate) fn signed(value: f64) -> String {
+    let text = format!("{value:+.1}");
+    if text == "+0.0" || text == "-0.0" { "0.0".into() } else { text }
+}
+
 /// Formats a percentage with two decimals: `88.67 %`.
 pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")

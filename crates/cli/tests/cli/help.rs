@@ -118,7 +118,11 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             vec![sensitivity]
         }
         "evaluate" => vec![fixture.evaluate()],
-        "report" => vec![fixture.report_of_changes()],
+        "report" => {
+            let mut report = fixture.report_of_changes();
+            report.arg("--sensitivity");
+            vec![report]
+        }
         "classify" => {
             let mut classify = with_file();
             classify.arg(fixture.data().join("bee/0.ppm")).arg(fixture.path("missing.jpg"));

@@ -117,6 +117,39 @@ fn the_page_has_the_numbers_of_the_json_output() {
 }
 
 #[test]
+fn layers_are_ranked_as_by_sensitivity() {
+    let fixture = Fixture::new();
+    let file = fixture.int8();
+    let report = json(fixture.report(&file).arg("--sensitivity"));
+    let page = fs::read_to_string(fixture.path("report.html")).unwrap();
+    check_page(&page);
+    let found = &report["sensitivity"];
+    assert_eq!(found["pictures"], 12);
+    let mut command = fixture.command("sensitivity");
+    command.arg("--weights").arg(fixture.path("small.safetensors")).arg("--calibrate");
+    command.arg(fixture.data()).args(["--batches", "2", "--batch-size", "5", "--data"]);
+    let expected = json(command.arg(fixture.data()));
+    assert_eq!(found["float_top1"], expected["float_top1"]);
+    let sqnr = |value: &Value| value["sqnr_db"].as_f64().unwrap();
+    assert!((sqnr(&found["int8"]) - sqnr(&expected["int8"])).abs() < 1e-6, "{}", found["int8"]);
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), expected["layers"].as_array().unwrap().len());
+    for layer in expected["layers"].as_array().unwrap() {
+        let other = layers.iter().find(|other| other["name"] == layer["name"]).unwrap();
+        for key in ["only_int8", "only_float"] {
+            // If channels were equalized, the factors are recovered from the weights.
+            assert!((sqnr(&layer[key]) - sqnr(&other[key])).abs() < 0.1, "{layer} {other}");
+        }
+    }
+    assert!(layers.is_sorted_by(|a, b| sqnr(&a["only_int8"]) <= sqnr(&b["only_int8"])));
+    // Every layer leads to its details and has a cause.
+    let section = page.split("<h2>").find(|part| part.starts_with("Which layers cost")).unwrap();
+    assert_eq!(section.matches("; try <code>--").count(), layers.len());
+    assert_eq!(section.matches("<a href=\"#layer").count(), layers.len());
+    assert!(json(&mut fixture.report(&file))["sensitivity"].is_null());
+}
+
+#[test]
 fn pictures_whose_prediction_changed_are_on_the_page() {
     let fixture = Fixture::new();
     let report = json(&mut fixture.report_of_changes());

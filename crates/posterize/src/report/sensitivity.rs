@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::FloatModel;
 use crate::ops::Role;
 use crate::quantization::{
-    BiasCorrection, PostTraining, PostTrainingResult, QuantizedModel, Sensitivity,
+    BiasCorrection, PostTraining, PostTrainingResult, QuantizedModel, Rounding, Sensitivity,
 };
 use crate::runtime::Options;
 use crate::tensor::Tensor;
@@ -59,9 +59,31 @@ pub fn layer_sensitivity(
     } else {
         BiasCorrection::Empirical
     };
-    let passes = PostTraining::pytorch().bias_correction(bias_correction);
+    let rounding = if has_nearest_weights(&float, int8) {
+        Rounding::Nearest
+    } else {
+        Rounding::CoordinateDescent
+    };
+    let passes = PostTraining::pytorch().bias_correction(bias_correction).rounding(rounding);
     PostTrainingResult::of_quantized(float, int8.clone(), equalized, passes)?
         .sensitivity(batches, labels, options, progress)
+}
+
+/// Whether all weights of int8 layers are those of the float network, rounded to the nearest integer.
+fn has_nearest_weights(float: &FloatModel, int8: &QuantizedModel) -> bool {
+    int8.layers().iter().all(|(&id, layer)| {
+        let counterpart = float.graph().find(&int8.graph().node(id).name);
+        let weight = counterpart.and_then(|id| float.parameter(id, Role::Weight));
+        let Some(weight) = weight else { return true };
+        let each = (layer.weight.len() / layer.bias.len().max(1)).max(1);
+        let channels = weight.data().chunks(each).zip(layer.weight.chunks(each)).enumerate();
+        channels.into_iter().all(|(channel, (weights, integers))| {
+            let scale = layer.qparams.channel(channel).scale;
+            let mut weights = weights.iter().zip(integers);
+            // Half a step, up to the rounding of an f32.
+            weights.all(|(w, &q)| (w / scale - f32::from(q)).abs() < 0.501)
+        })
+    })
 }
 
 /// Whether all biases of int8 layers are those of the float network, rounded. Bias correction and rounding that

@@ -6,7 +6,7 @@ use posterize::{
     Evaluation,
     data::{Class, Sample},
     graph::Graph,
-    quantization::QuantizedModel,
+    quantization::{OutputQuality, QuantizedModel, Sensitivity},
     report::{
         ActivationStatistics, ChangedPrediction, Interval, LayerStatistics, Outcome, Outcomes,
         TopClass, WeightStatistics, wilson_interval,
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::verdict::{Difference, in_percent, verdict};
 use crate::{
+    ranking::RankedLayer,
     timing::{Ratio, Times},
     ui::{Align, Table, count, decibels, duration, finite, megabytes, percent},
 };
@@ -46,6 +47,8 @@ pub(super) struct Numbers {
     pub(super) layer_images: usize,
     /// In execution order.
     pub(super) layers: Vec<Layer>,
+    /// With --sensitivity.
+    pub(super) sensitivity: Option<Ranking>,
     pub(super) output: PathBuf,
     /// Size of the page.
     pub(super) page_bytes: u64,
@@ -212,6 +215,27 @@ impl Layer {
             channel_factors: found.channel_factors,
             float_reason: found.float_reason,
         }
+    }
+}
+
+/// How much each int8 layer costs.
+#[derive(Debug, Serialize)]
+pub(super) struct Ranking {
+    /// Number of pictures.
+    pub(super) pictures: usize,
+    /// Top-1 accuracy of the float network on them, in percent.
+    pub(super) float_top1: Option<f64>,
+    /// The network with all layers in int8.
+    pub(super) int8: OutputQuality,
+    /// The one that adds most noise to the logits first.
+    pub(super) layers: Vec<RankedLayer>,
+}
+
+impl From<Sensitivity> for Ranking {
+    fn from(found: Sensitivity) -> Self {
+        let Sensitivity { pictures, float_top1, int8, layers, .. } = found;
+        let layers = layers.into_iter().map(RankedLayer::new).collect();
+        Self { pictures, float_top1, int8, layers }
     }
 }
 
@@ -391,6 +415,7 @@ pub(super) mod example {
             changed: vec![changed(Outcome::OnlyFloat, 0), changed(Outcome::OnlyInt8, 1)],
             layer_images: 50,
             layers: (0..layers).map(layer).collect(),
+            sensitivity: None,
             output: "report.html".into(),
             page_bytes: 1234,
             threads: 1,

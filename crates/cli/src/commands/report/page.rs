@@ -6,13 +6,9 @@ use crate::{
     ui::count,
 };
 
-/// Renders the page. `thumbnails` are the addresses of the first pictures whose prediction changed, and
-/// `ranking` is that of the layers by their influence, which may be empty.
-pub(super) fn render(
-    numbers: &Numbers,
-    thumbnails: &[Option<String>],
-    ranking: &[sensitivity::Row],
-) -> String {
+/// Renders the page. `thumbnails` are the addresses of the first pictures whose prediction changed.
+pub(super) fn render(numbers: &Numbers, thumbnails: &[Option<String>]) -> String {
+    let ranking = numbers.sensitivity.as_ref();
     let mut facts = vec![
         format!("Int8 network: {}", numbers.file.display()),
         format!("Float network: {}", numbers.against),
@@ -28,7 +24,7 @@ pub(super) fn render(
         facts.join("</li>\n<li>"),
         accuracy::render(numbers),
         changed::render(numbers, thumbnails),
-        sensitivity::render(ranking),
+        ranking.map(|found| sensitivity::render(found, &numbers.layers)).unwrap_or_default(),
         layers::render(numbers)
     );
     document(&format!("{} in int8, compared with float", numbers.model), &body)
@@ -36,14 +32,19 @@ pub(super) fn render(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::numbers::example, render};
+    use super::{
+        super::{numbers::example, sensitivity::example::ranking},
+        render,
+    };
 
     #[test]
     fn a_page_of_any_number_of_layers_is_bounded_and_complete() {
         let thumbnails = [Some("data:image/jpeg;base64,AAAA".to_owned()), None];
         for layers in [1, 50, 500] {
-            let numbers = example::numbers(layers);
-            let page = render(&numbers, &thumbnails, &[]);
+            let mut numbers = example::numbers(layers);
+            numbers.sensitivity = Some(ranking(layers));
+            let page = render(&numbers, &thumbnails);
+            assert_eq!(page.matches("; try <code>").count(), layers);
             assert!(page.len() < 3_000_000, "{layers} layers: {} bytes", page.len());
             assert_eq!(page.matches("<details id=").count(), layers);
             for layer in 0..layers {
@@ -65,21 +66,21 @@ mod tests {
 
     #[test]
     fn the_worst_layer_is_first_and_float_layers_have_their_reasons() {
-        let page = render(&example::numbers(20), &[], &[]);
+        let page = render(&example::numbers(20), &[]);
         let first = page.find("<details id=\"layer19\" open>").unwrap();
         assert!(first < page.find("<details id=\"layer18\">").unwrap());
         assert!(page.contains("<td>it has no qconfig</td>"));
         assert!(page.contains("Computed in float: it has no qconfig."));
         assert!(page.contains("divided by 0.250 to 4.00 (equalization)"));
         assert!(page.contains("left out: 1</li>"));
-        let page = render(&example::numbers(2), &[], &[]);
+        let page = render(&example::numbers(2), &[]);
         assert!(page.contains("No layer stays in float.") && page.contains("exact"));
     }
 
     #[test]
     fn changed_pictures_have_both_predictions() {
         let thumbnails = [Some("data:image/jpeg;base64,AAAA".to_owned()), None];
-        let page = render(&example::numbers(1), &thumbnails, &[]);
+        let page = render(&example::numbers(1), &thumbnails);
         assert_eq!(page.matches("<div class=\"card\">").count(), 2);
         assert_eq!(page.matches("<img ").count(), 1);
         assert!(page.contains("<div class=\"lost\">became wrong</div>"));

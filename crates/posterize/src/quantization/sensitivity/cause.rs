@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::facts::LayerFacts;
-use crate::quantization::{BiasCorrection, ObserverKind};
+use super::facts::{LayerFacts, WeightFacts};
+use crate::quantization::{BiasCorrection, ObserverKind, Rounding};
 
 /// A likely reason for the noise of an int8 layer, with the numbers that were measured. It is displayed as
 /// a clause.
@@ -31,6 +31,12 @@ pub enum Cause {
         median: f32,
         /// The number of integers, of 255, that the median channel uses.
         levels: usize,
+    },
+    /// The rounding of the weights is most of the noise of the layer.
+    WeightRounding {
+        /// The noise of the network's outputs with only these weights rounded, divided by that with the whole
+        /// layer in int8.
+        share: f64,
     },
     /// The outputs have one scale, which is too coarse for most of their channels.
     OutputChannelRanges {
@@ -67,6 +73,9 @@ pub enum Cause {
 const WEIGHT_RATIO: f64 = 8.0;
 const OUTPUT_RATIO: f64 = 16.0;
 
+/// The share of the noise from which on the rounding of the weights is the main part of it.
+const MAIN_SHARE: f64 = 0.5;
+
 /// The ratio of the largest value to the 99.9th percentile from which on outliers are a cause.
 const OUTLIER_RATIO: f64 = 4.0;
 
@@ -86,10 +95,14 @@ impl Cause {
             }
         };
         let ratio = |a: f32, b: f32| f64::from(a) / f64::from(b).max(f64::MIN_POSITIVE);
-        if let Some(weight) = facts.weight.filter(|weight| !weight.per_channel) {
-            let (largest, median, levels) = (weight.largest, weight.median, weight.levels);
-            let cause = Self::WeightChannelRanges { largest, median, levels };
-            add(ratio(largest, median) / WEIGHT_RATIO, cause);
+        if let Some(WeightFacts { per_channel, largest, median, levels, noise_share }) =
+            facts.weight
+        {
+            if !per_channel {
+                let cause = Self::WeightChannelRanges { largest, median, levels };
+                add(ratio(largest, median) / WEIGHT_RATIO, cause);
+            }
+            add(noise_share / MAIN_SHARE, Self::WeightRounding { share: noise_share });
         }
         let output = facts.output;
         let (largest, levels) = (output.largest, output.levels);
@@ -123,6 +136,7 @@ impl Cause {
         match self {
             Self::WeightChannelRanges { .. } if done.equalized => Remedy::PerChannel,
             Self::WeightChannelRanges { .. } => Remedy::Equalize,
+            Self::WeightRounding { .. } if done.rounding == Rounding::Nearest => Remedy::Rounding,
             Self::OutputChannelRanges { .. } if !done.equalized => Remedy::Equalize,
             Self::OutlierActivations { .. } if done.observer != Some(ObserverKind::Percentile) => {
                 Remedy::Percentile
@@ -144,6 +158,11 @@ impl fmt::Display for Cause {
                  of 255 levels)",
                 Ratio(largest, median)
             ),
+            // Errors that cancel others may be larger than all together.
+            Self::WeightRounding { share } => {
+                let percent = 100.0 * share.min(1.0);
+                write!(f, "rounding of its weights: {percent:.0} % of the noise that it adds")
+            }
             Self::OutputChannelRanges { largest, median, levels } => write!(
                 f,
                 "channel ranges of its outputs differ {} with one scale (the median channel uses {levels} \
@@ -205,6 +224,8 @@ pub enum Remedy {
     Equalize,
     /// A scale for each output channel of the weights.
     PerChannel,
+    /// [`Rounding::CoordinateDescent`] or [`Rounding::AdaRound`].
+    Rounding,
     /// [`ObserverSpec::percentile`](crate::quantization::ObserverSpec::percentile).
     Percentile,
     /// [`BiasCorrection::Empirical`].
@@ -217,6 +238,7 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Equalize => "equalize channels",
+            Self::Rounding => "round weights so that the output is close",
             Self::PerChannel => "a scale for each channel of the weights",
             Self::Percentile => "ranges without the largest values",
             Self::BiasCorrection => "correct biases",
@@ -230,13 +252,14 @@ impl fmt::Display for Remedy {
 pub(super) struct Done {
     pub(super) equalized: bool,
     pub(super) bias_correction: BiasCorrection,
+    pub(super) rounding: Rounding,
     /// The observer of the layer's output.
     pub(super) observer: Option<ObserverKind>,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::{OutputFacts, WeightFacts};
+    use super::super::facts::OutputFacts;
     use super::*;
 
     const PLAIN: OutputFacts = OutputFacts {
@@ -247,8 +270,12 @@ mod tests {
         mean_error: 0.001,
         spread: 0.01,
     };
-    const DONE: Done =
-        Done { equalized: false, bias_correction: BiasCorrection::None, observer: None };
+    const DONE: Done = Done {
+        equalized: false,
+        bias_correction: BiasCorrection::None,
+        rounding: Rounding::Nearest,
+        observer: None,
+    };
 
     fn causes(weight: Option<WeightFacts>, output: OutputFacts) -> Vec<Cause> {
         Cause::of(&LayerFacts { weight, output })
@@ -257,7 +284,13 @@ mod tests {
     #[test]
     fn each_cause_is_found_by_its_facts_alone() {
         assert_eq!(causes(None, PLAIN), []);
-        let wide = WeightFacts { per_channel: false, largest: 3.0, median: 0.1, levels: 9 };
+        let wide = WeightFacts {
+            per_channel: false,
+            largest: 3.0,
+            median: 0.1,
+            levels: 9,
+            noise_share: 0.4,
+        };
         let found = causes(Some(wide), PLAIN);
         assert_eq!(found[0].remedy(DONE), Remedy::Equalize);
         assert_eq!(found[0].remedy(Done { equalized: true, ..DONE }), Remedy::PerChannel);
@@ -268,6 +301,21 @@ mod tests {
         );
         assert_eq!(found.len(), 1);
         assert_eq!(causes(Some(WeightFacts { per_channel: true, ..wide }), PLAIN), []);
+
+        let rounded = WeightFacts { per_channel: true, noise_share: 0.61, ..wide };
+        let found = causes(Some(rounded), PLAIN);
+        assert_eq!(found, [Cause::WeightRounding { share: 0.61 }]);
+        assert_eq!(found[0].to_string(), "rounding of its weights: 61 % of the noise that it adds");
+        assert_eq!(found[0].remedy(DONE), Remedy::Rounding);
+        for rounding in [Rounding::CoordinateDescent, Rounding::AdaRound] {
+            assert_eq!(found[0].remedy(Done { rounding, ..DONE }), Remedy::KeepInFloat);
+        }
+        // Channels that are far apart are the reason for the rounding.
+        let found = causes(Some(WeightFacts { noise_share: 0.9, ..wide }), PLAIN);
+        assert!(matches!(
+            found[..],
+            [Cause::WeightChannelRanges { .. }, Cause::WeightRounding { .. }]
+        ));
 
         let found = causes(None, OutputFacts { median: 0.3, levels: 12, ..PLAIN });
         assert!(matches!(found[..], [Cause::OutputChannelRanges { levels: 12, .. }]), "{found:?}");

@@ -42,7 +42,7 @@ const PERCENTILE: f64 = 0.999;
 /// assert!(facts.output.largest >= facts.output.median);
 /// # Ok::<(), posterize::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LayerFacts {
     /// The weight; `None` if the layer has none.
@@ -73,6 +73,9 @@ pub struct WeightFacts {
     pub median: f32,
     /// The number of integers, of 255, from the smallest to the largest that the median channel uses.
     pub levels: usize,
+    /// The noise of the network's outputs with only these weights rounded, divided by that with the whole
+    /// layer in int8. It may be above 1, because errors may cancel each other.
+    pub noise_share: f64,
 }
 
 /// The values of a layer's output on some pictures.
@@ -186,6 +189,8 @@ fn weight_facts(
         largest: largest(weight.data()),
         median: median(ranges),
         levels: levels.get(levels.len() / 2).copied().unwrap_or(1),
+        // Measured with the layer.
+        noise_share: 0.0,
     })
 }
 

@@ -9,6 +9,7 @@ mod pictures;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -25,7 +26,8 @@ use super::post_training::PostTrainingResult;
 use super::qconfig::QConfigMapping;
 use crate::error::Result;
 use crate::graph::NodeId;
-use crate::ops::Op;
+use crate::model::FloatModel;
+use crate::ops::{Op, Role};
 use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
@@ -161,11 +163,18 @@ impl PostTrainingResult {
         let mut engine = compile(&self.model, options)?;
         let int8 = pictures.quality(&mut engine)?;
         let nodes = self.int8_nodes();
-        let facts = measure(float, &self.model, &nodes, &pictures, options)?;
+        let mut facts = measure(float, &self.model, &nodes, &pictures, options)?;
         let mut layers = Vec::with_capacity(nodes.len());
         let total = nodes.len();
-        for (index, (&id, layer_facts)) in facts.iter().enumerate() {
+        for (index, &id) in nodes.iter().enumerate() {
             let measured = self.measure_layer(id, &mut engine, &pictures, options)?;
+            let Some(layer_facts) = facts.get_mut(&id) else { continue };
+            if let Some(weight) = &mut layer_facts.weight {
+                let noise = self.weight_noise(id, &pictures, options)?;
+                let share = noise / pictures.noise(measured.ranked.only_int8);
+                weight.noise_share = if share.is_finite() { share } else { 0.0 };
+            }
+            let layer_facts = layer_facts.clone();
             let mut only_float = measured.without;
             let only_float = pictures.quality(&mut only_float)?;
             let ranked = measured.ranked;
@@ -177,7 +186,7 @@ impl PostTrainingResult {
                 extra_ms: ranked.extra_ms,
                 extra_bytes: ranked.extra_bytes,
                 causes: self.causes(id, &facts),
-                facts: layer_facts.clone(),
+                facts: layer_facts,
             });
             progress(index + 1, total);
         }
@@ -236,6 +245,20 @@ impl PostTrainingResult {
         Ok(MeasuredLayer { ranked, without })
     }
 
+    /// Returns the sum of the squared errors of the outputs if only the weights of a layer are rounded.
+    fn weight_noise(&self, id: NodeId, pictures: &Pictures<'_>, options: Options) -> Result<f64> {
+        let float = self.observed.model();
+        let layer = self.model.layer_named(&float.graph().node(id).name);
+        let Some((layer, weight)) = layer.zip(float.parameter(id, Role::Weight)) else {
+            return Ok(0.0);
+        };
+        let mut parameters = float.parameters().clone();
+        let rounded = Tensor::new(weight.shape(), layer.dequantized_weight())?;
+        parameters.insert((id, Role::Weight), Arc::new(rounded));
+        let rounded = FloatModel::new(float.graph().clone(), parameters)?;
+        Ok(pictures.noise(pictures.quality(&mut compile(rounded, options)?)?))
+    }
+
     /// Returns the causes of a layer's noise: its own, then those of the int8 values that it reads.
     fn causes(&self, id: NodeId, facts: &BTreeMap<NodeId, LayerFacts>) -> Vec<LayerCause> {
         let graph = self.observed.model().graph();
@@ -243,6 +266,7 @@ impl PostTrainingResult {
         let done = |id| Done {
             equalized: self.equalized,
             bias_correction: self.passes.bias_correction,
+            rounding: self.passes.rounding,
             observer: observer(id),
         };
         let of = |id: NodeId| facts.get(&id).map(Cause::of).unwrap_or_default();

@@ -93,6 +93,13 @@ impl<'a> Pictures<'a> {
         Ok(OutputQuality { sqnr_db, top1: self.top1(correct) })
     }
 
+    /// Returns the sum of the squared errors of outputs of that quality.
+    pub(super) fn noise(&self, quality: OutputQuality) -> f64 {
+        let outputs = self.outputs.iter().flatten().flat_map(|output| output.data());
+        let signal: f64 = outputs.map(|&x| f64::from(x).powi(2)).sum();
+        signal * 10f64.powf(-quality.sqnr_db / 10.0)
+    }
+
     /// Returns the part of the pictures in percent for which the float network predicts the class.
     pub(super) fn float_top1(&self) -> Result<Option<f64>> {
         let outputs = self.outputs.iter().enumerate();
