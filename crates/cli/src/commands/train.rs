@@ -75,6 +75,8 @@ JSON output (--json), one object:
 /// Float training starts from random weights, or from --weights. QAT starts from the published
 /// weights, or from --weights, and makes the int8 form of the model more accurate. If the weights have
 /// no classifier, or one for another number of classes than --num-classes, a new one starts at random.
+/// With the qconfig `recommended`, QAT starts with the equalized channels and the ranges that `posterize
+/// quantize` finds.
 /// The model is validated after every epoch, with --qat in its converted int8 form, and the most
 /// accurate one is written to OUT. Files with OUT's name and other endings are written beside it: .csv (one line
 /// for each epoch), .steps.csv (one line for each batch), .html (curves) and .checkpoint, from
@@ -172,19 +174,28 @@ impl Train {
         let preprocessing = &preprocessing;
         let val_loader = self.validation(&val, preprocessing, options);
         let exif = self.data.exif.orientation();
-        let baselines = if self.qat.qat {
-            let mapping = self.qat.post_training_mapping()?;
+        let (baselines, network) = if let Some(mapping) = &mapping {
             let calibration =
                 Loader::new(&train, preprocessing).threads(options.threads).exif_orientation(exif);
-            let found =
-                Baselines::measure(&float, &mapping, &calibration, &val_loader, seed, options, ui)?;
-            Some(found)
+            let passes = self.qat.passes(seed);
+            let untrained = self.qat.post_training_mapping()?;
+            let (baselines, quantized) = Baselines::measure(
+                &float,
+                &untrained,
+                &passes,
+                &calibration,
+                &val_loader,
+                options,
+                ui,
+            )?;
+            let qat = if self.qat.starts_quantized() {
+                quantized.prepare_qat(&float, mapping)?
+            } else {
+                float.prepare_qat(mapping)?
+            };
+            (Some(baselines), Network::qat(qat, options)?)
         } else {
-            None
-        };
-        let network = match &mapping {
-            Some(mapping) => Network::qat(float.prepare_qat(mapping)?, options)?,
-            None => Network::float(&float, options)?,
+            (None, Network::float(&float, options)?)
         };
         let metadata = Metadata {
             model: name,

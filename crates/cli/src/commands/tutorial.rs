@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use posterize::{
     atomic_file,
-    quantization::{QConfig, QConfigMapping},
+    quantization::{PostTraining, QConfig, QConfigMapping},
 };
 use serde::Serialize;
 
@@ -213,23 +213,28 @@ impl Tutorial {
         printer.step(steps::baseline(&baseline))?;
         printer.step(steps::observers(&prepare(QConfig::default_qconfig())?)?)?;
         let mut scores: Vec<Score> = Vec::new();
+        let mut start = None;
         for method in &METHODS {
             let (qconfig, passes) = ((method.qconfig)(), (method.passes)());
             let quantized = calibration.run(&float, qconfig, &passes, options, ui)?;
-            let int8 = quantized.model;
-            let score = measure.int8(method.name, &int8)?;
+            let int8 = &quantized.model;
+            let score = measure.int8(method.name, int8)?;
             printer.step(steps::converted(
                 method,
                 (&float, &baseline),
-                &int8,
+                int8,
                 quantized.pictures,
                 &score,
             )?)?;
             scores.push(score);
+            if passes != PostTraining::pytorch() {
+                start = Some(quantized);
+            }
         }
         let mut epochs = Vec::new();
         if let Some(training) = &training {
-            let trained = training.run(&name, &unfused, &evaluated, &preprocessing, options, ui)?;
+            let qat = training.prepare(&unfused, start.as_ref())?;
+            let trained = training.run(&name, qat, &evaluated, &preprocessing, options, ui)?;
             let score = measure.int8(&training.method(), &trained.model)?;
             epochs.clone_from(&trained.epochs);
             let before = format!("int8 {}", training.qconfig);

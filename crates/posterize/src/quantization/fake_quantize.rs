@@ -6,7 +6,7 @@ use posterize_kernels::f32::training as kernels;
 use posterize_kernels::{Isa, Pool};
 use serde::{Deserialize, Serialize};
 
-use super::observer::{ObserveError, Observer, ObserverSpec};
+use super::observer::{ObserveError, Observer, ObserverSpec, Range};
 use super::qparams::{QParams, QuantizationParams};
 use crate::error::{Error, Result};
 
@@ -155,6 +155,18 @@ impl FakeQuantize {
     /// Disables the fake quantization, so that [`Self::forward`] copies its input.
     pub fn disable_fake_quant(&mut self) {
         self.enable_fake_quant(false);
+    }
+
+    /// Replaces what was observed by a range and disables the observer, so that the scale stays that of
+    /// the range.
+    pub(crate) fn fix(&mut self, range: Range) -> Result<(), ObserveError> {
+        self.observer.reset();
+        self.observer.observe(&[range.min, range.max], &[2])?;
+        if let Some(qparams) = self.observer.calculate_qparams() {
+            self.qparams = qparams;
+        }
+        self.disable_observer();
+        Ok(())
     }
 
     /// Observes a batch and updates the scale and zero point, if the observer is enabled.

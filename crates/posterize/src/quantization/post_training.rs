@@ -6,15 +6,21 @@ use super::calibration_data::CalibrationData;
 use super::options::{BiasCorrection, Equalization, PostTraining, Rounding};
 use super::passes::activation_equalization::{Scaled, equalize_activations};
 use super::passes::bias_correction;
+#[cfg(feature = "training")]
+use super::passes::channel_scaling::scale_unfused;
 use super::passes::channel_scaling::{ScaledChannels, scale_channels};
 use super::passes::equalize::equalize;
 use super::passes::input_means::{InputMeans, shapes_of};
 use super::passes::rounding;
 use super::prepare::{ObservedModel, Preparation};
+#[cfg(feature = "training")]
+use super::qat::QatModel;
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
 use super::ranges::Ranges;
 use super::sensitivity::run_batch;
+#[cfg(feature = "training")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::FloatModel;
 use crate::runtime::{Input, Options, Shown, compile};
@@ -256,6 +262,51 @@ impl PostTrainingResult {
         Ranges::of(float, &self.observed, self.scaled.as_deref(), self.pictures)
     }
 
+    /// Inserts fake quantization into the float model that was quantized, for a training that starts with the
+    /// equalized channels and the calibrated ranges of activations.
+    ///
+    /// `model` is not fused. The observers of activations are disabled, so that their ranges stay;
+    /// [`QatModel::enable_observer`] lets them change.
+    ///
+    /// ```
+    /// use posterize::nn::Sequential;
+    /// use posterize::ops::{BatchNorm, Conv2d};
+    /// use posterize::quantization::{PostTraining, QConfig, QConfigMapping};
+    /// use posterize::runtime::Options;
+    /// use posterize::{Architecture, Tensor};
+    ///
+    /// let net = Sequential::new().then(Conv2d::new(3, 8, 1)).then(BatchNorm::two_d(8));
+    /// let model = Architecture::trace(&net.then(Conv2d::new(8, 4, 1)))?.init(0);
+    /// let mapping = QConfigMapping::global(QConfig::recommended());
+    /// let mut pictures = vec![Tensor::new([1, 3, 1, 1], vec![1.0, -2.0, 3.0])?];
+    /// let passes = PostTraining::recommended();
+    /// let result = model.quantize(&mapping, &passes, Options::new(1)?, &mut pictures)?;
+    ///
+    /// let training = QConfigMapping::global(QConfig::recommended_qat());
+    /// let qat = result.prepare_qat(&model, &training)?;
+    /// // Only weights are not observed yet.
+    /// assert_eq!(qat.without_data(), ["0.weight", "2.weight"]);
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`FloatModel::prepare_qat`], and an error if `model` has other layers than the
+    /// one that was quantized, or if `mapping` quantizes a value that was not calibrated.
+    #[cfg(feature = "training")]
+    pub fn prepare_qat(&self, model: &FloatModel, mapping: &QConfigMapping) -> Result<QatModel> {
+        if model.fuse()?.graph() != self.observed.model().graph() {
+            return Err(Error::Argument(
+                "the model for quantization-aware training has other layers than the one that was \
+                 quantized; use the same model, not fused"
+                    .into(),
+            ));
+        }
+        let mut qat = scale_unfused(model, self.scaled.as_deref().unwrap_or_default())?
+            .prepare_qat(mapping)?;
+        qat.start_with_ranges(&self.observed)?;
+        Ok(qat)
+    }
+
     /// Quantizes the calibrated model with another mapping, which may keep more layers in float. The
     /// result is that of [`FloatModel::quantize`] with this mapping and the same equalization.
     pub(super) fn with_mapping(
@@ -433,5 +484,29 @@ mod tests {
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));
         assert!(with.1 < 0.5 * without.1, "{with:?}, {without:?}");
         assert_eq!(noise(Equalization::IfBetter), with);
+    }
+
+    #[cfg(feature = "training")]
+    #[test]
+    fn a_training_starts_with_the_ranges_and_channels_of_the_int8_network() {
+        let model = net();
+        let result = run(&model, QConfig::recommended(), &PostTraining::recommended());
+        let mapping = QConfigMapping::global(QConfig::recommended_qat());
+        let qat = result.prepare_qat(&model, &mapping).unwrap();
+        let ranges: Vec<_> = result.observed.ranges().collect();
+        assert!(ranges.len() > 2);
+        for (name, activation) in qat.activations() {
+            let (.., expected) = ranges.iter().find(|(found, ..)| *found == name).unwrap();
+            assert_eq!(activation.qparams().per_tensor(), Some(*expected), "{name}");
+            assert!(!activation.observer_enabled());
+        }
+        let fused = qat.model().fuse().unwrap();
+        for (key, tensor) in result.observed.model().parameters() {
+            for (x, y) in tensor.data().iter().zip(fused.parameters()[key].data()) {
+                assert!((x - y).abs() <= 1e-5 * x.abs().max(1.0), "{key:?}: {x} and {y}");
+            }
+        }
+        let other = Architecture::trace(&Sequential::new().then(Conv2d::new(3, 8, 1))).unwrap();
+        assert!(result.prepare_qat(&other.init(0), &mapping).is_err());
     }
 }

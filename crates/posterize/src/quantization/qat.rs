@@ -11,6 +11,7 @@ use super::domain::Domain;
 use super::fake_quantize::FakeQuantize;
 use super::float_layer::{FloatLayer, float_layers};
 use super::fuse::Blocks;
+use super::observer::Observer;
 use super::prepare::{ObservedModel, Preparation, observed_leaf};
 use super::qconfig::QConfigMapping;
 use super::quantized_model::QuantizedModel;
@@ -144,6 +145,24 @@ impl QatModel {
         all: &'a BTreeMap<NodeId, FakeQuantize>,
     ) -> impl Iterator<Item = (&'a str, &'a FakeQuantize)> {
         all.iter().map(|(id, found)| (self.blocks.fused.node(*id).name.as_str(), found))
+    }
+
+    /// Starts with the ranges of activations that were calibrated, and disables their observers. `observed`
+    /// is the same network, fused. Weights are observed as before.
+    ///
+    /// # Errors
+    /// Returns an error if a quantized value was not calibrated.
+    pub(super) fn start_with_ranges(&mut self, observed: &ObservedModel) -> Result<()> {
+        let calibrated: BTreeMap<&str, &Observer> = observed.observers().collect();
+        for (id, found) in &mut self.activations {
+            let name = &self.blocks.fused.node(*id).name;
+            let range = calibrated.get(name.as_str()).and_then(|observer| observer.chosen_range());
+            let range = range.ok_or_else(|| {
+                Error::layer(name, "its range was not calibrated; calibrate with the same qconfigs")
+            })?;
+            found.fix(range).map_err(|error| error.in_layer(name))?;
+        }
+        Ok(())
     }
 
     /// Returns the names of the observers without data: the name of a node for its output, and with

@@ -4,7 +4,7 @@ use posterize::{
     FloatModel, compile,
     data::{Loader, RandomSampler},
     evaluate,
-    quantization::QConfigMapping,
+    quantization::{PostTraining, PostTrainingResult, QConfigMapping},
     runtime::Options,
 };
 
@@ -23,33 +23,32 @@ pub(super) struct Baselines {
 }
 
 impl Baselines {
-    /// Measures both. `mapping` is for quantization after training, and `calibration` has the training
-    /// pictures without augmentation, of which some are taken at random.
+    /// Measures both and returns the int8 network. `mapping` and `passes` are for quantization after
+    /// training, and `calibration` has the training pictures without augmentation, of which some are taken
+    /// at random.
     pub(super) fn measure(
         float: &FloatModel,
         mapping: &QConfigMapping,
+        passes: &PostTraining,
         calibration: &Loader,
         val: &Loader,
-        seed: u64,
         options: Options,
         ui: &Ui,
-    ) -> Result<Self> {
+    ) -> Result<(Self, PostTrainingResult)> {
         let spinner = ui.spinner("measuring the float model and the int8 model before training");
-        let fused = float.fuse()?;
         let top1 = |mut engine| -> posterize::Result<f64> {
             Ok(evaluate(&mut engine, val.tensors(), &mut |_, _, _| ())?.top1())
         };
-        let of_float = top1(compile(&fused, options)?)?;
-        let mut observed = fused.prepare(mapping)?;
+        let of_float = top1(compile(&float.fuse()?, options)?)?;
         let [batch_size, batches] = CALIBRATION;
-        let pictures = calibration
+        let mut pictures = calibration
             .clone()
-            .sampler(RandomSampler { seed })
+            .sampler(RandomSampler { seed: passes.seed })
             .batch_size(batch_size)
             .limit(batch_size * batches);
-        observed.calibrate(options, pictures.tensors().map(|batch| Ok(batch?.images)))?;
-        let untrained = top1(compile(&observed.convert()?, options)?)?;
+        let result = float.quantize(mapping, passes, options, &mut pictures)?;
+        let untrained = top1(compile(&result.model, options)?)?;
         spinner.finish_and_clear();
-        Ok(Self { float: of_float, untrained })
+        Ok((Self { float: of_float, untrained }, result))
     }
 }

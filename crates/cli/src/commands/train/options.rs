@@ -7,7 +7,7 @@ use posterize::{
     data::{Augmentation, Class, ImageFolder, Preprocessing, RandomCrop, Transform},
     graph::ModuleGlob,
     models,
-    quantization::{ObserverSpec, QConfig, QConfigMapping},
+    quantization::{ObserverSpec, PostTraining, QConfig, QConfigMapping},
     training::{
         AdamOptions, CrossEntropy, Decay, Distillation, Freeze, Keep, LrFactor, OptimizerOptions,
         Schedule, SgdOptions, TrainOptions,
@@ -178,6 +178,17 @@ impl QatArgs {
             qconfig.weight = ObserverSpec::default_weight_observer();
         }
         self.skipping(qconfig)
+    }
+
+    /// Returns whether training starts with the channels and ranges of the network that was quantized after
+    /// training. PyTorch's presets start as its tutorial does.
+    pub(super) fn starts_quantized(&self) -> bool {
+        self.qconfig == "recommended"
+    }
+
+    /// Returns the passes of quantization after training, as of `posterize quantize`.
+    pub(super) fn passes(&self, seed: u64) -> PostTraining {
+        PostTraining::of_preset(&self.qconfig).seed(seed)
     }
 
     /// Returns the mapping of all modules to a qconfig, except for those of --skip.

@@ -209,10 +209,15 @@ pub(super) fn trained(
     let Trained { tree: (path, fake_quantized), epochs, kept, .. } = trained;
     let last = epochs.last().map_or(0.0, |epoch| epoch.top1);
     let from = untrained.map_or(String::new(), |top1| format!(" from {}", percent(top1)));
+    let start = if training.starts_quantized() {
+        ", with the channels and the ranges of activations that were found above,"
+    } else {
+        ""
+    };
     Step {
         heading: "Train with fake quantization".into(),
         explanation: format!(
-            "Quantization-aware training starts from the float network and inserts `FakeQuantize` \
+            "Quantization-aware training starts from the float network{start} and inserts `FakeQuantize` \
              modules where values will be int8. They round weights and activations to the steps of \
              the `{}` qconfig in the forward pass, and pass gradients through unchanged, so training \
              adapts the weights to the rounding. Batch norms are folded into the weights before these \

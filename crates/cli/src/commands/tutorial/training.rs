@@ -7,7 +7,7 @@ use posterize::{
     data::{ImageFolder, Loader, Preprocessing, Skipped},
     graph::ModuleTree,
     models,
-    quantization::{QConfig, QConfigMapping, QuantizedModel},
+    quantization::{PostTrainingResult, QConfig, QConfigMapping, QatModel, QuantizedModel},
     runtime::Options,
     training::{
         Distillation, EpochRecord, Freeze, Network, Schedule, StepRecord, TrainOptions,
@@ -171,18 +171,36 @@ impl Training {
         )
     }
 
-    /// Trains `float`, which must not be fused, and validates it on the evaluated pictures.
+    /// Returns whether training starts with the channels and ranges of the recommended int8 network.
+    pub(super) fn starts_quantized(&self) -> bool {
+        self.qconfig == "recommended"
+    }
+
+    /// Inserts fake quantization into `float`, which must not be fused. `quantized` is the recommended int8
+    /// network.
+    pub(super) fn prepare(
+        &self,
+        float: &FloatModel,
+        quantized: Option<&PostTrainingResult>,
+    ) -> Result<QatModel> {
+        let mapping = QConfigMapping::global(QConfig::qat(&self.qconfig)?);
+        Ok(match quantized.filter(|_| self.starts_quantized()) {
+            Some(quantized) => quantized.prepare_qat(float, &mapping)?,
+            None => float.prepare_qat(&mapping)?,
+        })
+    }
+
+    /// Trains a network and validates it on the evaluated pictures.
     pub(super) fn run(
         &self,
         model: &str,
-        float: &FloatModel,
+        qat: QatModel,
         evaluated: &EvaluationSet,
         preprocessing: &Preprocessing,
         options: Options,
         ui: &Ui,
     ) -> Result<Trained> {
-        let qat = float.prepare_qat(&QConfigMapping::global(QConfig::qat(&self.qconfig)?))?;
-        let path = block(float.graph()).to_owned();
+        let path = block(qat.model().graph()).to_owned();
         let tree = qat.module(&path)?;
         let transform = models::augmentation(model, preprocessing, self.options.seed);
         let train = Loader::new(&self.folder, transform).threads(options.threads);

@@ -10,6 +10,8 @@ use crate::error::Result;
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::{Op, Role};
+#[cfg(feature = "training")]
+use crate::quantization::Blocks;
 use crate::tensor::Tensor;
 
 /// The channels of a value, and what they are divided by.
@@ -25,17 +27,41 @@ pub(crate) struct ScaledChannels {
 
 /// Returns the model with scaled channels. The same factors in the same order give the same bits.
 pub(crate) fn scale_channels(model: &FloatModel, scaled: &[ScaledChannels]) -> Result<FloatModel> {
+    scale_layers(model, scaled, |id| id, |id| id)
+}
+
+/// Returns a model that is not fused with those channels scaled that are `scaled` in its fused form. The
+/// outputs of a layer with a batch norm are scaled by the batch norm.
+#[cfg(feature = "training")]
+pub(crate) fn scale_unfused(model: &FloatModel, scaled: &[ScaledChannels]) -> Result<FloatModel> {
+    let members = Blocks::of(model)?.members;
+    let is_norm = |id: &NodeId| matches!(model.graph().node(*id).op, Op::BatchNorm(_));
+    let last = |id: NodeId| {
+        let members = &members[id.0];
+        members.iter().copied().find(is_norm).unwrap_or(members[0])
+    };
+    scale_layers(model, scaled, last, |id| members[id.0][0])
+}
+
+/// Scales channels; `divided` and `multiplied` return the node of a producer and of a consumer that has the
+/// parameters.
+fn scale_layers(
+    model: &FloatModel,
+    scaled: &[ScaledChannels],
+    divided: impl Fn(NodeId) -> NodeId,
+    multiplied: impl Fn(NodeId) -> NodeId,
+) -> Result<FloatModel> {
     let graph = model.graph();
     let mut parameters = model.parameters().clone();
     for ScaledChannels { producers, consumers, factors } in scaled {
         for &producer in producers {
             for role in [Role::Weight, Role::Bias] {
-                if let Some(tensor) = parameters.get_mut(&(producer, role)) {
+                if let Some(tensor) = parameters.get_mut(&(divided(producer), role)) {
                     divide_outputs(Arc::make_mut(tensor), factors);
                 }
             }
         }
-        for &consumer in consumers {
+        for consumer in consumers.iter().map(|&id| multiplied(id)) {
             if let Some(weight) = parameters.get_mut(&(consumer, Role::Weight)) {
                 multiply_inputs(&graph.node(consumer).op, Arc::make_mut(weight), factors);
             }
@@ -102,4 +128,52 @@ pub(crate) fn multiply_inputs(op: &Op, weight: &mut Tensor, factors: &[f32]) {
             *x *= factors[channel];
         }
     });
+}
+
+#[cfg(all(test, feature = "training"))]
+mod tests {
+    use super::super::fixtures::{assert_same_outputs, pictures};
+    use super::*;
+    use crate::Architecture;
+    use crate::nn::Sequential;
+    use crate::ops::{Activation, BatchNorm, Conv2d, Padding};
+
+    #[test]
+    fn a_model_with_batch_norms_is_scaled_as_when_it_is_fused() {
+        let net = Sequential::new()
+            .then(Conv2d::new(3, 8, 1).bias(false))
+            .then(BatchNorm::two_d(8))
+            .then(Activation::ReLU)
+            .then(Conv2d::new(8, 8, 3).padding(Padding::all(1)).groups(8).bias(false))
+            .then(BatchNorm::two_d(8))
+            .then(Activation::ReLU)
+            .then(Conv2d::new(8, 4, 1));
+        let model = Architecture::trace(&net).unwrap().init(5);
+        let mut parameters = model.parameters().clone();
+        for ((_, role), tensor) in &mut parameters {
+            let values = Arc::make_mut(tensor).data_mut();
+            for (index, x) in values.iter_mut().enumerate() {
+                *x += if *role == Role::RunningMean { 0.3 } else { 0.1 + index as f32 % 3.0 };
+            }
+        }
+        let model = FloatModel::new(model.graph().clone(), parameters).unwrap();
+        let fused = model.fuse().unwrap();
+        let id = |name| fused.graph().find(name).unwrap();
+        let factors: Vec<f32> = (0..8).map(|channel| 2f32.powi(channel - 4) * 1.1).collect();
+        let reversed = factors.iter().rev().copied().collect();
+        let between = |from, to, factors| ScaledChannels {
+            producers: vec![id(from)],
+            consumers: vec![id(to)],
+            factors,
+        };
+        let scaled = [between("0", "3", factors), between("3", "6", reversed)];
+        let unfused = scale_unfused(&model, &scaled).unwrap();
+        assert_same_outputs(&model, &unfused, &pictures(), "not fused");
+        let (a, b) = (scale_channels(&fused, &scaled).unwrap(), unfused.fuse().unwrap());
+        for (key, tensor) in a.parameters() {
+            for (x, y) in tensor.data().iter().zip(b.parameters()[key].data()) {
+                assert!((x - y).abs() <= 1e-5 * x.abs().max(1.0), "{key:?}: {x} and {y}");
+            }
+        }
+    }
 }
