@@ -84,6 +84,11 @@ fn distilled() -> TrainOptions {
     TrainOptions { distillation, ..settings() }
 }
 
+/// The same settings with batch norms that are re-estimated for validation and the result.
+fn reestimated(keep: Keep) -> TrainOptions {
+    TrainOptions { reestimate_bn: Some(2), keep, ..settings() }
+}
+
 fn trainer(folder: &ImageFolder, qat: bool, options: TrainOptions, threads: usize) -> Trainer {
     trainer_on([folder, folder], qat, options, threads)
 }
@@ -195,6 +200,8 @@ fn a_run_resumed_at_any_step_gives_the_same_bits_with_any_number_of_threads() {
         (true, with(OptimizerOptions::AdamW(AdamOptions::adamw()))),
         (false, frozen()),
         (true, frozen()),
+        (true, reestimated(Keep::Best)),
+        (false, reestimated(Keep::Last)),
     ] {
         let mut whole = trainer(&folder, qat, settings.clone(), 1);
         let mut seen = Recorder::default();
@@ -270,6 +277,27 @@ fn batch_norms_frozen_from_the_start_keep_their_statistics() {
         trainer(&folder, true, TrainOptions { freeze_observer: Freeze::Start, ..settings() }, 1);
     let error = trainer.run(&mut ()).unwrap_err().to_string();
     assert!(error.contains("saw no data"), "{error}");
+}
+
+#[test]
+fn re_estimated_statistics_are_those_of_the_result_and_not_of_the_training() {
+    let (_root, folder) = pictures();
+    let options = |reestimate_bn| TrainOptions { reestimate_bn, keep: Keep::Last, ..settings() };
+    let run = |options| {
+        let mut trainer = trainer(&folder, true, options, 1);
+        trainer.run(&mut ()).unwrap();
+        trainer
+    };
+    let (with, without) = (run(options(Some(3))), run(options(None)));
+    assert_eq!(with.history().losses, without.history().losses);
+    let losses = |trainer: &Trainer| -> Vec<f64> {
+        trainer.history().epochs.iter().map(|epoch| epoch.val_loss).collect()
+    };
+    assert_ne!(losses(&with), losses(&without));
+    let [with, without] = [with, without].map(|trainer| trainer.network().state().tensors);
+    for (name, tensor) in &with {
+        assert_eq!(name.contains("running_"), *tensor != without[name], "{name}");
+    }
 }
 
 #[test]
@@ -357,17 +385,23 @@ impl Watch for Stopping {
 #[test]
 fn a_run_stopped_in_training_or_validation_gives_the_same_bits() {
     let (_root, folder) = pictures();
-    let mut whole = trainer(&folder, true, settings(), 2);
+    for settings in [settings(), reestimated(Keep::Last)] {
+        stopped_runs_give_the_same_bits(&folder, &settings);
+    }
+}
+
+fn stopped_runs_give_the_same_bits(folder: &ImageFolder, settings: &TrainOptions) {
+    let mut whole = trainer(folder, true, settings.clone(), 2);
     whole.run(&mut ()).unwrap();
     // An epoch has four steps and five batches of validation.
     for (calls, epoch, batch) in [(1, 0, 1), (4, 0, 4), (5, 0, 4), (9, 0, 4), (10, 1, 1)] {
         let mut watch = Stopping { calls, saved: Vec::new() };
-        let error = trainer(&folder, true, settings(), 2).run(&mut watch).unwrap_err();
+        let error = trainer(folder, true, settings.clone(), 2).run(&mut watch).unwrap_err();
         assert_eq!(error.kind(), posterize::ErrorKind::Interrupted);
         assert!(error.to_string().contains(&format!("in epoch {epoch}, after {batch} of its")));
         let [checkpoint] = watch.saved.as_slice() else { panic!("{:?}", watch.saved.len()) };
         assert_eq!((checkpoint.position.epoch, checkpoint.position.batch), (epoch, batch));
-        let mut resumed = trainer(&folder, true, settings(), 1);
+        let mut resumed = trainer(folder, true, settings.clone(), 1);
         resumed.resume(checkpoint.clone()).unwrap();
         resumed.run(&mut ()).unwrap();
         assert_eq!(resumed.network().state(), whole.network().state(), "{calls}");

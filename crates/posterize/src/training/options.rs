@@ -136,6 +136,11 @@ pub struct TrainOptions {
     /// When the running estimates of batch norms are frozen and used in training. The tutorial's
     /// `if nepoch > 2: freeze_bn_stats` is `After(3)`.
     pub freeze_bn: Freeze,
+    /// The largest number of training batches from which the running estimates of batch norms are
+    /// [re-estimated](super::Network::reestimate_bn_stats) for the validation after each epoch and for the
+    /// result, at least 1; `None` to keep those of the training. The training goes on with its own.
+    #[serde(default)]
+    pub reestimate_bn: Option<usize>,
     /// The modules that are not trained, see [`Network::freeze`](super::Network::freeze).
     pub frozen: Vec<ModuleGlob>,
     /// The factors of the learning rate of modules. If several match a parameter, the last is used.
@@ -161,6 +166,7 @@ impl Default for TrainOptions {
             clip: None,
             freeze_observer: Freeze::After(4),
             freeze_bn: Freeze::After(3),
+            reestimate_bn: None,
             frozen: Vec::new(),
             lr_factors: Vec::new(),
             keep: Keep::Best,
@@ -260,6 +266,7 @@ impl TrainOptions {
             ("epochs", self.epochs),
             ("batches", self.batches.unwrap_or(1)),
             ("batch_size", self.batch_size),
+            ("reestimate_bn", self.reestimate_bn.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::Argument(format!("{what} must be at least 1, found 0")));

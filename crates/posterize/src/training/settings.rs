@@ -38,6 +38,7 @@ pub(super) fn settings(
     let list = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(", "));
     // Runs without them have no such settings, as those of earlier versions.
     let optional = [
+        ("batch norms re-estimated from", options.reestimate_bn.map(|n| format!("{n} batches"))),
         ("frozen modules", list(options.frozen.iter().map(ToString::to_string).collect())),
         (
             "learning rate factors",

@@ -264,10 +264,9 @@ impl Trainer {
         let (Some(best), Some(last)) = (self.history.best().cloned(), last) else {
             return Err(Error::Argument("no epoch was trained".into()));
         };
-        if let (Keep::Best, Some(state)) = (self.options.keep, &self.best)
-            && best.epoch != last.epoch
-        {
-            self.network.load_state(state.clone())?;
+        match (self.options.keep, &self.best) {
+            (Keep::Best, Some(state)) => self.network.load_state(state.clone())?,
+            _ => self.reestimate_bn(last.epoch)?,
         }
         Ok(Outcome { best, last, kept: self.options.keep })
     }
@@ -383,6 +382,16 @@ impl Trainer {
         }
     }
 
+    /// Re-estimates the running estimates of batch norms from pictures of an epoch, if that is asked for.
+    fn reestimate_bn(&mut self, epoch: usize) -> Result<()> {
+        let Some(batches) = self.options.reestimate_bn else { return Ok(()) };
+        let pictures = batches.saturating_mul(self.options.batch_size).min(self.train.len());
+        let loader = self.train.clone().epoch(epoch as u64).limit(pictures);
+        let images = loader.tensors().map(|batch| Ok(batch?.images));
+        self.network.reestimate_bn_stats(images)?;
+        Ok(())
+    }
+
     /// Freezes and validates the network after the training of an epoch, and keeps it if it is the
     /// best.
     fn validate(&mut self, watch: &mut dyn Watch) -> Result<()> {
@@ -396,6 +405,8 @@ impl Trainer {
             self.network.freeze_bn_stats();
         }
         let start = Instant::now();
+        let trained = self.options.reestimate_bn.map(|_| self.network.state());
+        self.reestimate_bn(epoch)?;
         let (model, mut engine) = if let Some(qat) = self.network.qat_model()? {
             let int8 = qat.convert()?;
             let engine = compile(&int8, self.executor)?;
@@ -411,9 +422,12 @@ impl Trainer {
             watch.validating(so_far);
             stopped.set(watch.wants_stop());
         })?;
-        if stopped.get() {
-            return self.stop(watch);
+        let is_stopped = stopped.get();
+        let validated = (!is_stopped).then(|| self.network.state());
+        if let Some(state) = trained {
+            self.network.load_state(state)?;
         }
+        let Some(validated) = validated else { return self.stop(watch) };
         let position = self.position;
         let record = EpochRecord {
             epoch,
@@ -433,7 +447,7 @@ impl Trainer {
         };
         let is_best = self.history.best().is_none_or(|best| record.beats(best));
         if is_best {
-            self.best = Some(self.network.state());
+            self.best = Some(validated);
         }
         watch.epoch(&record, &model, is_best || self.options.keep == Keep::Last)?;
         self.history.epochs.push(record);

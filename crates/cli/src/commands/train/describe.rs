@@ -39,6 +39,9 @@ pub(super) fn describe(options: &TrainOptions, steps: usize) -> String {
             let _ = write!(text, "; statistics of batch norms frozen after epoch {epoch}");
         }
     }
+    if let Some(batches) = options.reestimate_bn {
+        let _ = write!(text, "; re-estimated from {batches} batches for validation");
+    }
     text
 }
 

@@ -299,6 +299,11 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "EPOCH")]
     freeze_bn_after: Option<After>,
 
+    /// For the validation after each epoch and for the result, estimate the batch norms' running statistics
+    /// anew from this many training batches; training goes on with its own
+    #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u32).range(1..))]
+    reestimate_bn: Option<u32>,
+
     /// Do not train the parameters of modules whose dotted path matches this glob pattern, such as
     /// features.0, 'features.1?' or '*.conv.0', and of all modules in them; their batch norms keep their
     /// running statistics and normalize with them. Can be given several times
@@ -461,6 +466,7 @@ impl ScheduleArgs {
             clip: self.clip.map_or(defaults.clip, |Clip(norm)| norm),
             freeze_observer: self.freeze_observer_after.0,
             freeze_bn: self.freeze_bn_after.map_or(defaults.freeze_bn, |After(freeze)| freeze),
+            reestimate_bn: self.reestimate_bn.map(|batches| batches as usize),
             frozen: self.freeze.clone(),
             lr_factors: defaults.lr_factors.into_iter().chain(factors).collect(),
             keep: match self.keep {

@@ -83,7 +83,9 @@ impl Network {
         let plan = self.plan.as_ref().expect("the step is planned");
         self.units = match mode {
             Mode::Evaluate => self.choose_units(plan),
-            Mode::Train | Mode::Diagnose => vec![Units::default(); self.net.layers.len()],
+            Mode::Train | Mode::Diagnose | Mode::Reestimate { .. } => {
+                vec![Units::default(); self.net.layers.len()]
+            }
         };
         for index in 0..self.net.layers.len() {
             let mut state = std::mem::take(&mut self.states[index]);
@@ -111,8 +113,12 @@ impl Network {
     ) -> Result<()> {
         let layer = &self.net.layers[index];
         let norm = layer.epilogue.norm.as_ref();
-        let frozen = self.bn_stats_frozen || norm.is_some_and(|norm| self.net.is_frozen(norm));
-        let by_batch = mode != Mode::Evaluate && !frozen;
+        let frozen = norm.is_some_and(|norm| self.net.is_frozen(norm));
+        let by_batch = match mode {
+            Mode::Train | Mode::Diagnose => !frozen && !self.bn_stats_frozen,
+            Mode::Reestimate { .. } => !frozen,
+            Mode::Evaluate => false,
+        };
         let normalizes = by_batch && norm.is_some();
         let observes = mode == Mode::Train
             && matches!(layer.epilogue.round, Round::Own(id)
@@ -170,7 +176,7 @@ impl Network {
                 if let (Some(rounds), None) = (rounds, over_integers) {
                     let scaled = scaled(&weight.value, &state.factor);
                     state.weight.resize(scaled.len(), 0.0);
-                    if mode == Mode::Train {
+                    if matches!(mode, Mode::Train | Mode::Reestimate { .. }) {
                         rounds.forward_on(*isa, pool, &scaled, &weight.shape, &mut state.weight)
                     } else {
                         rounds.apply_on(*isa, pool, &scaled, &weight.shape, &mut state.weight)
@@ -202,7 +208,7 @@ impl Network {
             } else {
                 let input = |position: usize| reader.stored(plan, layer.inputs[position]);
                 match (&layer.core, &functions[index]) {
-                    (&Core::Dropout(p), _) if mode != Mode::Evaluate => {
+                    (&Core::Dropout(p), _) if matches!(mode, Mode::Train | Mode::Diagnose) => {
                         Mask::new(p, self.seed, self.step, index).apply(input(0), target);
                     }
                     (_, Some(function)) => {
@@ -292,8 +298,13 @@ impl Network {
             let Affine { scale, shift } = channel.affine();
             state.scale.push(scale);
             state.shift.push(shift);
-            if mode == Mode::Train {
-                let (mean, var) = channel.updated(norm.momentum.into());
+            let momentum = match mode {
+                Mode::Train => Some(norm.momentum.into()),
+                Mode::Reestimate { batch } => Some(1.0 / (batch as f64 + 1.0)),
+                Mode::Diagnose | Mode::Evaluate => None,
+            };
+            if let Some(momentum) = momentum {
+                let (mean, var) = channel.updated(momentum);
                 (running.mean.value[c], running.var.value[c]) = (mean as f32, var as f32);
             }
             state.channels.push(channel);
@@ -339,7 +350,7 @@ impl Network {
         if let Some(Grid { qparams, quant_range, dtype }) = Grid::of(qat, layer.epilogue.round) {
             // int8 kernels have all 8 bits even if training clamps to 7.
             let (quant_min, quant_max) = match mode {
-                Mode::Train | Mode::Diagnose => quant_range,
+                Mode::Train | Mode::Diagnose | Mode::Reestimate { .. } => quant_range,
                 Mode::Evaluate => dtype.bounds(),
             };
             let QParams { scale, zero_point } = qparams;

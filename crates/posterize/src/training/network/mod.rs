@@ -18,6 +18,7 @@ mod layers;
 mod mode;
 mod norm;
 mod plan;
+mod reestimate;
 mod state;
 mod units;
 

@@ -8,6 +8,12 @@ pub(super) enum Mode {
     /// Training mode without updates of observers and running estimates, which ends with an error at
     /// the first layer whose output is not finite.
     Diagnose,
+    /// Eval mode, but batch norms normalize with the statistics of the batch, which is number `batch`, from
+    /// 0, and their running estimates become the mean of those of all batches.
+    Reestimate {
+        /// The number of batches before.
+        batch: usize,
+    },
     /// Eval mode.
     Evaluate,
 }
