@@ -1,12 +1,16 @@
 //! The sensitivity of layers of a saved int8 network, compared with that of one that was just calibrated.
 
+use std::sync::Arc;
+
 use posterize::models::{self, Config};
+use posterize::ops::{Linear, Role};
 use posterize::quantization::{
-    Equalization, PostTraining, QConfig, QConfigMapping, Rounding, Sensitivity,
+    Equalization, LayerSensitivity, ObserverSpec, PostTraining, QConfig, QConfigMapping, Remedy,
+    Rounding, Sensitivity,
 };
 use posterize::report::layer_sensitivity;
 use posterize::runtime::Options;
-use posterize::{FloatModel, Tensor};
+use posterize::{Architecture, FloatModel, Tensor};
 
 fn pictures(count: usize, seed: usize) -> Tensor {
     let values = (0..count * 3 * 48 * 48).map(|i| ((i * 7919 + seed) % 1009) as f32 / 252.0 - 2.0);
@@ -56,7 +60,13 @@ fn a_saved_network_has_the_sensitivities_of_the_calibrated_one() {
                 );
             }
             assert_eq!(layer.extra_bytes, other.extra_bytes);
-            let causes = |layer: &posterize::quantization::LayerSensitivity| {
+            let share = |layer: &LayerSensitivity| {
+                layer.facts.weight.as_ref().map_or(0.0, |weight| weight.noise_share)
+            };
+            assert!(
+                (share(layer) / share(other).max(1e-9) - 1.0).abs() < 0.05 || share(layer) < 1e-3
+            );
+            let causes = |layer: &LayerSensitivity| {
                 layer.causes.iter().map(|cause| cause.remedy).collect::<Vec<_>>()
             };
             if tolerance < 1e-3 {
@@ -64,4 +74,47 @@ fn a_saved_network_has_the_sensitivities_of_the_calibrated_one() {
             }
         }
     }
+}
+
+/// Weights that are multiples of their scale add no noise, and coarse ones most of it.
+#[test]
+fn the_share_of_the_weights_is_that_of_their_rounding() {
+    let options = Options::new(1).unwrap();
+    // Of 4 bits, so that their rounding is more than that of the activations.
+    let QConfig { activation, weight } = QConfig::recommended();
+    let weight = ObserverSpec { quant_range: Some((-7, 7)), ..weight };
+    let mapping = QConfigMapping::global(QConfig { activation, weight });
+    // Inputs that are correlated, so that their errors add up.
+    let value = |i: usize| ((i / 8 * 37 % 101) as f32 - 50.0) / 60.0 + (i * 29 % 83) as f32 / 400.0;
+    let x = Tensor::new([40, 8], (0..40 * 8).map(value).collect()).unwrap();
+    let model = Architecture::trace(&Linear::new(8, 3)).unwrap().init(5);
+    let with_weights = |weight: &dyn Fn(usize) -> f32| {
+        let mut parameters = model.parameters().clone();
+        let (_, tensor) =
+            parameters.iter_mut().find(|((_, role), _)| *role == Role::Weight).unwrap();
+        for (i, w) in Arc::make_mut(tensor).data_mut().iter_mut().enumerate() {
+            *w = if i % 8 == 0 { 0.7 } else { weight(i) };
+        }
+        FloatModel::new(model.graph().clone(), parameters).unwrap()
+    };
+    let layer = |model: FloatModel, rounding| {
+        let passes = PostTraining::pytorch().rounding(rounding);
+        let result = model.quantize(&mapping, &passes, options, &mut vec![x.clone()]).unwrap();
+        let batches = [vec![x.clone()]];
+        let float = model.fuse().unwrap();
+        let found =
+            layer_sensitivity(&float, &result.model, &batches, None, options, &mut |_, _| ());
+        found.unwrap().layers.swap_remove(0)
+    };
+    let share = |layer: &LayerSensitivity| layer.facts.weight.unwrap().noise_share;
+    let exact = layer(with_weights(&|i| (i * 5 % 12) as f32 * 0.1 - 0.5), Rounding::Nearest);
+    assert!(share(&exact) < 1e-4, "{exact:?}");
+    // Almost half a step above a multiple, so that all are rounded down.
+    let coarse = with_weights(&|i| ((i * 5 % 12) as f32 + 0.45) * 0.1 - 0.5);
+    let nearest = layer(coarse.clone(), Rounding::Nearest);
+    assert!(share(&nearest) > 0.5, "{nearest:?}");
+    assert!(nearest.causes.iter().any(|cause| cause.remedy == Remedy::Rounding), "{nearest:?}");
+    let rounded = layer(coarse, Rounding::CoordinateDescent);
+    assert!(rounded.only_int8.sqnr_db > nearest.only_int8.sqnr_db, "{rounded:?}");
+    assert!(rounded.causes.iter().all(|cause| cause.remedy != Remedy::Rounding), "{rounded:?}");
 }

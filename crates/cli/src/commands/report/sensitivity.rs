@@ -53,7 +53,8 @@ fn table<'a>(
     ranking: &Ranking,
     layers: &[Layer],
 ) -> String {
-    const HEADS: [&str; 6] = ["layer", "share", "int8: dB", "top-1", "float: dB", "ms"];
+    // A hyphen at which no line ends.
+    const HEADS: [&str; 6] = ["layer", "share", "int8: dB", "top\u{2011}1", "float: dB", "ms"];
     let mut html =
         String::from("<div class=\"compact ranking\"><div class=\"wide\"><table>\n<thead><tr>");
     for head in HEADS {

@@ -35,7 +35,7 @@ pub enum Cause {
     /// The rounding of the weights is most of the noise of the layer.
     WeightRounding {
         /// The noise of the network's outputs with only these weights rounded, divided by that with the whole
-        /// layer in int8.
+        /// layer in int8; see [`WeightFacts::noise_share`].
         share: f64,
     },
     /// The outputs have one scale, which is too coarse for most of their channels.

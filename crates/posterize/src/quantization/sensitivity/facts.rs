@@ -74,7 +74,8 @@ pub struct WeightFacts {
     /// The number of integers, of 255, from the smallest to the largest that the median channel uses.
     pub levels: usize,
     /// The noise of the network's outputs with only these weights rounded, divided by that with the whole
-    /// layer in int8. It may be above 1, because errors may cancel each other.
+    /// layer in int8. The mean error of each channel, which bias correction can remove, is left out. It may be
+    /// above 1, because errors may cancel each other.
     pub noise_share: f64,
 }
 

@@ -6,10 +6,10 @@
 mod cause;
 mod facts;
 mod pictures;
+mod weight_noise;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -20,14 +20,14 @@ pub(super) use pictures::{Pictures, first_pictures, run_batch};
 
 use cause::Done;
 use facts::measure;
+use weight_noise::{input_means, weight_noise};
 
 use super::domain::Domain;
 use super::post_training::PostTrainingResult;
 use super::qconfig::QConfigMapping;
 use crate::error::Result;
 use crate::graph::NodeId;
-use crate::model::FloatModel;
-use crate::ops::{Op, Role};
+use crate::ops::Op;
 use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
@@ -163,6 +163,7 @@ impl PostTrainingResult {
         let mut engine = compile(&self.model, options)?;
         let int8 = pictures.quality(&mut engine)?;
         let nodes = self.int8_nodes();
+        let means = input_means(float, &pictures, options)?;
         let mut facts = measure(float, &self.model, &nodes, &pictures, options)?;
         let mut layers = Vec::with_capacity(nodes.len());
         let total = nodes.len();
@@ -170,7 +171,7 @@ impl PostTrainingResult {
             let measured = self.measure_layer(id, &mut engine, &pictures, options)?;
             let Some(layer_facts) = facts.get_mut(&id) else { continue };
             if let Some(weight) = &mut layer_facts.weight {
-                let noise = self.weight_noise(id, &pictures, options)?;
+                let noise = weight_noise(float, &self.model, id, &means, &pictures, options)?;
                 let share = noise / pictures.noise(measured.ranked.only_int8);
                 weight.noise_share = if share.is_finite() { share } else { 0.0 };
             }
@@ -243,20 +244,6 @@ impl PostTrainingResult {
             extra_bytes: self.extra_bytes(id),
         };
         Ok(MeasuredLayer { ranked, without })
-    }
-
-    /// Returns the sum of the squared errors of the outputs if only the weights of a layer are rounded.
-    fn weight_noise(&self, id: NodeId, pictures: &Pictures<'_>, options: Options) -> Result<f64> {
-        let float = self.observed.model();
-        let layer = self.model.layer_named(&float.graph().node(id).name);
-        let Some((layer, weight)) = layer.zip(float.parameter(id, Role::Weight)) else {
-            return Ok(0.0);
-        };
-        let mut parameters = float.parameters().clone();
-        let rounded = Tensor::new(weight.shape(), layer.dequantized_weight())?;
-        parameters.insert((id, Role::Weight), Arc::new(rounded));
-        let rounded = FloatModel::new(float.graph().clone(), parameters)?;
-        Ok(pictures.noise(pictures.quality(&mut compile(rounded, options)?)?))
     }
 
     /// Returns the causes of a layer's noise: its own, then those of the int8 values that it reads.

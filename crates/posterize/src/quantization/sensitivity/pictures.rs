@@ -93,6 +93,11 @@ impl<'a> Pictures<'a> {
         Ok(OutputQuality { sqnr_db, top1: self.top1(correct) })
     }
 
+    /// Returns all batches.
+    pub(super) fn batches(&self) -> &[Vec<Tensor>] {
+        self.batches
+    }
+
     /// Returns the sum of the squared errors of outputs of that quality.
     pub(super) fn noise(&self, quality: OutputQuality) -> f64 {
         let outputs = self.outputs.iter().flatten().flat_map(|output| output.data());
