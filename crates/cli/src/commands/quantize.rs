@@ -289,10 +289,8 @@ impl Quantize {
         let preprocessing = network.preprocessing.clone();
         let float = network.into_float()?;
         let outputs = outputs(float.graph(), preprocessing.crop)?;
-        let folder = match calibrate.is_empty() {
-            true => None,
-            false => Some(ImageFolder::unlabelled(&calibrate)?),
-        };
+        let folder =
+            if calibrate.is_empty() { None } else { Some(ImageFolder::unlabelled(&calibrate)?) };
         let mut classes = self.classes(&calibrate, outputs)?;
 
         let calibration = Instant::now();

@@ -220,9 +220,10 @@ impl Report {
         // First, because it is quick and finds networks that do not belong together.
         let (layers, layer_images) = self.layers(&subject, ui)?;
         let (predictions, skipped) = self.predictions(&subject, ui)?;
-        let sensitivity = match self.sensitivity {
-            true => Some(Ranking::from(self.measure_sensitivity(&subject, ui)?)),
-            false => None,
+        let sensitivity = if self.sensitivity {
+            Some(Ranking::from(self.measure_sensitivity(&subject, ui)?))
+        } else {
+            None
         };
         let (int8_times, Comparison { other: float_times, ratio }) = subject.times(ui)?;
         let changed = predictions.changed.iter();

@@ -193,7 +193,7 @@ fn files_that_cannot_be_used_are_errors() {
         let error = error_of(content.as_bytes(), &[]);
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    let error = error_of(&[b' '; (64 << 20) + 1], &[]);
+    let error = error_of(&vec![b' '; (64 << 20) + 1], &[]);
     assert!(error.contains("expected at most 67108864 bytes, found more"), "{error}");
     let error = error_of(text.as_bytes(), &["--observer", "min-max"]);
     assert!(

@@ -319,7 +319,7 @@ impl PostTrainingResult {
         let (passes, means) = (self.passes.clone(), self.means.clone());
         let scaled = self.scaled.clone();
         let model = observed.convert()?;
-        let result = Self { observed, model, passes, means, scaled, ..*self };
+        let result = Self { observed, model, passes, scaled, means, ..*self };
         result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
     }
 

@@ -100,7 +100,7 @@ impl<'a> Pictures<'a> {
 
     /// Returns the sum of the squared errors of outputs of that quality.
     pub(super) fn noise(&self, quality: OutputQuality) -> f64 {
-        let outputs = self.outputs.iter().flatten().flat_map(|output| output.data());
+        let outputs = self.outputs.iter().flatten().flat_map(Tensor::data);
         let signal: f64 = outputs.map(|&x| f64::from(x).powi(2)).sum();
         signal * 10f64.powf(-quality.sqnr_db / 10.0)
     }
