@@ -45,7 +45,7 @@ mod tests {
             numbers.sensitivity = Some(ranking(layers));
             let page = render(&numbers, &thumbnails);
             assert_eq!(page.matches("; try <code>").count(), layers);
-            assert!(page.len() < 3_000_000, "{layers} layers: {} bytes", page.len());
+            assert!(page.len() < 3_200_000, "{layers} layers: {} bytes", page.len());
             assert_eq!(page.matches("<details id=").count(), layers);
             for layer in 0..layers {
                 assert!(
