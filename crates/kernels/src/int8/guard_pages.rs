@@ -9,10 +9,12 @@ use std::ffi::{c_int, c_long, c_void};
 use std::ptr;
 
 use super::testing::bytes;
-use super::{Add, Conv2d, QParams8, Requantize};
+use super::{Add, Conv2d, DynamicLinear, QParams8, Requantize};
+use crate::f32::Clamp;
 use crate::geometry::Conv2dGeometry;
 use crate::isa::Isa;
 use crate::pool::Pool;
+use crate::reference;
 
 unsafe extern "C" {
     fn mmap(
@@ -126,6 +128,51 @@ fn pointwise_kernels_stay_within_their_slices() {
             }
         }
         check(Conv2dGeometry::square([in_channels, 20], 1, 2, 1), 2, [7, 9]);
+    }
+}
+
+/// Returns guarded memory as f32; its start is aligned.
+fn floats(guarded: &mut Guarded) -> &mut [f32] {
+    // SAFETY: every bit pattern is a valid f32.
+    let (before, floats, after) = unsafe { guarded.bytes().align_to_mut() };
+    assert!(before.is_empty() && after.is_empty());
+    floats
+}
+
+#[test]
+fn dynamic_linear_layers_stay_within_their_slices() {
+    for in_features in [1, 3, 16, 25, 64, 65, 130] {
+        for out_features in [1, 8, 17, 33, 64, 70] {
+            let weight: Vec<i8> =
+                bytes(in_features * out_features, 3).iter().map(|&b| b as i8).collect();
+            let linear = reference::DynamicLinear {
+                in_features,
+                out_features,
+                weight: &weight,
+                scale: &vec![0.5; out_features],
+                bias: None,
+                clamp: Clamp::NONE,
+            };
+            for batch in [1, 2, 5, 33] {
+                let values: Vec<f32> =
+                    bytes(batch * in_features, 5).iter().map(|&b| f32::from(b) - 100.0).collect();
+                let expected = linear.run(batch, &values);
+                for (isa, against) in Isa::supported()
+                    .into_iter()
+                    .flat_map(|isa| [(isa, Against::Start), (isa, Against::End)])
+                {
+                    let packed = DynamicLinear::new(isa, &linear);
+                    let guarded = |len| Guarded::new(len * size_of::<f32>(), against);
+                    let mut input = guarded(values.len());
+                    floats(&mut input).copy_from_slice(&values);
+                    let (mut output, mut scratch) =
+                        (guarded(expected.len()), guarded(packed.scratch_len(batch)));
+                    let (input, output) = (floats(&mut input), floats(&mut output));
+                    packed.run(&Pool::new(2), batch, input, output, floats(&mut scratch));
+                    assert_eq!(output, expected, "{isa} against its {against:?}");
+                }
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod accumulator;
 mod conv2d;
 pub(crate) mod conv_kernel;
 pub(crate) mod depthwise;
+mod dynamic_linear;
 pub(crate) mod elementwise;
 pub(crate) mod first_conv;
 pub(crate) mod gemm;
@@ -29,6 +30,7 @@ pub(crate) mod vectorize;
 
 pub use accumulator::accumulator_range;
 pub use conv2d::Conv2d;
+pub use dynamic_linear::DynamicLinear;
 pub use elementwise::{
     Add, Mul, Sub, clamp, dequantize, quantize, requantize_table, requantize_u8,
 };

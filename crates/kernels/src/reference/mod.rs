@@ -6,6 +6,7 @@
 
 mod broadcast;
 mod conv;
+mod dynamic_linear;
 mod elementwise;
 mod linear;
 mod pooling;
@@ -13,6 +14,8 @@ mod quantize;
 
 pub use broadcast::{broadcast, element_for};
 pub use conv::Conv2d;
+pub(crate) use dynamic_linear::qparams_of_range;
+pub use dynamic_linear::{DynamicLinear, dynamic_qparams};
 pub use elementwise::{add, mul, requantize_u8, sub};
 pub use linear::Linear;
 pub use pooling::{adaptive_avg_pool2d, max_pool2d};

@@ -67,7 +67,13 @@ impl Packed for Weights {
                         .fold(sum, |sum, (&x, &w)| sum.wrapping_add(i32::from(x) * i32::from(w)));
                 }
                 // SAFETY: the caller guarantees that this output is valid for writes.
-                unsafe { output.at(i, column).write(self.requantize.apply(column, sum)) };
+                unsafe {
+                    if output.accumulators {
+                        output.accumulator(i, column).write(sum);
+                    } else {
+                        output.at(i, column).write(self.requantize.apply(column, sum));
+                    }
+                }
             }
         }
     }

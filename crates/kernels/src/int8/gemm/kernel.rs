@@ -103,14 +103,16 @@ pub(crate) trait Packed: Send + Sync + Debug {
         0
     }
 
-    /// Multiplies `rows` with the columns of `panels`, requantizes, and writes to `output`.
+    /// Multiplies `rows` with the columns of `panels`, requantizes, and writes to `output`; or writes the
+    /// accumulators, if it is one of [`Output::accumulators`].
     ///
     /// # Safety
     /// - `rows` must have as many taps as were packed, and each of its pointers must be valid for
     ///   reads of as many bytes as channels were packed.
     /// - For each row `i` and each column of `panels`, `output.at(i, column)` must be valid for
     ///   writes, and no other thread may access it during the call; the byte of `output.added` at
-    ///   the same place must be valid for reads.
+    ///   the same place must be valid for reads. The same holds for `output.accumulator(i, column)`, which
+    ///   must be aligned, if it is one of [`Output::accumulators`].
     /// - `scratch` must have [`Packed::scratch_bytes`] bytes.
     unsafe fn multiply(
         &self,
@@ -126,10 +128,13 @@ pub(crate) trait Packed: Send + Sync + Debug {
 pub(crate) struct Output {
     /// Pointer to the first column of the first row.
     pub(crate) start: *mut u8,
-    /// Bytes from one row to the next.
+    /// Outputs from one row to the next.
     pub(crate) stride: usize,
     /// The residual addition, if any.
     pub(crate) added: Option<Added>,
+    /// Whether accumulators are stored as i32 instead of requantized: `start` and `stride` are then in
+    /// units of an i32, and nothing is added.
+    pub(crate) accumulators: bool,
 }
 
 /// A residual to be added to outputs; it has their shape and stride.
@@ -144,12 +149,20 @@ impl Output {
     /// Describes rows of `columns` outputs without gaps, and the residual that is added to them.
     pub(crate) fn new(start: *mut u8, columns: usize, added: Option<(AddFormula, &[u8])>) -> Self {
         let added = added.map(|(formula, residual)| Added { start: residual.as_ptr(), formula });
-        Self { start, stride: columns, added }
+        Self { start, stride: columns, added, accumulators: false }
+    }
+
+    /// Describes rows of `columns` accumulators without gaps.
+    pub(crate) fn accumulators(start: *mut i32, columns: usize) -> Self {
+        Self { start: start.cast(), stride: columns, added: None, accumulators: true }
     }
 
     /// Returns the same with `row` and `column` as its first row and column.
     #[inline]
     pub(crate) fn from(self, row: usize, column: usize) -> Self {
+        if self.accumulators {
+            return Self { start: self.accumulator(row, column).cast(), ..self };
+        }
         let start = self.at(row, column);
         let skipped = row * self.stride + column;
         let added = self
@@ -161,5 +174,11 @@ impl Output {
     #[inline]
     pub(crate) fn at(self, row: usize, column: usize) -> *mut u8 {
         self.start.wrapping_add(row * self.stride + column)
+    }
+
+    /// Returns the place of an accumulator.
+    #[inline]
+    pub(crate) fn accumulator(self, row: usize, column: usize) -> *mut i32 {
+        self.start.cast::<i32>().wrapping_add(row * self.stride + column)
     }
 }

@@ -91,6 +91,43 @@ impl Gemm {
         unsafe { self.multiply(0, &windows, (0..pixels, panels), output, &mut []) };
     }
 
+    /// Writes the accumulators of `rows` rows on all threads of a pool, for a pointwise convolution: `input` is
+    /// `[rows, in_channels]`, `accumulators` is `[rows, out_channels]`.
+    ///
+    /// # Panics
+    /// If this is not a pointwise convolution, or the lengths do not match.
+    pub(super) fn accumulate(
+        &self,
+        pool: &Pool,
+        rows: usize,
+        input: &[u8],
+        accumulators: &mut [i32],
+    ) {
+        let [channels, columns] = self.pointwise_channels().expect("not a pointwise convolution");
+        check_len("the input", input.len(), &[rows, channels]);
+        check_len("the accumulators", accumulators.len(), &[rows, columns]);
+        let size = [rows, 1];
+        let windows = Windows {
+            input,
+            padding: &self.padding,
+            geometry: &self.geometry,
+            size,
+            output_size: size,
+            first_channel: 0,
+        };
+        let accumulators = SharedMut::new(accumulators);
+        let partition = Partition::new(pool.threads(), rows, self.groups[0].panels(), 1);
+        pool.run(partition.tasks(), &|task, _| {
+            let (_, rows, panels) = partition.task(task);
+            let output = Output::accumulators(accumulators.as_mut_ptr(), columns);
+            // SAFETY: tasks differ in rows or panels, so no other task accesses the accumulators of this
+            // one, which lie within `accumulators`, as checked above. The kernel is pointwise, so that
+            // `multiply` takes no pointers from `scratch`; products of pixels in order need no other
+            // scratch memory.
+            unsafe { self.multiply(0, &windows, (rows, panels), output, &mut []) };
+        });
+    }
+
     fn taps(&self) -> usize {
         self.geometry.kernel[0] * self.geometry.kernel[1]
     }

@@ -23,7 +23,7 @@ pub(super) struct StoredBlock {
 }
 
 impl StoredBlock {
-    /// Requantizes the block and writes its outputs; `runs` must have come to the position `first`.
+    /// Requantizes the block and writes its outputs, or its accumulators if those are asked for; `runs` must have come to the position `first`.
     ///
     /// `add` has the constants of the residual addition of `output`, if any.
     ///
@@ -48,6 +48,11 @@ impl StoredBlock {
             let start = positions.tile(first);
             while let Some(run) = runs.next(positions, positions.len.min(first + ROWS)) {
                 let skip = tile * tiles * TILE + (run.position - start) * COLUMNS;
+                if self.output.accumulators {
+                    // SAFETY: as below.
+                    unsafe { self.copy(self.accumulators.add(skip), run.pixel, run.len) };
+                    continue;
+                }
                 let to = self.output.at(run.pixel, 0);
                 // SAFETY: `run` consists of positions of this tile, whose accumulators start at
                 // `skip`, and of pixels of the block; the caller guarantees that they and their
@@ -70,6 +75,27 @@ impl StoredBlock {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Copies `rows` rows of accumulators, of which the first is that of `pixel`.
+    ///
+    /// # Safety
+    /// As for [`StoredBlock::requantize`].
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn copy(&self, accumulators: *const i32, pixel: usize, rows: usize) {
+        for first in (0..self.columns).step_by(COLUMNS) {
+            let mask = u16::MAX >> (COLUMNS - (self.columns - first).min(COLUMNS));
+            for row in 0..rows {
+                // SAFETY: the rows of each tile are valid for reads and aligned to 64 bytes; columns
+                // that do not exist are masked.
+                unsafe {
+                    let from = accumulators.add(first / COLUMNS * TILE + row * COLUMNS);
+                    let to = self.output.accumulator(pixel + row, first);
+                    _mm512_mask_storeu_epi32(to, mask, _mm512_load_si512(from.cast()));
                 }
             }
         }

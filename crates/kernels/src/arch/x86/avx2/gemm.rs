@@ -132,7 +132,7 @@ impl Weights {
         let first_of_rest = rows.len - rest;
         for panel in &self.panels[panels] {
             let kernels = &self.kernels[panel.vectors - 1];
-            let output = Output { start: output.at(0, panel.first), ..output };
+            let output = output.from(0, panel.first);
             let mut call = Tiles {
                 count: tiles,
                 rows: buffer.as_ptr().cast(),
@@ -151,7 +151,7 @@ impl Weights {
                 if rest > 0 {
                     call.count = 1;
                     call.rows = buffer[first_of_rest * depth..].as_ptr().cast();
-                    call.output.start = output.at(first_of_rest, 0);
+                    call.output = output.from(first_of_rest, 0);
                     kernels[rest - 1](&call);
                 }
             }
@@ -283,7 +283,8 @@ impl Weight for i8 {
 /// - The CPU must support AVX2.
 /// - `rows` must have `R` rows for each tile.
 /// - `panel` must have been packed for rows of this depth with `V` vectors and weights of type `W`.
-/// - `output` must be valid for writes of `columns` (at most `8 * V`) bytes of each row.
+/// - `output` must be valid for writes of `columns` (at most `8 * V`, more than `8 * (V - 1)`) outputs of
+///   each row.
 #[target_feature(enable = "avx2")]
 unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTING: bool>(
     tiles: &Tiles<'_>,
@@ -336,15 +337,26 @@ unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTIN
                 k += 4;
             }
 
+            if output.accumulators {
+                for_rows!(I in 0 1 2 3 4 5 => {
+                    for (v, &acc) in acc[I].iter().enumerate() {
+                        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                        let columns = (tiles.columns - v * VECTOR).min(VECTOR) as i32;
+                        let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns), lanes);
+                        _mm256_maskstore_epi32(output.accumulator(I, v * VECTOR), mask, acc);
+                    }
+                });
+                rows = rows.add(R * stride);
+                output = output.from(R, 0);
+                continue;
+            }
+
             // If columns are missing, whole vectors are first stored to the stack. Copies of a
             // variable number of bytes are calls, which would spill the accumulators if they were
             // made here.
             let mut staged = [MaybeUninit::<[u8; 16]>::uninit(); R];
-            let to = if whole {
-                output
-            } else {
-                Output { start: staged.as_mut_ptr().cast(), stride: 16, added: None }
-            };
+            let to =
+                if whole { output } else { Output::new(staged.as_mut_ptr().cast(), PANEL, None) };
             // Four vectors of accumulators become 32 bytes: two rows of two vectors or four rows of
             // one. Missing rows are replaced by the last.
             macro_rules! requantize {
@@ -392,7 +404,7 @@ unsafe fn u8i8_gemm_avx2<W: Weight, const R: usize, const V: usize, const FITTIN
                 }
             }
             rows = rows.add(R * stride);
-            output.start = output.at(R, 0);
+            output = output.from(R, 0);
         }
     }
 }

@@ -165,7 +165,8 @@ static TILES: [&[TileFn]; 4] = [
 /// - The CPU must support AVX-512 F, BW, VL and VNNI.
 /// - `rows` must have, for each tap, `R` pointers that are valid for reads of `channels` bytes.
 /// - `panel` must have been packed for these taps and channels with `V` vectors.
-/// - `output` must be valid for writes of `columns` (at most `16 * V`) bytes of each row.
+/// - `output` must be valid for writes of `columns` (at most `16 * V`, more than `16 * (V - 1)`) outputs of
+///   each row.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) {
     let header = tile.panel;
@@ -226,6 +227,16 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
             }
         }
 
+        if tile.output.accumulators {
+            for_rows!(I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 => {
+                for (v, &acc) in acc[I].iter().enumerate() {
+                    let columns = (tile.columns - v * VECTOR).min(VECTOR);
+                    let to = tile.output.accumulator(I, v * VECTOR);
+                    _mm512_mask_storeu_epi32(to, u16::MAX >> (VECTOR - columns), acc);
+                }
+            });
+            return;
+        }
         let epilogue = Epilogue::new(tile.requantize);
         let mut m = [_mm512_setzero_ps(); V];
         for (v, m) in m.iter_mut().enumerate() {
