@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use posterize_kernels::int8::{Conv2d, Linear, Requantize};
+use posterize_kernels::f32::Clamp;
+use posterize_kernels::int8::{Conv2d, DynamicLinear, Linear, Requantize};
 use posterize_kernels::{Conv2dGeometry, Isa, Padding, Pool, reference};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -143,6 +144,50 @@ fn linear_equals_pytorch() {
             let mut output = vec![0; expected.len()];
             linear.run(&Pool::new(2), layer.batch, &input, &mut output);
             assert_eq!(output, expected, "{} with {isa}", layer.name);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct DynamicCase {
+    in_features: usize,
+    out_features: usize,
+    relu: bool,
+    weight: String,
+    scale: String,
+    bias: Option<String>,
+    input: String,
+    output: String,
+}
+
+fn floats(digits: &str) -> Vec<f32> {
+    let bytes = hexadecimal(digits);
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+#[test]
+fn dynamic_linear_equals_pytorch() {
+    for case in cases::<DynamicCase>("dynamic_linear.json") {
+        let DynamicCase { in_features, out_features, .. } = case;
+        let weight: Vec<i8> =
+            hexadecimal(&case.weight).into_iter().map(|byte| byte as i8).collect();
+        let bias = case.bias.as_deref().map(floats);
+        let linear = reference::DynamicLinear {
+            in_features,
+            out_features,
+            weight: &weight,
+            scale: &floats(&case.scale),
+            bias: bias.as_deref(),
+            clamp: if case.relu { Clamp::RELU } else { Clamp::NONE },
+        };
+        let (input, expected) = (floats(&case.input), floats(&case.output));
+        assert_eq!(linear.run(1, &input), expected);
+        for isa in Isa::supported() {
+            let packed = DynamicLinear::new(isa, &linear);
+            let (mut output, mut scratch) =
+                (vec![0.0; expected.len()], vec![0.0; packed.scratch_len(1)]);
+            packed.run(&Pool::new(2), 1, &input, &mut output, &mut scratch);
+            assert_eq!(output, expected, "{in_features} to {out_features} with {isa}");
         }
     }
 }

@@ -135,7 +135,7 @@ pub(crate) fn counterparts(
     for (id, node) in int8.graph().iter() {
         let Some(other) = float.graph().find(&node.name) else { continue };
         let expected = float.graph().node(other);
-        if expected.op != node.op {
+        if expected.op != node.op.float_form() {
             return Err(Error::layer(
                 &node.name,
                 format!(

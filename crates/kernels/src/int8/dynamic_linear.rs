@@ -218,7 +218,7 @@ impl Loop for DequantizeRow<'_> {
         for (y, ((&sum, &scale), &bias)) in self.output.iter_mut().zip(constants) {
             // The sum wraps, because the zero point may be what brings it back into range.
             let sum = (y.to_bits() as i32).wrapping_sub(sum.wrapping_mul(self.zero_point));
-            let x = sum as f32 * (self.scale * scale) + bias;
+            let x = (sum as f32).mul_add(self.scale * scale, bias);
             // Comparisons that are false for a NaN, which stays.
             let x = if x < clamp.min { clamp.min } else { x };
             *y = if x > clamp.max { clamp.max } else { x };

@@ -9,7 +9,7 @@ use crate::lengths::{check_len, checked_count};
 /// zero point of its own.
 ///
 /// For a row `x` with the [`dynamic_qparams`] `s` and `z`, and `q = quantize(x)`:
-/// `y[o] = clamp(f32(Σ (q[i] − z) · w[o, i]) · (s · scale[o]) + bias[o])`, in f32 without a fused
+/// `y[o] = clamp(fma(f32(Σ (q[i] − z) · w[o, i]), s · scale[o], bias[o]))` in f32, where `fma` is a fused
 /// multiply-add. A row with a NaN or infinite value gives NaN.
 ///
 /// ```
@@ -133,7 +133,7 @@ impl DynamicLinear<'_> {
                 }
                 let sum = i32::try_from(sum).expect("an accumulator overflows an i32");
                 let bias = self.bias.map_or(0.0, |bias| bias[o]);
-                let y = sum as f32 * (qparams.scale * self.scale[o]) + bias;
+                let y = (sum as f32).mul_add(qparams.scale * self.scale[o], bias);
                 output.push(y.clamp(self.clamp.min, self.clamp.max));
             }
         }

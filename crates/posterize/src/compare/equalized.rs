@@ -80,6 +80,9 @@ fn input_channels(op: &Op) -> Option<usize> {
 
 /// Returns the values of a weight of the int8 network, in the order of its shape.
 fn real_weight(int8: &QuantizedModel, id: NodeId) -> Option<Vec<f32>> {
+    if let Some(weight) = int8.weight(id) {
+        return Some(weight.dequantize());
+    }
     let Some(layer) = int8.layer(id) else {
         let weight = int8.parameters().get(&(id, Role::Weight))?;
         return Some(weight.to_format(MemoryFormat::Contiguous).into_data());

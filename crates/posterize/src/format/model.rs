@@ -22,7 +22,7 @@ use crate::graph::{Graph, Node};
 use crate::model::{FloatModel, Parameters};
 use crate::ops::Role;
 use crate::quantization::{
-    QConfigMapping, QParams, QuantizationParams, QuantizedLayer, QuantizedModel,
+    QConfigMapping, QParams, QuantizationParams, QuantizedLayer, QuantizedModel, QuantizedWeight,
 };
 use crate::runtime::Model;
 use crate::tensor::MemoryFormat;
@@ -221,6 +221,7 @@ fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
                 container.tensors.insert(FLOAT_GRAPH_OF_INT8.to_owned(), compressed(&graph)?);
             }
             add_layers(&mut container, model);
+            add_weights(&mut container, model);
             add_parameters(&mut container, model.graph(), model.parameters());
         }
     }
@@ -231,19 +232,36 @@ fn to_container(saved: &SavedModel) -> Result<Container<'_>> {
 fn add_layers(container: &mut Container<'_>, model: &QuantizedModel) {
     for (&node, layer) in model.layers() {
         let name = &model.graph().node(node).name;
-        let scales: Vec<f32> = layer.qparams.channels().iter().map(|q| q.scale).collect();
-        let scales_shape =
-            if layer.qparams.axis().is_some() { vec![scales.len()] } else { Vec::new() };
-        let weight = layer.weight.iter().map(|&q| q as u8).collect();
+        add_weight(container, name, (&layer.shape, &layer.weight, &layer.qparams));
         let bias = layer.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
-        let mut add = |part: &str, dtype, shape, bytes: Vec<u8>| {
-            let tensor = RawTensor { dtype, shape, bytes: Cow::Owned(bytes) };
-            container.tensors.insert(format!("{name}.{part}"), tensor);
-        };
-        add(Role::Weight.name(), Dtype::I8, layer.shape.clone(), weight);
-        add(WEIGHT_SCALE, Dtype::F32, scales_shape, floats(&scales));
-        add(Role::Bias.name(), Dtype::I32, vec![layer.bias.len()], bias);
+        let (dtype, shape) = (Dtype::I32, vec![layer.bias.len()]);
+        let tensor = RawTensor { dtype, shape, bytes: Cow::Owned(bias) };
+        container.tensors.insert(format!("{name}.{}", Role::Bias), tensor);
     }
+}
+
+/// Adds the int8 weights of float layers.
+fn add_weights(container: &mut Container<'_>, model: &QuantizedModel) {
+    for (&node, QuantizedWeight { shape, weight, qparams }) in model.weights() {
+        add_weight(container, &model.graph().node(node).name, (shape, weight, qparams));
+    }
+}
+
+/// Adds an int8 weight with its scales.
+fn add_weight(
+    container: &mut Container<'_>,
+    name: &str,
+    (shape, weight, qparams): (&[usize], &[i8], &QuantizationParams),
+) {
+    let scales: Vec<f32> = qparams.channels().iter().map(|q| q.scale).collect();
+    let scales_shape = if qparams.axis().is_some() { vec![scales.len()] } else { Vec::new() };
+    let weight = weight.iter().map(|&q| q as u8).collect();
+    let mut add = |part: &str, dtype, shape, bytes: Vec<u8>| {
+        let tensor = RawTensor { dtype, shape, bytes: Cow::Owned(bytes) };
+        container.tensors.insert(format!("{name}.{part}"), tensor);
+    };
+    add(Role::Weight.name(), Dtype::I8, shape.to_vec(), weight);
+    add(WEIGHT_SCALE, Dtype::F32, scales_shape, floats(&scales));
 }
 
 /// Adds the parameters of float layers.
@@ -317,7 +335,8 @@ fn quantized_model(reader: &mut Reader<'_>) -> Result<QuantizedModel, String> {
         1 => reader.required_json::<v1::SavedGraph>(GRAPH, MAX_MODEL_JSON)?.into_graph()?,
         _ => reader.required_json::<v2::SavedGraph<'_>>(GRAPH, MAX_MODEL_JSON)?.into_graph()?,
     };
-    let (mut layers, mut parameters) = (BTreeMap::new(), Parameters::new());
+    let (mut layers, mut weights) = (BTreeMap::new(), BTreeMap::new());
+    let mut parameters = Parameters::new();
     for ((id, node), qparams) in graph.iter().zip(&qparams) {
         if node.op.parameters().is_empty() {
             continue;
@@ -325,7 +344,15 @@ fn quantized_model(reader: &mut Reader<'_>) -> Result<QuantizedModel, String> {
         if qparams.is_some() {
             layers.insert(id, layer(reader, node)?);
         } else {
+            let int8 = reader.is_int8(&format!("{}.{}", node.name, Role::Weight));
+            if int8 {
+                let shape = &node.op.parameters()[0].shape;
+                weights.insert(id, weight(reader, &node.name, shape)?);
+            }
             for found in graph.parameters_of(id) {
+                if int8 && found.parameter.role == Role::Weight {
+                    continue;
+                }
                 let tensor = reader.parameter(&found.name, &found.parameter.shape)?;
                 parameters.insert(found.key, Arc::new(tensor));
             }
@@ -336,7 +363,7 @@ fn quantized_model(reader: &mut Reader<'_>) -> Result<QuantizedModel, String> {
     for qconfig in mapping.qconfigs() {
         qconfig.validate().map_err(|error| error.to_string())?;
     }
-    QuantizedModel::new(graph, qparams, layers, parameters, mapping)
+    QuantizedModel::with_weights(graph, qparams, (layers, weights), parameters, mapping)
         .map_err(|error| error.to_string())
 }
 
@@ -345,13 +372,20 @@ fn layer(reader: &mut Reader<'_>, node: &Node) -> Result<QuantizedLayer, String>
     let Some(weight) = node.op.parameters().into_iter().next() else {
         return Err(format!("{}: an operator without weights is quantized as one with", node.name));
     };
-    let (shape, outputs) = (weight.shape.clone(), weight.shape[0]);
-    let part = |part: &str| format!("{}.{part}", node.name);
-    let weight = reader.take(&part(Role::Weight.name()), Dtype::I8, &shape)?;
-    let weight = weight.iter().map(|&byte| byte as i8).collect();
-    let bias = reader.take(&part(Role::Bias.name()), Dtype::I32, &[outputs])?;
+    let outputs = weight.shape[0];
+    let QuantizedWeight { shape, weight, qparams } =
+        self::weight(reader, &node.name, &weight.shape)?;
+    let bias = reader.take(&format!("{}.{}", node.name, Role::Bias), Dtype::I32, &[outputs])?;
     let bias = bias.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
-    let scale = part(WEIGHT_SCALE);
+    Ok(QuantizedLayer { shape, weight, qparams, bias })
+}
+
+/// Reads an int8 weight `[outputs, …]` with its scales.
+fn weight(reader: &mut Reader<'_>, name: &str, shape: &[usize]) -> Result<QuantizedWeight, String> {
+    let outputs = shape[0];
+    let weight = reader.take(&format!("{name}.{}", Role::Weight), Dtype::I8, shape)?;
+    let weight = weight.iter().map(|&byte| byte as i8).collect();
+    let scale = format!("{name}.{WEIGHT_SCALE}");
     let per_tensor = reader.container.tensors.get(&scale).is_some_and(|t| t.shape.is_empty());
     let scales =
         reader.floats(&scale, if per_tensor { &[] } else { std::slice::from_ref(&outputs) })?;
@@ -363,5 +397,5 @@ fn layer(reader: &mut Reader<'_>, node: &Node) -> Result<QuantizedLayer, String>
             channels: first.into_iter().chain(channels).collect(),
         },
     };
-    Ok(QuantizedLayer { shape, weight, qparams, bias })
+    Ok(QuantizedWeight { shape: shape.to_vec(), weight, qparams })
 }

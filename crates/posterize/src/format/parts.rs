@@ -52,6 +52,11 @@ impl<'a> Reader<'a> {
         self.container.tensors.keys().map(String::as_str).find(|name| !self.used.contains(*name))
     }
 
+    /// Returns whether a tensor has the type of int8 weights.
+    pub(super) fn is_int8(&self, name: &str) -> bool {
+        self.container.tensors.get(name).is_some_and(|tensor| tensor.dtype == Dtype::I8)
+    }
+
     /// Returns the bytes of a tensor. Returns an error if it does not have that type and shape.
     pub(super) fn take(
         &mut self,

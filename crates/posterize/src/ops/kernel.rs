@@ -137,8 +137,10 @@ pub(crate) fn function<T: 'static>(
 #[derive(Clone, Copy)]
 pub(crate) struct FloatContext<'a> {
     pub(crate) isa: Isa,
-    /// Returns the values of one of the node's parameters.
+    /// Returns the values of one of the node's parameters. An int8 weight is dequantized.
     pub(crate) parameter: &'a dyn Fn(Role) -> Option<&'a [f32]>,
+    /// The node's weight if it is int8.
+    pub(crate) int8_weight: Option<Int8Weight<'a>>,
     /// The node's packed weights.
     pub(crate) packs: &'a Packs,
 }
@@ -151,6 +153,15 @@ impl<'a> FloatContext<'a> {
     pub(crate) fn required(&self, role: Role) -> Result<&'a [f32], String> {
         (self.parameter)(role).ok_or_else(|| format!("the model has no {role} for this layer"))
     }
+}
+
+/// An int8 weight of a layer whose values are float.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Int8Weight<'a> {
+    /// The values of the weight in the order of its shape.
+    pub(crate) weight: &'a [i8],
+    /// One scale, or one for each output channel.
+    pub(crate) scales: &'a [f32],
 }
 
 /// What an operator needs to create its int8 kernel.

@@ -154,6 +154,7 @@ operators! {
     dequant_stub::DeQuantStub,
     div::Div,
     dropout::Dropout,
+    dynamic_quantized_linear::DynamicQuantizedLinear,
     flatten::Flatten,
     hardswish::Hardswish,
     input::Input,
@@ -193,6 +194,14 @@ impl Op {
     /// How many inputs it takes.
     pub fn arity(&self) -> RangeInclusive<usize> {
         self.operator().arity()
+    }
+
+    /// Returns the float operator that it is the quantized form of, which is mostly itself.
+    pub(crate) fn float_form(&self) -> Self {
+        match self {
+            Self::DynamicQuantizedLinear(quantized) => quantized.linear().clone().into(),
+            op => op.clone(),
+        }
     }
 
     /// Its parameters and buffers in PyTorch's order.
@@ -267,8 +276,8 @@ impl Op {
 mod tests {
     use super::{
         Activation, AdaptiveAvgPool2d, BatchNorm, ChannelShuffle, Conv2d, DeQuantStub, Dropout,
-        Flatten, Hardswish, Layer, Linear, MaxPool2d, Op, Padding, QuantStub, SiLU, Sigmoid, Slice,
-        ZeroPad2d,
+        DynamicQuantizedLinear, Flatten, Hardswish, Layer, Linear, MaxPool2d, Op, Padding,
+        QuantStub, SiLU, Sigmoid, Slice, ZeroPad2d,
     };
 
     #[test]
@@ -286,6 +295,7 @@ mod tests {
         check(Conv2d::new(3, 4, 1), "Conv2d");
         check(DeQuantStub, "DeQuantStub");
         check(Dropout::new(0.5), "Dropout");
+        check(DynamicQuantizedLinear::new(Linear::new(3, 4)), "DynamicQuantizedLinear");
         check(Flatten, "Flatten");
         check(Hardswish, "Hardswish");
         check(Linear::new(3, 4), "Linear");

@@ -199,7 +199,12 @@ mod tests {
             let values: Vec<Vec<f32>> =
                 (0..inputs.len()).map(|i| numbers(len(inputs[i]), i)).collect();
             let packs = Packs::default();
-            let cx = FloatContext { isa: Isa::detect(), parameter: &|_| None, packs: &packs };
+            let cx = FloatContext {
+                isa: Isa::detect(),
+                parameter: &|_| None,
+                int8_weight: None,
+                packs: &packs,
+            };
             let kernel = op.compute().float(&cx, &shapes).unwrap();
             let mut output = vec![0.0; len(&shapes.output)];
             let pool = Pool::new(2);

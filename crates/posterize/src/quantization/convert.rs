@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::domain::Domain;
-use super::observer::ObserverSpec;
 use super::prepare::ObservedModel;
-use super::qparams::{Dtype, QParams, QuantizationParams};
+use super::qparams::{QParams, QuantizationParams};
 use super::quantized_model::{QuantizedLayer, QuantizedModel};
+use super::quantized_weight::{integers, observe_weight};
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId, Rewriter};
 use crate::model::Parameters;
@@ -227,14 +227,6 @@ impl Pass<'_> {
     }
 }
 
-/// Returns the scales of a weight from an observer built from `spec`.
-fn observe_weight(name: &str, weight: &Tensor, spec: &ObserverSpec) -> Result<QuantizationParams> {
-    let in_weight = || format!("{name}.weight");
-    let mut observer = spec.build()?;
-    observer.observe(weight.data(), weight.shape()).map_err(|error| error.in_layer(in_weight()))?;
-    observer.calculate_qparams().ok_or_else(|| Error::layer(in_weight(), "the weight is empty"))
-}
-
 /// Quantizes a weight `[out, …]` to the integers of `quant_range`, and a bias `[out]` to i32 with
 /// the scale `scale_x · scale_w`.
 ///
@@ -248,7 +240,7 @@ pub(crate) fn quantize_layer(
     weight: &Tensor,
     bias: Option<&[f32]>,
     mut qparams: QuantizationParams,
-    (quant_min, quant_max): (i32, i32),
+    quant_range: (i32, i32),
     input: QParams,
     output: QParams,
 ) -> Result<QuantizedLayer> {
@@ -272,7 +264,6 @@ pub(crate) fn quantize_layer(
             }
         }
     }
-    let values = qparams.quantize(weight.data(), weight.shape(), Dtype::Qint8)?;
     let bias = bias
         .iter()
         .enumerate()
@@ -283,7 +274,7 @@ pub(crate) fn quantize_layer(
         .collect();
     let layer = QuantizedLayer {
         shape: weight.shape().to_vec(),
-        weight: values.into_iter().map(|q| q.clamp(quant_min, quant_max) as i8).collect(),
+        weight: integers(weight, &qparams, quant_range)?,
         qparams,
         bias,
     };

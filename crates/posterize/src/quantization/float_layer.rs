@@ -36,6 +36,8 @@ pub struct FloatLayer {
 const AFTER_FLOAT: &str = "the layer before it stays in float";
 const OUTSIDE_STUBS: &str = "it is not between a QuantStub and a DeQuantStub";
 const NO_QCONFIG: &str = "it has no qconfig";
+const ONLY_LINEAR: &str = "only linear layers are quantized dynamically";
+const NO_INT8_WEIGHT: &str = "only convolutions and linear layers have int8 weights";
 
 /// Returns the layers of a fused graph that are not quantized.
 pub(super) fn float_layers(
@@ -74,6 +76,9 @@ impl QuantizedModel {
     /// ```
     pub fn float_layers(&self) -> Vec<FloatLayer> {
         let graph = self.graph();
+        if !self.weights().is_empty() && self.layers().is_empty() {
+            return self.layers_without_int8_weights();
+        }
         let is_float = |id: NodeId| self.qparams(id).is_none();
         // Conversion inserts stubs wherever float and int8 meet, so those of the network cannot be
         // distinguished any more.
@@ -90,6 +95,20 @@ impl QuantizedModel {
             Int8Rule::OwnScale | Int8Rule::FixedScale { .. } | Int8Rule::InputScale { .. } => {
                 OUTSIDE_STUBS
             }
+        })
+    }
+}
+
+impl QuantizedModel {
+    /// Returns the layers whose weights are not int8, of a network whose values are float.
+    fn layers_without_int8_weights(&self) -> Vec<FloatLayer> {
+        let has_float_weight = |id: NodeId| {
+            !self.graph().node(id).op.parameters().is_empty() && self.weight(id).is_none()
+        };
+        list(self.graph(), has_float_weight, |_, node| match node.op {
+            _ if self.mapping().get(&node.name, &node.op.kind()).is_none() => NO_QCONFIG,
+            Op::Conv2d(_) => ONLY_LINEAR,
+            _ => NO_INT8_WEIGHT,
         })
     }
 }

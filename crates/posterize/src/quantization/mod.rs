@@ -27,6 +27,7 @@ mod domain;
 #[cfg(feature = "training")]
 mod fake_quantize;
 mod float_layer;
+mod float_values;
 mod fuse;
 mod observer;
 mod options;
@@ -39,6 +40,7 @@ mod qconfig;
 mod qparams;
 mod quantized_model;
 mod ranges;
+mod quantized_weight;
 mod recipe;
 mod sensitivity;
 
@@ -66,6 +68,7 @@ pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
 pub use quantized_model::{QuantizedLayer, QuantizedModel};
 pub use ranges::{ChannelFactors, Ranges, ValueRange};
+pub use quantized_weight::QuantizedWeight;
 pub use recipe::Recipe;
 pub use sensitivity::{
     Cause, LayerCause, LayerFacts, LayerSensitivity, OutputFacts, OutputQuality, Remedy,

@@ -129,15 +129,7 @@ impl Preparation {
     /// # Errors
     /// Returns the errors of [`FloatModel::prepare`].
     pub(super) fn new(graph: &Graph, mapping: &QConfigMapping) -> Result<Self> {
-        let names = graph.modules().iter().map(|module| module.path.as_str());
-        let unmatched =
-            mapping.unmatched(names.chain(graph.nodes().iter().map(|n| n.name.as_str())));
-        if !unmatched.is_empty() {
-            return Err(Error::Argument(format!(
-                "the qconfig mapping has module names or globs that match no layer: {}",
-                unmatched.join(", ")
-            )));
-        }
+        mapping.check_names(graph)?;
         let qconfigs: Vec<Option<QConfig>> = graph
             .nodes()
             .iter()
@@ -176,10 +168,8 @@ fn check_qconfig(node: &Node, qconfig: &QConfig) -> Result<()> {
         Some("activations must be quint8")
     } else if qconfig.activation.qscheme.is_per_channel() {
         Some("activations must be quantized per tensor")
-    } else if qconfig.weight.dtype != Dtype::Qint8 || !qconfig.weight.qscheme.is_symmetric() {
-        Some("weights must be symmetric qint8")
     } else {
-        None
+        qconfig.check_weight().err()
     };
     match problem {
         Some(problem) => {

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::observer::{ObserverKind, ObserverSpec};
+use super::qparams::Dtype;
 use crate::error::{Error, Result};
-use crate::graph::{ModuleGlob, enclosing};
+use crate::graph::{Graph, ModuleGlob, enclosing};
 
 /// How to quantize a layer: an observer for its output and one for its weight;
 /// `torch.ao.quantization.QConfig`.
@@ -126,6 +127,15 @@ impl QConfig {
             "qnnpack" => Self::qnnpack_qat(),
             other => return other.parse(),
         })
+    }
+
+    /// Checks that its weights are such that int8 kernels have.
+    pub(super) fn check_weight(&self) -> std::result::Result<(), &'static str> {
+        if self.weight.dtype == Dtype::Qint8 && self.weight.qscheme.is_symmetric() {
+            Ok(())
+        } else {
+            Err("weights must be symmetric qint8")
+        }
     }
 
     /// Checks that both observers can be built.
@@ -277,6 +287,22 @@ impl QConfigMapping {
                     .map(ToString::to_string),
             )
             .collect()
+    }
+
+    /// Checks that each module name and glob matches a layer or module of a graph.
+    ///
+    /// # Errors
+    /// Returns an error that lists those that do not.
+    pub(super) fn check_names(&self, graph: &Graph) -> Result<()> {
+        let names = graph.modules().iter().map(|module| module.path.as_str());
+        let unmatched = self.unmatched(names.chain(graph.nodes().iter().map(|n| n.name.as_str())));
+        if unmatched.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Argument(format!(
+            "the qconfig mapping has module names or globs that match no layer: {}",
+            unmatched.join(", ")
+        )))
     }
 
     /// Returns all qconfigs of the mapping.

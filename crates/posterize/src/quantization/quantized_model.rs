@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use posterize_kernels::f32::Clamp;
 use posterize_kernels::int8::{QParams8, Requantize};
 use posterize_kernels::reference;
 
 use super::qconfig::QConfigMapping;
 use super::qparams::{QParams, QuantizationParams};
+use super::quantized_weight::{self, QuantizedWeight, dequantize};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::Parameters;
-use crate::ops::{Int8Rule, Leaf, Linear, Op, QuantizedOutput};
+use crate::ops::{Int8Rule, Leaf, Linear, Op, QuantizedOutput, Role};
 
 /// The int8 weight and int32 bias of a convolution or linear layer.
 ///
@@ -45,13 +47,7 @@ pub struct QuantizedLayer {
 impl QuantizedLayer {
     /// Returns the real values of the weight, in the order of its integers.
     pub(crate) fn dequantized_weight(&self) -> Vec<f32> {
-        let each = (self.weight.len() / self.bias.len().max(1)).max(1);
-        let channels = self.weight.chunks(each).enumerate();
-        let real = channels.flat_map(|(channel, integers)| {
-            let qparams = self.qparams.channel(channel);
-            integers.iter().map(move |&q| qparams.dequantize(i32::from(q)))
-        });
-        real.collect()
+        dequantize(&self.weight, &self.qparams, self.bias.len())
     }
 
     /// Returns the multiplier of each output channel's int32 accumulator:
@@ -104,6 +100,7 @@ pub struct QuantizedModel {
     qparams: Vec<Option<QParams>>,
     /// Shared, so that an engine's copy of the model does not copy weights.
     layers: Arc<BTreeMap<NodeId, QuantizedLayer>>,
+    weights: Arc<BTreeMap<NodeId, QuantizedWeight>>,
     parameters: Parameters,
     mapping: QConfigMapping,
 }
@@ -125,7 +122,20 @@ impl QuantizedModel {
         parameters: Parameters,
         mapping: QConfigMapping,
     ) -> Result<Self> {
-        let model = Self { graph, qparams, layers: Arc::new(layers), parameters, mapping };
+        Self::with_weights(graph, qparams, (layers, BTreeMap::new()), parameters, mapping)
+    }
+
+    /// Creates a model from its parts, as [`Self::new`] does, with int8 weights of layers whose values are
+    /// float. `parameters` has none for these weights.
+    pub(crate) fn with_weights(
+        graph: Graph,
+        qparams: Vec<Option<QParams>>,
+        (layers, weights): (BTreeMap<NodeId, QuantizedLayer>, BTreeMap<NodeId, QuantizedWeight>),
+        parameters: Parameters,
+        mapping: QConfigMapping,
+    ) -> Result<Self> {
+        let (layers, weights) = (Arc::new(layers), Arc::new(weights));
+        let model = Self { graph, qparams, layers, weights, parameters, mapping };
         model.validate()?;
         Ok(model)
     }
@@ -155,8 +165,24 @@ impl QuantizedModel {
                 ));
             }
         }
+        for &id in self.weights.keys() {
+            let node = self.graph.nodes().get(id.0).filter(|_| self.qparams(id).is_none());
+            let takes = |op: &Op| {
+                matches!(op, Op::Conv2d(_) | Op::Linear(_) | Op::DynamicQuantizedLinear(_))
+            };
+            if !node.is_some_and(|node| takes(&node.op)) {
+                let name = node.map_or_else(|| format!("node {}", id.0), |node| node.name.clone());
+                return Err(Error::layer(
+                    name,
+                    "only a float convolution or linear layer may have an int8 weight without an int8 \
+                     output",
+                ));
+            }
+        }
         for &(id, role) in self.parameters.keys() {
             let node = self.graph.nodes().get(id.0).filter(|_| self.qparams(id).is_none());
+            let int8 = role == Role::Weight && self.weights.contains_key(&id);
+            let node = node.filter(|_| !int8);
             let has = |node: &Node| node.op.parameters().iter().any(|found| found.role == role);
             if !node.is_some_and(has) {
                 let problem = format!("only a float layer with a {role} may have a float {role}");
@@ -228,7 +254,20 @@ impl QuantizedModel {
             return Ok(());
         }
         let Some(output) = output else {
+            let weight = self.weights.get(&id);
+            if let Some(weight) = weight {
+                weight.validate(&parameters[0].shape)?;
+            }
+            if let Op::DynamicQuantizedLinear(op) = &node.op {
+                let weight = weight.ok_or("its weight must be int8, found none")?;
+                if let Some(defect) = dynamic_defect(op.linear(), weight) {
+                    return Err(defect);
+                }
+            }
             for parameter in parameters {
+                if parameter.role == Role::Weight && weight.is_some() {
+                    continue;
+                }
                 let found = self.parameters.get(&(id, parameter.role));
                 let found = found.map(|tensor| tensor.shape().to_vec());
                 if found.as_ref() != Some(&parameter.shape) {
@@ -306,7 +345,13 @@ impl QuantizedModel {
             Some(layer) => {
                 layer.weight.len() + 4 * (layer.bias.len() + layer.qparams.channels().len())
             }
-            None => self.graph.node(id).op.float_bytes(),
+            None => match self.weight(id) {
+                Some(weight) => {
+                    let float = size_of::<f32>() * weight.weight.len();
+                    self.graph.node(id).op.float_bytes() - float + weight.bytes()
+                }
+                None => self.graph.node(id).op.float_bytes(),
+            },
         }
     }
 
@@ -356,7 +401,7 @@ impl QuantizedModel {
         self.qparams(id).or_else(quantized)
     }
 
-    /// Returns the int8 weights of a node; `None` if it has none.
+    /// Returns the int8 weights of an int8 layer; `None` if the node is none.
     pub fn layer(&self, id: NodeId) -> Option<&QuantizedLayer> {
         self.layers.get(&id)
     }
@@ -366,7 +411,17 @@ impl QuantizedModel {
         self.layer(self.graph.find(name)?)
     }
 
-    /// Returns all int8 weights by node.
+    /// Returns the int8 weight of a node whose values are float; `None` if it has none.
+    pub fn weight(&self, id: NodeId) -> Option<&QuantizedWeight> {
+        self.weights.get(&id)
+    }
+
+    /// Returns the int8 weights of the nodes whose values are float, by node.
+    pub fn weights(&self) -> &BTreeMap<NodeId, QuantizedWeight> {
+        &self.weights
+    }
+
+    /// Returns the int8 weights of all int8 layers by node.
     pub fn layers(&self) -> &BTreeMap<NodeId, QuantizedLayer> {
         &self.layers
     }
@@ -408,7 +463,13 @@ impl QuantizedModel {
         let Some(qparams) = self.qparams(id) else {
             return match node.op {
                 Op::DeQuantStub(_) if node.is_module => Some(Leaf::new("DeQuantize", "")),
-                _ => float_leaf(node),
+                _ => {
+                    let leaf = float_leaf(node)?;
+                    Some(match self.weight(id) {
+                        Some(weight) => weight.in_leaf(leaf),
+                        None => leaf,
+                    })
+                }
             };
         };
         let per_channel = self.layer(id).is_some_and(|layer| layer.qparams.axis().is_some());
@@ -421,6 +482,17 @@ impl QuantizedModel {
         // Operators that keep the scale of their input are printed as in float.
         node.op.quantized_leaf(&output).or_else(|| float_leaf(node))
     }
+}
+
+/// Returns why the kernels cannot compute a dynamically quantized layer.
+fn dynamic_defect(linear: &Linear, weight: &QuantizedWeight) -> Option<String> {
+    let Linear { in_features, out_features, .. } = *linear;
+    let scales = weight.scales();
+    let scale: Vec<f32> = scales.iter().copied().cycle().take(out_features).collect();
+    let (weight, scale) = (weight.weight.as_slice(), scale.as_slice());
+    let clamp = Clamp::NONE;
+    reference::DynamicLinear { in_features, out_features, weight, scale, bias: None, clamp }
+        .defect()
 }
 
 impl QuantizedLayer {
@@ -450,9 +522,7 @@ impl QuantizedLayer {
     }
 
     fn validate(&self, shape: &[usize]) -> Result<(), String> {
-        if self.shape != shape {
-            return Err(format!("expected an int8 weight {shape:?}, found {:?}", self.shape));
-        }
+        quantized_weight::check(&self.shape, shape, &self.qparams)?;
         let outputs = shape[0];
         let found = (self.weight.len(), self.bias.len());
         if found != (shape.iter().product(), outputs) {
@@ -462,22 +532,6 @@ impl QuantizedLayer {
                 found.0, found.1
             ));
         }
-        let scales = self.qparams.channels();
-        let expected = if self.qparams.axis().is_some() { outputs } else { 1 };
-        if scales.len() != expected || self.qparams.axis().is_some_and(|axis| axis != 0) {
-            return Err(format!(
-                "expected one scale, or one for each of {outputs} output channels along axis 0, found \
-                 {} along axis {}",
-                scales.len(),
-                self.qparams.axis().unwrap_or(0)
-            ));
-        }
-        match scales.iter().find(|q| !(q.scale.is_finite() && q.scale > 0.0 && q.zero_point == 0)) {
-            Some(bad) => Err(format!(
-                "expected weight scales that are positive and finite with a zero point of 0, found \
-                 {bad}"
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! What an engine runs: a float or an int8 model, and the kernels of its nodes.
 
+use std::cell::OnceCell;
+
 use posterize_kernels::Isa;
 use posterize_kernels::int8::QParams8;
 
@@ -7,9 +9,9 @@ use super::step::{Quantize, StepKernel};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId};
 use crate::model::{FloatModel, Parameters};
-use crate::ops::Op;
-use crate::ops::kernel::{FloatContext, Int8Context, Int8Weights, Packs, Shapes};
-use crate::quantization::{QParams, QuantizedModel};
+use crate::ops::kernel::{FloatContext, Int8Context, Int8Weight, Int8Weights, Packs, Shapes};
+use crate::ops::{Op, Role};
+use crate::quantization::{QParams, QuantizedModel, QuantizedWeight};
 use crate::tensor::Tensor;
 
 /// A model that an engine runs. Weights are shared, so that a copy costs little.
@@ -171,8 +173,19 @@ impl Model {
             }
             (op, None, None) => {
                 let parameters = self.parameters();
-                let parameter = |role| parameters.get(&(id, role)).map(|found| found.data());
-                let cx = FloatContext { isa, parameter: &parameter, packs };
+                let weight = self.as_quantized().and_then(|model| model.weight(id));
+                let scales = weight.map(QuantizedWeight::scales);
+                let int8_weight = weight
+                    .zip(scales.as_deref())
+                    .map(|(found, scales)| Int8Weight { weight: &found.weight, scales });
+                let dequantized = OnceCell::new();
+                let parameter = |role| match (role, weight) {
+                    (Role::Weight, Some(weight)) => {
+                        Some(dequantized.get_or_init(|| weight.dequantize()).as_slice())
+                    }
+                    _ => parameters.get(&(id, role)).map(|found| found.data()),
+                };
+                let cx = FloatContext { isa, parameter: &parameter, int8_weight, packs };
                 let made = op.compute().float(&cx, shapes);
                 let made = made.map_err(|problem| Error::layer(&node.name, problem))?;
                 Ok(made.map(StepKernel::Float))

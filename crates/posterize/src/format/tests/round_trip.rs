@@ -26,6 +26,11 @@ fn a_model_is_read_as_it_was_written() {
     }
     let skipped = global(QConfig::fbgemm()).set_module_glob("features.1[0-4]", None).unwrap();
     all.push(SavedModel::new(quantize(&mobilenet, &skipped, 32)));
+    // Networks whose values are float: a scale for each channel or one, with and without layers in float.
+    for mapping in [global(QConfig::recommended()), global(QConfig::qnnpack()), skipped] {
+        all.push(SavedModel::new(mobilenet.quantize_weights(&mapping).unwrap()));
+        all.push(SavedModel::new(mobilenet.quantize_dynamic(&mapping).unwrap()));
+    }
     for saved in all {
         let path = folder.path().join("model.safetensors");
         let size = saved.save(&path).unwrap();

@@ -319,7 +319,12 @@ impl Network {
                 }
                 Core::Function(Function { op, .. }) => {
                     let packs = Packs::default();
-                    let cx = FloatContext { isa: self.isa, parameter: &|_| None, packs: &packs };
+                    let cx = FloatContext {
+                        isa: self.isa,
+                        parameter: &|_| None,
+                        int8_weight: None,
+                        packs: &packs,
+                    };
                     let shapes = &plan.shapes_of_one[index];
                     function = op
                         .compute()
