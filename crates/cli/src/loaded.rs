@@ -20,6 +20,17 @@ fn of_file(error: posterize::Error, file: Option<&Path>) -> CliError {
     }
 }
 
+/// Returns `float32`, `int8`, `int8 dynamic` if only linear layers compute in int8, or `int8 weights` if
+/// nothing does.
+pub(crate) fn precision(model: &Model) -> &'static str {
+    match model.as_quantized() {
+        None => "float32",
+        Some(model) if model.weights().is_empty() || !model.layers().is_empty() => "int8",
+        Some(model) if model.dynamic_layers() > 0 => "int8 dynamic",
+        Some(_) => "int8 weights",
+    }
+}
+
 /// Returns the number of values that a network returns for a picture of `crop` x `crop` pixels.
 pub(crate) fn outputs(graph: &Graph, crop: usize) -> posterize::Result<usize> {
     let shapes = graph.infer(&[1, 3, crop, crop])?;
@@ -93,9 +104,9 @@ impl Loaded {
         }
     }
 
-    /// Returns `float32` or `int8`.
+    /// Returns `float32`, `int8`, `int8 dynamic` or `int8 weights`.
     pub(crate) fn precision(&self) -> &'static str {
-        if self.network.as_float().is_some() { "float32" } else { "int8" }
+        precision(&self.network)
     }
 
     /// Returns an error if the model is int8 and the option, which is for float models, was given.

@@ -23,7 +23,7 @@ use crate::{
     embedded,
     error::{CliError, Result},
     fetch::{Fetcher, Item},
-    loaded::Loaded,
+    loaded::{Loaded, precision},
     paths::Paths,
     preprocessing::PreprocessingArgs,
     ui::{Ui, Verbosity},
@@ -344,7 +344,10 @@ impl ModelArgs {
                 ))
             })?,
         };
-        let name = if network.as_float().is_some() { name } else { format!("{name} int8") };
+        let name = match network.as_float() {
+            Some(_) => name,
+            None => format!("{name} {}", precision(&network)),
+        };
         let (file, new_modules) = (Some(file.into()), Vec::new());
         Ok(Loaded { name, file, new_modules, network, preprocessing, classes })
     }

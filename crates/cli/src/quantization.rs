@@ -71,6 +71,11 @@ pub(crate) struct QuantizationArgs {
     #[arg(long)]
     pub(crate) per_tensor: bool,
 
+    /// Quantize activations to 7 bits, 0 to 127, as PyTorch's reduce_range: for programs whose int8
+    /// products saturate, such as those of FBGEMM on CPUs without VNNI; posterize itself needs it nowhere
+    #[arg(long)]
+    pub(crate) reduce_range: bool,
+
     /// Keep modules in float whose dotted path matches this glob pattern, such as features.0,
     /// 'features.1?' or '*.conv.0'; can be given several times
     #[arg(long, value_name = "GLOB")]
@@ -200,6 +205,9 @@ impl QuantizationArgs {
                 ObserverName::Percentile => ObserverSpec::percentile(self.percentile / 100.0),
             };
             qconfig.activation = ObserverSpec { quant_range, reduce_range, ..spec };
+        }
+        if self.reduce_range {
+            qconfig = qconfig.with_reduced_range();
         }
         if self.per_tensor {
             qconfig.weight = ObserverSpec::default_weight_observer();

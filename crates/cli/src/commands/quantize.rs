@@ -1,5 +1,6 @@
 //! The command `posterize quantize`.
 
+mod modes;
 mod pictures_digest;
 mod ranges_file;
 mod recipe_file;
@@ -13,13 +14,15 @@ use posterize::{
     data::{Class, ImageFolder},
     format::SavedModel,
     quantization::{
-        AccuracyTarget, BiasCorrection, CalibrationData, PostTraining, PostTrainingResult,
-        Rounding, Varied,
+        self, AccuracyTarget, BiasCorrection, CalibrationData, ObservedModel, PostTraining,
+        PostTrainingResult, Rounding, Varied,
     },
 };
 use serde::Serialize;
 
-use self::{ranges_file::RangesFile, recipe_file::RecipeFile, search::Validation};
+use self::{
+    modes::ModeArgs, ranges_file::RangesFile, recipe_file::RecipeFile, search::Validation,
+};
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     calibration::CalibrationPictures,
@@ -79,7 +82,7 @@ JSON output (--json), one object:
   calibration_seconds, seconds  Time of calibration, and of the whole command";
 
 /// The options that a recipe replaces.
-const RECIPE_OPTIONS: [&str; 13] = [
+const RECIPE_OPTIONS: [&str; 14] = [
     "max_drop",
     "batches",
     "batch_size",
@@ -91,6 +94,7 @@ const RECIPE_OPTIONS: [&str; 13] = [
     "equalize",
     "rounding",
     "per_tensor",
+    "reduce_range",
     "skip",
     "seed",
 ];
@@ -116,7 +120,7 @@ const RECIPE_OPTIONS: [&str; 13] = [
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
     mut_arg("calibrate", |calibrate| {
-        calibrate.required(false).required_unless_present("ranges")
+        calibrate.required(false).required_unless_present_any(["ranges", "dynamic", "weight_only", "no_pictures"])
     }),
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
@@ -127,6 +131,9 @@ pub(crate) struct Quantize {
 
     #[command(flatten)]
     quantization: QuantizationArgs,
+
+    #[command(flatten)]
+    modes: ModeArgs,
 
     /// File with one line for each class, in the order of the class numbers: the name of the class's
     /// folder, in double quotes or with a tab after it if it has spaces, then its readable name
@@ -250,6 +257,47 @@ struct LayerRange {
     zero_point: i32,
 }
 
+impl From<quantization::FloatLayer> for FloatLayer {
+    fn from(layer: quantization::FloatLayer) -> Self {
+        Self { name: layer.name, r#type: layer.kind, reason: layer.reason }
+    }
+}
+
+impl LayerRange {
+    /// Returns the ranges of all observers.
+    fn all(observed: &ObservedModel) -> Vec<Self> {
+        let ranges = observed.ranges().map(|(name, range, qparams)| Self {
+            name: name.to_owned(),
+            min: range.min,
+            max: range.max,
+            scale: qparams.scale,
+            zero_point: qparams.zero_point,
+        });
+        ranges.collect()
+    }
+}
+
+/// Returns the table of ranges.
+fn ranges_table(ranges: &[LayerRange]) -> Table<5> {
+    let mut table = Table::new([
+        ("output of", Align::Left),
+        ("min", Align::Right),
+        ("max", Align::Right),
+        ("scale", Align::Right),
+        ("zero point", Align::Right),
+    ]);
+    for range in ranges {
+        table.row([
+            range.name.clone(),
+            format!("{:.4}", range.min),
+            format!("{:.4}", range.max),
+            format!("{:.6}", range.scale),
+            range.zero_point.to_string(),
+        ]);
+    }
+    table
+}
+
 impl Quantize {
     /// Returns the files that the command reads and writes.
     pub(crate) fn paths(&self) -> Paths {
@@ -269,6 +317,9 @@ impl Quantize {
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        if let Some(mode) = self.modes.mode() {
+            return self.without_pictures(mode, ui);
+        }
         let start = Instant::now();
         let calibrate = self.quantization.pictures()?;
         let options = self.threads.options()?;
@@ -368,19 +419,8 @@ impl Quantize {
             None => None,
         };
         let PostTrainingResult { observed, model, pictures, equalized, passes, .. } = quantized;
-        let ranges = observed.ranges().map(|(name, range, qparams)| LayerRange {
-            name: name.to_owned(),
-            min: range.min,
-            max: range.max,
-            scale: qparams.scale,
-            zero_point: qparams.zero_point,
-        });
-        let ranges = ranges.collect();
-        let float_layers = observed
-            .float_layers()
-            .into_iter()
-            .map(|layer| FloatLayer { name: layer.name, r#type: layer.kind, reason: layer.reason })
-            .collect();
+        let ranges = LayerRange::all(&observed);
+        let float_layers = observed.float_layers().into_iter().map(FloatLayer::from).collect();
         let int8_layers = model.layers().len();
         let saved = SavedModel::new(model)
             .with_name(&name)
@@ -501,23 +541,7 @@ fn only_folder(calibrate: &[PathBuf]) -> Option<&PathBuf> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.verbose {
-            let mut table = Table::new([
-                ("output of", Align::Left),
-                ("min", Align::Right),
-                ("max", Align::Right),
-                ("scale", Align::Right),
-                ("zero point", Align::Right),
-            ]);
-            for range in &self.ranges {
-                table.row([
-                    range.name.clone(),
-                    format!("{:.4}", range.min),
-                    format!("{:.4}", range.max),
-                    format!("{:.6}", range.scale),
-                    range.zero_point.to_string(),
-                ]);
-            }
-            writeln!(f, "{table}\n")?;
+            writeln!(f, "{}\n", ranges_table(&self.ranges))?;
         }
         if let Some(target) = &self.target {
             writeln!(f, "{target}\n")?;

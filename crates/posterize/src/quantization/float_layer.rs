@@ -113,7 +113,8 @@ impl QuantizedModel {
     }
 }
 
-/// Lists the nodes that are computed in float, without inputs and dequantization, which always are.
+/// Lists the nodes that are computed in float, without inputs and dequantization, which always are, and
+/// dynamically quantized layers, which compute in int8.
 fn list(
     graph: &Graph,
     is_float: impl Fn(NodeId) -> bool,
@@ -121,7 +122,13 @@ fn list(
 ) -> Vec<FloatLayer> {
     graph
         .iter()
-        .filter(|(id, node)| is_float(*id) && !matches!(node.op, Op::Input(_) | Op::DeQuantStub(_)))
+        .filter(|(id, node)| {
+            let listed = !matches!(
+                node.op,
+                Op::Input(_) | Op::DeQuantStub(_) | Op::DynamicQuantizedLinear(_)
+            );
+            listed && is_float(*id)
+        })
         .map(|(id, node)| FloatLayer {
             name: node.name.clone(),
             kind: node.op.kind(),

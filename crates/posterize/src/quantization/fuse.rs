@@ -236,7 +236,7 @@ fn name_and_kind(graph: &Graph, id: NodeId) -> String {
 
 /// Returns the longest chain of nodes from `start` that can be fused: at most one batch norm,
 /// followed by at most one activation.
-fn chain_from(graph: &Graph, consumers: &[Vec<NodeId>], start: NodeId) -> Vec<NodeId> {
+pub(super) fn chain_from(graph: &Graph, consumers: &[Vec<NodeId>], start: NodeId) -> Vec<NodeId> {
     let mut chain = vec![start];
     let mut op = graph.node(start).op.clone();
     let mut normalized = false;

@@ -38,11 +38,14 @@ mod prepare;
 mod qat;
 mod qconfig;
 mod qparams;
+mod quantized_layer;
 mod quantized_model;
 mod ranges;
 mod quantized_weight;
 mod recipe;
 mod sensitivity;
+mod statistics;
+mod without_pictures;
 
 pub use accuracy_target::{
     AccuracyTarget, Attempt, GivenBack, Half, Measured, SearchEvent, SearchResult, Varied,
@@ -66,7 +69,8 @@ pub use prepare::ObservedModel;
 pub use qat::{QatModel, QatState};
 pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
-pub use quantized_model::{QuantizedLayer, QuantizedModel};
+pub use quantized_layer::QuantizedLayer;
+pub use quantized_model::QuantizedModel;
 pub use ranges::{ChannelFactors, Ranges, ValueRange};
 pub use quantized_weight::QuantizedWeight;
 pub use recipe::Recipe;

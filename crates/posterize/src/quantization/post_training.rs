@@ -307,6 +307,16 @@ impl PostTrainingResult {
         Ok(qat)
     }
 
+    /// Returns what was quantized without pictures.
+    pub(super) fn without_pictures(
+        observed: ObservedModel,
+        model: QuantizedModel,
+        passes: PostTraining,
+        means: InputMeans,
+    ) -> Self {
+        Self { observed, model, pictures: 0, equalized: false, passes, scaled: None, means }
+    }
+
     /// Quantizes the calibrated model with another mapping, which may keep more layers in float. The
     /// result is that of [`FloatModel::quantize`] with this mapping and the same equalization.
     pub(super) fn with_mapping(

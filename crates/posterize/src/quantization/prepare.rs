@@ -293,6 +293,11 @@ impl ObservedModel {
         })
     }
 
+    /// Returns whether the output of a node is observed.
+    pub(super) fn is_observed(&self, id: NodeId) -> bool {
+        self.observers.contains_key(&id)
+    }
+
     /// Passes the output of a node to its observers, if it has any.
     pub(crate) fn observe(&mut self, pool: &Pool, id: NodeId, values: &[f32]) -> Result<()> {
         let spare = self.spare.iter_mut().filter(|(of, _)| *of == id).map(|(_, watched)| watched);

@@ -129,6 +129,28 @@ impl QConfig {
         })
     }
 
+    /// Returns the qconfig with 7-bit activations, of 0 to 127; PyTorch's `reduce_range`. A qconfig whose
+    /// activations have a range of their own, such as [`Self::default_qconfig`], is returned unchanged.
+    ///
+    /// Products of 7-bit activations and 8-bit weights do not saturate in runtimes that add two of them in 16
+    /// bits. As in PyTorch, scales are those of 0 to 127, and values beyond the range are clamped at 255.
+    ///
+    /// ```
+    /// use posterize::quantization::QConfig;
+    ///
+    /// let qconfig = QConfig::recommended().with_reduced_range();
+    /// assert_eq!(qconfig.activation.target()?.quant_range(), (0, 127));
+    /// assert_eq!(QConfig::fbgemm().with_reduced_range(), QConfig::fbgemm());
+    /// # Ok::<(), posterize::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn with_reduced_range(mut self) -> Self {
+        if self.activation.quant_range.is_none() {
+            self.activation.reduce_range = true;
+        }
+        self
+    }
+
     /// Checks that its weights are such that int8 kernels have.
     pub(super) fn check_weight(&self) -> std::result::Result<(), &'static str> {
         if self.weight.dtype == Dtype::Qint8 && self.weight.qscheme.is_symmetric() {
@@ -303,6 +325,17 @@ impl QConfigMapping {
             "the qconfig mapping has module names or globs that match no layer: {}",
             unmatched.join(", ")
         )))
+    }
+
+    /// Returns the mapping with activations that are observed from their smallest to their largest value.
+    pub(super) fn with_min_max_activations(mut self) -> Self {
+        let globs = self.module_globs.iter_mut().map(|(_, qconfig)| qconfig);
+        let names = self.object_types.iter_mut().chain(&mut self.module_names);
+        let all = globs.chain(names.map(|(_, qconfig)| qconfig)).chain([&mut self.global]);
+        for qconfig in all.flatten() {
+            qconfig.activation.kind = ObserverKind::MinMax;
+        }
+        self
     }
 
     /// Returns all qconfigs of the mapping.

@@ -1,9 +1,12 @@
 //! Int8 weights.
 
+use posterize_kernels::f32::Clamp;
+use posterize_kernels::reference;
+
 use super::observer::ObserverSpec;
 use super::qparams::{Dtype, QuantizationParams};
 use crate::error::{Error, Result};
-use crate::ops::Leaf;
+use crate::ops::{Leaf, Linear};
 use crate::tensor::Tensor;
 
 /// The int8 weight of a layer whose values are float.
@@ -81,6 +84,18 @@ impl QuantizedWeight {
             return Err(format!("expected {values} int8 values, found {found}"));
         }
         Ok(())
+    }
+}
+
+impl QuantizedWeight {
+    /// Returns why the kernels cannot compute the layer with dynamic quantization.
+    pub(super) fn defect(&self, linear: &Linear) -> Option<String> {
+        let Linear { in_features, out_features, .. } = *linear;
+        let scale: Vec<f32> = self.scales().into_iter().cycle().take(out_features).collect();
+        let (weight, scale) = (self.weight.as_slice(), scale.as_slice());
+        let clamp = Clamp::NONE;
+        reference::DynamicLinear { in_features, out_features, weight, scale, bias: None, clamp }
+            .defect()
     }
 }
 

@@ -78,7 +78,10 @@ fn layer(model: &QuantizedModel, id: NodeId, float_reason: Option<&'static str>)
     let range = qparams
         .zip(model.output_range(id))
         .map(|(qparams, (qmin, qmax))| [qmin, qmax].map(|q| qparams.dequantize(i32::from(q))));
-    let weights = model.layer(id);
+    let weights = match (model.layer(id), model.weight(id)) {
+        (Some(layer), _) => Some(&layer.qparams),
+        (None, weight) => weight.map(|weight| &weight.qparams),
+    };
     Layer {
         name: node.name.clone(),
         r#type: match qparams {
@@ -91,8 +94,8 @@ fn layer(model: &QuantizedModel, id: NodeId, float_reason: Option<&'static str>)
         zero_point: qparams.map(|qparams| qparams.zero_point),
         range,
         bytes: model.bytes_of(id),
-        weight_scale: weights.map(|layer| {
-            let scales = || layer.qparams.channels().iter().map(|qparams| qparams.scale);
+        weight_scale: weights.map(|weights| {
+            let scales = || weights.channels().iter().map(|qparams| qparams.scale);
             [scales().fold(f32::INFINITY, f32::min), scales().fold(0.0, f32::max)]
         }),
         float_reason,

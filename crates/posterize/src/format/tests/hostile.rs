@@ -93,3 +93,68 @@ fn invalid_tensors_and_metadata_are_errors() {
         assert!(found.contains(problem), "expected {problem:?}, found {found:?}");
     }
 }
+
+#[test]
+fn invalid_int8_weights_of_float_values_are_errors() {
+    let mapping = QConfigMapping::global(QConfig::recommended());
+    let net = Sequential::new()
+        .then(Conv2d::new(3, 8, 3))
+        .then(BatchNorm::two_d(8))
+        .then(Flatten)
+        .then(BatchNorm::one_d(8))
+        .then(Linear::new(8, 3));
+    let float = Architecture::trace(&net).unwrap().init(0);
+    for (dynamic, model) in [
+        (false, float.quantize_weights(&mapping).unwrap()),
+        (true, float.quantize_dynamic(&mapping).unwrap()),
+    ] {
+        let saved = SavedModel::new(model);
+        let crafted = |change: &dyn Fn(&mut Container<'_>)| {
+            let bytes = saved.to_bytes().unwrap();
+            let mut container = Container::decode(&MODEL, &bytes).unwrap();
+            change(&mut container);
+            container.encode(&MODEL)
+        };
+        let edit = |name: &'static str, change: &dyn Fn(&mut RawTensor<'_>)| {
+            crafted(&|container| change(container.tensors.get_mut(name).unwrap()))
+        };
+        let scales = |value: f32| value.to_le_bytes().repeat(3).into();
+        for (file, problem) in [
+            (edit("4.weight", &|t| t.shape = vec![8, 3]), "expected I8 of shape [3, 8]"),
+            (edit("4.weight_scale", &|t| t.bytes = scales(f32::NAN)), "value 0 is NaN"),
+            (edit("4.weight_scale", &|t| t.bytes = scales(0.0)), "positive and finite"),
+            (crafted(&|c| drop(c.tensors.remove("4.weight_scale"))), "no tensor `4.weight_scale`"),
+            (crafted(&|c| drop(c.tensors.remove("4.bias"))), "no tensor `4.bias`"),
+            (edit("4.bias", &|t| t.bytes = scales(f32::INFINITY)), "value 0 is inf"),
+            (
+                edit("3.weight", &|t| (t.dtype, t.bytes) = (Dtype::I8, vec![1; 8].into())),
+                "it has no tensor `3.weight_scale`",
+            ),
+            (
+                crafted(&|c| {
+                    let weight = c.tensors.get_mut("3.weight").unwrap();
+                    (weight.dtype, weight.bytes) = (Dtype::I8, vec![1; 8].into());
+                    let mut scale = c.tensors["4.weight_scale"].clone();
+                    (scale.shape, scale.bytes) = (Vec::new(), 1f32.to_le_bytes().to_vec().into());
+                    c.tensors.insert("3.weight_scale".into(), scale);
+                }),
+                "3: only a float convolution or linear layer may have an int8 weight",
+            ),
+            (
+                crafted(&|c| {
+                    let weight = c.tensors.get_mut("4.weight").unwrap();
+                    (weight.dtype, weight.bytes) = (Dtype::F32, vec![0; 96].into());
+                    c.tensors.remove("4.weight_scale");
+                }),
+                if dynamic { "4: its weight must be int8, found none" } else { "ok" },
+            ),
+        ] {
+            if problem == "ok" {
+                SavedModel::from_bytes(FILE, &file).unwrap();
+                continue;
+            }
+            let found = refused(&file);
+            assert!(found.contains(problem), "expected {problem:?}, found {found:?}");
+        }
+    }
+}

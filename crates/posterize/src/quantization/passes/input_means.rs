@@ -35,6 +35,25 @@ impl InputMeans {
         Self { readers, layers: BTreeMap::new() }
     }
 
+    /// Creates the means of all layers from those of the channels of each node's output, which are the same
+    /// at every tap. Layers whose input has other channels than they read get none.
+    pub(crate) fn of_channels(graph: &Graph, of: impl Fn(NodeId) -> Option<Vec<f64>>) -> Self {
+        let mut means = Self::new(graph, |_| true);
+        for (id, node) in graph.iter() {
+            let (channels, taps) = match &node.op {
+                Op::Conv2d(conv) => (conv.in_channels, conv.kernel_size.iter().product()),
+                Op::Linear(linear) => (linear.in_features, 1),
+                _ => continue,
+            };
+            let found = of(node.inputs[0]).filter(|found| found.len() == channels);
+            if let Some(found) = found {
+                let sums = TapSums { taps: found.repeat(taps), outputs: 1.0 };
+                means.layers.insert(id, sums);
+            }
+        }
+        means
+    }
+
     /// Adds the output of a node for a batch. `shapes` are those of all nodes for that batch.
     pub(crate) fn add(
         &mut self,
