@@ -26,7 +26,7 @@ Examples:
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
-  model, precision      The model's name, and float32 or int8
+  model, precision      The model's name, and float32, int8, int8 dynamic or int8 weights
   median_ms, min_ms, p99_ms  Milliseconds per picture
   images_per_second     Pictures per second, from the mean time
   batch, threads, runs  As given by the options

@@ -33,7 +33,7 @@ Examples:
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
-  model, precision  The model's name, and float32 or int8
+  model, precision  The model's name, and float32, int8, int8 dynamic or int8 weights
   weights, data     Files or folders that were read; weights can be null
   images            Number of pictures evaluated
   skipped           Number of pictures that could not be decoded

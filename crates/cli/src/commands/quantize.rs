@@ -1,5 +1,6 @@
 //! The command `posterize quantize`.
 
+mod layers;
 mod modes;
 mod pictures_digest;
 mod ranges_file;
@@ -14,14 +15,18 @@ use posterize::{
     data::{Class, ImageFolder},
     format::SavedModel,
     quantization::{
-        self, AccuracyTarget, BiasCorrection, CalibrationData, ObservedModel, PostTraining,
-        PostTrainingResult, Rounding, Varied,
+        AccuracyTarget, BiasCorrection, CalibrationData, PostTraining, PostTrainingResult,
+        Rounding, Varied,
     },
 };
 use serde::Serialize;
 
 use self::{
-    modes::ModeArgs, ranges_file::RangesFile, recipe_file::RecipeFile, search::Validation,
+    layers::{FloatLayer, LayerRange, ranges_table},
+    modes::{Mode, ModeArgs},
+    ranges_file::RangesFile,
+    recipe_file::RecipeFile,
+    search::Validation,
 };
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
@@ -39,7 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   posterize quantize mobilenet_v2 --calibrate 'photos/*.jpg' -o int8.safetensors
   posterize quantize resnet50 --weights resnet50.pth --calibrate photos -o int8.safetensors
-  posterize quantize mobilenet_v2 --calibrate photos --skip 'classifier.*' -o int8.safetensors -v
+  posterize quantize resnet50 --weights resnet50.pth --no-pictures -o int8.safetensors
   posterize quantize mobilenet_v2 --calibrate photos --data val --max-drop 0.5 -o int8.safetensors
   posterize quantize mobilenet_v2 --ranges ranges.json --calibrate photos -o int8.safetensors";
 
@@ -79,7 +84,16 @@ JSON output (--json), one object:
     given_back        Layers that were given back to float, with name, type and:
       sqnr_db         The same with only this layer in int8
       extra_ms, extra_bytes  What only this layer in float costs
-  calibration_seconds, seconds  Time of calibration, and of the whole command";
+  calibration_seconds, seconds  Time of calibration, and of the whole command
+
+JSON output with --dynamic, --weight-only or --no-pictures, one object:
+  model, weights, output, qconfig, per_tensor, bytes_before, bytes_after  As above
+  classes, float_layers, seconds  As above
+  mode                dynamic, weight_only or no_pictures
+  float_bytes, int8_bytes  Bytes of the weights, scales and biases in float, and as written
+  int8_layers, int8_weights  Numbers of layers that compute in int8, and of those with int8 weights
+                      and float values
+  passes, ranges      With --no-pictures, as above; the ranges are estimates";
 
 /// The options that a recipe replaces.
 const RECIPE_OPTIONS: [&str; 14] = [
@@ -111,6 +125,10 @@ const RECIPE_OPTIONS: [&str; 14] = [
 /// Only bias correction and rounding then need --calibrate; with `--bias-correction none --rounding nearest`
 /// no pictures are needed. Every line of the file is an activation, whose min and max may be changed: its
 /// scale and zero point are calculated from them. The network, --qconfig and --observer must be the same.
+///
+/// Without pictures, --no-pictures estimates the ranges from the statistics of the batch norms, --dynamic
+/// quantizes linear layers with ranges that are found when they run, and --weight-only makes only the file
+/// smaller.
 ///
 /// With --max-drop, recipes are tried until the int8 network loses no more than that: ranges,
 /// equalization, bias correction, rounding, then layers in float, most sensitive first. Half of the pictures
@@ -233,69 +251,11 @@ struct Report {
     verbose: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct FloatLayer {
-    name: String,
-    r#type: String,
-    reason: &'static str,
-}
-
 /// What is printed with `--json` of a target that is not met.
 #[derive(Debug, Serialize)]
 struct Missed<'a> {
     model: &'a str,
     target: &'a search::Report,
-}
-
-/// The observed range of a layer's output, and the quantization parameters computed from it.
-#[derive(Debug, Serialize)]
-struct LayerRange {
-    name: String,
-    min: f32,
-    max: f32,
-    scale: f32,
-    zero_point: i32,
-}
-
-impl From<quantization::FloatLayer> for FloatLayer {
-    fn from(layer: quantization::FloatLayer) -> Self {
-        Self { name: layer.name, r#type: layer.kind, reason: layer.reason }
-    }
-}
-
-impl LayerRange {
-    /// Returns the ranges of all observers.
-    fn all(observed: &ObservedModel) -> Vec<Self> {
-        let ranges = observed.ranges().map(|(name, range, qparams)| Self {
-            name: name.to_owned(),
-            min: range.min,
-            max: range.max,
-            scale: qparams.scale,
-            zero_point: qparams.zero_point,
-        });
-        ranges.collect()
-    }
-}
-
-/// Returns the table of ranges.
-fn ranges_table(ranges: &[LayerRange]) -> Table<5> {
-    let mut table = Table::new([
-        ("output of", Align::Left),
-        ("min", Align::Right),
-        ("max", Align::Right),
-        ("scale", Align::Right),
-        ("zero point", Align::Right),
-    ]);
-    for range in ranges {
-        table.row([
-            range.name.clone(),
-            format!("{:.4}", range.min),
-            format!("{:.4}", range.max),
-            format!("{:.6}", range.scale),
-            range.zero_point.to_string(),
-        ]);
-    }
-    table
 }
 
 impl Quantize {
@@ -491,6 +451,18 @@ impl Quantize {
             "--ranges has the ranges of activations, but {} {verb} pictures: pass --calibrate PATH{instead}",
             names.join(" and ")
         )))
+    }
+
+    /// Quantizes without calibration pictures.
+    fn without_pictures(&self, mode: Mode, ui: &Ui) -> Result<()> {
+        let start = Instant::now();
+        let network = self.model.with_trained_weights(&self.cache, ui)?;
+        self.paths().reads("the downloaded weights", &network.file).keep_inputs()?;
+        let classes = self.classes(&[], network.outputs()?)?;
+        let task =
+            modes::Task { mode, args: &self.quantization, classes, output: &self.output, start };
+        let report = task.quantize(network, ui)?;
+        ui.result(&report, &report)
     }
 
     /// Returns the target of a search. Parts of the recipe that an option sets are kept.

@@ -109,7 +109,9 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             search.args(["--max-drop", "-100", "--batches", "1", "--batch-size", "4", "--data"]);
             search.arg(fixture.data()).arg("--calibrate").arg(fixture.data());
             search.arg("-o").arg(fixture.path("unmet.safetensors"));
-            vec![quantize, search]
+            let mut without_pictures = with_weights();
+            without_pictures.arg("--no-pictures").arg("-o").arg(fixture.path("other.safetensors"));
+            vec![quantize, search, without_pictures]
         }
         "sensitivity" => {
             let mut sensitivity = with_weights();

@@ -15,6 +15,7 @@ mod foreign_files;
 mod help;
 mod inspect;
 mod max_drop;
+mod modes;
 mod names;
 mod quantize;
 mod ranges;

@@ -294,7 +294,9 @@ mod tests {
                 bias: has_bias.then_some(&bias), clamp,
             };
             let mut input = floats(batch * in_features, seed ^ 3);
-            input.iter_mut().for_each(|x| *x *= 2f32.powi(exponent));
+            for x in &mut input {
+                *x *= 2f32.powi(exponent);
+            }
             if let Some((at, value)) = special && !input.is_empty() {
                 let at = at.index(input.len());
                 input[at] = value;
@@ -392,7 +394,7 @@ mod tests {
         let found = defect(reference::DynamicLinear {
             in_features: 70_000,
             out_features: 1,
-            weight: &[127; 70_000],
+            weight: &vec![127; 70_000],
             scale: &[1.0],
             ..good
         });

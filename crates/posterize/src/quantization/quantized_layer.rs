@@ -66,7 +66,12 @@ impl QuantizedLayer {
     }
 
     /// Returns why the kernels cannot compute the layer, such as an accumulator that may overflow.
-    pub(super) fn defect(&self, op: &Op, input_zero_point: u8, requantize: &Requantize) -> Option<String> {
+    pub(super) fn defect(
+        &self,
+        op: &Op,
+        input_zero_point: u8,
+        requantize: &Requantize,
+    ) -> Option<String> {
         let (weight, bias) = (self.weight.as_slice(), self.bias.as_slice());
         match op {
             Op::Conv2d(conv) => {

@@ -42,7 +42,8 @@ pub struct QuantizedModel {
     layers: Arc<BTreeMap<NodeId, QuantizedLayer>>,
     weights: Arc<BTreeMap<NodeId, QuantizedWeight>>,
     parameters: Parameters,
-    mapping: QConfigMapping,
+    /// Shared, so that the model is small.
+    mapping: Arc<QConfigMapping>,
 }
 
 impl QuantizedModel {
@@ -74,7 +75,7 @@ impl QuantizedModel {
         parameters: Parameters,
         mapping: QConfigMapping,
     ) -> Result<Self> {
-        let (layers, weights) = (Arc::new(layers), Arc::new(weights));
+        let (layers, weights, mapping) = (Arc::new(layers), Arc::new(weights), Arc::new(mapping));
         let model = Self { graph, qparams, layers, weights, parameters, mapping };
         model.validate()?;
         Ok(model)

@@ -71,7 +71,9 @@ impl QuantizedWeight {
         if !layer.detail.contains("dtype=torch.qint8") {
             layer.detail += ", weight_dtype=torch.qint8";
         }
-        layer.detail += &format!(", qscheme=torch.{scheme}_affine");
+        layer.detail += ", qscheme=torch.";
+        layer.detail += scheme;
+        layer.detail += "_affine";
         leaf
     }
 

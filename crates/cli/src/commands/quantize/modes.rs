@@ -1,21 +1,25 @@
 //! Quantization that needs no calibration pictures.
 
-use std::{fmt, fs, path::PathBuf, time::Instant};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Args;
 use posterize::{
     FloatModel,
-    data::Preprocessing,
+    data::{Class, Preprocessing},
     format::SavedModel,
     quantization::{PostTraining, PostTrainingResult, QuantizedModel, Recipe},
 };
 use serde::Serialize;
 
-use super::{FloatLayer, LayerRange, Quantize, ranges_table};
+use super::layers::{FloatLayer, LayerRange, ranges_table};
 use crate::{
     error::{CliError, Result},
-    loaded::outputs,
-    quantization::BiasCorrectionName,
+    loaded::Loaded,
+    quantization::{BiasCorrectionName, QuantizationArgs},
     ui::{Align, Table, Ui, Verbosity, megabytes},
 };
 
@@ -76,7 +80,7 @@ impl ModeArgs {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     model: String,
     weights: Option<PathBuf>,
     output: PathBuf,
@@ -126,34 +130,40 @@ fn quantize(
         Mode::Dynamic => of_weights(float.quantize_dynamic(&mapping)?),
         Mode::WeightOnly => of_weights(float.quantize_weights(&mapping)?),
         Mode::NoPictures => {
-            let found =
-                float.quantize_without_pictures(&mapping, &recipe.passes, preprocessing)?;
+            let found = float.quantize_without_pictures(&mapping, &recipe.passes, preprocessing)?;
             let PostTrainingResult { observed, model, passes, .. } = found;
             Quantized { model, passes: Some(passes), ranges: LayerRange::all(&observed) }
         }
     })
 }
 
-impl Quantize {
-    /// Quantizes without calibration pictures.
-    pub(super) fn without_pictures(&self, mode: Mode, ui: &Ui) -> Result<()> {
-        let start = Instant::now();
-        if matches!(self.quantization.bias_correction, Some(BiasCorrectionName::Empirical)) {
+/// A quantization without calibration pictures.
+pub(super) struct Task<'a> {
+    pub(super) mode: Mode,
+    pub(super) args: &'a QuantizationArgs,
+    /// The classes of --classes; empty for those of the network.
+    pub(super) classes: Vec<Class>,
+    /// The file to write.
+    pub(super) output: &'a Path,
+    /// When the command started.
+    pub(super) start: Instant,
+}
+
+impl Task<'_> {
+    /// Quantizes the network and writes its file.
+    pub(super) fn quantize(self, network: Loaded, ui: &Ui) -> Result<Report> {
+        let Task { mode, args, classes, output, start } = self;
+        if matches!(args.bias_correction, Some(BiasCorrectionName::Empirical)) {
             return Err(CliError::Usage(
                 "--bias-correction empirical needs pictures; pass fast or none with --no-pictures, or \
                  pictures with --calibrate"
                     .into(),
             ));
         }
-        let recipe = self.quantization.recipe()?;
-        let network = self.model.with_trained_weights(&self.cache, ui)?;
+        let recipe = args.recipe()?;
         let (name, file) = (network.name.clone(), network.file.clone());
-        self.paths().reads("the downloaded weights", &file).keep_inputs()?;
         let (preprocessing, known) = (network.preprocessing.clone(), network.classes.clone());
         let float = network.into_float()?;
-        let outputs = outputs(float.graph(), preprocessing.crop)?;
-        let given = self.classes(&[], outputs)?;
-        let classes = if given.is_empty() { known } else { given };
         let Quantized { model, passes, ranges } = quantize(&float, mode, &recipe, &preprocessing)?;
         let fused = float.fuse()?;
         let float_layers = model.float_layers().into_iter().map(FloatLayer::from).collect();
@@ -162,17 +172,17 @@ impl Quantize {
         let saved = SavedModel::new(model)
             .with_name(&name)
             .with_preprocessing(preprocessing)
-            .with_classes(classes)
+            .with_classes(if classes.is_empty() { known } else { classes })
             .with_float_graph(float.graph().clone());
-        let bytes_after = saved.save(&self.output)?;
-        let report = Report {
+        let bytes_after = saved.save(output)?;
+        Ok(Report {
             bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),
             model: name,
             weights: file,
-            output: self.output.clone(),
+            output: output.to_path_buf(),
             mode,
-            qconfig: self.quantization.qconfig.clone(),
-            per_tensor: self.quantization.per_tensor,
+            qconfig: args.qconfig.clone(),
+            per_tensor: args.per_tensor,
             passes,
             float_bytes: size_of::<f32>() * fused.parameter_count(),
             int8_bytes,
@@ -184,8 +194,7 @@ impl Quantize {
             ranges,
             seconds: start.elapsed().as_secs_f64(),
             verbose: ui.verbosity() >= Verbosity::Verbose,
-        };
-        ui.result(&report, &report)
+        })
     }
 }
 

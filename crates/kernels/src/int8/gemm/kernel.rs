@@ -176,8 +176,9 @@ impl Output {
         self.start.wrapping_add(row * self.stride + column)
     }
 
-    /// Returns the place of an accumulator.
+    /// Returns the place of an accumulator, if this is one of [`Self::accumulators`].
     #[inline]
+    #[allow(clippy::cast_ptr_alignment, reason = "`start` was made of a pointer to i32")]
     pub(crate) fn accumulator(self, row: usize, column: usize) -> *mut i32 {
         self.start.cast::<i32>().wrapping_add(row * self.stride + column)
     }

@@ -66,8 +66,7 @@ impl Quantiles {
             }
             let density = (-0.5 * z * z).exp() / (2.0 * PI).sqrt();
             below += density * STEP;
-            while quantiles.len() < count
-                && below >= (quantiles.len() as f64 + 0.5) / count as f64
+            while quantiles.len() < count && below >= (quantiles.len() as f64 + 0.5) / count as f64
             {
                 quantiles.push(z);
             }
@@ -96,10 +95,12 @@ impl Quantiles {
     /// Returns the distribution of a function of the values of a distribution.
     pub(crate) fn map(&self, of: Distribution, function: impl Fn(f64) -> f64) -> Distribution {
         let ends = [of.min, of.max].into_iter();
-        let range = ends.chain(self.values(of)).map(&function).fold(
-            [f64::INFINITY, f64::NEG_INFINITY],
-            |[min, max], value| [min.min(value), max.max(value)],
-        );
+        let range = ends
+            .chain(self.values(of))
+            .map(&function)
+            .fold([f64::INFINITY, f64::NEG_INFINITY], |[min, max], value| {
+                [min.min(value), max.max(value)]
+            });
         Distribution::of_moments(self.moments(of, function), range)
     }
 }

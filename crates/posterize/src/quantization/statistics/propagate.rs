@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId};
 use crate::model::FloatModel;
 use crate::ops::{BatchNorm, Op, Role};
+use crate::tensor::{MemoryFormat, Tensor};
 
 /// Returns the distribution of each channel of every node of a network whose batch norms are not folded yet.
 /// `input` is that of the channels of its input.
@@ -72,14 +73,12 @@ fn of_node(
         }
         Op::Add(_) => both(inputs, |a, b| {
             let ([x, y], [min, max]) = (of(quantiles, [a, b]), [a.min + b.min, a.max + b.max]);
-            let sum =
-                Moments { mean: x.mean + y.mean, variance: x.variance + y.variance };
+            let sum = Moments { mean: x.mean + y.mean, variance: x.variance + y.variance };
             Distribution::of_moments(sum, [min, max])
         }),
         Op::Sub(_) => both(inputs, |a, b| {
             let ([x, y], [min, max]) = (of(quantiles, [a, b]), [a.min - b.max, a.max - b.min]);
-            let difference =
-                Moments { mean: x.mean - y.mean, variance: x.variance + y.variance };
+            let difference = Moments { mean: x.mean - y.mean, variance: x.variance + y.variance };
             Distribution::of_moments(difference, [min, max])
         }),
         Op::Mul(_) => both(inputs, |a, b| {
@@ -87,9 +86,8 @@ fn of_node(
             let ends = [a.min * b.min, a.min * b.max, a.max * b.min, a.max * b.max];
             let min = ends.into_iter().fold(f64::INFINITY, f64::min);
             let max = ends.into_iter().fold(f64::NEG_INFINITY, f64::max);
-            let variance = x.variance * y.variance
-                + x.variance * y.mean.powi(2)
-                + y.variance * x.mean.powi(2);
+            let variance =
+                x.variance * y.variance + x.variance * y.mean.powi(2) + y.variance * x.mean.powi(2);
             Distribution::of_moments(Moments { mean: x.mean * y.mean, variance }, [min, max])
         }),
         Op::Sigmoid(_) => unary(Unary::Sigmoid),
@@ -170,10 +168,10 @@ fn of_batch_norm(
     norm: &BatchNorm,
 ) -> Result<Vec<Distribution>, String> {
     let parameter = |role| {
-        let found = model.parameter(id, role).map(|tensor| tensor.data());
-        found.filter(|values| values.iter().all(|value| value.is_finite())).ok_or_else(|| {
-            format!("its {role} is missing or has NaN or infinite values")
-        })
+        let found = model.parameter(id, role).map(Tensor::data);
+        found
+            .filter(|values| values.iter().all(|value| value.is_finite()))
+            .ok_or_else(|| format!("its {role} is missing or has NaN or infinite values"))
     };
     let (gamma, beta) = (parameter(Role::Weight)?, parameter(Role::Bias)?);
     let var = parameter(Role::RunningVar)?;
@@ -195,8 +193,8 @@ fn product(
     inputs: &[Moments],
 ) -> Result<Vec<Distribution>, String> {
     let weight = model.parameter(id, Role::Weight).ok_or("it has no weight")?;
-    let bias = model.parameter(id, Role::Bias).map(|tensor| tensor.data());
-    let weight = weight.to_format(crate::tensor::MemoryFormat::Contiguous);
+    let bias = model.parameter(id, Role::Bias).map(Tensor::data);
+    let weight = weight.to_format(MemoryFormat::Contiguous);
     let outputs = weight.shape()[0];
     let (of_group, outputs_of_group) = (inputs.len() / groups, (outputs / groups).max(1));
     if of_group == 0 || weight.data().len() != outputs * of_group * taps {
