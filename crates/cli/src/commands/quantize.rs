@@ -381,7 +381,7 @@ impl Quantize {
         let PostTrainingResult { observed, model, pictures, equalized, passes, .. } = quantized;
         let ranges = LayerRange::all(&observed);
         let float_layers = observed.float_layers().into_iter().map(FloatLayer::from).collect();
-        let int8_layers = model.layers().len();
+        let int8_layers = model.layers().len() + model.dynamic_layers();
         let saved = SavedModel::new(model)
             .with_name(&name)
             .with_preprocessing(preprocessing)

@@ -11,11 +11,11 @@ use super::prepare::ObservedModel;
 use super::qparams::{QParams, QuantizationParams};
 use super::quantized_layer::QuantizedLayer;
 use super::quantized_model::QuantizedModel;
-use super::quantized_weight::{integers, observe_weight};
+use super::quantized_weight::{QuantizedWeight, integers, observe_weight};
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId, Rewriter};
 use crate::model::Parameters;
-use crate::ops::{DeQuantStub, Int8Rule, Op, QuantStub, Role};
+use crate::ops::{DeQuantStub, DynamicQuantizedLinear, Int8Rule, Op, QuantStub, Role};
 use crate::tensor::Tensor;
 use crate::trace;
 
@@ -56,6 +56,7 @@ impl ObservedModel {
             quantized: BTreeMap::new(),
             dequantized: BTreeMap::new(),
             layers: BTreeMap::new(),
+            weights: BTreeMap::new(),
             parameters: Parameters::new(),
             names: self.model().graph().iter().map(|(_, node)| node.name.clone()).collect(),
         };
@@ -69,10 +70,10 @@ impl ObservedModel {
             let float = pass.in_float(output.node, name);
             pass.rewriter.replace(output.node, float);
         }
-        QuantizedModel::new(
+        QuantizedModel::with_weights(
             pass.rewriter.finish(graph)?,
             pass.qparams,
-            pass.layers,
+            (pass.layers, pass.weights),
             pass.parameters,
             self.mapping().clone(),
         )
@@ -91,6 +92,8 @@ struct Pass<'a> {
     /// The dequantize nodes inserted after int8 nodes.
     dequantized: BTreeMap<NodeId, NodeId>,
     layers: BTreeMap<NodeId, QuantizedLayer>,
+    /// The int8 weights of layers that are quantized dynamically.
+    weights: BTreeMap<NodeId, QuantizedWeight>,
     parameters: Parameters,
     /// The names in use: those of the graph's nodes and of inserted nodes.
     names: HashSet<String>,
@@ -107,15 +110,23 @@ impl Pass<'_> {
                 }
                 (Domain::Int8(_), _) => self.in_int8(input)?,
                 (Domain::Float, Op::DeQuantStub(_)) => self.rewriter.moved(input),
-                (Domain::Float, _) => self.in_float(input, self.behind(input, "dequant")),
+                (Domain::Float | Domain::Dynamic, _) => {
+                    self.in_float(input, self.behind(input, "dequant"))
+                }
             });
         }
         let qparams = match domain {
-            Domain::Float => None,
+            Domain::Float | Domain::Dynamic => None,
             Domain::Int8(source) => Some(self.observed_qparams(source)?),
         };
         let parameters = node.op.parameters();
-        let new = self.push(Node { inputs: inputs.clone(), ..node.clone() }, qparams);
+        let op = match &node.op {
+            Op::Linear(linear) if domain == Domain::Dynamic => {
+                DynamicQuantizedLinear::new(linear.clone()).into()
+            }
+            op => op.clone(),
+        };
+        let new = self.push(Node { op, inputs: inputs.clone(), ..node.clone() }, qparams);
         if let (false, Some(output)) = (parameters.is_empty(), qparams) {
             let input = self.qparams[inputs[0].0]
                 .ok_or_else(|| Error::layer(&node.name, "its input must be int8, found float"))?;
@@ -124,7 +135,12 @@ impl Pass<'_> {
         } else {
             for parameter in parameters {
                 let found = self.observed.model().parameters().get(&(id, parameter.role));
-                if let Some(tensor) = found {
+                let Some(tensor) = found else { continue };
+                if domain == Domain::Dynamic && parameter.role == Role::Weight {
+                    let qconfig = self.observed.qconfig(id).expect("dynamic nodes have a qconfig");
+                    let weight = QuantizedWeight::new(&node.name, tensor, &qconfig.weight)?;
+                    self.weights.insert(new, weight);
+                } else {
                     self.parameters.insert((new, parameter.role), Arc::clone(tensor));
                 }
             }

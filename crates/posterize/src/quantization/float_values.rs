@@ -8,7 +8,7 @@ use super::qconfig::{QConfig, QConfigMapping};
 use super::quantized_model::QuantizedModel;
 use super::quantized_weight::QuantizedWeight;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, NodeId, Rewriter};
+use crate::graph::{Node, NodeId, Rewriter};
 use crate::model::{FloatModel, Parameters};
 use crate::ops::{DynamicQuantizedLinear, Op, Role};
 
@@ -122,30 +122,6 @@ impl FloatModel {
         let weights: BTreeMap<NodeId, QuantizedWeight> = weights;
         let parts = (BTreeMap::new(), weights);
         QuantizedModel::with_weights(graph, qparams, parts, parameters, mapping.clone())
-    }
-}
-
-impl QuantizedModel {
-    /// Returns the model with linear layers that are in float quantized dynamically, as `mapping` says, which
-    /// becomes its mapping. `wanted` are their names.
-    pub(super) fn with_dynamic(self, mapping: QConfigMapping, wanted: &[&str]) -> Result<Self> {
-        let graph = self.graph();
-        let (mut nodes, mut weights) = (graph.nodes().to_vec(), self.weights().clone());
-        let mut parameters = self.parameters().clone();
-        for (id, node) in graph.iter() {
-            let Op::Linear(linear) = &node.op else { continue };
-            let Some(qconfig) = mapping.get(&node.name, &node.op.kind()) else { continue };
-            if wanted.contains(&node.name.as_str())
-                && let Some(weight) = parameters.remove(&(id, Role::Weight))
-            {
-                let weight = QuantizedWeight::new(&node.name, &weight, &qconfig.weight)?;
-                weights.insert(id, weight);
-                nodes[id.0].op = DynamicQuantizedLinear::new(linear.clone()).into();
-            }
-        }
-        let qparams = graph.iter().map(|(id, _)| self.qparams(id)).collect();
-        let graph = Graph::new(nodes, graph.outputs().to_vec(), graph.modules().to_vec())?;
-        Self::with_weights(graph, qparams, (self.layers().clone(), weights), parameters, mapping)
     }
 }
 

@@ -40,8 +40,8 @@ mod qconfig;
 mod qparams;
 mod quantized_layer;
 mod quantized_model;
-mod ranges;
 mod quantized_weight;
+mod ranges;
 mod recipe;
 mod sensitivity;
 mod statistics;
@@ -71,8 +71,8 @@ pub use qconfig::{QConfig, QConfigMapping};
 pub use qparams::{Dtype, QParams, QScheme, QuantizationParams, QuantizationTarget};
 pub use quantized_layer::QuantizedLayer;
 pub use quantized_model::QuantizedModel;
-pub use ranges::{ChannelFactors, Ranges, ValueRange};
 pub use quantized_weight::QuantizedWeight;
+pub use ranges::{ChannelFactors, Ranges, ValueRange};
 pub use recipe::Recipe;
 pub use sensitivity::{
     Cause, LayerCause, LayerFacts, LayerSensitivity, OutputFacts, OutputQuality, Remedy,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::qconfig::QConfigMapping;
+
 /// How biases are corrected for the errors of quantization.
 ///
 /// ```
@@ -92,6 +94,11 @@ pub struct PostTraining {
     pub bias_correction: BiasCorrection,
     /// How weights are rounded.
     pub rounding: Rounding,
+    /// Whether linear layers that are outputs of the network are quantized dynamically, so that its outputs
+    /// are not rounded, see
+    /// [`QConfigMapping::set_float_outputs`](super::QConfigMapping::set_float_outputs).
+    #[serde(default)]
+    pub float_outputs: bool,
     /// The seed of the random numbers that rounding samples outputs with.
     pub seed: u64,
 }
@@ -103,6 +110,7 @@ impl PostTraining {
             equalization: Equalization::Never,
             bias_correction: BiasCorrection::None,
             rounding: Rounding::Nearest,
+            float_outputs: false,
             seed: 0,
         }
     }
@@ -113,6 +121,7 @@ impl PostTraining {
             equalization: Equalization::IfBetter,
             bias_correction: BiasCorrection::Empirical,
             rounding: Rounding::CoordinateDescent,
+            float_outputs: true,
             seed: 0,
         }
     }
@@ -135,6 +144,18 @@ impl PostTraining {
     pub const fn needs_pictures(&self) -> bool {
         !matches!(self.bias_correction, BiasCorrection::None)
             || !matches!(self.rounding, Rounding::Nearest)
+    }
+
+    /// Returns a qconfig mapping with outputs as these passes want them.
+    pub(super) fn applied_to(&self, mapping: &QConfigMapping) -> QConfigMapping {
+        mapping.clone().set_float_outputs(mapping.float_outputs() || self.float_outputs)
+    }
+
+    /// Sets whether linear layers that are outputs of the network are quantized dynamically.
+    #[must_use]
+    pub const fn float_outputs(mut self, float_outputs: bool) -> Self {
+        self.float_outputs = float_outputs;
+        self
     }
 
     /// Sets whether channels are equalized.

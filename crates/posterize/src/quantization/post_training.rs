@@ -98,6 +98,7 @@ impl FloatModel {
         data: &mut dyn CalibrationData,
     ) -> Result<PostTrainingResult> {
         let float = self.fuse()?;
+        let mapping = &passes.applied_to(mapping);
         let candidates = Scaling::candidates(&float, mapping)?;
         let scaling = match passes.equalization {
             Equalization::Never => Scaling::None,
@@ -155,6 +156,7 @@ impl FloatModel {
         options: Options,
         data: &mut dyn CalibrationData,
     ) -> Result<PostTrainingResult> {
+        let mapping = &passes.applied_to(mapping);
         let (mut observed, scaled) = ranges.prepare(self, mapping, passes.equalization)?;
         let mut means = wanted_means(&observed, passes);
         if passes.bias_correction == BiasCorrection::Fast {
@@ -302,7 +304,7 @@ impl PostTrainingResult {
             ));
         }
         let mut qat = scale_unfused(model, self.scaled.as_deref().unwrap_or_default())?
-            .prepare_qat(mapping)?;
+            .prepare_qat(&self.passes.applied_to(mapping))?;
         qat.start_with_ranges(&self.observed)?;
         Ok(qat)
     }
@@ -325,7 +327,7 @@ impl PostTrainingResult {
         options: Options,
         data: &mut dyn CalibrationData,
     ) -> Result<Self> {
-        let observed = self.observed.with_mapping(mapping)?;
+        let observed = self.observed.with_mapping(&self.passes.applied_to(mapping))?;
         let (passes, means) = (self.passes.clone(), self.means.clone());
         let scaled = self.scaled.clone();
         let model = observed.convert()?;

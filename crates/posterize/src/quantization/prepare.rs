@@ -140,7 +140,7 @@ impl Preparation {
                 check_qconfig(node, qconfig)?;
             }
         }
-        let domains = choose_domains(graph, &qconfigs);
+        let domains = choose_domains(graph, &qconfigs, mapping.float_outputs());
         let mut observed = BTreeMap::new();
         for (id, node) in graph.iter() {
             let Domain::Int8(source) = domains[id.0] else { continue };

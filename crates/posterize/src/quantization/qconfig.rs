@@ -215,6 +215,8 @@ pub struct QConfigMapping {
     object_types: Vec<(String, Option<QConfig>)>,
     module_globs: Vec<(ModuleGlob, Option<QConfig>)>,
     module_names: Vec<(String, Option<QConfig>)>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    float_outputs: bool,
 }
 
 impl QConfigMapping {
@@ -273,6 +275,28 @@ impl QConfigMapping {
     ) -> Self {
         set(&mut self.module_names, module_name.into(), qconfig.into());
         self
+    }
+
+    /// Sets whether linear layers that are outputs of the network are quantized dynamically
+    /// ([`DynamicQuantizedLinear`](crate::ops::DynamicQuantizedLinear)), so that the outputs are not rounded to
+    /// 256 values. Two classes with the same rounded logit cannot be told apart.
+    ///
+    /// ```
+    /// use posterize::quantization::{QConfig, QConfigMapping};
+    ///
+    /// let mapping = QConfigMapping::global(QConfig::recommended());
+    /// assert!(!mapping.float_outputs());
+    /// assert!(mapping.set_float_outputs(true).float_outputs());
+    /// ```
+    #[must_use]
+    pub const fn set_float_outputs(mut self, float_outputs: bool) -> Self {
+        self.float_outputs = float_outputs;
+        self
+    }
+
+    /// Returns whether linear layers that are outputs of the network are quantized dynamically.
+    pub const fn float_outputs(&self) -> bool {
+        self.float_outputs
     }
 
     /// Returns the qconfig of a layer from its dotted name and its type; `None` if it stays in float.

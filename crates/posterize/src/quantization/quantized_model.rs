@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, ModuleTree, Node, NodeId, float_leaf};
 use crate::model::Parameters;
 use crate::ops::{Int8Rule, Leaf, Op, QuantizedOutput, Role};
+use crate::tensor::Tensor;
 
 /// A quantized network: its int8 layers compute `u8` values with a scale and zero point, the others
 /// f32 values.
@@ -244,6 +245,20 @@ impl QuantizedModel {
         for (id, bias) in biases {
             if let Some(layer) = layers.get_mut(&id) {
                 layer.bias = bias;
+            }
+        }
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// Returns the model with other biases for some layers that are quantized dynamically and have a bias.
+    ///
+    /// # Errors
+    /// Returns an error if a bias has another shape.
+    pub(super) fn with_float_biases(mut self, biases: BTreeMap<NodeId, Tensor>) -> Result<Self> {
+        for (id, bias) in biases {
+            if let Some(known) = self.parameters.get_mut(&(id, Role::Bias)) {
+                *known = Arc::new(bias);
             }
         }
         self.validate()?;

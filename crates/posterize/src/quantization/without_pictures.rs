@@ -13,7 +13,6 @@ use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::model::FloatModel;
-use crate::ops::Op;
 
 /// Number of values of each channel with which moments are computed.
 const VALUES: usize = 512;
@@ -25,9 +24,8 @@ impl FloatModel {
     /// Behind a batch norm, a channel has the mean `beta` and the standard deviation `|gamma|`. The
     /// distributions of other values follow from these. A range goes to six standard deviations from the mean
     /// of the channels ([Nagel et al. 2019](https://arxiv.org/abs/1906.04721), sections 4.2.1 and 5), whatever
-    /// the activation observers of `mapping` are. A linear layer without a batch norm behind it that is an
-    /// output of the network, as a classifier is, has a range that is not known; it is quantized dynamically
-    /// ([`DynamicQuantizedLinear`](crate::ops::DynamicQuantizedLinear)).
+    /// the activation observers of `mapping` are. Linear layers that are outputs of the network are quantized
+    /// dynamically ([`QConfigMapping::set_float_outputs`]), since the range of a classifier is not known.
     ///
     /// Biases are corrected for the rounding of the weights if `passes` correct biases at all; other passes
     /// need pictures and are left out. The preprocessing says which values the input has.
@@ -80,19 +78,8 @@ impl FloatModel {
             first.map(|first| chain_from(graph, &consumers, first)).unwrap_or_default()
         };
         let of_fused = |id: NodeId| known.get(chain(id).last()?.0);
-        let mapping = mapping.clone().with_min_max_activations();
-        // Before a wrong name of the mapping is hidden by those that are added.
-        mapping.check_names(float.graph())?;
-        let is_norm = |id: &NodeId| matches!(graph.node(*id).op, Op::BatchNorm(_));
-        let unknown = float.graph().iter().filter(|&(id, node)| {
-            let is_output = matches!(node.op, Op::Linear(_)) && float.graph().is_output(id);
-            is_output && !chain(id).iter().any(is_norm)
-        });
-        let unknown: Vec<&str> = unknown.map(|(_, node)| node.name.as_str()).collect();
-        let without_unknown = unknown
-            .iter()
-            .fold(mapping.clone(), |mapping, &name| mapping.set_module_name(name, None));
-        let mut observed = float.prepare(&without_unknown)?;
+        let mapping = mapping.clone().with_min_max_activations().set_float_outputs(true);
+        let mut observed = float.prepare(&mapping)?;
         let pool = Pool::new(1);
         for (id, _) in float.graph().iter() {
             if let Some(channels) = of_fused(id).filter(|_| observed.is_observed(id)) {
@@ -104,7 +91,7 @@ impl FloatModel {
             let means = of_fused(id)?.iter().map(|&of| quantiles.moments(of, |x| x).mean);
             Some(means.collect())
         });
-        let mut model = observed.convert()?.with_dynamic(mapping, &unknown)?;
+        let mut model = observed.convert()?;
         let bias_correction = match passes.bias_correction {
             BiasCorrection::None => BiasCorrection::None,
             BiasCorrection::Fast | BiasCorrection::Empirical => BiasCorrection::Fast,
@@ -116,6 +103,7 @@ impl FloatModel {
             equalization: Equalization::Never,
             bias_correction,
             rounding: Rounding::Nearest,
+            float_outputs: true,
             ..passes.clone()
         };
         Ok(PostTrainingResult::without_pictures(observed, model, passes, means))

@@ -15,10 +15,12 @@ fn transform_text(transform: &Transform) -> String {
     format!("{transform:?}").replace(", interpolation: Bilinear", "")
 }
 
-/// Describes a qconfig mapping. The default percentile is left out, as it is in checkpoints of versions that
-/// had none.
+/// Describes a qconfig mapping. The default percentile, and outputs that are int8, are left out, as they are in
+/// checkpoints of versions that had nothing else.
 fn qconfig_text(mapping: &QConfigMapping) -> String {
-    format!("{mapping:?}").replace(", percentile: 0.99999", "")
+    format!("{mapping:?}")
+        .replace(", percentile: 0.99999", "")
+        .replace(", float_outputs: false", "")
 }
 
 /// Returns the settings that must not change when the run is resumed.

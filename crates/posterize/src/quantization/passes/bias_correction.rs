@@ -42,7 +42,8 @@ pub(crate) fn fast(
             biases.insert(id, bias);
         }
     }
-    model.with_biases(biases)
+    let dynamic = dynamic_biases(&model, float, means, &|_, original| means.of(original));
+    model.with_biases(biases)?.with_float_biases(dynamic)
 }
 
 /// Corrects the biases layer by layer, on the inputs that the int8 network has once the layers before
@@ -63,7 +64,9 @@ pub(crate) fn empirical(
 ) -> Result<QuantizedModel> {
     let layers = Layers::new(&model, float);
     let mut expected = InputMeans::new(float.graph(), |_| true);
-    let mut found = InputMeans::new(model.graph(), |id| layers.0.contains_key(&id));
+    let mut found = InputMeans::new(model.graph(), |id| {
+        layers.0.contains_key(&id) || model.weight(id).is_some()
+    });
     let bounds = bounds(&model, float);
     let mut float_engine = compile(float, options)?;
     let mut engine = compile(&model, options)?;
@@ -96,7 +99,32 @@ pub(crate) fn empirical(
             },
         )?;
     }
-    model.with_biases(biases)
+    let dynamic = dynamic_biases(&model, float, &expected, &|id, _| found.of(id));
+    model.with_biases(biases)?.with_float_biases(dynamic)
+}
+
+/// Returns the corrected biases of the layers that are quantized dynamically and have one. `found` returns
+/// the means of a layer's input in the int8 network, from its nodes in the int8 and in the float network.
+fn dynamic_biases(
+    model: &QuantizedModel,
+    float: &FloatModel,
+    expected: &InputMeans,
+    found: &dyn Fn(NodeId, NodeId) -> Option<Vec<f64>>,
+) -> BTreeMap<NodeId, Tensor> {
+    let biases = model.weights().iter().filter_map(|(&id, weight)| {
+        let original = float.graph().find(&model.graph().node(id).name)?;
+        let op = &float.graph().node(original).op;
+        let bias = float.parameter(original, Role::Bias)?;
+        let products = float.parameter(original, Role::Weight)?.data();
+        let expected = mean_products(op, &expected.of(original)?, products);
+        let found = mean_products(op, &found(id, original)?, &weight.dequantize());
+        let mut bias = bias.clone();
+        for (b, (expected, found)) in bias.data_mut().iter_mut().zip(expected.iter().zip(found)) {
+            *b = (f64::from(*b) + expected - found) as f32;
+        }
+        Some((id, bias))
+    });
+    biases.collect()
 }
 
 /// Returns for each node of the float network the smallest and the largest value that its output in the

@@ -28,7 +28,9 @@ impl InputMeans {
     pub(crate) fn new(graph: &Graph, wanted: impl Fn(NodeId) -> bool) -> Self {
         let mut readers = vec![Vec::new(); graph.nodes().len()];
         for (id, node) in graph.iter() {
-            if matches!(node.op, Op::Conv2d(_) | Op::Linear(_)) && wanted(id) {
+            let reads =
+                matches!(node.op, Op::Conv2d(_) | Op::Linear(_) | Op::DynamicQuantizedLinear(_));
+            if reads && wanted(id) {
                 readers[node.inputs[0].0].push(id);
             }
         }
@@ -128,6 +130,9 @@ impl Windows {
                 let geometry = conv.geometry([h, w]);
                 let output = geometry.output_size([h, w])?;
                 Some(Self { geometry, input: [h, w], output })
+            }
+            (Op::DynamicQuantizedLinear(dynamic), _) => {
+                Self::of(&dynamic.linear().clone().into(), input)
             }
             (Op::Linear(linear), &[_, features]) if features == linear.in_features => {
                 let geometry = Conv2dGeometry::square([features, linear.out_features], 1, 1, 1);

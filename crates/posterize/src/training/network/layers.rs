@@ -401,7 +401,7 @@ impl Builder<'_> {
             (Domain::Int8(source), Int8Rule::InputScale { rounds: true }) => {
                 self.scale_of(source, Round::Shared(source))
             }
-            (Domain::Float | Domain::Int8(_), _) => Round::None,
+            (Domain::Float | Domain::Dynamic | Domain::Int8(_), _) => Round::None,
         };
         Ok(Epilogue { bias, norm, clamp, round })
     }
