@@ -37,7 +37,7 @@ use crate::tensor::Tensor;
 /// let model = Architecture::trace(&Linear::new(2, 1))?.init(0);
 /// let mapping = QConfigMapping::global(QConfig::recommended());
 /// let mut pictures = vec![Tensor::new([1, 2], vec![-1.0, 1.0])?];
-/// let passes = PostTraining::recommended();
+/// let passes = PostTraining::recommended().float_outputs(false);
 /// let result = model.quantize(&mapping, &passes, Options::new(1)?, &mut pictures)?;
 /// // There are no two layers between which channels could be scaled.
 /// assert!(!result.equalized);

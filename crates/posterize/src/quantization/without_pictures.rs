@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::nn::{Module, Sequential, Tracer, Value};
     use crate::ops::{
-        Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Flatten, Linear, Padding, Role,
+        Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, Flatten, Linear, Op, Padding, Role,
     };
     use crate::quantization::QConfig;
     use crate::runtime::Model;

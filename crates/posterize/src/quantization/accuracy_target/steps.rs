@@ -102,7 +102,7 @@ mod tests {
     fn steps_change_what_they_say_and_keep_the_integers_of_a_preset() {
         let start = Recipe::new(QConfig::default_qconfig(), PostTraining::recommended());
         let start = plain(&start, &Varied::ALL);
-        assert_eq!(start.passes, PostTraining::pytorch());
+        assert_eq!(start.passes, PostTraining::pytorch().float_outputs(true));
         let keeping = plain(&Recipe { passes: PostTraining::recommended(), ..start.clone() }, &[]);
         assert_eq!(keeping.passes, PostTraining::recommended());
         for step in &STEPS {

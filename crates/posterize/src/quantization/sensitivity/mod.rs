@@ -31,7 +31,8 @@ use crate::ops::Op;
 use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
-/// How much each int8 layer costs in accuracy; [`PostTrainingResult::sensitivity`] measures it.
+/// How much each int8 layer costs in accuracy; [`PostTrainingResult::sensitivity`] measures it. Layers that are
+/// quantized dynamically are not measured.
 ///
 /// ```
 /// use posterize::nn::Sequential;
@@ -40,7 +41,8 @@ use crate::tensor::Tensor;
 /// use posterize::runtime::Options;
 /// use posterize::{Architecture, Tensor};
 ///
-/// let net = Sequential::new().then(Linear::new(4, 8)).then(Activation::ReLU).then(Linear::new(8, 2));
+/// let hidden = Sequential::new().then(Linear::new(4, 8)).then(Activation::ReLU);
+/// let net = hidden.then(Linear::new(8, 8)).then(Activation::ReLU).then(Linear::new(8, 2));
 /// let model = Architecture::trace(&net)?.init(0);
 /// let (mapping, options) = (QConfigMapping::global(QConfig::recommended()), Options::new(1)?);
 /// let x = Tensor::new([2, 4], vec![-1.0, 0.0, 0.5, 1.0, 0.2, -0.1, 0.3, 0.9])?;
