@@ -43,7 +43,6 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   posterize quantize mobilenet_v2 --calibrate 'photos/*.jpg' -o int8.safetensors
-  posterize quantize resnet50 --weights resnet50.pth --calibrate photos -o int8.safetensors
   posterize quantize resnet50 --weights resnet50.pth --no-pictures -o int8.safetensors
   posterize quantize mobilenet_v2 --calibrate photos --data val --max-drop 0.5 -o int8.safetensors
   posterize quantize mobilenet_v2 --ranges ranges.json --calibrate photos -o int8.safetensors";
@@ -56,6 +55,7 @@ JSON output (--json), one object:
     equalization      never, always or if_better
     bias_correction   none, fast or empirical
     rounding          nearest, coordinate_descent or ada_round
+    float_outputs     Whether linear layers that are outputs are quantized dynamically
     seed              That of the samples that rounding uses
   equalized           Whether channels between layers were scaled
   pictures, skipped   Numbers of calibration pictures, and of those that could not be decoded

@@ -69,7 +69,7 @@ fn the_file_has_model_preprocessing_and_classes() {
     let saved = SavedModel::open(&file).unwrap();
     let nodes = saved.model.graph().nodes();
     let additions = nodes.iter().filter(|node| matches!(node.op, Op::Add(_))).count();
-    assert_eq!(report["ranges"].as_array().unwrap().len(), 1 + 53 + additions);
+    assert_eq!(report["ranges"].as_array().unwrap().len(), 1 + 52 + additions);
     assert_eq!(saved.name, "mobilenet_v2");
     assert_eq!(saved.preprocessing.unwrap().crop, 224);
     let class = |name: &&str| Class { folder: (*name).into(), name: (*name).into() };

@@ -112,7 +112,7 @@ fn a_range_can_be_changed() {
     let output = run(command.args(NO_PICTURES).arg("--json"));
     let note = String::from_utf8(output.stderr).unwrap();
     assert!(
-        note.contains("ranges.json: 1 of 65 ranges were changed, so that their scales are others: features.0.0\n"),
+        note.contains("ranges.json: 1 of 64 ranges were changed, so that their scales are others: features.0.0\n"),
         "{note}"
     );
     let again: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -159,7 +159,7 @@ fn files_that_cannot_be_used_are_errors() {
         (with("\"min\": 1"), "missing field `max`"),
         (with("\"min\": 0, \"min\": 0, \"max\": 1"), "duplicate field `min`"),
         (with("\"min\": 0, \"max\": 1e999"), "number out of range"),
-        (with("\"min\": 0, \"max\": 1e99"), "these are no ranges: number out of range at line 22"),
+        (with("\"min\": 0, \"max\": 1e99"), "these are no ranges: number out of range at line 23"),
         (
             with("\"min\": -3e38, \"max\": 3e38"),
             "features.0.0: expected a finite range with min <= max, found min -3",
@@ -170,7 +170,7 @@ fn files_that_cannot_be_used_are_errors() {
         ),
         (
             text.replace(&format!("{first}\n"), ""),
-            "1 of 65 ranges are missing; add them, or calibrate again: features.0.0",
+            "1 of 64 ranges are missing; add them, or calibrate again: features.0.0",
         ),
         (
             text.replace(&first, &format!("{first}\n{first}")),

@@ -105,7 +105,12 @@ fn the_page_has_the_numbers_of_the_json_output() {
         assert!((ratio(layer) - ratio(expected)).abs() < 1e-6, "{expected}");
         let name = expected["name"].as_str().unwrap();
         assert!(page.contains(&format!("<summary><b>{name}</b>")), "{name}");
+        // The output of the classifier is float.
         let levels = layer["activations"]["levels"].as_array().unwrap();
+        if layer["activations"]["levels_used"].is_null() {
+            assert!(matches!(name, "classifier.0" | "classifier.1"), "{name}");
+            continue;
+        }
         let used = levels.iter().filter(|count| count.as_u64() != Some(0)).count();
         assert_eq!(layer["activations"]["levels_used"], used, "{name}");
     }
@@ -131,7 +136,9 @@ fn layers_are_ranked_as_by_sensitivity() {
     let expected = json(command.arg(fixture.data()));
     assert_eq!(found["float_top1"], expected["float_top1"]);
     let sqnr = |value: &Value| value["sqnr_db"].as_f64().unwrap();
-    assert!((sqnr(&found["int8"]) - sqnr(&expected["int8"])).abs() < 1e-6, "{}", found["int8"]);
+    // The float outputs are equal up to the rounding of the recovered factors.
+    let [found_int8, expected_int8] = [found, &expected].map(|of| sqnr(&of["int8"]));
+    assert!((found_int8 - expected_int8).abs() < 1e-4, "{found_int8} and {expected_int8}");
     let layers = found["layers"].as_array().unwrap();
     assert_eq!(layers.len(), expected["layers"].as_array().unwrap().len());
     for layer in expected["layers"].as_array().unwrap() {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::domain::Domain;
+use super::float_values::check_finite;
 use super::prepare::ObservedModel;
 use super::qparams::{QParams, QuantizationParams};
 use super::quantized_layer::QuantizedLayer;
@@ -135,17 +136,34 @@ impl Pass<'_> {
         } else {
             for parameter in parameters {
                 let found = self.observed.model().parameters().get(&(id, parameter.role));
-                let Some(tensor) = found else { continue };
-                if domain == Domain::Dynamic && parameter.role == Role::Weight {
-                    let qconfig = self.observed.qconfig(id).expect("dynamic nodes have a qconfig");
-                    let weight = QuantizedWeight::new(&node.name, tensor, &qconfig.weight)?;
-                    self.weights.insert(new, weight);
-                } else {
+                if let Some(tensor) = found {
                     self.parameters.insert((new, parameter.role), Arc::clone(tensor));
                 }
             }
+            if domain == Domain::Dynamic {
+                self.quantize_dynamically(id, new, node)?;
+            }
         }
         self.rewriter.replace(id, new);
+        Ok(())
+    }
+
+    /// Quantizes the weight of the new node `new` of a layer whose input is quantized when it runs.
+    fn quantize_dynamically(&mut self, id: NodeId, new: NodeId, node: &Node) -> Result<()> {
+        let weight = self.parameters.remove(&(new, Role::Weight));
+        let weight = weight
+            .ok_or_else(|| Error::layer(&node.name, "the model has no weight for this layer"))?;
+        if let Some((weight, bias)) = self.other.and_then(|other| other.dynamic_layer(&node.name)) {
+            self.weights.insert(new, weight);
+            self.parameters.extend(bias.map(|bias| ((new, Role::Bias), bias)));
+            return Ok(());
+        }
+        if let Some(bias) = self.parameters.get(&(new, Role::Bias)) {
+            check_finite(&format!("{}.bias", node.name), bias.data())?;
+        }
+        let qconfig = self.observed.qconfig(id).expect("nodes that are quantized have a qconfig");
+        let weight = QuantizedWeight::new(&node.name, &weight, &qconfig.weight)?;
+        self.weights.insert(new, weight);
         Ok(())
     }
 

@@ -133,7 +133,7 @@ fn check_weight(node: &Node, qconfig: &QConfig) -> Result<()> {
 }
 
 /// Checks the values of a parameter that stays in float.
-fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+pub(super) fn check_finite(name: &str, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(index) => {

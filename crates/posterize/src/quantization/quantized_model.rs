@@ -251,6 +251,16 @@ impl QuantizedModel {
         Ok(self)
     }
 
+    /// Returns the weight and the bias of a layer that is quantized dynamically; `None` if it is not.
+    pub(super) fn dynamic_layer(
+        &self,
+        name: &str,
+    ) -> Option<(QuantizedWeight, Option<Arc<Tensor>>)> {
+        let id = self.graph.find(name)?;
+        let weight = self.weights.get(&id)?.clone();
+        Some((weight, self.parameters.get(&(id, Role::Bias)).cloned()))
+    }
+
     /// Returns the model with other biases for some layers that are quantized dynamically and have a bias.
     ///
     /// # Errors
