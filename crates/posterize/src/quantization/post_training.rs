@@ -143,10 +143,10 @@ impl FloatModel {
     /// otherwise. [`Equalization::IfBetter`] stands for what was decided then. An example is at [`Ranges`].
     ///
     /// The result has no ranges of values that only a network with more layers in float needs, so
-    /// [`PostTrainingResult::sensitivity`] may return [`Error::NotCalibrated`](crate::Error::NotCalibrated).
+    /// [`PostTrainingResult::sensitivity`] may return [`Error::NotCalibrated`].
     ///
     /// # Errors
-    /// Returns [`Error::Ranges`](crate::Error::Ranges) if the ranges are invalid, are those of another model or
+    /// Returns [`Error::Ranges`] if the ranges are invalid, are those of another model or
     /// do not fit `mapping` or the equalization, and the errors of [`Self::quantize`].
     pub fn quantize_with_ranges(
         &self,
