@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use posterize::{
+    FloatModel,
     data::{ImageFolder, Loader, Preprocessing, RandomSampler, Transform},
     models,
     quantization::{
-        BiasCorrection, Equalization, ObserverSpec, PostTraining, QConfig, Recipe, Rounding,
+        BiasCorrection, Equalization, ObserverSpec, PostTraining, PostTrainingResult, QConfig,
+        QConfigMapping, QatModel, Recipe, Rounding,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -238,6 +240,25 @@ impl QuantizationArgs {
             Some(RoundingName::AdaRound) => passes.rounding = Rounding::AdaRound,
         }
         passes.seed(self.seed)
+    }
+}
+
+/// Returns whether quantization-aware training with a preset starts with the channels and ranges of the network
+/// that was quantized after training. PyTorch's presets start as its tutorial does.
+pub(crate) fn starts_quantized(preset: &str) -> bool {
+    preset == "recommended"
+}
+
+/// Inserts fake quantization into a model that is not fused. `quantized` is its int8 form with the same preset.
+pub(crate) fn prepare_qat(
+    float: &FloatModel,
+    preset: &str,
+    mapping: &QConfigMapping,
+    quantized: Option<&PostTrainingResult>,
+) -> posterize::Result<QatModel> {
+    match quantized.filter(|_| starts_quantized(preset)) {
+        Some(quantized) => quantized.prepare_qat(float, mapping),
+        None => float.prepare_qat(mapping),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
     paths::{Paths, are_same},
+    quantization::prepare_qat,
     ui::Ui,
 };
 
@@ -188,11 +189,7 @@ impl Train {
                 options,
                 ui,
             )?;
-            let qat = if self.qat.starts_quantized() {
-                quantized.prepare_qat(&float, mapping)?
-            } else {
-                float.prepare_qat(mapping)?
-            };
+            let qat = prepare_qat(&float, &self.qat.qconfig, mapping, Some(&quantized))?;
             (Some(baselines), Network::qat(qat, options)?)
         } else {
             (None, Network::float(&float, options)?)

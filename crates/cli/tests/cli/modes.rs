@@ -112,6 +112,8 @@ fn options_that_need_pictures_are_refused_without_them() {
         &["--dynamic", "--reduce-range"],
         &["--dynamic", "--weight-only"],
         &["--no-pictures", "--dynamic"],
+        &["--no-pictures", "--ranges", "ranges.json"],
+        &["--dynamic", "--save-ranges", "ranges.json"],
     ] {
         let error = refused(options);
         assert!(error.contains("cannot be used with"), "{options:?}: {error}");

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::graph::NodeId;
 use crate::model::FloatModel;
-use crate::ops::{Op, Role};
+use crate::ops::Role;
 use crate::quantization::{QuantizedLayer, QuantizedModel, channel_scaling};
 use crate::tensor::{MemoryFormat, Tensor};
 
@@ -49,7 +49,8 @@ impl Equalized {
             };
             let mut weight = weight.to_format(MemoryFormat::Contiguous);
             // Those of a picture that was flattened have another number, and are not equalized.
-            let fits = |factors: &&Vec<f32>| Some(factors.len()) == input_channels(&node.op);
+            let channels = channel_scaling::input_channels(&node.op);
+            let fits = |factors: &&Vec<f32>| factors.len() == channels;
             if let Some(factors) = inputs.next().filter(fits) {
                 channel_scaling::multiply_inputs(&node.op, &mut weight, factors);
             }
@@ -66,15 +67,6 @@ impl Equalized {
             found.weights.insert(id, weight);
         }
         found
-    }
-}
-
-/// Returns the number of input channels of a layer.
-fn input_channels(op: &Op) -> Option<usize> {
-    match op {
-        Op::Conv2d(conv) => Some(conv.in_channels),
-        Op::Linear(linear) => Some(linear.in_features),
-        _ => None,
     }
 }
 

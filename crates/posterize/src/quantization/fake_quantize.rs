@@ -161,12 +161,10 @@ impl FakeQuantize {
     /// the range.
     pub(crate) fn fix(&mut self, range: Range) -> Result<(), ObserveError> {
         self.observer.reset();
-        self.observer.observe(&[range.min, range.max], &[2])?;
-        if let Some(qparams) = self.observer.calculate_qparams() {
-            self.qparams = qparams;
-        }
+        self.enable_observer(true);
+        let observed = self.observe(&[range.min, range.max], &[2]);
         self.disable_observer();
-        Ok(())
+        observed
     }
 
     /// Observes a batch and updates the scale and zero point, if the observer is enabled.

@@ -236,15 +236,25 @@ impl QuantizedModel {
         }
     }
 
-    /// Returns the model with other biases for some layers.
+    /// Returns the model with other biases for some layers: `dynamic` for those that are quantized dynamically
+    /// and have one.
     ///
     /// # Errors
-    /// Returns an error if an accumulator could overflow.
-    pub(super) fn with_biases(mut self, biases: BTreeMap<NodeId, Vec<i32>>) -> Result<Self> {
+    /// Returns an error if an accumulator could overflow, or if a bias has another shape.
+    pub(super) fn with_biases(
+        mut self,
+        biases: BTreeMap<NodeId, Vec<i32>>,
+        dynamic: BTreeMap<NodeId, Tensor>,
+    ) -> Result<Self> {
         let layers = Arc::make_mut(&mut self.layers);
         for (id, bias) in biases {
             if let Some(layer) = layers.get_mut(&id) {
                 layer.bias = bias;
+            }
+        }
+        for (id, bias) in dynamic {
+            if let Some(known) = self.parameters.get_mut(&(id, Role::Bias)) {
+                *known = Arc::new(bias);
             }
         }
         self.validate()?;
@@ -259,20 +269,6 @@ impl QuantizedModel {
         let id = self.graph.find(name)?;
         let weight = self.weights.get(&id)?.clone();
         Some((weight, self.parameters.get(&(id, Role::Bias)).cloned()))
-    }
-
-    /// Returns the model with other biases for some layers that are quantized dynamically and have a bias.
-    ///
-    /// # Errors
-    /// Returns an error if a bias has another shape.
-    pub(super) fn with_float_biases(mut self, biases: BTreeMap<NodeId, Tensor>) -> Result<Self> {
-        for (id, bias) in biases {
-            if let Some(known) = self.parameters.get_mut(&(id, Role::Bias)) {
-                *known = Arc::new(bias);
-            }
-        }
-        self.validate()?;
-        Ok(self)
     }
 
     /// Returns the int8 weights of a layer for an input with another scale, on which the integers of its

@@ -422,12 +422,12 @@ impl Trainer {
             watch.validating(so_far);
             stopped.set(watch.wants_stop());
         })?;
-        let is_stopped = stopped.get();
-        let validated = (!is_stopped).then(|| self.network.state());
-        if let Some(state) = trained {
-            self.network.load_state(state)?;
+        if stopped.get() {
+            if let Some(state) = trained {
+                self.network.load_state(state)?;
+            }
+            return self.stop(watch);
         }
-        let Some(validated) = validated else { return self.stop(watch) };
         let position = self.position;
         let record = EpochRecord {
             epoch,
@@ -447,7 +447,10 @@ impl Trainer {
         };
         let is_best = self.history.best().is_none_or(|best| record.beats(best));
         if is_best {
-            self.best = Some(validated);
+            self.best = Some(self.network.state());
+        }
+        if let Some(state) = trained {
+            self.network.load_state(state)?;
         }
         watch.epoch(&record, &model, is_best || self.options.keep == Keep::Last)?;
         self.history.epochs.push(record);

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The options that make sense only with calibration pictures.
-const CALIBRATION_OPTIONS: [&str; 10] = [
+const CALIBRATION_OPTIONS: [&str; 12] = [
     "calibrate",
     "batches",
     "batch_size",
@@ -35,6 +35,8 @@ const CALIBRATION_OPTIONS: [&str; 10] = [
     "max_drop",
     "recipe",
     "save_recipe",
+    "ranges",
+    "save_ranges",
 ];
 
 /// The options that do not matter where activations are not quantized with fixed ranges.

@@ -180,12 +180,6 @@ impl QatArgs {
         self.skipping(qconfig)
     }
 
-    /// Returns whether training starts with the channels and ranges of the network that was quantized after
-    /// training. PyTorch's presets start as its tutorial does.
-    pub(super) fn starts_quantized(&self) -> bool {
-        self.qconfig == "recommended"
-    }
-
     /// Returns the passes of quantization after training, as of `posterize quantize`.
     pub(super) fn passes(&self, seed: u64) -> PostTraining {
         PostTraining::of_preset(&self.qconfig).seed(seed)

@@ -10,6 +10,7 @@ use posterize::{
 
 use crate::{
     error::Result,
+    quantization::starts_quantized,
     ui::{count, percent},
 };
 
@@ -209,7 +210,7 @@ pub(super) fn trained(
     let Trained { tree: (path, fake_quantized), epochs, kept, .. } = trained;
     let last = epochs.last().map_or(0.0, |epoch| epoch.top1);
     let from = untrained.map_or(String::new(), |top1| format!(" from {}", percent(top1)));
-    let start = if training.starts_quantized() {
+    let start = if starts_quantized(&training.qconfig) {
         ", with the channels and the ranges of activations that were found above,"
     } else {
         ""

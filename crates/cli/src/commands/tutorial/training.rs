@@ -17,6 +17,7 @@ use posterize::{
 
 use crate::{
     error::{CliError, Result},
+    quantization::prepare_qat,
     ui::{Ui, percent},
 };
 
@@ -171,11 +172,6 @@ impl Training {
         )
     }
 
-    /// Returns whether training starts with the channels and ranges of the recommended int8 network.
-    pub(super) fn starts_quantized(&self) -> bool {
-        self.qconfig == "recommended"
-    }
-
     /// Inserts fake quantization into `float`, which must not be fused. `quantized` is the recommended int8
     /// network.
     pub(super) fn prepare(
@@ -184,10 +180,7 @@ impl Training {
         quantized: Option<&PostTrainingResult>,
     ) -> Result<QatModel> {
         let mapping = QConfigMapping::global(QConfig::qat(&self.qconfig)?);
-        Ok(match quantized.filter(|_| self.starts_quantized()) {
-            Some(quantized) => quantized.prepare_qat(float, &mapping)?,
-            None => float.prepare_qat(&mapping)?,
-        })
+        Ok(prepare_qat(float, &self.qconfig, &mapping, quantized)?)
     }
 
     /// Trains a network and validates it on the evaluated pictures.

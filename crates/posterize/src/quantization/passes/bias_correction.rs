@@ -43,7 +43,7 @@ pub(crate) fn fast(
         }
     }
     let dynamic = dynamic_biases(&model, float, means, &|_, original| means.of(original));
-    model.with_biases(biases)?.with_float_biases(dynamic)
+    model.with_biases(biases, dynamic)
 }
 
 /// Corrects the biases layer by layer, on the inputs that the int8 network has once the layers before
@@ -100,7 +100,7 @@ pub(crate) fn empirical(
         )?;
     }
     let dynamic = dynamic_biases(&model, float, &expected, &|id, _| found.of(id));
-    model.with_biases(biases)?.with_float_biases(dynamic)
+    model.with_biases(biases, dynamic)
 }
 
 /// Returns the corrected biases of the layers that are quantized dynamically and have one. `found` returns

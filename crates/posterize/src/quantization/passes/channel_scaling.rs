@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::graph::NodeId;
-use crate::model::FloatModel;
+use crate::graph::{Graph, NodeId};
+use crate::model::{FloatModel, Parameters};
 use crate::ops::{Op, Role};
 #[cfg(feature = "training")]
 use crate::quantization::Blocks;
@@ -55,19 +55,34 @@ fn scale_layers(
     let mut parameters = model.parameters().clone();
     for ScaledChannels { producers, consumers, factors } in scaled {
         for &producer in producers {
-            for role in [Role::Weight, Role::Bias] {
-                if let Some(tensor) = parameters.get_mut(&(divided(producer), role)) {
-                    divide_outputs(Arc::make_mut(tensor), factors);
-                }
-            }
+            divide_layer(&mut parameters, divided(producer), factors);
         }
-        for consumer in consumers.iter().map(|&id| multiplied(id)) {
-            if let Some(weight) = parameters.get_mut(&(consumer, Role::Weight)) {
-                multiply_inputs(&graph.node(consumer).op, Arc::make_mut(weight), factors);
-            }
+        for &consumer in consumers {
+            multiply_layer(&mut parameters, graph, multiplied(consumer), factors);
         }
     }
     FloatModel::new(graph.clone(), parameters)
+}
+
+/// Divides the weight and the bias of a layer by the factor of each output channel.
+pub(super) fn divide_layer(parameters: &mut Parameters, id: NodeId, factors: &[f32]) {
+    for role in [Role::Weight, Role::Bias] {
+        if let Some(tensor) = parameters.get_mut(&(id, role)) {
+            divide_outputs(Arc::make_mut(tensor), factors);
+        }
+    }
+}
+
+/// Multiplies the weight of a layer by the factor of each input channel.
+pub(super) fn multiply_layer(
+    parameters: &mut Parameters,
+    graph: &Graph,
+    id: NodeId,
+    factors: &[f32],
+) {
+    if let Some(weight) = parameters.get_mut(&(id, Role::Weight)) {
+        multiply_inputs(&graph.node(id).op, Arc::make_mut(weight), factors);
+    }
 }
 
 /// Returns the number of input channels of a convolution or linear layer; 0 for other operators.

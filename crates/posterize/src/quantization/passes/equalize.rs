@@ -8,13 +8,11 @@
 //! bound, so only channels that stay below it on all calibration pictures are scaled.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use posterize_kernels::Pool;
 
 use super::channel_scaling::{
-    ScaledChannels, divide_outputs, for_each_input, groups_and_taps, multiply_inputs,
-    output_channels,
+    ScaledChannels, divide_layer, for_each_input, groups_and_taps, multiply_layer, output_channels,
 };
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
@@ -157,14 +155,8 @@ fn factors(
                 divided[channel] = total;
                 largest = largest.max(factor.max(1.0 / *factor));
             }
-            for role in [Role::Weight, Role::Bias] {
-                if let Some(tensor) = parameters.get_mut(&(first, role)) {
-                    divide_outputs(Arc::make_mut(tensor), &factors);
-                }
-            }
-            if let Some(weight) = parameters.get_mut(&(second, Role::Weight)) {
-                multiply_inputs(&graph.node(second).op, Arc::make_mut(weight), &factors);
-            }
+            divide_layer(&mut parameters, first, &factors);
+            multiply_layer(&mut parameters, graph, second, &factors);
         }
         if largest < CONVERGED {
             break;

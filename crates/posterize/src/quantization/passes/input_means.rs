@@ -9,9 +9,10 @@ use std::ops::AddAssign;
 
 use posterize_kernels::{Conv2dGeometry, Pool};
 
+use super::channel_scaling::{groups_and_taps, input_channels};
 use crate::error::Result;
 use crate::graph::{Graph, LayerShape, NodeId};
-use crate::ops::Op;
+use crate::ops::{Linear, Op};
 use crate::runtime::Shown;
 use crate::tensor::Tensor;
 
@@ -42,11 +43,11 @@ impl InputMeans {
     pub(crate) fn of_channels(graph: &Graph, of: impl Fn(NodeId) -> Option<Vec<f64>>) -> Self {
         let mut means = Self::new(graph, |_| true);
         for (id, node) in graph.iter() {
-            let (channels, taps) = match &node.op {
-                Op::Conv2d(conv) => (conv.in_channels, conv.kernel_size.iter().product()),
-                Op::Linear(linear) => (linear.in_features, 1),
-                _ => continue,
-            };
+            let channels = input_channels(&node.op);
+            if channels == 0 {
+                continue;
+            }
+            let (_, taps) = groups_and_taps(&node.op);
             let found = of(node.inputs[0]).filter(|found| found.len() == channels);
             if let Some(found) = found {
                 let sums = TapSums { taps: found.repeat(taps), outputs: 1.0 };
@@ -131,15 +132,17 @@ impl Windows {
                 let output = geometry.output_size([h, w])?;
                 Some(Self { geometry, input: [h, w], output })
             }
-            (Op::DynamicQuantizedLinear(dynamic), _) => {
-                Self::of(&dynamic.linear().clone().into(), input)
-            }
-            (Op::Linear(linear), &[_, features]) if features == linear.in_features => {
-                let geometry = Conv2dGeometry::square([features, linear.out_features], 1, 1, 1);
-                Some(Self { geometry, input: [1, 1], output: [1, 1] })
-            }
+            (Op::Linear(linear), _) => Self::of_linear(linear, input),
+            (Op::DynamicQuantizedLinear(dynamic), _) => Self::of_linear(dynamic.linear(), input),
             _ => None,
         }
+    }
+
+    fn of_linear(linear: &Linear, input: &[usize]) -> Option<Self> {
+        let &[_, features] = input else { return None };
+        let geometry = Conv2dGeometry::square([features, linear.out_features], 1, 1, 1);
+        let windows = Self { geometry, input: [1, 1], output: [1, 1] };
+        (features == linear.in_features).then_some(windows)
     }
 
     fn channels(&self) -> usize {
