@@ -94,6 +94,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `checkpoint` | yes | [`StateDict::open`]: checkpoints of PyTorch and safetensors files of float weights |
+//! | `onnx` | yes | [`import::onnx`]: networks in ONNX files |
 //! | `save` | yes | [`SavedModel::save`](format::SavedModel::save), `StateDict::save_safetensors`, [`atomic_file`] |
 //! | `data` | yes | [`data::ImageFolder`], [`data::Loader`], transforms, [`data::Picture::open`] |
 //! | `jpeg`, `png`, `webp`, `bmp`, `pnm`, `gif`, `tiff` | yes | the picture format of that name; each turns on `data` |
@@ -124,6 +125,7 @@ mod finite_logits;
 mod foreign;
 pub mod format;
 pub mod graph;
+pub mod import;
 mod interop;
 mod loading;
 mod memory;
@@ -178,6 +180,8 @@ pub const FEATURES: &[&str] = &[
     "jpeg",
     #[cfg(feature = "ndarray")]
     "ndarray",
+    #[cfg(feature = "onnx")]
+    "onnx",
     #[cfg(feature = "png")]
     "png",
     #[cfg(feature = "pnm")]

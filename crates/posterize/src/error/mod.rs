@@ -5,13 +5,17 @@
 
 mod printable;
 mod state_dict_mismatch;
+#[cfg(feature = "onnx")]
+mod unsupported_nodes;
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "checkpoint")]
+#[cfg(any(feature = "checkpoint", feature = "onnx"))]
 pub(crate) use printable::printable;
 pub(crate) use printable::printable_up_to;
 pub use state_dict_mismatch::{MismatchCause, StateDictMismatch};
+#[cfg(feature = "onnx")]
+pub use unsupported_nodes::{UnsupportedNode, UnsupportedNodes};
 
 /// A [`Result`](std::result::Result) with the library's [`Error`].
 ///
@@ -99,6 +103,10 @@ pub enum Error {
         /// Why, and what to do.
         problem: String,
     },
+    /// A network in an ONNX file has nodes that cannot be imported. Lists all of them.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    UnsupportedNodes(Box<UnsupportedNodes>),
     /// Observers saw no data, so their scales cannot be computed.
     #[error(
         "{} of {total} observers saw no data ({remedy}): {}",
@@ -262,6 +270,8 @@ impl Error {
             Self::Shape { .. } => ErrorKind::ShapeMismatch,
             Self::Layer { .. } => ErrorKind::InvalidLayer,
             Self::Unsupported { .. } => ErrorKind::UnsupportedOperator,
+            #[cfg(feature = "onnx")]
+            Self::UnsupportedNodes(_) => ErrorKind::UnsupportedNetwork,
             Self::NotCalibrated { .. } => ErrorKind::NotCalibrated,
             Self::Ranges(_) => ErrorKind::InvalidRanges,
             Self::Image { .. } => ErrorKind::Image,
@@ -285,6 +295,8 @@ impl Error {
             | Self::Limit { layer, .. }
             | Self::NotFinite { layer, .. } => Some(layer),
             Self::Network { source, .. } => source.layer_name(),
+            #[cfg(feature = "onnx")]
+            Self::UnsupportedNodes(_) => None,
             Self::Io { .. }
             | Self::Checkpoint { .. }
             | Self::StateDict(_)
@@ -308,6 +320,8 @@ impl Error {
             | Self::Dataset { path, .. }
             | Self::Format { path, .. }
             | Self::Network { path, .. } => Some(path),
+            #[cfg(feature = "onnx")]
+            Self::UnsupportedNodes(nodes) => Some(nodes.path()),
             Self::StateDict(_)
             | Self::Shape { .. }
             | Self::Layer { .. }
@@ -352,6 +366,8 @@ pub enum ErrorKind {
     InvalidLayer,
     /// An operator cannot be computed, quantized or trained with these settings.
     UnsupportedOperator,
+    /// The network of a file has nodes that cannot be imported.
+    UnsupportedNetwork,
     /// Observers saw no data.
     NotCalibrated,
     /// Calibrated ranges are invalid, or those of another network.
@@ -386,6 +402,7 @@ impl ErrorKind {
             Self::ShapeMismatch => "shape_mismatch",
             Self::InvalidLayer => "invalid_layer",
             Self::UnsupportedOperator => "unsupported_operator",
+            Self::UnsupportedNetwork => "unsupported_network",
             Self::NotCalibrated => "not_calibrated",
             Self::InvalidRanges => "invalid_ranges",
             Self::Image => "image",

@@ -1,0 +1,101 @@
+//! A network that was read from an ONNX file.
+
+use std::path::Path;
+
+use super::external::External;
+use super::graph_inputs::OnnxInput;
+use super::options::OnnxOptions;
+use super::read::{Imported, read};
+use crate::error::{Error, Result};
+use crate::model::FloatModel;
+use crate::trace;
+
+/// A float network that was read from an ONNX file.
+///
+/// ```no_run
+/// use posterize::import::onnx::{OnnxModel, OnnxOptions};
+///
+/// // A file that leaves height and width open.
+/// let options = OnnxOptions::new().size(224, 224);
+/// let onnx = OnnxModel::open_with("classifier.onnx", &options)?;
+/// let quantizable = onnx.into_model().fuse()?;
+/// # Ok::<(), posterize::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OnnxModel(Imported);
+
+impl OnnxModel {
+    /// Reads an ONNX file. Tensors in files beside it are read, too.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is damaged or contradicts the ONNX standard, if
+    /// height or width are left open, and [`Error::UnsupportedNodes`] with all nodes that cannot be
+    /// imported.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &OnnxOptions::new())
+    }
+
+    /// Reads an ONNX file as [`Self::open`] does, with options.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::open`], and an error if there is no output of a name in the
+    /// options.
+    pub fn open_with(path: impl AsRef<Path>, options: &OnnxOptions) -> Result<Self> {
+        let path = path.as_ref();
+        trace::span!(INFO, "load", path = trace::display(path.display()));
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        read(path, bytes, External::beside(path), options).map(Self)
+    }
+
+    /// Reads an ONNX file in memory, as [`Self::open_with`] does. `path` is the file's name in errors.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::open_with`], and an error if a tensor is in another file.
+    ///
+    /// ```
+    /// use posterize::ErrorKind;
+    /// use posterize::import::onnx::{OnnxModel, OnnxOptions};
+    ///
+    /// let error =
+    ///     OnnxModel::from_bytes("a.onnx", b"no protobuf".to_vec(), &OnnxOptions::new()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::CorruptFile);
+    /// ```
+    pub fn from_bytes(
+        path: impl AsRef<Path>,
+        bytes: Vec<u8>,
+        options: &OnnxOptions,
+    ) -> Result<Self> {
+        read(path.as_ref(), bytes, External::none(), options).map(Self)
+    }
+
+    /// Returns the network.
+    pub fn model(&self) -> &FloatModel {
+        &self.0.model
+    }
+
+    /// Returns the network.
+    pub fn into_model(self) -> FloatModel {
+        self.0.model
+    }
+
+    /// Returns the inputs of the file, in its order.
+    pub fn inputs(&self) -> &[OnnxInput] {
+        &self.0.inputs
+    }
+
+    /// Returns the program that wrote the file, and its version: `pytorch 2.9.0`. Empty if the file
+    /// does not say.
+    pub fn producer(&self) -> &str {
+        &self.0.producer
+    }
+
+    /// Returns the version of the operator set.
+    pub fn opset(&self) -> i64 {
+        self.0.opset
+    }
+
+    /// Returns what is notable about the file, such as weights that are not finite, as sentences.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+}

@@ -1,0 +1,336 @@
+//! The import of a file, from its bytes to a network.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use prost::Message as _;
+
+use super::attributes::Attributes;
+use super::external::External;
+use super::graph_inputs::{self, OnnxInput};
+use super::importer::{Call, Importer, Value};
+use super::names::{NodeNames, clean};
+use super::operators;
+use super::options::OnnxOptions;
+use super::problem::Problem;
+use super::proto::{GraphProto, ModelProto, NodeProto};
+use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
+use crate::model::FloatModel;
+use crate::ops::Role;
+
+/// The versions of ONNX's operator set that are read.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+
+/// The versions of the file format that are read.
+const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
+
+/// The largest number of nodes.
+const MAX_NODES: usize = 1 << 16;
+
+/// What was read from a file.
+#[derive(Clone, Debug)]
+pub(super) struct Imported {
+    pub(super) model: FloatModel,
+    pub(super) inputs: Vec<OnnxInput>,
+    /// The program that wrote the file, and its version.
+    pub(super) producer: String,
+    /// The version of the operator set.
+    pub(super) opset: i64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads a file.
+pub(super) fn read(
+    path: &Path,
+    bytes: Vec<u8>,
+    external: External,
+    options: &OnnxOptions,
+) -> Result<Imported> {
+    let corrupt = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+    let model = ModelProto::decode(prost::bytes::Bytes::from(bytes)).map_err(|error| {
+        corrupt(format!("it is no ONNX file, or damaged: {error}; download or export it again"))
+    })?;
+    let opset = check_versions(&model).map_err(corrupt)?;
+    let graph = model.graph.as_ref().ok_or_else(|| {
+        corrupt("it is no ONNX file, or truncated: it has no graph; export it again".into())
+    })?;
+    let stem = path.file_stem().map_or_else(|| "onnx".into(), |stem| stem.to_string_lossy());
+    let file = File { path, graph, opset, external, model: &model, options };
+    let (network, inputs) = file.import(&clean(&stem.replace('.', "_")))?;
+    let warnings = warnings(&network);
+    let producer = format!("{} {}", model.producer_name(), model.producer_version());
+    Ok(Imported {
+        model: network,
+        inputs,
+        producer: printable(producer.trim().as_bytes()),
+        opset,
+        warnings,
+    })
+}
+
+/// Checks the versions of the file and returns that of ONNX's operator set.
+fn check_versions(model: &ModelProto) -> Result<i64, String> {
+    let ir = model.ir_version();
+    if !IR_VERSIONS.contains(&ir) {
+        return Err(format!(
+            "it has the IR version {ir}; expected {} to {}",
+            IR_VERSIONS.start(),
+            IR_VERSIONS.end()
+        ));
+    }
+    let default = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
+    let Some(opset) = default.map(|set| set.version()) else {
+        return Err("it does not say which version of ONNX's operators it has".into());
+    };
+    if !OPSETS.contains(&opset) {
+        return Err(format!(
+            "it has operators of version {opset}; expected {} to {}: export or convert it with another \
+             opset",
+            OPSETS.start(),
+            OPSETS.end()
+        ));
+    }
+    Ok(opset)
+}
+
+/// Returns a warning for each parameter that is not finite.
+fn warnings(model: &FloatModel) -> Vec<String> {
+    let graph = model.graph();
+    let mut warnings = Vec::new();
+    for (key, tensor) in model.parameters() {
+        let bad = tensor.data().iter().filter(|value| !value.is_finite()).count();
+        if bad > 0 {
+            warnings.push(format!(
+                "{} has {bad} values that are NaN or infinite, so results will be wrong; check the file",
+                graph.parameter_name(*key)
+            ));
+        }
+        if key.1 == Role::RunningVar && tensor.data().iter().any(|&value| value < 0.0) {
+            warnings.push(format!("{} has negative values", graph.parameter_name(*key)));
+        }
+    }
+    warnings
+}
+
+/// A file that is imported.
+struct File<'a> {
+    path: &'a Path,
+    model: &'a ModelProto,
+    graph: &'a GraphProto,
+    opset: i64,
+    external: External,
+    options: &'a OnnxOptions,
+}
+
+impl File<'_> {
+    fn corrupt(&self, problem: impl Into<String>) -> Error {
+        Error::Format { path: self.path.to_path_buf(), problem: problem.into() }
+    }
+
+    fn import(&self, kind: &str) -> Result<(FloatModel, Vec<OnnxInput>)> {
+        let graph = self.graph;
+        if graph.node.len() > MAX_NODES {
+            return Err(self.corrupt(format!(
+                "it has {} nodes; expected at most {MAX_NODES}",
+                graph.node.len()
+            )));
+        }
+        let mut importer = Importer::default();
+        let mut values: HashMap<&str, Value<'_>> = HashMap::new();
+        for tensor in &graph.initializer {
+            values.insert(tensor.name(), Value::Initializer(tensor));
+        }
+        let mut inputs = Vec::new();
+        for input in &graph.input {
+            // Before IR version 4, initializers were inputs too.
+            if values.contains_key(input.name()) {
+                continue;
+            }
+            let read = graph_inputs::read(input, self.options).map_err(|e| self.corrupt(e))?;
+            let node = importer.draft.input(&clean(input.name()), read.shape().to_vec());
+            values.insert(input.name(), Value::View(read.view(node)));
+            inputs.push(read);
+        }
+        if inputs.is_empty() {
+            return Err(self.corrupt("the graph has no input"));
+        }
+        let file_batch = inputs[0].batch().and_then(|batch| i64::try_from(batch).ok());
+
+        let outputs: Vec<&str> = match self.options.outputs.as_slice() {
+            [] => graph.output.iter().map(|output| output.name()).collect(),
+            chosen => chosen.iter().map(String::as_str).collect(),
+        };
+        let needed = self.needed(&outputs)?;
+        let names = NodeNames::new(&graph.node);
+        let mut unsupported = Vec::new();
+        for (index, node) in graph.node.iter().enumerate() {
+            let results = if needed[index] {
+                let call = self.call(node, names.of(index), &values, file_batch)?;
+                self.import_node(&mut importer, node, &call, &mut unsupported)?
+            } else {
+                Vec::new()
+            };
+            for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                let value = results.get(at).cloned().unwrap_or(Value::Unknown);
+                if values.insert(name, value).is_some() {
+                    return Err(self.corrupt(format!(
+                        "two nodes, inputs or weights have the name `{}`",
+                        printable(name.as_bytes())
+                    )));
+                }
+            }
+        }
+        if !unsupported.is_empty() {
+            return Err(self.unsupported(&unsupported));
+        }
+        let mut found = Vec::new();
+        for name in outputs {
+            let shown = printable(name.as_bytes());
+            let node = match values.get(name) {
+                Some(Value::View(view)) => importer.node(view, &clean(name)),
+                Some(_) => Err(Problem::Unsupported(
+                    "the output does not depend on the network's input".into(),
+                )),
+                None => return Err(self.no_output(name)),
+            };
+            let node = node.map_err(|problem| match problem {
+                Problem::Unsupported(reason) | Problem::Invalid(reason) => {
+                    self.corrupt(format!("the output `{shown}`: {reason}"))
+                }
+            })?;
+            found.push((clean(name), node));
+        }
+        let model = importer.draft.finish(kind, found).map_err(|error| error.of_file(self.path))?;
+        Ok((model, inputs))
+    }
+
+    /// Returns which nodes the outputs depend on.
+    fn needed(&self, outputs: &[&str]) -> Result<Vec<bool>> {
+        let graph = self.graph;
+        let mut wanted: HashSet<&str> = outputs.iter().copied().collect();
+        let mut needed = vec![false; graph.node.len()];
+        for (index, node) in graph.node.iter().enumerate().rev() {
+            if node.output.iter().any(|name| wanted.contains(name.as_str())) {
+                needed[index] = true;
+                wanted.extend(node.input.iter().map(String::as_str));
+            }
+        }
+        let produced: HashSet<&str> = graph
+            .node
+            .iter()
+            .flat_map(|node| node.output.iter().map(String::as_str))
+            .chain(graph.input.iter().map(|input| input.name()))
+            .collect();
+        match outputs.iter().find(|name| !produced.contains(*name)) {
+            Some(name) => Err(self.no_output(name)),
+            None if outputs.is_empty() => Err(self.corrupt("the graph has no output")),
+            None => Ok(needed),
+        }
+    }
+
+    fn no_output(&self, name: &str) -> Error {
+        const SHOWN: usize = 10;
+        let names = self.graph.output.iter().take(SHOWN);
+        let names: Vec<String> = names.map(|output| printable(output.name().as_bytes())).collect();
+        self.corrupt(format!(
+            "it has no value named `{}`; its outputs are {}",
+            printable(name.as_bytes()),
+            names.join(", ")
+        ))
+    }
+
+    /// Returns a node with the values of its inputs.
+    fn call<'n>(
+        &'n self,
+        node: &'n NodeProto,
+        name: &str,
+        values: &HashMap<&'n str, Value<'n>>,
+        file_batch: Option<i64>,
+    ) -> Result<Call<'n>> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for input in &node.input {
+            inputs.push(match (input.as_str(), values.get(input.as_str())) {
+                ("", _) => None,
+                (_, Some(value)) => Some(value.clone()),
+                (_, None) => {
+                    return Err(self.corrupt(format!(
+                        "the node `{name}` ({}) takes `{}`, which no node before it, no input and no \
+                         weight has as its name",
+                        printable(node.op_type().as_bytes()),
+                        printable(input.as_bytes())
+                    )));
+                }
+            });
+        }
+        Ok(Call {
+            name: name.to_owned(),
+            op_type: node.op_type(),
+            attributes: Attributes::new(node),
+            opset: self.opset,
+            inputs,
+            outputs: node.output.len(),
+            external: &self.external,
+            file_batch,
+        })
+    }
+
+    /// Imports a node. One that cannot be imported has no values, and is added to `unsupported`.
+    fn import_node<'n>(
+        &self,
+        importer: &mut Importer,
+        node: &NodeProto,
+        call: &Call<'n>,
+        unsupported: &mut Vec<UnsupportedNode>,
+    ) -> Result<Vec<Value<'n>>> {
+        let domain = match node.domain() {
+            "ai.onnx" => "",
+            domain => domain,
+        };
+        let depends_on_unknown =
+            call.inputs.iter().flatten().any(|input| matches!(input, Value::Unknown));
+        let result = if !domain.is_empty() || !operators::is_known(call.op_type) {
+            Err(Problem::Unsupported(operators::NOT_KNOWN.into()))
+        } else if depends_on_unknown {
+            // Its input is reported already.
+            return Ok(Vec::new());
+        } else {
+            operators::import(importer, call)
+        };
+        match result {
+            Ok(values) => Ok(values),
+            Err(Problem::Unsupported(reason)) => {
+                let versions = &self.model.opset_import;
+                let version = versions.iter().find(|set| set.domain() == domain);
+                let node = UnsupportedNode {
+                    op_type: printable(call.op_type.as_bytes()),
+                    domain: printable(domain.as_bytes()),
+                    opset: version.map_or(0, |set| set.version()),
+                    first: call.name.clone(),
+                    count: 1,
+                    reason,
+                };
+                let same = |other: &&mut UnsupportedNode| {
+                    (&other.op_type, &other.domain, &other.reason)
+                        == (&node.op_type, &node.domain, &node.reason)
+                };
+                match unsupported.iter_mut().find(same) {
+                    Some(other) => other.count += 1,
+                    None => unsupported.push(node),
+                }
+                Ok(Vec::new())
+            }
+            Err(Problem::Invalid(problem)) => Err(self.corrupt(format!(
+                "the node `{}` ({}): {problem}",
+                call.name,
+                printable(call.op_type.as_bytes())
+            ))),
+        }
+    }
+
+    fn unsupported(&self, nodes: &[UnsupportedNode]) -> Error {
+        Error::UnsupportedNodes(Box::new(UnsupportedNodes {
+            path: self.path.to_path_buf(),
+            nodes: nodes.to_vec(),
+        }))
+    }
+}
