@@ -18,19 +18,22 @@ pub(crate) enum Exit {
     Io,
     /// The result does not reach what the arguments demand of it.
     NotMet,
+    /// The network of a file has nodes that are not supported.
+    UnsupportedNetwork,
     /// Ctrl-C. Shells report the same code for a program that SIGINT ended.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
         Self::BadInput,
         Self::Io,
         Self::NotMet,
+        Self::UnsupportedNetwork,
         Self::Interrupted,
     ];
 
@@ -43,6 +46,7 @@ impl Exit {
             Self::BadInput => 3,
             Self::Io => 4,
             Self::NotMet => 5,
+            Self::UnsupportedNetwork => 6,
             Self::Interrupted => 130,
         }
     }
@@ -56,7 +60,11 @@ impl Exit {
             Self::BadInput => "A file, picture, folder or model that cannot be used",
             Self::Io => "A missing file, no permission, a full disk, too little memory, no network",
             Self::NotMet => {
-                "A result that misses its target; `quantize --max-drop` writes nothing then"
+                "A result that misses its target: `quantize --max-drop`, which writes nothing then, or \
+                 `run --expect`"
+            }
+            Self::UnsupportedNetwork => {
+                "A network in an ONNX file with nodes that posterize does not support; all are listed"
             }
             Self::Interrupted => "Ctrl-C; `train` writes its checkpoint first",
         }
@@ -82,6 +90,7 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::NotFinite
             | ErrorKind::Image
             | ErrorKind::Dataset => Self::BadInput,
+            ErrorKind::UnsupportedNetwork => Self::UnsupportedNetwork,
             ErrorKind::InvalidArgument => Self::Usage,
             ErrorKind::Interrupted => Self::Interrupted,
             // Kinds that a later version of the library adds.
@@ -103,7 +112,7 @@ mod tests {
     #[test]
     fn each_has_its_own_code() {
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
         let list = Exit::list();
         assert!(list.starts_with("    0  Success\n    1  Any other failure"), "{list}");
         assert!(list.contains("\n  130  Ctrl-C;"), "{list}");
@@ -120,6 +129,7 @@ mod tests {
             (ErrorKind::ShapeMismatch, 3),
             (ErrorKind::InvalidLayer, 3),
             (ErrorKind::UnsupportedOperator, 3),
+            (ErrorKind::UnsupportedNetwork, 6),
             (ErrorKind::NotCalibrated, 3),
             (ErrorKind::InvalidRanges, 3),
             (ErrorKind::NotFinite, 3),

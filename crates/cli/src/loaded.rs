@@ -50,6 +50,8 @@ pub(crate) struct Loaded {
     pub(crate) preprocessing: Preprocessing,
     /// Empty if they are not known.
     pub(crate) classes: Vec<Class>,
+    /// Channels, height and width of the input.
+    pub(crate) input: [usize; 3],
 }
 
 impl Loaded {

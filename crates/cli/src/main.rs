@@ -12,6 +12,8 @@ mod interrupt;
 mod loaded;
 mod model;
 mod names;
+mod npy;
+mod onnx;
 mod page;
 mod paths;
 mod pictures;

@@ -24,6 +24,7 @@ use crate::{
     error::{CliError, Result},
     fetch::{Fetcher, Item},
     loaded::{Loaded, precision},
+    onnx::{self, OnnxFile},
     paths::Paths,
     preprocessing::PreprocessingArgs,
     ui::{Ui, Verbosity},
@@ -32,13 +33,14 @@ use crate::{
 /// The help of MODEL in commands that need a float model.
 pub(crate) const FLOAT_MODEL_HELP: &str = "\
 mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or \
-fashion_mobilenet_v2; or the path of a float model that `posterize train` wrote";
+fashion_mobilenet_v2; or the path of an ONNX file, or of a float model that `posterize train` wrote";
 
 /// The arguments that name a model.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// mobilenet_v2, tf_mobilenet_v2, efficientnet_lite0 to efficientnet_lite4, resnet18, resnet50 or
-    /// fashion_mobilenet_v2; or the path of a model that `posterize train` or `posterize quantize` wrote
+    /// fashion_mobilenet_v2; or the path of an ONNX file (.onnx), or of a model that `posterize train` or
+    /// `posterize quantize` wrote
     #[arg(value_name = "MODEL", value_parser = ModelName, hide_possible_values = true)]
     pub(crate) name: String,
 
@@ -97,6 +99,14 @@ impl TypedValueParser for ModelName {
 enum ActivationName {
     Relu,
     Relu6,
+}
+
+/// Whether a command needs to know how the values of pictures are normalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Normalization {
+    Needed,
+    /// Any will do, for example to time a network.
+    Any,
 }
 
 /// Whether `name` is an architecture.
@@ -214,10 +224,22 @@ impl ModelArgs {
         self.pictures.given()
     }
 
-    /// Reads the saved model.
-    pub(crate) fn saved(&self) -> Result<SavedModel> {
+    /// Reads the saved model or the ONNX file, and returns the size of its pictures if it is known:
+    /// channels, height and width.
+    pub(crate) fn saved(
+        &self,
+        size: Option<usize>,
+        ui: &Ui,
+    ) -> Result<(SavedModel, Option<[usize; 3]>)> {
         self.refuse_options()?;
-        Ok(SavedModel::open(&self.name)?)
+        if onnx::is_onnx(&self.name) {
+            let size = size.or(self.pictures.crop());
+            let OnnxFile { saved, input, .. } = onnx::open(&self.name, size, ui)?;
+            return Ok((saved, input));
+        }
+        let saved = SavedModel::open(&self.name)?;
+        let crop = saved.preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
+        Ok((saved, crop.map(|crop| [3, crop, crop])))
     }
 
     /// Returns an error if the model is a saved one and an option says what the file says, or is for
@@ -252,7 +274,7 @@ impl ModelArgs {
     /// weights that are the same every time.
     pub(crate) fn with_given_weights(&self, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
-            return self.of_file(ui);
+            return self.of_file(Normalization::Any, ui);
         }
         if let Some(file) = &self.weights {
             return self.load(file.clone(), &LoadOptions::new(), ui);
@@ -281,7 +303,7 @@ impl ModelArgs {
 
     fn with_weights(&self, options: &LoadOptions, cache: &CacheArgs, ui: &Ui) -> Result<Loaded> {
         if self.is_file() {
-            return self.of_file(ui);
+            return self.of_file(Normalization::Needed, ui);
         }
         if let Some(file) = &self.weights {
             return self.load(file.clone(), options, ui);
@@ -324,10 +346,12 @@ impl ModelArgs {
         }
     }
 
-    /// Returns the saved model. Options of the preprocessing replace parts of what it was saved with.
-    fn of_file(&self, ui: &Ui) -> Result<Loaded> {
+    /// Returns the saved model or the network of an ONNX file. Options of the preprocessing replace
+    /// parts of what it was saved with.
+    fn of_file(&self, normalization: Normalization, ui: &Ui) -> Result<Loaded> {
         let file = &self.name;
-        let SavedModel { name, model: network, preprocessing, classes, .. } = self.saved()?;
+        let (SavedModel { name, model: network, preprocessing, classes, .. }, input) =
+            self.saved(None, ui)?;
         let preprocessing = match preprocessing {
             Some(saved) => {
                 let applied = self.pictures.apply(&saved)?;
@@ -336,7 +360,8 @@ impl ModelArgs {
                 }
                 applied
             }
-            None => self.pictures.complete()?.ok_or_else(|| {
+            None if onnx::is_onnx(file) => self.preprocessing_of_onnx(input, normalization)?,
+            None => self.pictures.complete(None)?.ok_or_else(|| {
                 CliError::Usage(format!(
                     "{file}: the saved model has no preprocessing of its pictures; pass it with \
                      --crop, --mean and --std, or write it into the file with `posterize train`, \
@@ -348,8 +373,33 @@ impl ModelArgs {
             Some(_) => name,
             None => format!("{name} {}", precision(&network)),
         };
+        let crop = preprocessing.crop;
+        // The options may say another size, except of a network that takes no square pictures.
+        let input = match input {
+            Some([channels, height, width]) if channels != 3 || height != width => {
+                [channels, height, width]
+            }
+            _ => [3, crop, crop],
+        };
         let (file, new_modules) = (Some(file.into()), Vec::new());
-        Ok(Loaded { name, file, new_modules, network, preprocessing, classes })
+        Ok(Loaded { name, file, new_modules, network, preprocessing, classes, input })
+    }
+
+    /// Returns the preprocessing for an ONNX file, which has none.
+    fn preprocessing_of_onnx(
+        &self,
+        input: Option<[usize; 3]>,
+        normalization: Normalization,
+    ) -> Result<Preprocessing> {
+        let size = input.filter(|&[channels, h, w]| channels == 3 && h == w).map(|[_, h, _]| h);
+        match (self.pictures.complete(size)?, normalization) {
+            (Some(complete), _) if size.is_some() => Ok(complete),
+            (_, Normalization::Any) => {
+                let crop = input.map_or(1, |[_, height, _]| height);
+                Ok(Preprocessing { resize: crop, crop, ..Preprocessing::imagenet() })
+            }
+            _ => Err(onnx::ask_for_preprocessing(&self.name, input)),
+        }
     }
 
     fn load(&self, weights: PathBuf, options: &LoadOptions, ui: &Ui) -> Result<Loaded> {
@@ -423,12 +473,14 @@ impl ModelArgs {
     }
 
     fn loaded(&self, model: FloatModel, file: Option<PathBuf>) -> Result<Loaded> {
+        let preprocessing = self.preprocessing()?;
         Ok(Loaded {
             name: self.name.clone(),
             file,
             new_modules: Vec::new(),
             network: model.into(),
-            preprocessing: self.preprocessing()?,
+            input: [3, preprocessing.crop, preprocessing.crop],
+            preprocessing,
             classes: Vec::new(),
         })
     }

@@ -114,14 +114,19 @@ impl PreprocessingArgs {
         Ok(applied)
     }
 
+    /// Returns the crop, if it was given.
+    pub(crate) fn crop(&self) -> Option<usize> {
+        self.crop.map(usize::from)
+    }
+
     /// Returns the preprocessing of a model that has none, or `None` if too few options were given.
-    pub(crate) fn complete(&self) -> Result<Option<Preprocessing>> {
+    /// `size` is the size of the model's input, if it is known.
+    pub(crate) fn complete(&self, size: Option<usize>) -> Result<Option<Preprocessing>> {
         let (Some(crop), Some(Channels(mean)), Some(Channels(std))) =
-            (self.crop, self.mean, self.std)
+            (self.crop().or(size), self.mean, self.std)
         else {
             return Ok(None);
         };
-        let crop = usize::from(crop);
         let model = Preprocessing { resize: crop, crop, mean, std, ..Preprocessing::imagenet() };
         self.apply(&model).map(Some)
     }

@@ -173,7 +173,7 @@ impl Bench {
     fn pictures(&self, loaded: &Loaded) -> Result<Pictures> {
         let (batch, size) = (usize::from(self.batch), loaded.preprocessing.crop);
         match self.input {
-            InputKind::Float => timing::pictures(batch, size).map(Pictures::Tensor),
+            InputKind::Float => timing::values(batch, loaded.input).map(Pictures::Tensor),
             InputKind::Pixels => timing::pixels(batch, size).map(Pictures::Pixels),
         }
     }

@@ -190,7 +190,7 @@ impl Inspect {
             (model.graph().clone(), model.module(path)?)
         };
         let name = self.model.name.clone();
-        let report = self.report(name, size, &graph, &tree, Some(preprocessing), 0)?;
+        let report = self.report(name, [3, size, size], &graph, &tree, Some(preprocessing), 0)?;
         ui.result(&report, &report)
     }
 
@@ -198,7 +198,7 @@ impl Inspect {
     fn saved(&self, ui: &Ui) -> Result<()> {
         self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
-        let saved = self.model.saved()?;
+        let (saved, input) = self.model.saved(self.size.map(usize::from), ui)?;
         let Some(float) = saved.model.as_float() else {
             self.model
                 .refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
@@ -207,8 +207,8 @@ impl Inspect {
         };
         let model = if self.fused { float.fuse()? } else { float.clone() };
         let SavedModel { name, preprocessing, classes, .. } = saved;
-        let crop = preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
-        let size = self.size.map(usize::from).or(crop).ok_or_else(|| {
+        let size = self.size.map(|size| [3, usize::from(size), usize::from(size)]);
+        let input = input.filter(|[channels, ..]| *channels != 3).or(size).or(input).ok_or_else(|| {
             CliError::Usage(format!(
                 "{}: the saved model does not know the size of its pictures; pass it with --size \
                  PIXELS",
@@ -216,7 +216,8 @@ impl Inspect {
             ))
         })?;
         let tree = model.module(path)?;
-        let report = self.report(name, size, model.graph(), &tree, preprocessing, classes.len())?;
+        let report =
+            self.report(name, input, model.graph(), &tree, preprocessing, classes.len())?;
         ui.result(&report, &report)
     }
 
@@ -226,9 +227,12 @@ impl Inspect {
         let loaded = self.model.with_given_weights(ui)?.fuse()?;
         let path = self.path.as_deref().unwrap_or_default();
         loaded.module(path)?;
-        let size = self.size.map_or(loaded.preprocessing.crop, usize::from);
-        let plan =
-            loaded.engine(options)?.plan_summary([usize::from(self.batch), 3, size, size])?;
+        let [channels, height, width] = match self.size.map(usize::from) {
+            Some(size) => [loaded.input[0], size, size],
+            None => loaded.input,
+        };
+        let shape = [usize::from(self.batch), channels, height, width];
+        let plan = loaded.engine(options)?.plan_summary(shape)?;
         let report = plan::Report {
             isa: options.isa.to_string(),
             threads: options.threads,
@@ -306,14 +310,14 @@ impl Inspect {
     fn report(
         &self,
         model: String,
-        size: usize,
+        [channels, height, width]: [usize; 3],
         graph: &Graph,
         tree: &ModuleTree,
         preprocessing: Option<Preprocessing>,
         classes: usize,
     ) -> Result<Report> {
         let path = self.path.as_deref().unwrap_or_default();
-        let input_shape = [1, 3, size, size];
+        let input_shape = [1, channels, height, width];
         let shapes = graph.infer(&input_shape)?;
         let layers: Vec<Layer> = graph
             .nodes()

@@ -9,6 +9,7 @@ mod inspect;
 mod man;
 mod quantize;
 mod report;
+mod run;
 mod sensitivity;
 mod train;
 mod tutorial;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Evaluate(evaluate::Evaluate),
     Report(report::Report),
     Classify(classify::Classify),
+    Run(run::Run),
     Bench(bench::Bench),
     Train(Box<train::Train>),
     Fetch(fetch::Fetch),
@@ -44,6 +46,7 @@ impl Command {
             Self::Evaluate(command) => command.paths(),
             Self::Report(command) => command.paths(),
             Self::Tutorial(command) => command.paths(),
+            Self::Run(command) => command.paths(),
             // `fetch` writes only to the cache folder, and only what has the expected digest.
             Self::Fetch(_)
             | Self::Classify(_)
@@ -73,6 +76,7 @@ pub(crate) fn run(
         Command::Classify(command) => command.run(ui),
         Command::Evaluate(command) => command.run(ui),
         Command::Report(command) => command.run(ui),
+        Command::Run(command) => command.run(ui),
         Command::Inspect(command) => command.run(ui),
         Command::Bench(command) => command.run(ui),
         Command::Tutorial(command) => command.run(ui),

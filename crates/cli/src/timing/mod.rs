@@ -102,13 +102,18 @@ fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
 
 /// Returns noise `[N, 3, H, W]` in the range of normalized pictures, -2 to 2, the same every time.
 pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
+    values(count, [3, size, size])
+}
+
+/// Returns noise as [`pictures`] does, for an input of these channels, height and width.
+pub(crate) fn values(count: usize, [channels, height, width]: [usize; 3]) -> Result<Tensor> {
     let mut state = 1u32;
     let values = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 22) as f32 - 2.0
     });
-    let values = values.take(count * 3 * size * size).collect();
-    Ok(Tensor::channels_last([count, 3, size, size], values)?)
+    let values = values.take(count * channels * height * width).collect();
+    Ok(Tensor::channels_last([count, channels, height, width], values)?)
 }
 
 /// Returns noise `[N, H, W, 3]` of 8-bit values, the same every time.

@@ -1,0 +1,71 @@
+//! Networks in ONNX files, where a command takes a model.
+
+use std::path::Path;
+
+use posterize::{
+    format::SavedModel,
+    import::onnx::{OnnxInput, OnnxModel, OnnxOptions},
+};
+
+use crate::{
+    error::{CliError, Result},
+    ui::Ui,
+};
+
+/// Whether a path is that of an ONNX file, by its extension.
+pub(crate) fn is_onnx(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+/// A network from an ONNX file, and the size of its pictures.
+pub(crate) struct OnnxFile {
+    /// The network. It has no preprocessing, since ONNX files do not say theirs.
+    pub(crate) saved: SavedModel,
+    /// Channels, height and width of the input for pictures; `None` for another input.
+    pub(crate) input: Option<[usize; 3]>,
+    /// The inputs of the file.
+    pub(crate) inputs: Vec<OnnxInput>,
+}
+
+/// Reads an ONNX file. Height and width are `size` where the file leaves them open.
+pub(crate) fn open(path: &str, size: Option<usize>, ui: &Ui) -> Result<OnnxFile> {
+    let options = OnnxOptions::new();
+    open_with(path, &size.map_or(options.clone(), |size| options.size(size, size)), ui)
+}
+
+/// Reads an ONNX file with options.
+pub(crate) fn open_with(path: &str, options: &OnnxOptions, ui: &Ui) -> Result<OnnxFile> {
+    let onnx = OnnxModel::open_with(path, options)?;
+    for warning in onnx.warnings() {
+        ui.warn(format_args!("{path}: {warning}"));
+    }
+    let input = match onnx.inputs().iter().map(OnnxInput::shape).collect::<Vec<_>>()[..] {
+        [&[_, channels, height, width]] => Some([channels, height, width]),
+        _ => None,
+    };
+    let inputs = onnx.inputs().to_vec();
+    Ok(OnnxFile { saved: SavedModel::new(onnx.into_model()), input, inputs })
+}
+
+/// Returns the error for a network whose preprocessing is not known.
+pub(crate) fn ask_for_preprocessing(path: &str, input: Option<[usize; 3]>) -> CliError {
+    let what = match input {
+        Some([3, height, width]) if height == width => {
+            format!(
+                "takes pictures of {height} x {width} pixels, but does not say how their values \
+                     are normalized"
+            )
+        }
+        Some([channels, height, width]) => format!(
+            "takes inputs of [N, {channels}, {height}, {width}]; this command needs square pictures \
+             of three channels"
+        ),
+        None => "does not take one picture; this command needs a classifier of pictures".to_owned(),
+    };
+    CliError::Usage(format!(
+        "{path}: the network {what}. Pass --mean and --std as it was trained: torchvision's and most \
+         of timm's networks have --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, TensorFlow's \
+         MobileNets and EfficientNet-Lite --mean 0.5 --std 0.5; --resize or --crop-ratio say how \
+         much of the picture is seen"
+    ))
+}
