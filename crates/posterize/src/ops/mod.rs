@@ -16,26 +16,32 @@
 
 mod answers;
 mod binary;
+mod block_order;
 mod broadcast;
 mod clamp;
 mod int8_rule;
 pub(crate) mod kernel;
+mod largest;
 mod leaf;
 mod limits;
+mod moves;
 mod operator;
 mod padding;
 mod parameter;
 mod python;
+mod saved;
 mod select;
 pub(crate) mod shapes;
 pub(crate) mod training;
 mod unary;
+mod window;
 mod work;
 
 use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
 
+pub use block_order::BlockOrder;
 pub use int8_rule::Int8Rule;
 pub use leaf::{Leaf, QuantizedOutput};
 use operator::Saved;
@@ -142,16 +148,20 @@ macro_rules! operators {
 
 pub(crate) use add::Int8Add;
 pub(crate) use conv2d::Int8Conv2d;
+pub use pad::PadMode;
 
 operators! {
     abs::Abs,
     activation::Activation,
     adaptive_avg_pool2d::AdaptiveAvgPool2d,
+    adaptive_max_pool2d::AdaptiveMaxPool2d,
     add::Add,
+    avg_pool2d::AvgPool2d,
     batch_norm::BatchNorm,
     cat::Cat,
     channel_shuffle::ChannelShuffle,
     conv2d::Conv2d,
+    depth_to_space::DepthToSpace,
     dequant_stub::DeQuantStub,
     div::Div,
     dropout::Dropout,
@@ -160,6 +170,7 @@ operators! {
     erf::Erf,
     exp::Exp,
     flatten::Flatten,
+    gather::Gather,
     gelu::GELU,
     hardsigmoid::Hardsigmoid,
     hardswish::Hardswish,
@@ -173,17 +184,22 @@ operators! {
     mish::Mish,
     mul::Mul,
     neg::Neg,
+    pad::Pad,
+    permute::Permute,
     pow::Pow,
     quant_stub::QuantStub,
     reciprocal::Reciprocal,
+    reshape::Reshape,
     selu::SELU,
     sigmoid::Sigmoid,
     silu::SiLU,
     slice::Slice,
     softplus::Softplus,
+    space_to_depth::SpaceToDepth,
     sqrt::Sqrt,
     sub::Sub,
     tanh::Tanh,
+    tile::Tile,
     zero_pad2d::ZeroPad2d,
 }
 
