@@ -19,11 +19,13 @@ mod binary;
 mod block_order;
 mod broadcast;
 mod clamp;
+mod group;
 mod int8_rule;
 pub(crate) mod kernel;
 mod largest;
 mod leaf;
 mod limits;
+mod lines;
 mod moves;
 mod operator;
 mod padding;
@@ -172,13 +174,17 @@ operators! {
     flatten::Flatten,
     gather::Gather,
     gelu::GELU,
+    group_norm::GroupNorm,
     hardsigmoid::Hardsigmoid,
     hardswish::Hardswish,
     hardtanh::Hardtanh,
     input::Input,
+    instance_norm::InstanceNorm,
+    layer_norm::LayerNorm,
     leaky_relu::LeakyReLU,
     linear::Linear,
     log::Log,
+    log_softmax::LogSoftmax,
     max_pool2d::MaxPool2d,
     mean::Mean,
     mish::Mish,
@@ -194,6 +200,7 @@ operators! {
     sigmoid::Sigmoid,
     silu::SiLU,
     slice::Slice,
+    softmax::Softmax,
     softplus::Softplus,
     space_to_depth::SpaceToDepth,
     sqrt::Sqrt,
