@@ -132,6 +132,11 @@ impl<'a> Line<'a> {
         self.along.len()
     }
 
+    /// Returns the value at an index along the line.
+    pub(super) fn value(&self, index: usize) -> f32 {
+        self.values[self.start + self.along.offset(index)]
+    }
+
     /// Calls `visit` with the index along the line, the offset and the value of each of its values. The
     /// offset is that in the slice of the output.
     pub(super) fn each(&self, mut visit: impl FnMut(usize, usize, f32)) {

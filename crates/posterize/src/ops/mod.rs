@@ -151,6 +151,7 @@ macro_rules! operators {
 pub(crate) use add::Int8Add;
 pub(crate) use conv2d::Int8Conv2d;
 pub use pad::PadMode;
+pub use reduce::Reduction;
 
 operators! {
     abs::Abs,
@@ -183,6 +184,7 @@ operators! {
     layer_norm::LayerNorm,
     leaky_relu::LeakyReLU,
     linear::Linear,
+    local_response_norm::LocalResponseNorm,
     log::Log,
     log_softmax::LogSoftmax,
     max_pool2d::MaxPool2d,
@@ -190,11 +192,14 @@ operators! {
     mish::Mish,
     mul::Mul,
     neg::Neg,
+    normalize::Normalize,
     pad::Pad,
     permute::Permute,
     pow::Pow,
+    prelu::PReLU,
     quant_stub::QuantStub,
     reciprocal::Reciprocal,
+    reduce::Reduce,
     reshape::Reshape,
     selu::SELU,
     sigmoid::Sigmoid,
