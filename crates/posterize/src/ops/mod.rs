@@ -21,6 +21,7 @@ mod broadcast;
 mod clamp;
 mod group;
 mod int8_rule;
+mod interpolation;
 pub(crate) mod kernel;
 mod largest;
 mod leaf;
@@ -35,6 +36,7 @@ mod saved;
 mod select;
 pub(crate) mod shapes;
 pub(crate) mod training;
+mod transposed_taps;
 mod unary;
 mod window;
 mod work;
@@ -45,6 +47,7 @@ use serde_json::value::RawValue;
 
 pub use block_order::BlockOrder;
 pub use int8_rule::Int8Rule;
+pub use interpolation::{Coordinates, Interpolation, NearestRounding};
 pub use leaf::{Leaf, QuantizedOutput};
 use operator::Saved;
 pub use operator::{Layer, Operator};
@@ -164,6 +167,7 @@ operators! {
     cat::Cat,
     channel_shuffle::ChannelShuffle,
     conv2d::Conv2d,
+    conv_transpose2d::ConvTranspose2d,
     depth_to_space::DepthToSpace,
     dequant_stub::DeQuantStub,
     div::Div,
@@ -212,6 +216,7 @@ operators! {
     sub::Sub,
     tanh::Tanh,
     tile::Tile,
+    upsample::Upsample,
     zero_pad2d::ZeroPad2d,
 }
 
