@@ -19,6 +19,7 @@ mod binary;
 mod block_order;
 mod broadcast;
 mod clamp;
+mod extremes;
 mod group;
 mod int8_rule;
 mod interpolation;
@@ -30,6 +31,7 @@ mod lines;
 mod moves;
 mod operator;
 mod padding;
+mod pairs;
 mod parameter;
 mod python;
 mod saved;
@@ -191,8 +193,11 @@ operators! {
     local_response_norm::LocalResponseNorm,
     log::Log,
     log_softmax::LogSoftmax,
+    matmul::MatMul,
     max_pool2d::MaxPool2d,
+    maximum::Maximum,
     mean::Mean,
+    minimum::Minimum,
     mish::Mish,
     mul::Mul,
     neg::Neg,
