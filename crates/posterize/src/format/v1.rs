@@ -203,7 +203,7 @@ impl From<Operator> for Op {
             Operator::Mul => ops::Mul.into(),
             Operator::Cat => ops::Cat::new(1).into(),
             Operator::MaxPool2d(MaxPool2d { kernel_size, stride, padding }) => {
-                ops::MaxPool2d { kernel_size, stride, padding }.into()
+                ops::MaxPool2d::new(kernel_size).stride(stride).padding(padding).into()
             }
             Operator::AdaptiveAvgPool2d(AdaptiveAvgPool2d { output_size }) => {
                 ops::AdaptiveAvgPool2d { output_size }.into()

@@ -16,27 +16,40 @@
 
 mod answers;
 mod binary;
+mod block_order;
 mod broadcast;
 mod clamp;
+mod extremes;
+mod group;
 mod int8_rule;
+mod interpolation;
 pub(crate) mod kernel;
+mod largest;
 mod leaf;
 mod limits;
+mod lines;
+mod moves;
 mod operator;
 mod padding;
+mod pairs;
 mod parameter;
 mod python;
+mod saved;
 mod select;
 pub(crate) mod shapes;
 pub(crate) mod training;
+mod transposed_taps;
 mod unary;
+mod window;
 mod work;
 
 use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
 
+pub use block_order::BlockOrder;
 pub use int8_rule::Int8Rule;
+pub use interpolation::{Coordinates, Interpolation, NearestRounding};
 pub use leaf::{Leaf, QuantizedOutput};
 use operator::Saved;
 pub use operator::{Layer, Operator};
@@ -142,31 +155,73 @@ macro_rules! operators {
 
 pub(crate) use add::Int8Add;
 pub(crate) use conv2d::Int8Conv2d;
+pub use pad::PadMode;
+pub use reduce::Reduction;
 
 operators! {
+    abs::Abs,
     activation::Activation,
     adaptive_avg_pool2d::AdaptiveAvgPool2d,
+    adaptive_max_pool2d::AdaptiveMaxPool2d,
     add::Add,
+    avg_pool2d::AvgPool2d,
     batch_norm::BatchNorm,
     cat::Cat,
     channel_shuffle::ChannelShuffle,
     conv2d::Conv2d,
+    conv_transpose2d::ConvTranspose2d,
+    depth_to_space::DepthToSpace,
     dequant_stub::DeQuantStub,
     div::Div,
     dropout::Dropout,
     dynamic_quantized_linear::DynamicQuantizedLinear,
+    elu::ELU,
+    erf::Erf,
+    exp::Exp,
     flatten::Flatten,
+    gather::Gather,
+    gelu::GELU,
+    group_norm::GroupNorm,
+    hardsigmoid::Hardsigmoid,
     hardswish::Hardswish,
+    hardtanh::Hardtanh,
     input::Input,
+    instance_norm::InstanceNorm,
+    layer_norm::LayerNorm,
+    leaky_relu::LeakyReLU,
     linear::Linear,
+    local_response_norm::LocalResponseNorm,
+    log::Log,
+    log_softmax::LogSoftmax,
+    matmul::MatMul,
     max_pool2d::MaxPool2d,
+    maximum::Maximum,
     mean::Mean,
+    minimum::Minimum,
+    mish::Mish,
     mul::Mul,
+    neg::Neg,
+    normalize::Normalize,
+    pad::Pad,
+    permute::Permute,
+    pow::Pow,
+    prelu::PReLU,
     quant_stub::QuantStub,
+    reciprocal::Reciprocal,
+    reduce::Reduce,
+    reshape::Reshape,
+    selu::SELU,
     sigmoid::Sigmoid,
     silu::SiLU,
     slice::Slice,
+    softmax::Softmax,
+    softplus::Softplus,
+    space_to_depth::SpaceToDepth,
+    sqrt::Sqrt,
     sub::Sub,
+    tanh::Tanh,
+    tile::Tile,
+    upsample::Upsample,
     zero_pad2d::ZeroPad2d,
 }
 

@@ -70,6 +70,19 @@ impl Padding {
         }
     }
 
+    /// Returns the padding as printed by PyTorch's poolings: a number or a pair where it is symmetric.
+    pub(super) fn of_pooling(self) -> String {
+        match self {
+            Self::Explicit { top, bottom, left, right } if top == bottom && left == right => {
+                super::python::one_or_pair([top, left])
+            }
+            Self::Explicit { top, bottom, left, right } => {
+                format!("({left}, {right}, {top}, {bottom})")
+            }
+            Self::Same => "same".into(),
+        }
+    }
+
     /// Returns the keyword argument printed by PyTorch; `None` without padding.
     pub(super) fn python(self) -> Option<String> {
         match self {

@@ -18,6 +18,18 @@ pub(super) fn pair([a, b]: [usize; 2]) -> String {
     format!("({a}, {b})")
 }
 
+/// Returns a number if both are equal, a tuple of two elsewhere: `3`, `(3, 1)`.
+pub(super) fn one_or_pair(sizes: [usize; 2]) -> String {
+    if sizes[0] == sizes[1] { sizes[0].to_string() } else { pair(sizes) }
+}
+
+/// Returns a tuple as printed by Python: `(3,)`, `(3, 4, 5)`.
+pub(super) fn tuple<T: std::fmt::Display>(values: &[T]) -> String {
+    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    let end = if texts.len() == 1 { "," } else { "" };
+    format!("({}{end})", texts.join(", "))
+}
+
 /// Returns a boolean as printed by Python: `True` or `False`.
 pub(super) fn boolean(value: bool) -> &'static str {
     if value { "True" } else { "False" }

@@ -79,6 +79,11 @@ impl QuantizedLayer {
                 let geometry = conv.unpadded();
                 reference::Conv2d { geometry, weight, bias, input_zero_point, requantize }.defect()
             }
+            Op::ConvTranspose2d(conv) => {
+                // Its accumulators are sums of some products of the convolution's.
+                let geometry = conv.geometry();
+                reference::Conv2d { geometry, weight, bias, input_zero_point, requantize }.defect()
+            }
             Op::Linear(linear) => {
                 let Linear { in_features, out_features, .. } = *linear;
                 reference::Linear {

@@ -86,7 +86,7 @@ fn all_operators_are_read() {
         ("mul", Mul.into(), &[6, 7]),
         ("cat", Cat::new(1).into(), &[7, 8]),
         ("pad", ZeroPad2d::new([1, 2, 3, 4]).into(), &[9]),
-        ("max", MaxPool2d { kernel_size: 3, stride: 2, padding: 1 }.into(), &[10]),
+        ("max", MaxPool2d::new(3).stride(2).padding(1).into(), &[10]),
         ("avg", AdaptiveAvgPool2d::new([1, 1]).into(), &[11]),
         ("flatten", Flatten.into(), &[12]),
         ("mean", Mean.into(), &[11]),
