@@ -95,12 +95,6 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// Returns strings; `None` if the attribute is absent.
-    pub(super) fn string_count(&self, name: &str) -> Outcome<usize> {
-        let found = self.find(name, &[AttributeType::Strings])?;
-        Ok(found.map_or(0, |attribute| attribute.strings.len()))
-    }
-
     /// Returns a tensor; `None` if the attribute is absent.
     pub(super) fn tensor(&self, name: &str) -> Outcome<Option<&'a TensorProto>> {
         let found = self.find(name, &[AttributeType::Tensor])?;

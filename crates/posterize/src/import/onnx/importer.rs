@@ -13,7 +13,7 @@ use super::scalar::Expression;
 use super::tensor;
 use super::view::{Move, View};
 use crate::graph::NodeId;
-use crate::ops::{ChannelShuffle, Flatten, Op, Role};
+use crate::ops::{ChannelShuffle, Flatten, Op, Permute, Reshape, Role};
 use crate::tensor::Tensor;
 
 /// A value of the file.
@@ -167,19 +167,23 @@ impl Importer {
         }
         let mut node = view.node;
         for step in &view.moves {
-            let shape = self.draft.shape(node);
             let name = format!("{name}.layout");
-            node = match step {
-                Move::Reshape(to) if to.len() == 2 && to[0] == 1 && shape[0] == 1 => {
-                    self.push(&name, Flatten, &[node])?.node
+            let op: Op = match step {
+                Move::Reshape(to) if to.first() == Some(&1) => match to.len() {
+                    2 => Flatten.into(),
+                    _ => Reshape::new(to[1..].iter().map(|&s| s as i64).collect::<Vec<_>>()).into(),
+                },
+                Move::Permute(permutation) if permutation.first() == Some(&0) => {
+                    Permute::new(permutation.as_slice()).into()
                 }
-                Move::Reshape(to) => {
-                    return unsupported(format!("a reshape of {shape:?} to {to:?}"));
-                }
-                Move::Permute(permutation) => {
-                    return unsupported(format!("a transpose of {shape:?} by {permutation:?}"));
+                _ => {
+                    return unsupported(format!(
+                        "a value of shape {:?} that merges the batch with another axis",
+                        view.shape()
+                    ));
                 }
             };
+            node = self.push(&name, op, &[node])?.node;
         }
         Ok(node)
     }

@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
-use super::super::constant::Constant;
+use super::super::constant::{Constant, Data};
 use super::super::importer::{Call, Importer};
 use super::super::problem::{Outcome, unsupported};
 use super::super::scalar::{Expression, Function, Named};
 use super::super::view::View;
-use super::norm::scale_shift;
-use crate::ops::{Activation, Add, Div, Hardswish, Mul, Op, SiLU, Sigmoid, Sub};
+use super::scale_shift::ScaleShift;
+use crate::ops::{
+    Abs, Activation, Add, Div, ELU, Erf, Exp, GELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU,
+    Log, Maximum, Minimum, Mish, Mul, Neg, Op, PReLU, Pow, Reciprocal, Role, SELU, SiLU, Sigmoid,
+    Softplus, Sqrt, Sub, Tanh,
+};
+use crate::tensor::Tensor;
 
-/// Returns the operator of a function with a name; `None` if there is none.
-fn named(function: Named) -> Option<Op> {
+/// Returns the operator of a function with a name.
+fn named(function: Named) -> Op {
     match function {
-        Named::Hardswish => Some(Hardswish.into()),
-        Named::SiLU => Some(SiLU.into()),
-        Named::HardSigmoid { .. } | Named::Gelu | Named::Mish => None,
+        Named::Hardswish => Hardswish.into(),
+        Named::SiLU => SiLU.into(),
+        Named::HardSigmoid { alpha, beta } => Hardsigmoid::new().alpha(alpha).beta(beta).into(),
+        Named::Gelu => GELU::new(false).into(),
+        Named::Mish => Mish.into(),
     }
 }
 
@@ -29,7 +36,7 @@ fn push_expression(
 ) -> Outcome<View> {
     let operator = expressions
         .iter()
-        .find_map(|expression| expression.operator().and_then(named).map(|op| (op, expression.x)));
+        .find_map(|expression| expression.operator().map(|found| (named(found), expression.x)));
     let y = match operator {
         Some((op, x)) => importer.push(name, op, &[x])?,
         None => other(importer)?,
@@ -44,13 +51,12 @@ fn function(
     name: &str,
     x: &View,
     function: Function,
-    op: Option<Op>,
+    op: Op,
 ) -> Outcome<View> {
     let known = importer.expressions(x.node);
     let expressions = known.into_iter().filter_map(|known| known.apply(function)).collect();
-    let y = push_expression(importer, name, expressions, |importer| match op {
-        Some(op) => importer.push(name, op, &[x.node]),
-        None => unsupported("posterize has no such operator"),
+    let y = push_expression(importer, name, expressions, |importer| {
+        importer.push(name, op, &[x.node])
     })?;
     Ok(x.on(y.node))
 }
@@ -60,27 +66,89 @@ pub(super) fn unary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let attributes = &call.attributes;
     let x = call.view(0)?.clone();
     let name = call.name.as_str();
-    match call.op_type {
-        "Relu" => clamp(importer, name, &x, 0.0, f32::INFINITY),
-        "Sigmoid" => function(importer, name, &x, Function::Sigmoid, Some(Sigmoid.into())),
+    let op: Op = match call.op_type {
+        "Relu" => return clamp(importer, name, &x, 0.0, f32::INFINITY),
+        "Sigmoid" => return function(importer, name, &x, Function::Sigmoid, Sigmoid.into()),
+        "Erf" => return function(importer, name, &x, Function::Erf, Erf.into()),
+        "Tanh" => {
+            // Mish is x · tanh(softplus(x)).
+            if *importer.draft.op(x.node) == Op::from(Softplus::new()) {
+                let inner = importer.draft.inputs(x.node)[0];
+                let tanh = Expression { function: Function::TanhSoftplus, ..Expression::of(inner) };
+                let y = importer.push(name, Tanh, &[x.node])?;
+                importer.remember(y.node, vec![tanh]);
+                return Ok(x.on(y.node));
+            }
+            Tanh.into()
+        }
         "HardSigmoid" => {
             let (alpha, beta) = (attributes.float("alpha", 0.2)?, attributes.float("beta", 0.5)?);
-            function(importer, name, &x, Function::HardSigmoid { alpha, beta }, None)
+            let op = Hardsigmoid::new().alpha(alpha).beta(beta).into();
+            return function(importer, name, &x, Function::HardSigmoid { alpha, beta }, op);
         }
-        "HardSwish" => Ok(x.on(importer.push(name, Hardswish, &[x.node])?.node)),
-        "Swish" if attributes.float("alpha", 1.0)? == 1.0 => {
-            Ok(x.on(importer.push(name, SiLU, &[x.node])?.node))
-        }
-        _ => unsupported("posterize has no such operator"),
+        "HardSwish" => Hardswish.into(),
+        "Swish" if attributes.float("alpha", 1.0)? == 1.0 => SiLU.into(),
+        "Swish" => return unsupported("with an alpha other than 1"),
+        "Exp" => Exp.into(),
+        "Log" => Log.into(),
+        "Sqrt" => Sqrt.into(),
+        "Abs" => Abs.into(),
+        "Neg" => Neg.into(),
+        "Reciprocal" => Reciprocal.into(),
+        "LeakyRelu" => LeakyReLU::new(attributes.float("alpha", 0.01)?).into(),
+        "Elu" => ELU::new(attributes.float("alpha", 1.0)?).into(),
+        "Selu" if !attributes.has("alpha") && !attributes.has("gamma") => SELU.into(),
+        "Selu" => return unsupported("with an alpha or gamma of its own"),
+        "Gelu" => GELU::new(attributes.string("approximate", "none")? == "tanh").into(),
+        "Mish" => Mish.into(),
+        "Softplus" => Softplus::new().into(),
+        _ => return unsupported("posterize has no such function"),
+    };
+    Ok(x.on(importer.push(name, op, &[x.node])?.node))
+}
+
+/// `Pow` with a constant exponent.
+pub(super) fn pow(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let exponent = call.constant(1)?;
+    let Some(exponent) = exponent.single() else {
+        return unsupported(format!("with exponents of shape {:?}", exponent.shape));
+    };
+    let node = importer.push(&call.name, Pow::new(exponent), &[x.node])?.node;
+    Ok(x.on(node))
+}
+
+/// `PRelu` with a constant slope, of one value or one for each channel.
+pub(super) fn prelu(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let shape = x.shape();
+    let slope = call.constant(1)?;
+    let values = slope.floats()?.to_vec();
+    let offset = shape.len().saturating_sub(slope.shape.len());
+    let along = slope.shape.iter().position(|&size| size != 1).map(|index| index + offset);
+    let is_permuted = x.permutation().is_some();
+    let channel = match x.permutation() {
+        Some(permutation) => permutation.iter().position(|&axis| axis == 1),
+        None => Some(1),
+    };
+    let fits = values.len() == 1
+        || (along == channel && channel.is_some_and(|at| shape[at] == values.len()));
+    if !fits {
+        return unsupported(format!("with slopes of shape {:?} for {shape:?}", slope.shape));
     }
+    let node = if is_permuted { x.node } else { importer.node(&x, &call.name)? };
+    let y = importer.push(&call.name, PReLU::new(values.len()), &[node])?;
+    let weight = Tensor::new([values.len()], values).map_err(|error| error.to_string())?;
+    importer.set(&y, Role::Weight, weight)?;
+    Ok(if is_permuted { x.on(y.node) } else { y })
 }
 
 /// Adds a clamp of each element.
 fn clamp(importer: &mut Importer, name: &str, x: &View, min: f32, max: f32) -> Outcome<View> {
     let op = match (min, max) {
-        (0.0, f32::INFINITY) => Some(Activation::ReLU.into()),
-        (0.0, 6.0) => Some(Activation::ReLU6.into()),
-        _ => None,
+        (0.0, f32::INFINITY) => Activation::ReLU.into(),
+        (0.0, 6.0) => Activation::ReLU6.into(),
+        _ => Hardtanh::new(min, max).into(),
     };
     function(importer, name, x, Function::Clip { min, max }, op)
 }
@@ -107,12 +175,16 @@ pub(super) fn clip(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     clamp(importer, &call.name, &x, min, max)
 }
 
-/// `Min` or `Max` with a constant bound.
+/// `Min` or `Max`.
 pub(super) fn bound(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let constant = (0..call.inputs.len()).find(|&index| call.is_constant(index));
-    let (Some(constant), 2) = (constant, call.inputs.len()) else {
-        return unsupported("of values that all depend on the network's input");
+    let Some(constant) = constant else {
+        let op: Op = if call.op_type == "Min" { Minimum.into() } else { Maximum.into() };
+        return all(importer, call, &op);
     };
+    if call.inputs.len() != 2 {
+        return unsupported(format!("of {} values, constants among them", call.inputs.len()));
+    }
     let bound = call.constant(constant)?;
     let Some(bound) = bound.single() else {
         return unsupported(format!("with a constant of shape {:?}", bound.shape));
@@ -137,31 +209,59 @@ pub(super) fn bound(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     clamp(importer, &call.name, &x, min, max)
 }
 
+/// Adds `scale · x + shift`.
+fn scale_shift(
+    importer: &mut Importer,
+    name: &str,
+    x: &View,
+    scale: Constant,
+    shift: Constant,
+) -> Outcome<View> {
+    let op = ScaleShift { scale, shift };
+    let Some([scale, shift]) = op.scalars() else { return op.push(importer, name, x) };
+    if (scale, shift) == (1.0, 0.0) {
+        return Ok(x.clone());
+    }
+    let known = importer.expressions(x.node);
+    let expressions = known.into_iter().filter_map(|known| known.affine(scale, shift)).collect();
+    // The node's own value: what is seen of it follows.
+    let own = View::of(x.node, x.base.clone());
+    let y = push_expression(importer, name, expressions, |importer| op.push(importer, name, &own))?;
+    Ok(x.on(y.node))
+}
+
+/// Returns a function of each value of a constant.
+fn each(constant: &Constant, function: impl Fn(f32) -> f32) -> Outcome<Constant> {
+    let values = match &constant.data {
+        Data::Float(values) => values.iter().map(|&value| function(value)).collect(),
+        Data::Int(_) => {
+            constant.known_ints()?.into_iter().map(|value| function(value as f32)).collect()
+        }
+    };
+    Ok(Constant { shape: constant.shape.clone(), data: Data::Float(values) })
+}
+
 /// `Add`, `Sub`, `Mul` or `Div`.
 pub(super) fn binary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
-    let op = call.op_type;
-    if call.is_constant(1) {
-        let x = call.view(0)?.clone();
-        let constant = call.constant(1)?;
-        return match op {
-            "Add" => affine(importer, call, &x, None, Some((&constant, 1.0))),
-            "Sub" => affine(importer, call, &x, None, Some((&constant, -1.0))),
-            "Mul" => affine(importer, call, &x, Some((&constant, false)), None),
-            _ => affine(importer, call, &x, Some((&constant, true)), None),
-        };
-    }
-    if call.is_constant(0) {
-        let x = call.view(1)?.clone();
-        let constant = call.constant(0)?;
-        return match op {
-            "Add" => affine(importer, call, &x, None, Some((&constant, 1.0))),
-            "Mul" => affine(importer, call, &x, Some((&constant, false)), None),
-            "Sub" => {
-                let negated = Constant::scalar(-1.0);
-                affine(importer, call, &x, Some((&negated, false)), Some((&constant, 1.0)))
+    let (op, name) = (call.op_type, call.name.as_str());
+    if let Some(at) = (0..2).find(|&index| call.is_constant(index)) {
+        let x = call.view(1 - at)?.clone();
+        let constant = call.constant(at)?;
+        let (one, zero) = (Constant::scalar(1.0), Constant::scalar(0.0));
+        let (scale, shift) = match (op, at) {
+            ("Add", _) => (one, each(&constant, |c| c)?),
+            ("Sub", 1) => (one, each(&constant, |c| -c)?),
+            ("Sub", _) => (Constant::scalar(-1.0), each(&constant, |c| c)?),
+            ("Mul", _) => (each(&constant, |c| c)?, zero),
+            (_, 1) => (each(&constant, f32::recip)?, zero),
+            _ => {
+                // A constant divided by a value: the constant times its reciprocal.
+                let node =
+                    importer.push(&format!("{name}.reciprocal"), Reciprocal, &[x.node])?.node;
+                return scale_shift(importer, name, &x.on(node), each(&constant, |c| c)?, zero);
             }
-            _ => unsupported("a constant divided by a value"),
         };
+        return scale_shift(importer, name, &x, scale, shift);
     }
     let (a, b) = (call.view(0)?.clone(), call.view(1)?.clone());
     let op: Op = match op {
@@ -173,13 +273,23 @@ pub(super) fn binary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
     pair(importer, &call.name, op, &a, &b)
 }
 
-/// `Sum` of any number of values.
-pub(super) fn sum(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
-    let mut sum = call.view(0)?.clone();
+/// Adds an operator of two values for any number of them.
+fn all(importer: &mut Importer, call: &Call<'_>, op: &Op) -> Outcome<View> {
+    let mut result = call.view(0)?.clone();
     for index in 1..call.inputs.len() {
-        sum = pair(importer, &call.name, Add::new().into(), &sum, &call.view(index)?.clone())?;
+        result = pair(importer, &call.name, op.clone(), &result, &call.view(index)?.clone())?;
     }
-    Ok(sum)
+    Ok(result)
+}
+
+/// `Sum` or `Mean` of any number of values.
+pub(super) fn sum(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let sum = all(importer, call, &Add::new().into())?;
+    if call.op_type == "Sum" {
+        return Ok(sum);
+    }
+    let factor = Constant::scalar(1.0 / call.inputs.len() as f32);
+    scale_shift(importer, &call.name, &sum, factor, Constant::scalar(0.0))
 }
 
 /// Adds an operator of two values, which are broadcast.
@@ -219,96 +329,4 @@ fn with_equal_ranks(a: &View, b: &View) -> Outcome<[View; 2]> {
         a.shape(),
         b.shape()
     ))
-}
-
-/// The factor of an [`affine`], and whether it divides.
-type Factor<'a> = (&'a Constant, bool);
-
-/// Adds `factor · x + sign · term` with constants of one value or one for each channel.
-fn affine(
-    importer: &mut Importer,
-    call: &Call<'_>,
-    x: &View,
-    factor: Option<Factor<'_>>,
-    term: Option<(&Constant, f32)>,
-) -> Outcome<View> {
-    let shape = x.shape();
-    let larger = |constant: &Constant| {
-        let rank = constant.shape.len();
-        rank > shape.len()
-            || constant.shape.iter().rev().zip(shape.iter().rev()).any(|(&c, &x)| c != 1 && x == 1)
-    };
-    if let Some(constant) =
-        [factor.map(|f| f.0), term.map(|t| t.0)].into_iter().flatten().find(|c| larger(c))
-    {
-        return unsupported(format!(
-            "a constant of shape {:?}, to which a value of {shape:?} is broadcast",
-            constant.shape
-        ));
-    }
-    let scale = factor.map_or(Some(1.0), |(constant, divides)| {
-        constant.single().map(|value| if divides { 1.0 / value } else { value })
-    });
-    let shift =
-        term.map_or(Some(0.0), |(constant, sign)| constant.single().map(|value| sign * value));
-    if let (Some(scale), Some(shift)) = (scale, shift) {
-        if (scale, shift) == (1.0, 0.0) {
-            return Ok(x.clone());
-        }
-        let known = importer.expressions(x.node);
-        let expressions =
-            known.into_iter().filter_map(|known| known.affine(scale, shift)).collect();
-        let node = x.node;
-        let y = push_expression(importer, &call.name, expressions, |importer| {
-            let channels = importer.draft.shape(node).get(1).copied().unwrap_or(1);
-            let (scale, shift) = (vec![scale; channels], vec![shift; channels]);
-            scale_shift(importer, &call.name, node, scale, shift)
-        })?;
-        return Ok(x.on(y.node));
-    }
-    // For each channel of the node's value, wherever that axis is seen.
-    let (node, permutation) = match x.permutation() {
-        Some(permutation) => (x.node, permutation),
-        None => (importer.node(x, &call.name)?, (0..shape.len()).collect()),
-    };
-    let scale = match factor {
-        None => None,
-        Some((constant, divides)) => {
-            let mut values = channels(constant, &shape, &permutation)?;
-            if divides {
-                values.iter_mut().for_each(|value| *value = 1.0 / *value);
-            }
-            Some(values)
-        }
-    };
-    let shift = match term {
-        None => None,
-        Some((constant, sign)) => {
-            let mut values = channels(constant, &shape, &permutation)?;
-            values.iter_mut().for_each(|value| *value *= sign);
-            Some(values)
-        }
-    };
-    let count = importer.draft.shape(node).get(1).copied().unwrap_or(1);
-    let scale = scale.unwrap_or_else(|| vec![1.0; count]);
-    let shift = shift.unwrap_or_else(|| vec![0.0; count]);
-    Ok(scale_shift(importer, &call.name, node, scale, shift)?.permute(&permutation))
-}
-
-/// Returns the values of a constant for the channels of a value that is seen through a permutation.
-fn channels(constant: &Constant, shape: &[usize], permutation: &[usize]) -> Outcome<Vec<f32>> {
-    let values = constant.floats()?;
-    let at = permutation.iter().position(|&axis| axis == 1);
-    let offset = shape.len() - constant.shape.len();
-    let of_other_axes = (0..constant.shape.len())
-        .any(|index| Some(index + offset) != at && constant.shape[index] != 1);
-    let channels = at.map_or(1, |at| shape[at]);
-    if of_other_axes {
-        return unsupported(format!(
-            "a constant of shape {:?} with a value of {shape:?}: it has more than one value for a \
-             channel",
-            constant.shape
-        ));
-    }
-    Ok(if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() })
 }

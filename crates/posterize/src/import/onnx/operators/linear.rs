@@ -1,10 +1,10 @@
-//! Products with a constant matrix.
+//! Matrix products.
 
 use super::super::importer::{Call, Importer};
 use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
-use crate::ops::{Conv2d, Linear, Role};
+use crate::ops::{Conv2d, Linear, MatMul, Role};
 use crate::tensor::Tensor;
 
 /// Returns the transpose of a matrix, times a factor.
@@ -54,10 +54,12 @@ pub(super) fn gemm(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     Ok(y)
 }
 
-/// `MatMul` with a constant matrix on the right.
+/// `MatMul` with a constant matrix on the right, or of two values.
 pub(super) fn matmul(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     if !call.is_constant(1) {
-        return unsupported("a product of two values that both depend on the network's input");
+        let a = importer.node(call.view(0)?, &call.name)?;
+        let b = importer.node(call.view(1)?, &call.name)?;
+        return importer.push(&call.name, MatMul, &[a, b]);
     }
     let weight = transposed(&call.tensor(1)?, 1.0)?;
     let x = call.view(0)?.clone();

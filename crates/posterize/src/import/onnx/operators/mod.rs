@@ -1,10 +1,15 @@
 //! The operators of ONNX, and what they become.
 
 mod conv;
+mod conv_transpose;
 mod elementwise;
 mod linear;
 mod norm;
+mod pad;
 mod pool;
+mod resize;
+mod scale_shift;
+mod select;
 mod shape;
 
 use super::constant::Constant;
@@ -12,46 +17,90 @@ use super::fold::{self, Folded};
 use super::importer::{Call, Importer, Value, sizes};
 use super::problem::{Outcome, Problem, unsupported};
 use super::tensor;
+use super::view::View;
+
+/// How a node is imported.
+enum Converter {
+    /// It has one output.
+    One(fn(&mut Importer, &Call<'_>) -> Outcome<View>),
+    /// It has several outputs.
+    Several(fn(&mut Importer, &Call<'_>) -> Outcome<Vec<View>>),
+    /// Its output is known at import.
+    Constant(fn(&Call<'_>) -> Outcome<Constant>),
+}
+
+/// Returns how nodes of an operator are imported; `None` if there is no such operator.
+fn converter(op_type: &str) -> Option<Converter> {
+    use Converter::{Constant, One, Several};
+    Some(match op_type {
+        "Constant" => Constant(constant),
+        "Shape" => Constant(|call| fold::shape_of(&call.attributes, sizes(call.view(0)?)?)),
+
+        "Conv" => One(conv::conv),
+        "ConvTranspose" => One(conv_transpose::conv_transpose),
+        "Gemm" => One(linear::gemm),
+        "MatMul" => One(linear::matmul),
+
+        "BatchNormalization" => One(norm::batch_normalization),
+        "InstanceNormalization" => One(norm::instance_normalization),
+        "LayerNormalization" => One(norm::layer_normalization),
+        "GroupNormalization" => One(norm::group_normalization),
+        "LRN" => One(norm::lrn),
+        "LpNormalization" => One(norm::lp_normalization),
+        "Softmax" | "LogSoftmax" => One(norm::softmax),
+
+        "MaxPool" => One(pool::max_pool),
+        "AveragePool" => One(pool::average_pool),
+        "GlobalAveragePool" | "GlobalMaxPool" => One(pool::global_pool),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => One(pool::reduce),
+
+        "Add" | "Sub" | "Mul" | "Div" => One(elementwise::binary),
+        "Sum" | "Mean" => One(elementwise::sum),
+        "Min" | "Max" => One(elementwise::bound),
+        "Pow" => One(elementwise::pow),
+        "Clip" => One(elementwise::clip),
+        "PRelu" => One(elementwise::prelu),
+        "Relu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Tanh" | "Erf" | "Exp"
+        | "Log" | "Sqrt" | "Abs" | "Neg" | "Reciprocal" | "LeakyRelu" | "Elu" | "Selu" | "Gelu"
+        | "Mish" | "Softplus" => One(elementwise::unary),
+
+        "Identity" | "Dropout" => One(|_, call| Ok(call.view(0)?.clone())),
+        "Cast" => One(|_, call| shape::cast(call)),
+        "Reshape" => One(|_, call| shape::reshape(call)),
+        "Flatten" => One(|_, call| shape::flatten(call)),
+        "Squeeze" => One(|_, call| shape::squeeze(call)),
+        "Unsqueeze" => One(|_, call| shape::unsqueeze(call)),
+        "Transpose" => One(|_, call| shape::transpose(call)),
+        "Expand" | "Tile" => One(select::tile),
+        "Concat" => One(select::concat),
+        "Slice" => One(select::slice),
+        "Gather" => One(select::gather),
+        "Split" => Several(select::split),
+        "Pad" => One(pad::pad),
+        "Resize" | "Upsample" => One(resize::resize),
+        "DepthToSpace" | "SpaceToDepth" => One(resize::blocks),
+        _ => return None,
+    })
+}
+
+/// Returns whether there is an operator of that name.
+pub(super) fn is_known(op_type: &str) -> bool {
+    converter(op_type).is_some() || fold::is_folded(op_type)
+}
 
 /// Imports a node: the values of its outputs.
 pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Vec<Value<'a>>> {
-    if call.op_type == "Constant" {
-        return Ok(vec![constant(call)?.into()]);
-    }
     if let Some(values) = folded(call)? {
         return Ok(values);
     }
-    let one = |view| Ok(vec![Value::View(view)]);
-    match call.op_type {
-        "Shape" => Ok(vec![fold::shape_of(&call.attributes, sizes(call.view(0)?)?)?.into()]),
-        "Identity" | "Dropout" => one(call.view(0)?.clone()),
-        "Cast" => shape::cast(call).and_then(one),
-        "Conv" => conv::conv(importer, call).and_then(one),
-        "Gemm" => linear::gemm(importer, call).and_then(one),
-        "MatMul" => linear::matmul(importer, call).and_then(one),
-        "BatchNormalization" => norm::batch_normalization(importer, call).and_then(one),
-        "MaxPool" => pool::max_pool(importer, call).and_then(one),
-        "GlobalAveragePool" => pool::global_average_pool(importer, call).and_then(one),
-        "ReduceMean" => pool::reduce_mean(importer, call).and_then(one),
-        "Add" | "Sub" | "Mul" | "Div" => elementwise::binary(importer, call).and_then(one),
-        "Sum" => elementwise::sum(importer, call).and_then(one),
-        "Min" | "Max" => elementwise::bound(importer, call).and_then(one),
-        "Clip" => elementwise::clip(importer, call).and_then(one),
-        "Relu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" => {
-            elementwise::unary(importer, call).and_then(one)
+    Ok(match converter(call.op_type) {
+        Some(Converter::One(convert)) => vec![convert(importer, call)?.into()],
+        Some(Converter::Several(convert)) => {
+            convert(importer, call)?.into_iter().map(Value::View).collect()
         }
-        "Reshape" => shape::reshape(call).and_then(one),
-        "Flatten" => shape::flatten(call).and_then(one),
-        "Squeeze" => shape::squeeze(call).and_then(one),
-        "Unsqueeze" => shape::unsqueeze(call).and_then(one),
-        "Transpose" => shape::transpose(call).and_then(one),
-        "Concat" => shape::concat(importer, call).and_then(one),
-        "Slice" => shape::slice(importer, call).and_then(one),
-        "Gather" => shape::gather(importer, call).and_then(one),
-        "Pad" => shape::pad(importer, call).and_then(one),
-        "Split" => Ok(shape::split(importer, call)?.into_iter().map(Value::View).collect()),
-        _ => unsupported(NOT_KNOWN),
-    }
+        Some(Converter::Constant(convert)) => vec![convert(call)?.into()],
+        None => return unsupported("it is supported for constants alone"),
+    })
 }
 
 /// What is said of an operator that posterize does not know.
@@ -95,46 +144,4 @@ fn constant(call: &Call<'_>) -> Outcome<Constant> {
         return Ok(Constant::ints(vec![value.into()]).with_shape(Vec::new()));
     }
     Err(Problem::Unsupported("a constant that is no tensor of numbers".into()))
-}
-
-/// Returns whether there is an operator of that name, for some of its attributes.
-pub(super) fn is_known(op_type: &str) -> bool {
-    const KNOWN: &[&str] = &[
-        "Add",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Constant",
-        "Conv",
-        "Div",
-        "Dropout",
-        "Flatten",
-        "Gather",
-        "Gemm",
-        "GlobalAveragePool",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "MatMul",
-        "Max",
-        "MaxPool",
-        "Min",
-        "Mul",
-        "Pad",
-        "ReduceMean",
-        "Relu",
-        "Reshape",
-        "Shape",
-        "Sigmoid",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Swish",
-        "Transpose",
-        "Unsqueeze",
-    ];
-    KNOWN.contains(&op_type) || fold::is_folded(op_type)
 }

@@ -1,11 +1,14 @@
-//! Batch normalization, and products and sums with constants for each channel.
+//! Normalizations, and the softmax.
 
+use super::super::constant::axis;
 use super::super::importer::{Call, Importer};
 use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
-use crate::graph::NodeId;
-use crate::ops::{BatchNorm, Role};
+use crate::ops::{
+    BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, LogSoftmax, Normalize, Op,
+    Role, Softmax,
+};
 use crate::tensor::Tensor;
 
 /// `BatchNormalization` with the statistics of training.
@@ -40,34 +43,152 @@ pub(super) fn batch_normalization(importer: &mut Importer, call: &Call<'_>) -> O
     Ok(if shape.len() == 3 { y.reshape(shape, Some(0)) } else { y })
 }
 
-/// Adds the operator that computes `scale · x + shift` for each channel of a node's value, which is a
-/// batch norm of mean 0 and variance 1.
-pub(super) fn scale_shift(
-    importer: &mut Importer,
-    name: &str,
-    x: NodeId,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
-) -> Outcome<View> {
-    let channels = scale.len();
-    let op = match importer.draft.shape(x).len() {
-        2 => BatchNorm::one_d(channels),
-        4 => BatchNorm::two_d(channels),
-        _ => {
-            let shape = importer.draft.shape(x);
-            return unsupported(format!("a constant for each channel of a value of {shape:?}"));
-        }
+/// Sets weight and bias of a norm from the inputs 1 and 2 of a node.
+fn set_affine(importer: &mut Importer, call: &Call<'_>, y: &View, bias: bool) -> Outcome<()> {
+    let flat = |tensor: Tensor| -> Outcome<Tensor> {
+        let count = tensor.data().len();
+        tensor.reshape([count]).map_err(|error| error.to_string().into())
     };
-    let y = importer.push(name, op.eps(0.0), &[x])?;
-    let values = [
-        (Role::Weight, scale),
-        (Role::Bias, shift),
-        (Role::RunningMean, vec![0.0; channels]),
-        (Role::RunningVar, vec![1.0; channels]),
-    ];
-    for (role, values) in values {
-        let tensor = Tensor::new([channels], values).map_err(|error| error.to_string())?;
+    importer.set(y, Role::Weight, flat(call.tensor(1)?)?)?;
+    if bias {
+        importer.set(y, Role::Bias, flat(call.tensor(2)?)?)?;
+    }
+    Ok(())
+}
+
+/// `InstanceNormalization`.
+pub(super) fn instance_normalization(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    let features = call.tensor(1)?.data().len();
+    let node = importer.node(call.view(0)?, &call.name)?;
+    let y =
+        importer.push(&call.name, InstanceNorm::new(features).eps(eps).affine(true), &[node])?;
+    set_affine(importer, call, &y, true)?;
+    Ok(y)
+}
+
+/// `LayerNormalization`.
+pub(super) fn layer_normalization(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    let x = call.view(0)?.clone();
+    let shape = x.shape();
+    let at = axis(call.attributes.int("axis", -1)?, shape.len())?;
+    if at == 0 {
+        return unsupported("over the batch");
+    }
+    // Over the last axis of a picture that is seen as N, H, W, C: over its channels.
+    let channels_first = x
+        .permutation()
+        .filter(|permutation| at + 1 == shape.len() && permutation[at] == 1 && permutation[0] == 0);
+    let (op, node) = match &channels_first {
+        Some(_) => (LayerNorm::channels_first(shape[at]), x.node),
+        None => (LayerNorm::new(&shape[at..]), importer.node(&x, &call.name)?),
+    };
+    let y = importer.push(&call.name, op.eps(eps).bias(call.has(2)), &[node])?;
+    let sizes = importer.draft.op(y.node).parameters();
+    let sizes = sizes.first().map_or(Vec::new(), |weight| weight.shape.clone());
+    let reshaped = |tensor: Tensor| -> Outcome<Tensor> {
+        tensor.reshape(sizes.clone()).map_err(|error| error.to_string().into())
+    };
+    importer.set(&y, Role::Weight, reshaped(call.tensor(1)?)?)?;
+    if call.has(2) {
+        importer.set(&y, Role::Bias, reshaped(call.tensor(2)?)?)?;
+    }
+    Ok(match channels_first {
+        Some(permutation) => y.permute(&permutation),
+        None => y,
+    })
+}
+
+/// `GroupNormalization`.
+pub(super) fn group_normalization(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    let given = call.attributes.int("num_groups", 0)?;
+    let groups = usize::try_from(given).ok().filter(|&groups| groups > 0);
+    let groups = groups.ok_or_else(|| format!("num_groups is {given}"))?;
+    let x = call.view(0)?.clone();
+    let channels = x.shape().get(1).copied().unwrap_or(0);
+    let node = importer.node(&x, &call.name)?;
+    let y = importer.push(
+        &call.name,
+        GroupNorm::new(groups, channels).eps(eps).affine(true),
+        &[node],
+    )?;
+    for (role, index) in [(Role::Weight, 1), (Role::Bias, 2)] {
+        // Before version 21, there was one value for each group.
+        let values = call.tensor(index)?.into_data();
+        let repeats = channels.checked_div(values.len()).unwrap_or(0);
+        let values: Vec<f32> =
+            values.iter().flat_map(|&value| std::iter::repeat_n(value, repeats)).collect();
+        let tensor = Tensor::new([values.len()], values).map_err(|error| error.to_string())?;
         importer.set(&y, role, tensor)?;
     }
     Ok(y)
+}
+
+/// `LRN`.
+pub(super) fn lrn(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let attributes = &call.attributes;
+    let given = attributes.int("size", 0)?;
+    let size = usize::try_from(given).ok().filter(|&size| size > 0);
+    let size = size.ok_or_else(|| format!("size is {given}"))?;
+    let op = LocalResponseNorm::new(size)
+        .alpha(attributes.float("alpha", 1e-4)?)
+        .beta(attributes.float("beta", 0.75)?)
+        .k(attributes.float("bias", 1.0)?);
+    let node = importer.node(call.view(0)?, &call.name)?;
+    importer.push(&call.name, op, &[node])
+}
+
+/// Adds an operator along an axis, which `op` makes for the axis of the node.
+fn along(
+    importer: &mut Importer,
+    call: &Call<'_>,
+    x: &View,
+    at: usize,
+    op: impl FnOnce(usize) -> Op,
+) -> Outcome<View> {
+    match x.permutation() {
+        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
+            let y = importer.push(&call.name, op(permutation[at]), &[x.node])?;
+            Ok(y.permute(&permutation))
+        }
+        _ => {
+            let node = importer.node(x, &call.name)?;
+            importer.push(&call.name, op(at), &[node])
+        }
+    }
+}
+
+/// `LpNormalization`.
+pub(super) fn lp_normalization(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let at = axis(call.attributes.int("axis", -1)?, x.shape().len())?;
+    let p = match call.attributes.int("p", 2)? {
+        1 => 1,
+        2 => 2,
+        other => return Err(format!("p is {other}; expected 1 or 2").into()),
+    };
+    along(importer, call, &x, at, |dim| Normalize::new(p, dim).into())
+}
+
+/// `Softmax` or `LogSoftmax`.
+pub(super) fn softmax(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let shape = x.shape();
+    let default = if call.opset < 13 { 1 } else { -1 };
+    let at = axis(call.attributes.int("axis", default)?, shape.len())?;
+    let log = call.op_type == "LogSoftmax";
+    let op = |dim| if log { LogSoftmax::new(dim).into() } else { Softmax::new(dim).into() };
+    // Before version 13, over all axes from this one on.
+    let rest: usize = shape[at..].iter().product();
+    if call.opset < 13 && rest != shape[at] {
+        if at != 1 || x.batch != Some(0) {
+            return unsupported("over several axes that do not begin with the second");
+        }
+        let flat = x.reshape(vec![1, rest], Some(0));
+        let y = along(importer, call, &flat, 1, op)?;
+        return Ok(y.reshape(shape, Some(0)));
+    }
+    along(importer, call, &x, at, op)
 }

@@ -1,80 +1,133 @@
-//! Pooling and means.
+//! Pooling and reductions.
 
 use super::super::constant::axis;
 use super::super::importer::{Call, Importer};
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use super::conv::{Window, window};
-use crate::ops::{AdaptiveAvgPool2d, MaxPool2d, Padding};
+use crate::ops::{
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d, Op, Reduce, Reduction,
+};
+
+/// The attributes of pooling, and the node to pool.
+struct Pool {
+    window: Window,
+    ceil_mode: bool,
+    /// Whether the input has one axis besides the channels.
+    one_axis: bool,
+}
+
+impl Pool {
+    fn read(call: &Call<'_>, shape: &[usize]) -> Outcome<Self> {
+        let axes = shape.len().saturating_sub(2);
+        if !matches!(axes, 1 | 2) {
+            return unsupported(format!("of a value of shape {shape:?}; expected [N, C, H, W]"));
+        }
+        let kernel = call.attributes.sizes("kernel_shape", axes, 0, 1)?;
+        let window = window(call, &kernel, &shape[2..])?;
+        let ceil_mode = call.attributes.int("ceil_mode", 0)? != 0;
+        Ok(Self { window, ceil_mode, one_axis: axes == 1 })
+    }
+}
+
+/// Adds an operator of pictures to a value, which may have only one axis besides the channels.
+fn pooled(
+    importer: &mut Importer,
+    call: &Call<'_>,
+    one_axis: bool,
+    op: impl Into<Op>,
+) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let shape = x.shape();
+    let x = if one_axis { x.reshape(vec![shape[0], shape[1], 1, shape[2]], Some(0)) } else { x };
+    let node = importer.node(&x, &call.name)?;
+    let y = importer.push(&call.name, op, &[node])?;
+    let shape = y.shape();
+    Ok(if one_axis { y.reshape(vec![shape[0], shape[1], shape[3]], Some(0)) } else { y })
+}
 
 /// `MaxPool`.
 pub(super) fn max_pool(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     if call.outputs > 1 {
-        return unsupported("the positions of the largest values");
+        return unsupported("with the positions of the largest values");
     }
-    let attributes = &call.attributes;
-    let x = call.view(0)?;
-    let shape = x.shape();
-    let kernel = attributes.sizes("kernel_shape", shape.len().saturating_sub(2), 0, 1)?;
-    if kernel.len() != 2 {
-        return unsupported(format!("pooling over {} axes", kernel.len()));
-    }
-    let window = window(call, &kernel, &shape[2..])?;
-    let Window { kernel: [kh, kw], stride: [sh, sw], dilation, padding } = window;
-    let Padding::Explicit { top, bottom, left, right } = padding else {
-        return unsupported("pooling with padding SAME");
-    };
-    let square = kh == kw && sh == sw && [bottom, left, right] == [top; 3];
-    if !square || dilation != [1, 1] || attributes.int("ceil_mode", 0)? != 0 {
-        return unsupported("a window that is not square, with dilation, or with ceil_mode");
-    }
-    let x = importer.node(x, &call.name)?;
-    importer.push(&call.name, MaxPool2d::new(kh).stride(sh).padding(top), &[x])
+    let shape = call.view(0)?.shape();
+    let Pool { window, ceil_mode, one_axis } = Pool::read(call, &shape)?;
+    let op = MaxPool2d { dilation: window.dilation, ..MaxPool2d::new(1) }
+        .kernel_size(window.kernel)
+        .strides(window.stride)
+        .padding_sides(window.padding)
+        .ceil_mode(ceil_mode);
+    pooled(importer, call, one_axis, op)
 }
 
-/// `GlobalAveragePool`.
-pub(super) fn global_average_pool(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
-    let x = call.view(0)?.clone();
-    let shape = x.shape();
-    let picture = match *shape.as_slice() {
-        [n, c, l] => x.reshape(vec![n, c, 1, l], Some(0)),
-        _ => x,
-    };
-    let node = importer.node(&picture, &call.name)?;
-    let y = importer.push(&call.name, AdaptiveAvgPool2d::new([1, 1]), &[node])?;
-    Ok(if shape.len() == 3 { y.reshape(vec![shape[0], shape[1], 1], Some(0)) } else { y })
+/// `AveragePool`.
+pub(super) fn average_pool(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let shape = call.view(0)?.shape();
+    let Pool { window, ceil_mode, one_axis } = Pool::read(call, &shape)?;
+    if window.dilation != [1, 1] {
+        return unsupported("with dilation");
+    }
+    let op = AvgPool2d::new(1)
+        .kernel_size(window.kernel)
+        .strides(window.stride)
+        .padding_sides(window.padding)
+        .ceil_mode(ceil_mode)
+        .count_include_pad(call.attributes.int("count_include_pad", 0)? != 0);
+    pooled(importer, call, one_axis, op)
 }
 
-/// `ReduceMean` over height and width.
-pub(super) fn reduce_mean(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+/// `GlobalAveragePool` or `GlobalMaxPool`.
+pub(super) fn global_pool(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let one_axis = call.view(0)?.shape().len() == 3;
+    let op: Op = match call.op_type {
+        "GlobalMaxPool" => AdaptiveMaxPool2d::new([1, 1]).into(),
+        _ => AdaptiveAvgPool2d::new([1, 1]).into(),
+    };
+    pooled(importer, call, one_axis, op)
+}
+
+/// `ReduceMean`, `ReduceSum`, `ReduceMax` or `ReduceMin`.
+pub(super) fn reduce(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let x = call.view(0)?.clone();
     let shape = x.shape();
     let axes = call.ints(1, "axes")?.unwrap_or_default();
     if axes.is_empty() {
         let keeps = call.attributes.int("noop_with_empty_axes", 0)? != 0;
-        return if keeps {
-            Ok(x)
-        } else {
-            unsupported("a mean over all axes, the batch among them")
-        };
+        return if keeps { Ok(x) } else { unsupported("over all axes, the batch among them") };
     }
     let mut axes = axes.iter().map(|&at| axis(at, shape.len())).collect::<Result<Vec<_>, _>>()?;
     axes.sort_unstable();
-    let permutation = x.permutation().unwrap_or_else(|| (0..shape.len()).collect());
-    let is_permuted = x.permutation().is_some();
-    let mut of_base: Vec<usize> = axes.iter().map(|&at| permutation[at]).collect();
-    of_base.sort_unstable();
-    if shape.len() != 4 || of_base != [2, 3] {
-        return unsupported(format!("a mean over the axes {axes:?} of a value of {shape:?}"));
+    axes.dedup();
+    if axes.iter().any(|&at| x.batch == Some(at)) {
+        return unsupported("over the batch");
     }
-    let node = if is_permuted { x.node } else { importer.node(&x, &call.name)? };
-    let y =
-        importer.push(&call.name, AdaptiveAvgPool2d::new([1, 1]), &[node])?.permute(&permutation);
-    let seen = y.shape();
+    let (node, permutation) = match x.permutation() {
+        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
+            (x.node, permutation)
+        }
+        _ => (importer.node(&x, &call.name)?, (0..shape.len()).collect()),
+    };
+    let mut of_node: Vec<usize> = axes.iter().map(|&at| permutation[at]).collect();
+    of_node.sort_unstable();
+    let reduction = match call.op_type {
+        "ReduceMean" => Reduction::Mean,
+        "ReduceSum" => Reduction::Sum,
+        "ReduceMax" => Reduction::Max,
+        _ => Reduction::Min,
+    };
+    let is_picture = shape.len() == 4 && of_node == [2, 3];
+    let op: Op = match reduction {
+        Reduction::Mean if is_picture => AdaptiveAvgPool2d::new([1, 1]).into(),
+        Reduction::Max if is_picture => AdaptiveMaxPool2d::new([1, 1]).into(),
+        _ => Reduce::new(reduction, of_node).keepdim(true).into(),
+    };
+    let y = importer.push(&call.name, op, &[node])?.permute(&permutation);
     if call.attributes.int("keepdims", 1)? != 0 {
         return Ok(y);
     }
-    let kept: Vec<usize> = (0..4).filter(|at| !axes.contains(at)).collect();
-    let batch = kept.iter().position(|&at| permutation[at] == 0);
+    let seen = y.shape();
+    let kept: Vec<usize> = (0..shape.len()).filter(|at| !axes.contains(at)).collect();
+    let batch = kept.iter().position(|&at| y.batch == Some(at));
     Ok(y.reshape(kept.iter().map(|&at| seen[at]).collect(), batch))
 }
