@@ -43,19 +43,34 @@ pub(super) struct Constant {
 }
 
 /// The largest number of values that constant folding computes for one constant.
-pub(super) const MAX_FOLDED: usize = 1 << 26;
+const MAX_FOLDED: usize = 1 << 26;
 
-/// Returns the number of elements of a shape.
+/// The largest number of values of a tensor of a file, which must have as many.
+const MAX_VALUES: usize = 1 << 34;
+
+/// Returns the number of elements of a shape that is computed.
 ///
 /// # Errors
-/// Returns an error if there are more than [`MAX_FOLDED`].
+/// Returns an error if there are too many.
 pub(super) fn count(shape: &[usize]) -> Result<usize, String> {
+    count_up_to(shape, MAX_FOLDED)
+}
+
+/// Returns the number of elements of the shape of a tensor in a file.
+///
+/// # Errors
+/// Returns an error if there are more than any file has.
+pub(super) fn count_in_file(shape: &[usize]) -> Result<usize, String> {
+    count_up_to(shape, MAX_VALUES)
+}
+
+fn count_up_to(shape: &[usize], max: usize) -> Result<usize, String> {
     shape
         .iter()
         .try_fold(1_usize, |product, &size| product.checked_mul(size))
-        .filter(|&count| count <= MAX_FOLDED)
+        .filter(|&count| count <= max)
         .ok_or_else(|| {
-            format!("a constant of shape {shape:?} has more values than the limit of {MAX_FOLDED}")
+            format!("a constant of shape {shape:?} has more values than the limit of {max}")
         })
 }
 

@@ -188,6 +188,25 @@ impl Importer {
         Ok(node)
     }
 
+    /// Returns a node with the batch first, and the permutation through which its value is that of the
+    /// view: the view's own node, if it only permutes that.
+    pub(super) fn permuted(&mut self, view: &View, name: &str) -> Outcome<(NodeId, Vec<usize>)> {
+        let Some(batch) = view.batch else {
+            return Ok((self.node(view, name)?, Vec::new()));
+        };
+        if let Some(permutation) = view.permutation()
+            && permutation[batch] == 0
+        {
+            return Ok((view.node, permutation));
+        }
+        let rank = view.shape().len();
+        let mut batch_first: Vec<usize> = vec![batch];
+        batch_first.extend((0..rank).filter(|&axis| axis != batch));
+        let mut back = vec![0; rank];
+        batch_first.iter().enumerate().for_each(|(to, &from)| back[from] = to);
+        Ok((self.node(&view.clone().permute(&batch_first), name)?, back))
+    }
+
     /// Returns the nodes of several views with the same permutation of their axes, if there is one in
     /// which none of them has to be moved, and else after computing the moves; and the permutation.
     pub(super) fn aligned(

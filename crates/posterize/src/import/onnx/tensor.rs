@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::constant::{Constant, Data, Int, count};
+use super::constant::{Constant, Data, Int, count_in_file};
 use super::external::External;
 use super::problem::{Outcome, unsupported};
 use super::proto::TensorProto;
@@ -19,7 +19,7 @@ fn shape(tensor: &TensorProto) -> Result<Vec<usize>, String> {
 pub(super) fn decode(tensor: &TensorProto, external: &External) -> Outcome<Constant> {
     let what = |problem: String| format!("the tensor `{}`: {problem}", tensor.name());
     let shape = shape(tensor).map_err(what)?;
-    let count = count(&shape).map_err(what)?;
+    let count = count_in_file(&shape).map_err(what)?;
     let data_type = DataType::try_from(tensor.data_type()).unwrap_or_default();
     let Some(size) = size(data_type) else {
         return unsupported(format!(

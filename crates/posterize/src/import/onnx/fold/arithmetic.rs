@@ -87,7 +87,7 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> 
 }
 
 /// Returns the position in a constant of `from` for each element of a tensor of `to`.
-pub(super) fn broadcast_positions(from: &[usize], to: &[usize]) -> Vec<usize> {
+pub(in super::super) fn broadcast_positions(from: &[usize], to: &[usize]) -> Vec<usize> {
     let strides = strides(from);
     let offset = to.len() - from.len();
     let step = |at: usize| match at.checked_sub(offset) {

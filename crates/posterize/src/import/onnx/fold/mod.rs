@@ -7,6 +7,7 @@ mod arithmetic;
 mod folded;
 mod moves;
 
+pub(super) use arithmetic::broadcast_positions;
 pub(super) use folded::Folded;
 pub(super) use moves::{permutation, slices, split_sizes};
 

@@ -5,9 +5,10 @@ use super::super::importer::{Call, Importer};
 use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
+use super::select::along_axis;
 use crate::ops::{
-    BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, LogSoftmax, Normalize, Op,
-    Role, Softmax,
+    BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, LogSoftmax, Normalize, Role,
+    Softmax,
 };
 use crate::tensor::Tensor;
 
@@ -140,26 +141,6 @@ pub(super) fn lrn(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     importer.push(&call.name, op, &[node])
 }
 
-/// Adds an operator along an axis, which `op` makes for the axis of the node.
-fn along(
-    importer: &mut Importer,
-    call: &Call<'_>,
-    x: &View,
-    at: usize,
-    op: impl FnOnce(usize) -> Op,
-) -> Outcome<View> {
-    match x.permutation() {
-        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
-            let y = importer.push(&call.name, op(permutation[at]), &[x.node])?;
-            Ok(y.permute(&permutation))
-        }
-        _ => {
-            let node = importer.node(x, &call.name)?;
-            importer.push(&call.name, op(at), &[node])
-        }
-    }
-}
-
 /// `LpNormalization`.
 pub(super) fn lp_normalization(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let x = call.view(0)?.clone();
@@ -169,7 +150,7 @@ pub(super) fn lp_normalization(importer: &mut Importer, call: &Call<'_>) -> Outc
         2 => 2,
         other => return Err(format!("p is {other}; expected 1 or 2").into()),
     };
-    along(importer, call, &x, at, |dim| Normalize::new(p, dim).into())
+    along_axis(importer, &call.name, &x, at, |dim| Normalize::new(p, dim).into())
 }
 
 /// `Softmax` or `LogSoftmax`.
@@ -187,8 +168,8 @@ pub(super) fn softmax(importer: &mut Importer, call: &Call<'_>) -> Outcome<View>
             return unsupported("over several axes that do not begin with the second");
         }
         let flat = x.reshape(vec![1, rest], Some(0));
-        let y = along(importer, call, &flat, 1, op)?;
+        let y = along_axis(importer, &call.name, &flat, 1, op)?;
         return Ok(y.reshape(shape, Some(0)));
     }
-    along(importer, call, &x, at, op)
+    along_axis(importer, &call.name, &x, at, op)
 }

@@ -45,12 +45,7 @@ pub(super) fn pad(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
         other => return unsupported(format!("the mode {other:?}")),
     };
     // Along the axes of the node, where the view only permutes them.
-    let (node, permutation) = match x.permutation() {
-        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
-            (x.node, permutation)
-        }
-        _ => (importer.node(&x, &call.name)?, (0..rank).collect()),
-    };
+    let (node, permutation) = importer.permuted(&x, &call.name)?;
     let mut of_node = vec![[0; 2]; rank];
     permutation.iter().zip(&sizes).for_each(|(&to, &sides)| of_node[to] = sides);
     if of_node[0] != [0, 0] {

@@ -102,12 +102,7 @@ pub(super) fn reduce(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
     if axes.iter().any(|&at| x.batch == Some(at)) {
         return unsupported("over the batch");
     }
-    let (node, permutation) = match x.permutation() {
-        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
-            (x.node, permutation)
-        }
-        _ => (importer.node(&x, &call.name)?, (0..shape.len()).collect()),
-    };
+    let (node, permutation) = importer.permuted(&x, &call.name)?;
     let mut of_node: Vec<usize> = axes.iter().map(|&at| permutation[at]).collect();
     of_node.sort_unstable();
     let reduction = match call.op_type {

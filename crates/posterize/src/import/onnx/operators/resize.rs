@@ -53,13 +53,7 @@ pub(super) fn resize(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
         "asymmetric" => Coordinates::Asymmetric,
         other => return unsupported(format!("the coordinate_transformation_mode {other:?}")),
     };
-    let permutation = x.permutation();
-    let (node, permutation) = match permutation {
-        Some(permutation) if x.batch.is_some_and(|batch| permutation[batch] == 0) => {
-            (x.node, permutation)
-        }
-        _ => (importer.node(&x, &call.name)?, (0..shape.len()).collect()),
-    };
+    let (node, permutation) = importer.permuted(&x, &call.name)?;
     if shape.len() != 4 {
         return unsupported(format!("of a value of shape {shape:?}; expected [N, C, H, W]"));
     }

@@ -1,6 +1,7 @@
 //! Products and sums with constants.
 
 use super::super::constant::Constant;
+use super::super::fold::broadcast_positions;
 use super::super::importer::Importer;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
@@ -43,7 +44,9 @@ impl ScaleShift {
             }
         }
         // As a picture whose channels are the axis along which the constants have values.
-        let along = self.axis(&shape)?;
+        let Some(along) = self.axis(&shape)? else {
+            return self.push_for_each_value(importer, name, x);
+        };
         let (picture, back) = match (shape.as_slice(), along) {
             ([_, _], 1) => (x.clone(), None),
             (&[n, c, l], 1) => (x.clone().reshape(vec![n, c, 1, l], Some(0)), None),
@@ -70,23 +73,41 @@ impl ScaleShift {
         Ok(if shape.len() == 3 { y.reshape(shape, Some(0)) } else { y })
     }
 
-    /// Returns the axis of a value of this shape along which the constants have more than one value.
-    fn axis(&self, shape: &[usize]) -> Outcome<usize> {
+    /// Returns the only axis of a value of this shape along which the constants have more than one
+    /// value; `None` if there are several.
+    fn axis(&self, shape: &[usize]) -> Outcome<Option<usize>> {
         let mut along = None;
         for constant in [&self.scale, &self.shift] {
             let offset = shape.len() - constant.shape.len();
             for (index, _) in constant.shape.iter().enumerate().filter(|(_, size)| **size != 1) {
-                if along.is_some_and(|known| known != index + offset) || index + offset == 0 {
+                let at = index + offset;
+                if at == 0 {
                     return unsupported(format!(
-                        "a constant of shape {:?} with a value of {shape:?}: it has more than one \
-                         value for a channel",
+                        "a constant of shape {:?}, which differs along the batch",
                         constant.shape
                     ));
                 }
-                along = Some(index + offset);
+                if along.is_some_and(|known| known != at) {
+                    return Ok(None);
+                }
+                along = Some(at);
             }
         }
-        Ok(along.unwrap_or(1))
+        Ok(Some(along.unwrap_or(1)))
+    }
+
+    /// Adds the operator for constants that have a value for each element: on the flattened value.
+    fn push_for_each_value(&self, importer: &mut Importer, name: &str, x: &View) -> Outcome<View> {
+        let shape = x.shape();
+        let count: usize = shape.iter().product();
+        let values = |constant: &Constant| -> Outcome<Vec<f32>> {
+            let values = constant.floats()?;
+            let from = broadcast_positions(&constant.shape, &shape);
+            Ok(from.into_iter().map(|at| values[at]).collect())
+        };
+        let flat = importer.node(&x.clone().reshape(vec![1, count], Some(0)), name)?;
+        let y = per_channel(importer, name, flat, values(&self.scale)?, values(&self.shift)?)?;
+        Ok(y.reshape(shape, x.batch))
     }
 }
 

@@ -36,16 +36,9 @@ pub(super) fn along_axis(
     if x.batch == Some(at) {
         return unsupported("a selection along the batch axis");
     }
-    match x.permutation() {
-        Some(permutation) if x.batch == permutation.iter().position(|&axis| axis == 0) => {
-            let y = importer.push(name, op(permutation[at]), &[x.node])?;
-            Ok(y.permute(&permutation))
-        }
-        _ => {
-            let node = importer.node(x, name)?;
-            importer.push(name, op(at), &[node])
-        }
-    }
+    let (node, permutation) = importer.permuted(x, name)?;
+    let y = importer.push(name, op(permutation[at]), &[node])?;
+    Ok(y.permute(&permutation))
 }
 
 /// `Slice`.
