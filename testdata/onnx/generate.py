@@ -337,6 +337,212 @@ def tensorflow_layout(file):
     net.save(file, scaled, net.op("MatMul", mean, net.const(weight(8, 5))))
 
 
+# Operators that posterize computes in float, or by tables
+
+
+@case
+def functions(file):
+    net = Net((1, 3, 4, 5), opset=20)
+    kinds = ["Tanh", "Erf", "Exp", "Abs", "Neg", "Softplus", "Elu", "Selu", "LeakyRelu", "Mish", "Gelu"]
+    outputs = [net.op(kind, "x") for kind in kinds]
+    positive = net.op("Add", net.op("Abs", "x"), net.const(np.float32(0.5)))
+    outputs += [net.op(kind, positive) for kind in ["Log", "Sqrt", "Reciprocal"]]
+    outputs += [
+        net.op("HardSigmoid", "x", alpha=0.25, beta=0.4),
+        net.op("Gelu", "x", approximate="tanh"),
+        net.op("Clip", "x", net.const(np.float32(-0.5)), net.const(np.float32(1.5))),
+        net.op("Pow", positive, net.const(np.float32(1.5))),
+        net.op("PRelu", "x", net.const(weight(3, 1, 1))),
+        net.op("PRelu", "x", net.const(weight(1))),
+        net.op("Div", net.const(np.float32(2)), positive),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def gelu_written_out(file):
+    net = Net((1, 6, 3, 4))
+    x = net.conv("x", 6, 6, kernel=1)
+    erf = net.op("Erf", net.op("Div", x, net.const(np.float32(2**0.5))))
+    gelu = net.op("Mul", net.op("Mul", x, net.op("Add", erf, net.const(np.float32(1)))), net.const(np.float32(0.5)))
+    mish = net.op("Mul", x, net.op("Tanh", net.op("Softplus", x)))
+    net.save(file, gelu, mish)
+
+
+@case
+def pools_2(file):
+    net = Net((1, 4, 9, 10), opset=19)
+    outputs = [
+        net.op("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        net.op("AveragePool", "x", kernel_shape=[3, 2], pads=[1, 0, 1, 1], count_include_pad=1),
+        net.op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        net.op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+        net.op("MaxPool", "x", kernel_shape=[2, 3], strides=[1, 2], pads=[0, 1, 1, 0]),
+        net.op("MaxPool", "x", kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2]),
+        net.op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2]),
+        net.op("GlobalMaxPool", "x"),
+        net.op("ReduceMax", "x", net.const([1]), keepdims=1),
+        net.op("ReduceSum", "x", net.const([-1]), keepdims=0),
+        net.op("ReduceMin", "x", net.const([2, 1]), keepdims=0),
+        net.op("ReduceMean", "x", net.const([1, 2, 3]), keepdims=1),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def norms(file):
+    net = Net((1, 6, 4, 5), opset=21)
+    x = net.conv("x", 6, 6, kernel=1)
+    nhwc = net.op("Transpose", x, perm=[0, 2, 3, 1])
+    rows = net.op("Reshape", x, net.const([0, 6, 20]))
+    outputs = [
+        net.op("InstanceNormalization", x, net.const(weight(6)), net.const(weight(6))),
+        net.op("LayerNormalization", nhwc, net.const(weight(6)), net.const(weight(6)), axis=-1),
+        net.op("LayerNormalization", rows, net.const(weight(20)), net.const(weight(20)), epsilon=1e-6),
+        net.op("LayerNormalization", x, net.const(weight(6, 4, 5)), axis=1),
+        net.op("GroupNormalization", x, net.const(weight(6)), net.const(weight(6)), num_groups=3),
+        net.op("LRN", x, size=3, alpha=0.1, beta=0.5, bias=2.0),
+        net.op("LpNormalization", x, axis=1, p=2),
+        net.op("Softmax", x, axis=1),
+        net.op("Softmax", nhwc),
+        net.op("LogSoftmax", rows, axis=-1),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def softmax_11(file):
+    net = Net((1, 6, 4, 1), opset=11)
+    net.save(file, net.op("Softmax", "x"), net.op("Softmax", "x", axis=2))
+
+
+@case
+def layer_norm_written_out(file):
+    net = Net((1, 5, 8))
+    center = net.op("Sub", "x", net.op("ReduceMean", "x", axes=[-1]))
+    variance = net.op("ReduceMean", net.op("Pow", center, net.const(np.float32(2))), axes=[-1])
+    deviation = net.op("Sqrt", net.op("Add", variance, net.const(np.float32(1e-5))))
+    y = net.op("Mul", net.op("Div", center, deviation), net.const(weight(8)))
+    net.save(file, net.op("Add", y, net.const(weight(8))))
+
+
+@case
+def conv_transpose(file):
+    net = Net((1, 4, 5, 6))
+
+    def up(outputs, kernel, bias=True, **attributes):
+        group = attributes.get("group", 1)
+        args = ["x", net.const(weight(4, outputs // group, *kernel))]
+        if bias:
+            args.append(net.const(weight(outputs)))
+        return net.op("ConvTranspose", *args, **attributes)
+
+    outputs = [
+        up(3, (2, 2), strides=[2, 2]),
+        up(4, (3, 3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], group=2),
+        up(2, (3, 2), pads=[0, 1, 1, 0], dilations=[2, 1], bias=False),
+        up(2, (3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
+        up(2, (4, 4), strides=[3, 3], output_shape=[15, 17]),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def resizes(file):
+    net = Net((1, 2, 4, 5))
+    scales, up = net.const(np.array([1, 1, 2, 1.5], np.float32)), {"mode": "linear"}
+    sizes = net.const([1, 2, 7, 3])
+    outputs = [
+        net.op("Resize", "x", "", scales),
+        net.op("Resize", "x", "", scales, coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        net.op("Resize", "x", "", scales, **up),
+        net.op("Resize", "x", "", scales, coordinate_transformation_mode="align_corners", **up),
+        net.op("Resize", "x", "", "", sizes, coordinate_transformation_mode="pytorch_half_pixel", **up),
+        net.op("Resize", "x", "", "", sizes, mode="cubic"),
+        net.op("Resize", "x", "", scales, mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def upsample_9(file):
+    net = Net((1, 2, 4, 5), opset=9, ir=4)
+    scales = net.const(np.array([1, 1, 2, 3], np.float32))
+    net.save(file, net.op("Upsample", "x", scales), net.op("Upsample", "x", scales, mode="linear"))
+
+
+@case
+def moves(file):
+    net = Net((1, 8, 4, 6))
+    outputs = [
+        net.op("DepthToSpace", "x", blocksize=2),
+        net.op("DepthToSpace", "x", blocksize=2, mode="CRD"),
+        net.op("SpaceToDepth", "x", blocksize=2),
+        net.op("Pad", "x", net.const([0, 1, 1, 2, 0, 0, 2, 1]), net.const(np.float32(1.5))),
+        net.op("Pad", "x", net.const([0, 0, 1, 2, 0, 0, 2, 1]), mode="reflect"),
+        net.op("Pad", "x", net.const([0, 0, 1, 2, 0, 0, 2, 1]), mode="edge"),
+        net.op("Tile", "x", net.const([1, 1, 2, 3])),
+        net.op("Expand", net.op("GlobalAveragePool", "x"), net.const([1, 8, 3, 2])),
+        net.op("Gather", "x", net.const([3, 0, -1]), axis=2),
+        net.op("Slice", "x", net.const([-1]), net.const([-(2**31)]), net.const([3]), net.const([-2])),
+        net.op("Transpose", "x", perm=[0, 3, 1, 2]),
+        net.op("Reshape", "x", net.const([0, 4, 2, 24])),
+    ]
+    net.save(file, *outputs)
+
+
+@case
+def extremes(file):
+    net = Net((1, 3, 4, 4), (1, 3, 4, 4))
+    outputs = [net.op("Max", "x0", "x1"), net.op("Min", "x0", "x1"), net.op("Mean", "x0", "x1", "x0")]
+    net.save(file, *outputs)
+
+
+@case
+def attention(file):
+    """Query, key and value in one axis before the batch, as vision transformers have it."""
+    net = Net((1, 5, 8))
+    qkv = net.op("Add", net.op("MatMul", "x", net.const(weight(8, 24))), net.const(weight(24)))
+    qkv = net.op("Reshape", qkv, net.const([0, 5, 3, 2, 4]))
+    qkv = net.op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+    q, k, v = [net.op("Gather", qkv, net.const(np.int64(i)), axis=0) for i in range(3)]
+    scores = net.op("MatMul", net.op("Mul", q, net.const(np.float32(0.5))), net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    y = net.op("MatMul", net.op("Softmax", scores, axis=-1), v)
+    y = net.op("Reshape", net.op("Transpose", y, perm=[0, 2, 1, 3]), net.const([0, 5, 8]))
+    net.save(file, net.op("Add", y, net.const(weight(1, 5, 8))))
+
+
+@case
+def u_net(file):
+    """An encoder and a decoder with a concatenation between them."""
+    net = Net((1, 3, 8, 8))
+    skip = net.op("Relu", net.conv("x", 3, 6, pads=[1, 1, 1, 1]))
+    y = net.op("MaxPool", skip, kernel_shape=[2, 2], strides=[2, 2])
+    y = net.op("Relu", net.conv(y, 6, 8, pads=[1, 1, 1, 1]))
+    y = net.op("ConvTranspose", y, net.const(weight(8, 6, 2, 2)), net.const(weight(6)), strides=[2, 2])
+    y = net.op("Concat", y, skip, axis=1)
+    net.save(file, net.conv(y, 12, 2, kernel=1))
+
+
+@case
+def detector(file):
+    """Two scales, several outputs, positions added to boxes."""
+    net = Net((1, 3, 8, 8), batch=1)
+    a = net.op("Relu", net.conv("x", 3, 8, strides=[2, 2], pads=[1, 1, 1, 1]))
+    b = net.op("Relu", net.conv(a, 8, 8, strides=[2, 2], pads=[1, 1, 1, 1]))
+    up = net.op("Resize", b, "", net.const(np.array([1, 1, 2, 2], np.float32)),
+                coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    a = net.op("Concat", a, up, axis=1)
+    heads = []
+    for x, channels, cells in [(a, 16, 16), (b, 8, 4)]:
+        y = net.op("Reshape", net.conv(x, channels, 6, kernel=1), net.const([1, 6, cells]))
+        heads.append(net.op("Transpose", y, perm=[0, 2, 1]))
+    y = net.op("Concat", *heads, axis=1)
+    boxes, scores = net.op("Split", y, net.const([4, 2]), outputs=2, axis=2)
+    centers = net.const(RANDOM.uniform(0, 8, (1, 20, 4)).astype(np.float32))
+    net.save(file, net.op("Add", boxes, centers), net.op("Sigmoid", scores))
+
+
 # Files
 
 

@@ -59,11 +59,16 @@ impl OnnxInput {
     }
 }
 
-/// Reads the type and shape of an input.
+/// Reads the type and shape of an input. `transposes_pictures` is whether the graph transposes values
+/// from `[N, H, W, C]` to `[N, C, H, W]`, as those do whose pictures have the channels last.
 ///
 /// # Errors
 /// Returns an error if it is no tensor of numbers, has no batch axis, or if a size is left open.
-pub(super) fn read(input: &ValueInfoProto, options: &OnnxOptions) -> Result<OnnxInput, String> {
+pub(super) fn read(
+    input: &ValueInfoProto,
+    transposes_pictures: bool,
+    options: &OnnxOptions,
+) -> Result<OnnxInput, String> {
     let name = input.name().to_owned();
     let shown = printable(name.as_bytes());
     let Some(type_proto::Value::TensorType(tensor)) =
@@ -105,7 +110,7 @@ pub(super) fn read(input: &ValueInfoProto, options: &OnnxOptions) -> Result<Onnx
         return Err(format!("the input `{shown}` has one axis; expected a batch axis and others"));
     }
     let few = |size: Option<usize>| size.is_some_and(|size| matches!(size, 1 | 3 | 4));
-    let channels_last = rest.len() == 3 && few(rest[2]) && !few(rest[0]);
+    let channels_last = transposes_pictures && rest.len() == 3 && few(rest[2]) && !few(rest[0]);
     let order = if channels_last { [2, 0, 1] } else { [0, 1, 2] };
     let of_picture = |index: usize| if rest.len() == 3 { rest[order[index]] } else { rest[index] };
     let mut found = vec![1];

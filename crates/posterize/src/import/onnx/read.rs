@@ -140,13 +140,18 @@ impl File<'_> {
         for tensor in &graph.initializer {
             values.insert(tensor.name(), Value::Initializer(tensor));
         }
+        let transposes_pictures = graph.node.iter().any(|node| {
+            let permutation = Attributes::new(node).ints("perm");
+            node.op_type() == "Transpose" && permutation == Ok(Some(&[0, 3, 1, 2]))
+        });
         let mut inputs = Vec::new();
         for input in &graph.input {
             // Before IR version 4, initializers were inputs too.
             if values.contains_key(input.name()) {
                 continue;
             }
-            let read = graph_inputs::read(input, self.options).map_err(|e| self.corrupt(e))?;
+            let read = graph_inputs::read(input, transposes_pictures, self.options)
+                .map_err(|e| self.corrupt(e))?;
             let node = importer.draft.input(&clean(input.name()), read.shape().to_vec());
             values.insert(input.name(), Value::View(read.view(node)));
             inputs.push(read);

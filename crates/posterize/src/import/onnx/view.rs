@@ -68,27 +68,21 @@ impl View {
 
     /// Returns the view with its axes permuted.
     pub(super) fn permute(mut self, permutation: &[usize]) -> Self {
-        self.batch =
-            self.batch.and_then(|batch| permutation.iter().position(|&axis| axis == batch));
-        let shape = self.shape();
-        // Axes of one element do not move values.
-        if moved(permutation, &shape).is_sorted() {
-            let to = permutation.iter().map(|&axis| shape[axis]).collect();
-            return self.reshape_to(to);
+        let mut batch = self.batch;
+        self.batch = batch.and_then(|batch| permutation.iter().position(|&axis| axis == batch));
+        let mut combined = permutation.to_vec();
+        if let Some(Move::Permute(first)) = self.moves.last() {
+            batch = batch.map(|batch| first[batch]);
+            combined.iter_mut().for_each(|axis| *axis = first[*axis]);
+            self.moves.pop();
         }
-        let combined = match self.moves.last() {
-            Some(Move::Permute(first)) => {
-                let combined: Vec<usize> = permutation.iter().map(|&axis| first[axis]).collect();
-                self.moves.pop();
-                combined
-            }
-            _ => permutation.to_vec(),
-        };
         let before = self.shape();
         if combined.iter().enumerate().all(|(axis, &from)| axis == from) {
             return self;
         }
-        if moved(&combined, &before).is_sorted() {
+        // Axes of one element do not move values, except the batch, which may have more.
+        let moved = combined.iter().filter(|&&axis| before[axis] != 1 || batch == Some(axis));
+        if moved.is_sorted() {
             let to = combined.iter().map(|&axis| before[axis]).collect();
             return self.reshape_to(to);
         }
@@ -178,7 +172,11 @@ mod tests {
     fn the_batch_axis_is_followed() {
         let x = value(&[1, 4, 5]).permute(&[1, 0, 2]);
         assert_eq!(x.batch, Some(1));
-        assert_eq!(x.permute(&[1, 0, 2]).batch, Some(0));
+        assert_eq!(x.clone().permute(&[1, 0, 2]).batch, Some(0));
+        // It is moved even where the other axes have one element, and where those are in order.
+        let heads = value(&[1, 5, 3, 4]).permute(&[2, 0, 1, 3]);
+        let back = heads.permute(&[1, 0, 2, 3]);
+        assert_eq!(back.moves, [Move::Permute(vec![0, 2, 1, 3])]);
     }
 
     #[test]
