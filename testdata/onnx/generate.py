@@ -556,6 +556,16 @@ def small(**options):
 
 
 @case
+def classifier(file):
+    """Three channels, a square picture and a few classes."""
+    net = Net((1, 3, 16, 16))
+    y = net.op("Relu", net.conv("x", 3, 8, strides=[2, 2]))
+    y = net.op("Relu", net.conv(y, 8, 8, strides=[2, 2]))
+    y = net.op("Flatten", net.op("GlobalAveragePool", y))
+    net.save(file, net.op("Gemm", y, net.const(weight(3, 8)), net.const(weight(3)), transB=1))
+
+
+@case
 def initializers_as_inputs(file):
     net, y = small(opset=8, ir=3)
     net.save(file, y, initializers_as_inputs=True)

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     fixture::{CLASSES, Fixture},
-    support::{posterize, run, succeeds},
+    support::{posterize, run, succeeds, write_npy},
 };
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "tutorial",
     "inspect",
     "quantize",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 12] = [
     "evaluate",
     "report",
     "classify",
+    "run",
     "bench",
     "train",
     "fetch",
@@ -131,6 +132,14 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             let mut classify = with_file();
             classify.arg(fixture.data().join("bee/0.ppm")).arg(fixture.path("missing.jpg"));
             vec![classify]
+        }
+        "run" => {
+            let (x, y) = (fixture.path("x.npy"), fixture.path("y.npy"));
+            write_npy(&x, "(1, 3, 32, 32)", &[0.5; 3 * 32 * 32]);
+            write_npy(&y, "(1, 3)", &[0.0; 3]);
+            let mut compare = with_file();
+            compare.arg("--input").arg(x).arg("--expect").arg(y).args(["--atol", "1000"]);
+            vec![compare]
         }
         "bench" => {
             let (mut compare, mut per_layer) = (with_file(), with_file());

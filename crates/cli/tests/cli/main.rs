@@ -17,6 +17,7 @@ mod inspect;
 mod max_drop;
 mod modes;
 mod names;
+mod onnx;
 mod quantize;
 mod ranges;
 mod report;

@@ -1,0 +1,128 @@
+//! Tests of commands on ONNX files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::{
+    fixture::Fixture,
+    support::{fails_with_usage_error, posterize, run, succeeds, write_npy},
+};
+
+/// A file in testdata/onnx.
+fn file(name: &str) -> String {
+    format!("{}/../../testdata/onnx/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn command(folder: &Path, name: &str, onnx: &str) -> Command {
+    let mut command = posterize(folder);
+    command.arg(name).arg(file(onnx));
+    command
+}
+
+#[test]
+fn a_network_runs_on_arrays_and_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    // ReLU and a reshape to [N, 48].
+    let x: Vec<f32> = (0..48).map(|index| index as f32 - 24.0).collect();
+    let mut y: Vec<f32> = x.iter().map(|value| value.max(0.0)).collect();
+    write_npy(&path("x.npy"), "(1, 3, 4, 4)", &x);
+    write_npy(&path("y.npy"), "(1, 48)", &y);
+    y[30] += 0.5;
+    write_npy(&path("wrong.npy"), "(1, 48)", &y);
+    write_npy(&path("shape.npy"), "(48,)", &y);
+
+    let with_input = |input: &str| {
+        let mut command = command(folder.path(), "run", "flatten_mul.onnx");
+        command.arg("--input").arg(path(input));
+        command
+    };
+    let text = succeeds(with_input("x.npy").arg("--expect").arg(path("y.npy")));
+    assert!(text.contains("largest difference 0.000e0"), "{text}");
+
+    let output = run(with_input("x.npy").arg("--json").arg("--expect").arg(path("wrong.npy")));
+    assert_eq!(output.status.code(), Some(5));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let difference = &report["outputs"][0]["difference"];
+    assert_eq!(difference["index"], serde_json::json!([0, 30]));
+    assert_eq!((&difference["max_abs"], &report["within"]), (&0.5.into(), &false.into()));
+    assert_eq!(
+        run(with_input("x.npy").arg("--expect").arg(path("shape.npy"))).status.code(),
+        Some(3)
+    );
+    assert_eq!(run(&mut with_input("y.npy")).status.code(), Some(3));
+
+    // What is written is what is read.
+    succeeds(with_input("x.npy").arg("--output").arg(path("found.npy")));
+    let text = succeeds(with_input("x.npy").arg("--expect").arg(path("found.npy")));
+    assert!(text.contains("0 of 48 values outside"), "{text}");
+    let error = fails_with_usage_error(with_input("x.npy").arg("--output").arg(path("x.npy")));
+    assert!(error.contains("--output"), "{error}");
+}
+
+#[test]
+fn unsupported_nodes_have_an_exit_code_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["inspect", "bench", "evaluate"] {
+        let output = run(&mut command(folder.path(), name, "unsupported/three.onnx"));
+        assert_eq!(output.status.code(), Some(6), "{name}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("2 x Crop") && error.contains("FusedConv"), "{error}");
+    }
+}
+
+#[test]
+fn a_network_is_inspected_and_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = succeeds(&mut command(folder.path(), "inspect", "u_net.onnx"));
+    assert!(text.contains("ConvTranspose2d"), "{text}");
+    let json = succeeds(command(folder.path(), "inspect", "conv.onnx").arg("--json"));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["input_shape"], serde_json::json!([1, 4, 9, 11]));
+    succeeds(command(folder.path(), "bench", "conv.onnx").args(["--runs", "2"]));
+    // A file that leaves height and width open.
+    let mut open = command(folder.path(), "inspect", "unsupported/open_size.onnx");
+    assert_eq!(run(&mut open).status.code(), Some(3));
+    succeeds(
+        command(folder.path(), "inspect", "unsupported/open_size.onnx").args(["--size", "16"]),
+    );
+}
+
+#[test]
+fn commands_on_pictures_ask_how_they_are_normalized() {
+    let fixture = Fixture::new();
+    let quantize = |onnx: &str| {
+        let mut command = command(&fixture.path("cache"), "quantize", onnx);
+        command
+            .arg("--calibrate")
+            .arg(fixture.data())
+            .arg("-o")
+            .arg(fixture.path("int8.safetensors"));
+        command
+    };
+    let error = fails_with_usage_error(&mut quantize("classifier.onnx"));
+    assert!(error.contains("--mean 0.485"), "{error}");
+    let error =
+        fails_with_usage_error(quantize("conv.onnx").args(["--mean", "0.5", "--std", "0.5"]));
+    assert!(error.contains("[N, 4, 9, 11]"), "{error}");
+
+    succeeds(quantize("classifier.onnx").args(["--mean", "0.5", "--std", "0.5"]));
+    let evaluate = |model: &Path| {
+        let mut command = posterize(&fixture.path("cache"));
+        command.args(["inspect", "--json"]).arg(model);
+        let report: Value = serde_json::from_str(&succeeds(&mut command)).unwrap();
+        report["preprocessing"]["crop"].clone()
+    };
+    // The file has the preprocessing, so nobody asks again.
+    assert_eq!(evaluate(&fixture.path("int8.safetensors")), 16);
+    let picture = fs::read_dir(fixture.data()).unwrap().next().unwrap().unwrap().path();
+    let picture = fs::read_dir(picture).unwrap().next().unwrap().unwrap().path();
+    let mut classify = posterize(&fixture.path("cache"));
+    let classify = classify.arg("classify").arg(fixture.path("int8.safetensors")).arg(picture);
+    assert!(succeeds(classify).contains('%'));
+}
