@@ -127,7 +127,7 @@ fn quantization_aware_training_learns_and_agrees_with_int8() {
         losses.push(step.unwrap().loss);
         for tensor in network.trained() {
             for (value, gradient) in tensor.value.iter_mut().zip(&*tensor.gradient) {
-                *value -= 0.05 * gradient;
+                *value -= 0.5 * gradient;
             }
         }
     }

@@ -23,6 +23,8 @@ mod extremes;
 #[cfg(test)]
 mod gradient_tests;
 mod group;
+#[cfg(test)]
+mod hyper_parameter_tests;
 mod int8_rule;
 #[cfg(test)]
 mod int8_tests;
