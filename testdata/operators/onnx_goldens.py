@@ -202,7 +202,7 @@ def resize():
     targets = [
         ({"Scales": [2.0, 2.0]}, {"roi": None, "scales": np.array([1, 1, 2, 2], np.float32)}),
         ({"Scales": [0.5, 1.7]}, {"roi": None, "scales": np.array([1, 1, 0.5, 1.7], np.float32)}),
-        ({"Sizes": [7, 3]}, {"roi": None, "scales": None, "sizes": np.array([2, 3, 7, 3], np.int64)}),
+        ({"Sizes": [7, 4]}, {"roi": None, "scales": None, "sizes": np.array([2, 3, 7, 4], np.int64)}),
         ({"Sizes": [1, 8]}, {"roi": None, "scales": None, "sizes": np.array([2, 3, 1, 8], np.int64)}),
     ]
     for target, constants in targets:

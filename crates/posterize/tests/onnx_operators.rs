@@ -108,7 +108,7 @@ fn outputs_equal_onnx_runtime() {
     for case in &goldens.cases {
         let mut builder = Builder::new("Net");
         let count = case.inputs.len();
-        let inputs: Vec<_> = (0..count).map(|i| builder.input(&format!("x{i}"))).collect();
+        let inputs: Vec<_> = (0..count).map(|i| builder.input(format!("x{i}"))).collect();
         let node = builder.add("op", operator(case), &inputs);
         builder.output("y", node);
         let mut state = StateDict::new();

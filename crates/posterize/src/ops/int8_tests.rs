@@ -13,7 +13,7 @@ fn check_same_as_float(op: impl Into<Op>, of_integers: Option<Op>, input: &[usiz
     let op = op.into();
     let shapes = shapes(&op, &[input]);
     let q = bytes(len(input), 3);
-    let found = int8(&op, &shapes, &[q.clone()], (&[Q], Q), None);
+    let found = int8(&op, &shapes, std::slice::from_ref(&q), (&[Q], Q), None);
     let integers = q.iter().map(|&q| f32::from(q)).collect();
     let expected = float(&of_integers.unwrap_or_else(|| op.clone()), &shapes, &[integers]);
     let found: Vec<f32> = found.into_iter().map(f32::from).collect();
@@ -73,9 +73,9 @@ fn averages_are_rounded_half_to_even() {
             let pool = pool.padding_sides(sides).ceil_mode(ceil_mode);
             let op = Op::from(pool.count_include_pad(count_include_pad));
             let shapes = shapes(&op, &[&[1, channels, h, w]]);
-            let found = int8(&op, &shapes, &[input.clone()], (&[Q], Q), None);
+            let found = int8(&op, &shapes, std::slice::from_ref(&input), (&[Q], Q), None);
             let [oh, ow] = [shapes.output[2], shapes.output[3]];
-            for at in 0..found.len() {
+            for (at, &found) in found.iter().enumerate() {
                 let (c, x, y) = (at % channels, at / channels % ow, at / channels / ow % oh);
                 let picture = at / channels / ow / oh;
                 let (mut sum, mut inside, mut padded) = (0, 0, 0);
@@ -91,7 +91,7 @@ fn averages_are_rounded_half_to_even() {
                 }
                 let count = if count_include_pad { padded } else { inside };
                 let expected = round(sum as f32 * (1.0 / count as f32), 117);
-                assert_eq!(found[at], expected, "{op:?}, value {at}");
+                assert_eq!(found, expected, "{op:?}, value {at}");
             }
         }
     }
@@ -104,7 +104,7 @@ fn linear_interpolation_is_rounded_half_to_even() {
     let up = Upsample::scales([2.0, 3.0]).mode(Interpolation::Linear);
     let op = Op::from(up.coordinates(Coordinates::HalfPixel));
     let shapes = shapes(&op, &[&[1, channels, h, w]]);
-    let found = int8(&op, &shapes, &[input.clone()], (&[Q], Q), None);
+    let found = int8(&op, &shapes, std::slice::from_ref(&input), (&[Q], Q), None);
     let taps = |index: usize, scale: f32, size: usize| {
         let x = ((index as f32 + 0.5) / scale - 0.5).clamp(0.0, size as f32 - 1.0);
         let high = x - x.floor();
@@ -133,7 +133,7 @@ fn sums_and_means_of_axes_are_rounded_half_to_even() {
         let op = Op::from(Reduce::new(reduction, [1, 3]));
         let shapes = shapes(&op, &[&[1, channels, h, w]]);
         assert_eq!(shapes.output, [1, h]);
-        let found = int8(&op, &shapes, &[input.clone()], (&[Q], to), None);
+        let found = int8(&op, &shapes, std::slice::from_ref(&input), (&[Q], to), None);
         let rows = input.chunks_exact(w * channels);
         let expected = rows.map(|row| {
             let sum: i32 = row.iter().map(|&q| i32::from(q) - 117).sum();
@@ -170,7 +170,7 @@ fn functions_of_one_element_are_rounded_once() {
     let to = QParams8 { scale: 0.02, zero_point: 15 };
     let q: Vec<u8> = (0..=255).chain(0..=255).collect();
     let op = Op::from(GELU::new(false));
-    let found = int8(&op, &shapes(&op, &[&[1, 256]]), &[q.clone()], (&[Q], to), None);
+    let found = int8(&op, &shapes(&op, &[&[1, 256]]), std::slice::from_ref(&q), (&[Q], to), None);
     let gelu = posterize_kernels::f32::Unary::Gelu;
     let expected = q.iter().map(|&q| quantize(to, 0, 255, gelu.apply(dequantize(Q, q))));
     assert_eq!(found, expected.collect::<Vec<_>>());
@@ -198,7 +198,7 @@ fn transposed_convolutions_equal_their_definition() {
             (0..conv.out_channels).map(|o| 0.002 + 0.0001 * o as f32).collect();
         let to = QParams8 { scale: 0.05, zero_point: 120 };
         let weights = Int8Weights { weight: &weight, bias: &bias, multiplier: multiplier.clone() };
-        let found = int8(&op, &shapes, &[input.clone()], (&[Q], to), Some(weights));
+        let found = int8(&op, &shapes, std::slice::from_ref(&input), (&[Q], to), Some(weights));
 
         let [oh, ow] = [shapes.output[2], shapes.output[3]];
         let outputs = conv.out_channels;

@@ -164,7 +164,7 @@ impl Taps {
                             }
                         }
                         let sum: f32 = four.iter().sum();
-                        four.iter_mut().for_each(|weight| *weight /= sum);
+                        four = four.map(|weight| weight / sum);
                     }
                     positions.extend(at.map(|at| (at as usize).min(last)));
                     weights.extend(four);
