@@ -11,7 +11,7 @@ const NEAR: [f32; 7] = [
     -0.026_853_692,
     0.112_835_824,
     -0.376_126_26,
-    1.128_379_1,
+    std::f32::consts::FRAC_2_SQRT_PI,
 ];
 
 /// A near-minimax polynomial in `t = 1 / (1 + x / 2)` for `(1 − erf(x)) · exp(x²)` with `1 ≤ x ≤ 4`,

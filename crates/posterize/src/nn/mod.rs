@@ -66,6 +66,9 @@ pub use sequential::Sequential;
 pub use tracer::{Module, Tracer, Value, trace, trace_with};
 
 pub use crate::ops::{
-    Activation, AdaptiveAvgPool2d, BatchNorm, Conv2d, DeQuantStub, Dropout, Flatten, Linear,
-    MaxPool2d, Mean, QuantStub, ZeroPad2d,
+    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Conv2d,
+    ConvTranspose2d, DeQuantStub, Dropout, ELU, Flatten, GELU, GroupNorm, Hardsigmoid, Hardswish,
+    Hardtanh, InstanceNorm, LayerNorm, LeakyReLU, Linear, LocalResponseNorm, LogSoftmax, MaxPool2d,
+    Mean, Mish, PReLU, QuantStub, SELU, SiLU, Sigmoid, Softmax, Softplus, Tanh, Upsample,
+    ZeroPad2d,
 };

@@ -249,7 +249,9 @@ impl Compute for AvgPool2d {
                     output.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x);
                 });
                 let divisor = divisor as f32;
-                output.iter_mut().for_each(|sum| *sum /= divisor);
+                for sum in output {
+                    *sum /= divisor;
+                }
             });
         })
     }

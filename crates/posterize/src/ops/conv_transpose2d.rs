@@ -165,6 +165,19 @@ impl ConvTranspose2d {
     }
 
     fn arguments(&self, extra: &str) -> String {
+        let [left, right, top, bottom] = self.padding;
+        let padding = if left == right && top == bottom {
+            python::pair([top, left])
+        } else {
+            python::tuple(&self.padding)
+        };
+        let parts = [
+            (self.padding != [0; 4]).then(|| format!("padding={padding}")),
+            (self.dilation != [1; 2]).then(|| format!("dilation={}", python::pair(self.dilation))),
+            (self.output_padding != [0; 2])
+                .then(|| format!("output_padding={}", python::pair(self.output_padding))),
+            (self.groups != 1).then(|| format!("groups={}", self.groups)),
+        ];
         let mut text = format!(
             "{}, {}, kernel_size={}, stride={}{extra}",
             self.in_channels,
@@ -172,23 +185,9 @@ impl ConvTranspose2d {
             python::pair(self.kernel_size),
             python::pair(self.stride)
         );
-        if self.padding != [0; 4] {
-            let [left, right, top, bottom] = self.padding;
-            let padding = if left == right && top == bottom {
-                python::pair([top, left])
-            } else {
-                python::tuple(&self.padding)
-            };
-            text += &format!(", padding={padding}");
-        }
-        if self.dilation != [1; 2] {
-            text += &format!(", dilation={}", python::pair(self.dilation));
-        }
-        if self.output_padding != [0; 2] {
-            text += &format!(", output_padding={}", python::pair(self.output_padding));
-        }
-        if self.groups != 1 {
-            text += &format!(", groups={}", self.groups);
+        for part in parts.into_iter().flatten() {
+            text += ", ";
+            text += &part;
         }
         if !self.bias {
             text += ", bias=False";

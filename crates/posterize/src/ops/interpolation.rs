@@ -91,14 +91,15 @@ impl Coordinates {
     /// Returns the coordinate on an axis of `size` positions of position `index` of `new` positions.
     fn of(self, index: usize, size: usize, new: usize, scale: f32) -> f32 {
         let (x, original, resized) = (index as f32, size as f32, new as f32);
-        let half_pixel = (x + 0.5) / scale - 0.5;
+        // Sums are in the order of ONNX Runtime, since a position may lie on the edge between two.
+        let half_pixel = |offset: f32| offset + (x + 0.5) / scale - 0.5;
         match self {
             Self::Asymmetric => x / scale,
-            Self::HalfPixel => half_pixel,
-            Self::PytorchHalfPixel if new > 1 => half_pixel,
+            Self::HalfPixel => half_pixel(0.0),
+            Self::PytorchHalfPixel if new > 1 => half_pixel(0.0),
             Self::HalfPixelSymmetric => {
                 let adjustment = resized / (scale * original);
-                original / 2.0 * (1.0 - adjustment) + half_pixel
+                half_pixel(original / 2.0 * (1.0 - adjustment))
             }
             Self::AlignCorners if new > 1 => x * (original - 1.0) / (resized - 1.0),
             Self::PytorchHalfPixel | Self::AlignCorners => 0.0,
@@ -163,7 +164,7 @@ impl Taps {
                             }
                         }
                         let sum: f32 = four.iter().sum();
-                        four.iter_mut().for_each(|weight| *weight /= sum);
+                        four = four.map(|weight| weight / sum);
                     }
                     positions.extend(at.map(|at| (at as usize).min(last)));
                     weights.extend(four);

@@ -86,11 +86,9 @@ impl LayerNorm {
 
     /// Returns a parameter's values in the order of a line in memory.
     fn in_memory(&self, values: &[f32], rank: usize) -> Vec<f32> {
-        let sizes = &self.normalized_shape;
-        let [c, h, w] = match (rank, sizes.as_slice()) {
-            // The only order that differs: channels are last in memory.
-            (4, &[c, h, w]) => [c, h, w],
-            _ => return values.to_vec(),
+        // The only order that differs: channels are last in memory.
+        let (4, &[c, h, w]) = (rank, self.normalized_shape.as_slice()) else {
+            return values.to_vec();
         };
         (0..c * h * w).map(|at| values[at % c * h * w + at / c]).collect()
     }

@@ -50,26 +50,31 @@ impl Grid {
     }
 
     /// Returns the offset of a position.
-    pub(super) fn offset(&self, mut index: usize) -> usize {
-        let mut offset = 0;
-        for [size, stride] in self.axes.iter().rev() {
-            offset += index % size * stride;
-            index /= size;
-        }
-        offset
+    pub(super) fn offset(&self, index: usize) -> usize {
+        offset(&self.axes, index)
     }
 
     /// Calls `visit` with the index and the offset of each position.
     pub(super) fn each(&self, mut visit: impl FnMut(usize, usize)) {
-        let Some(([size, stride], outer)) = self.axes.split_last() else { return visit(0, 0) };
-        let outer = Self { axes: outer.to_vec() };
-        for row in 0..outer.len() {
-            let start = outer.offset(row);
-            for at in 0..*size {
+        let Some((&[size, stride], outer)) = self.axes.split_last() else { return visit(0, 0) };
+        let rows: usize = outer.iter().map(|[size, _]| size).product();
+        for row in 0..rows {
+            let start = offset(outer, row);
+            for at in 0..size {
                 visit(row * size + at, start + at * stride);
             }
         }
     }
+}
+
+/// Returns the offset of a position along axes of these sizes and distances.
+fn offset(axes: &[[usize; 2]], mut index: usize) -> usize {
+    let mut offset = 0;
+    for [size, stride] in axes.iter().rev() {
+        offset += index % size * stride;
+        index /= size;
+    }
+    offset
 }
 
 /// The lines of a picture: for each position of one grid the positions of another.

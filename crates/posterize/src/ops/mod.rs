@@ -20,8 +20,14 @@ mod block_order;
 mod broadcast;
 mod clamp;
 mod extremes;
+#[cfg(test)]
+mod gradient_tests;
 mod group;
+#[cfg(test)]
+mod hyper_parameter_tests;
 mod int8_rule;
+#[cfg(test)]
+mod int8_tests;
 mod interpolation;
 pub(crate) mod kernel;
 mod largest;
@@ -37,6 +43,8 @@ mod python;
 mod saved;
 mod select;
 pub(crate) mod shapes;
+#[cfg(test)]
+mod testing;
 pub(crate) mod training;
 mod transposed_taps;
 mod unary;
@@ -329,11 +337,7 @@ impl Op {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Activation, AdaptiveAvgPool2d, BatchNorm, ChannelShuffle, Conv2d, DeQuantStub, Dropout,
-        DynamicQuantizedLinear, Flatten, Hardswish, Layer, Linear, MaxPool2d, Op, Padding,
-        QuantStub, SiLU, Sigmoid, Slice, ZeroPad2d,
-    };
+    use super::*;
 
     #[test]
     fn layers_have_the_class_names_of_pytorch() {
@@ -359,6 +363,54 @@ mod tests {
         check(Sigmoid, "Sigmoid");
         check(SiLU, "SiLU");
         check(ZeroPad2d::new([1, 1, 1, 1]), "ZeroPad2d");
+        check(AdaptiveMaxPool2d::new([1, 1]), "AdaptiveMaxPool2d");
+        check(AvgPool2d::new(2), "AvgPool2d");
+        check(ConvTranspose2d::new(2, 3, 2), "ConvTranspose2d");
+        check(ELU::new(1.0), "ELU");
+        check(GELU::new(false), "GELU");
+        check(GroupNorm::new(2, 4), "GroupNorm");
+        check(Hardsigmoid::new(), "Hardsigmoid");
+        check(Hardtanh::new(-1.0, 1.0), "Hardtanh");
+        check(InstanceNorm::new(4), "InstanceNorm2d");
+        check(LayerNorm::new([4]), "LayerNorm");
+        check(LeakyReLU::new(0.01), "LeakyReLU");
+        check(LocalResponseNorm::new(5), "LocalResponseNorm");
+        check(LogSoftmax::new(1), "LogSoftmax");
+        check(Mish, "Mish");
+        check(PReLU::new(1), "PReLU");
+        check(SELU, "SELU");
+        check(Softmax::new(1), "Softmax");
+        check(Softplus::new(), "Softplus");
+        check(Tanh, "Tanh");
+        check(Upsample::scales([2.0, 2.0]), "Upsample");
+    }
+
+    #[test]
+    fn new_layers_print_as_in_pytorch() {
+        let python = |op: Op| op.python();
+        assert_eq!(python(LeakyReLU::new(0.01).into()), "negative_slope=0.01");
+        assert_eq!(python(ELU::new(1.0).into()), "alpha=1.0");
+        assert_eq!(python(GELU::new(true).into()), "approximate='tanh'");
+        assert_eq!(python(Hardtanh::new(-1.0, 1.0).into()), "min_val=-1.0, max_val=1.0");
+        assert_eq!(python(Hardsigmoid::new().into()), "");
+        assert_eq!(python(Softplus::new().into()), "beta=1.0, threshold=20.0");
+        let pool = AvgPool2d::new(3).stride(2).padding(1);
+        assert_eq!(python(pool.into()), "kernel_size=3, stride=2, padding=1");
+        let pool = MaxPool2d::new(3).kernel_size([3, 2]).ceil_mode(true);
+        let text = "kernel_size=(3, 2), stride=3, padding=0, dilation=1, ceil_mode=True";
+        assert_eq!(python(pool.into()), text);
+        let norm = LayerNorm::new([8, 4]).eps(1e-6);
+        assert_eq!(python(norm.into()), "(8, 4), eps=1e-06, elementwise_affine=True");
+        assert_eq!(python(LayerNorm::new([8]).into()), "(8,), eps=1e-05, elementwise_affine=True");
+        assert_eq!(python(GroupNorm::new(2, 4).into()), "2, 4, eps=1e-05, affine=True");
+        let text = "4, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False";
+        assert_eq!(python(InstanceNorm::new(4).into()), text);
+        let norm = LocalResponseNorm::new(5);
+        assert_eq!(python(norm.into()), "5, alpha=0.0001, beta=0.75, k=1.0");
+        let up =
+            ConvTranspose2d::new(8, 4, 3).stride([2, 2]).padding([1; 4]).output_padding([1; 2]);
+        let text = "8, 4, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), output_padding=(1, 1)";
+        assert_eq!(python(up.into()), text);
     }
 
     #[test]

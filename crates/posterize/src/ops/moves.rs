@@ -173,7 +173,7 @@ macro_rules! only_moves {
 
         impl $crate::ops::training::Train for $name {
             fn training(&self) -> $crate::ops::training::Training {
-                let op = self.clone();
+                let op = Clone::clone(self);
                 let gradient = $crate::ops::moves::gradient(move |shapes| op.moves(shapes));
                 $crate::ops::training::Training::Function(gradient)
             }

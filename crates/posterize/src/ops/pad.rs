@@ -3,11 +3,14 @@
 use posterize_kernels::reference;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{
+    fuses_nothing, no_parameters, prints_as_a_layer, reads_each_value_once, takes_one_input,
+};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::limits::check_sizes;
-use super::moves::{self, Moves, moves_values, strides};
+use super::moves::{self, Moves, strides};
 use super::training::{Train, Training};
-use super::{Layer, Operator, Saved};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// How the values of a padding are made.
 ///
@@ -94,7 +97,16 @@ impl Operator for Pad {
         format!("pads={:?}, mode={:?}", self.pads, self.mode)
     }
 
-    moves_values!();
+    prints_as_a_layer!();
+    takes_one_input!();
+    no_parameters!();
+    reads_each_value_once!();
+    fuses_nothing!();
+
+    /// A constant other than 0 may lie between two integers.
+    fn int8_rule(&self) -> Int8Rule {
+        Int8Rule::InputScale { rounds: self.constant() != 0.0 }
+    }
 
     fn validate(&self) -> Result<(), String> {
         if self.pads.first().is_some_and(|batch| *batch != [0, 0]) {

@@ -92,6 +92,9 @@ impl Reduce {
     }
 }
 
+/// Number of values that one task reduces.
+const TASK: usize = 1 << 14;
+
 /// Where the values of each result lie in a picture.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -120,11 +123,14 @@ impl Plan {
     ) -> Made<T> {
         function(name, move |call, input: Inputs<'_, '_, T>, output: &mut [T]| {
             let input = input(0);
-            for_each_row(call.pool, output, 1, |index, output| {
-                let first = self.start(index);
-                let mut state = start;
-                self.along.each(|_, offset| state = fold(state, input[first + offset]));
-                output[0] = finish(state);
+            let chunk = (TASK / self.along.len().max(1)).max(1);
+            call.pool.for_each_chunk_mut(output, chunk, &|task, output| {
+                for (at, output) in output.iter_mut().enumerate() {
+                    let first = self.start(task * chunk + at);
+                    let mut state = start;
+                    self.along.each(|_, offset| state = fold(state, input[first + offset]));
+                    *output = finish(state);
+                }
             });
         })
     }

@@ -33,7 +33,6 @@ pub(super) mod pair {
         [1; 2]
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub(in crate::ops) fn are_ones(pair: &[usize; 2]) -> bool {
         *pair == [1; 2]
     }

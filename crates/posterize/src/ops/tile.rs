@@ -36,7 +36,11 @@ impl Tile {
     fn moves(&self, shapes: &Shapes) -> Moves {
         let input = &shapes.inputs[0];
         let strides = strides(input);
-        Moves::new(shapes, |axis, index| Some(index % input[axis] * strides[axis]))
+        Moves::new(shapes, |axis, index| {
+            let repeated = self.repeats[axis] > 1;
+            let at = if repeated { index % input[axis] } else { index };
+            Some(at * strides[axis])
+        })
     }
 }
 
