@@ -523,6 +523,31 @@ mod tests {
         assert_eq!(noise(Equalization::IfBetter), with);
     }
 
+    #[test]
+    fn what_was_decided_repeats_the_network() {
+        let model = net();
+        for qconfig in [QConfig::recommended(), QConfig::qnnpack()] {
+            let passes = PostTraining::recommended();
+            let decided = run(&model, qconfig.clone(), &passes);
+            assert_ne!(decided.equalization, Equalization::IfBetter);
+            assert_eq!(decided.equalized, decided.equalization != Equalization::Never);
+            let repeated = run(&model, qconfig, &passes.equalization(decided.equalization));
+            assert_eq!(repeated.model, decided.model);
+        }
+        // Of its activations, a ReLU6 and a ReLU, one has a bound.
+        let mut scaled = [Equalization::Unbounded, Equalization::Always].map(|equalization| {
+            let passes = PostTraining::recommended().equalization(equalization);
+            run(&model, QConfig::recommended(), &passes).scaled.unwrap().into_iter()
+        });
+        let names = scaled
+            .each_mut()
+            .map(|scaled| scaled.flat_map(|channels| channels.producers).collect::<Vec<_>>());
+        assert!(
+            names[0].iter().all(|id| names[1].contains(id)) && names[0].len() < names[1].len(),
+            "{names:?}"
+        );
+    }
+
     #[cfg(feature = "training")]
     #[test]
     fn a_training_starts_with_the_ranges_and_channels_of_the_int8_network() {
