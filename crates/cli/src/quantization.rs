@@ -107,6 +107,8 @@ pub(crate) enum ObserverName {
 pub(crate) enum EqualizeName {
     /// They are not
     Never,
+    /// They are where no ReLU6 bounds them
+    Unbounded,
     /// They are
     Always,
     /// They are if the outputs of some calibration pictures are then closer to those of the float network
@@ -222,6 +224,7 @@ impl QuantizationArgs {
         match self.equalize {
             None => {}
             Some(EqualizeName::Never) => passes.equalization = Equalization::Never,
+            Some(EqualizeName::Unbounded) => passes.equalization = Equalization::Unbounded,
             Some(EqualizeName::Always) => passes.equalization = Equalization::Always,
             Some(EqualizeName::IfBetter) => passes.equalization = Equalization::IfBetter,
         }

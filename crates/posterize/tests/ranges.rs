@@ -62,7 +62,12 @@ fn ranges_that_were_read_give_the_same_model() {
         [QConfig::recommended(), QConfig::default_qconfig(), QConfig::fbgemm(), percentile]
     {
         let mapping = QConfigMapping::global(qconfig).set_module_name("6", None);
-        for equalization in [Equalization::Never, Equalization::Always, Equalization::IfBetter] {
+        for equalization in [
+            Equalization::Never,
+            Equalization::Unbounded,
+            Equalization::Always,
+            Equalization::IfBetter,
+        ] {
             for (bias_correction, rounding) in [
                 (BiasCorrection::None, Rounding::Nearest),
                 (BiasCorrection::Fast, Rounding::Nearest),

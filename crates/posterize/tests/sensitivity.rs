@@ -76,6 +76,29 @@ fn hard() -> FloatModel {
     FloatModel::new(model.graph().clone(), parameters).unwrap()
 }
 
+/// The network with most output channels of `block.0` divided by 64, and their weights in the depthwise
+/// convolution multiplied by 64, so that it computes the same.
+fn spread() -> FloatModel {
+    let model = net();
+    let mut parameters = model.parameters().clone();
+    for (name, per_channel, factor) in [("block.0", 8, 1.0 / 64.0), (DEPTHWISE, 9, 64.0)] {
+        for role in [Role::Weight, Role::Bias] {
+            if (name, role) == (DEPTHWISE, Role::Bias) {
+                continue;
+            }
+            let id = model.graph().find(name).unwrap();
+            let tensor = Arc::make_mut(parameters.get_mut(&(id, role)).unwrap());
+            let width = if role == Role::Weight { per_channel } else { 1 };
+            for (channel, values) in tensor.data_mut().chunks_exact_mut(width).enumerate() {
+                if channel % 8 != 0 {
+                    values.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
+        }
+    }
+    FloatModel::new(model.graph().clone(), parameters).unwrap()
+}
+
 /// Batches of four pictures of blobs.
 fn pictures(seeds: std::ops::Range<usize>) -> Vec<Tensor> {
     let value = |seed: usize, i: usize| {
@@ -155,6 +178,48 @@ fn the_layer_with_channels_scaled_apart_is_the_most_sensitive_because_of_them() 
         let causes = found.layers.iter().flat_map(|layer| &layer.causes);
         assert!(!causes.into_iter().any(|cause| of_weights(cause.cause)), "{found:?}");
     }
+}
+
+#[test]
+fn the_layer_whose_outputs_are_scaled_apart_is_named_before_the_one_that_reads_them() {
+    let mapping = QConfigMapping::global(QConfig::recommended());
+    let passes = PostTraining::recommended().equalization(Equalization::Never);
+    let quantized = quantize(&spread(), &mapping, &passes);
+    let found = sensitivity(&quantized, 1);
+    let names: Vec<&str> = found.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names[..2], ["block.0", DEPTHWISE], "{found:?}");
+    let [worst, reader, third] = [0, 1, 2].map(|at| &found.layers[at]);
+    assert!(matches!(worst.causes[0].cause, Cause::OutputChannelRanges { .. }), "{worst:?}");
+    assert_eq!((&worst.causes[0].input, worst.causes[0].remedy), (&None, Remedy::Equalize));
+    assert_eq!(reader.causes[0].input.as_deref(), Some("block.0"), "{reader:?}");
+    assert!(worst.only_int8.sqnr_db < third.only_int8.sqnr_db - 6.0, "{found:?}");
+
+    // The remedy is one.
+    let equalized = passes.clone().equalization(Equalization::Always);
+    let better = sensitivity(&quantize(&spread(), &mapping, &equalized), 1);
+    assert!(better.int8.sqnr_db > found.int8.sqnr_db + 6.0, "{better:?}");
+
+    // Where it is not allowed, a search gives back both, in this order.
+    let target = AccuracyTarget::new(-50.0).keep(Varied::Equalization).budget_ms(ANY_TIME);
+    let start = Recipe::new(QConfig::recommended(), passes);
+    let mut metric = |engine: &mut Engine, _| {
+        let float_layers = engine.model().graph().nodes().iter();
+        let is_float = |node: &&posterize::graph::Node| node.op.kind().contains("QuantStub");
+        // More is better with each layer in float, whatever the layer.
+        Ok(float_layers.filter(is_float).count() as f64)
+    };
+    let found = spread()
+        .quantize_to_target(
+            &start,
+            &target,
+            options(1),
+            &mut pictures(0..6),
+            &mut metric,
+            &mut |_| (),
+        )
+        .unwrap();
+    let given_back: Vec<&str> = found.given_back.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(given_back[..2], ["block.0", DEPTHWISE], "{found:?}");
 }
 
 #[test]

@@ -40,7 +40,8 @@ JSON output (--json), one object:
       pairs             Number of pairs of measurements
   per_layer             With --per-layer:
     layers              In execution order:
-      name, kind, kernel, precision  Node, operator, kernel, and type of the output
+      name, kind, kernel, precision  Node, operator, kernel, and type of the output:
+                          float32 or int8; or int8 dynamic, whose output is float
       shape             Output shape of the whole batch
       multiply_adds     Multiply-adds of the whole batch
       seconds           Median time of the whole batch

@@ -52,7 +52,7 @@ JSON output (--json), one object:
   model, weights, output  The model's name, its checkpoint and the file written
   qconfig, per_tensor, augment, seed, threads  As given by the options
   passes              Passes of post-training quantization:
-    equalization      never, always or if_better
+    equalization      never, unbounded, always or if_better
     bias_correction   none, fast or empirical
     rounding          nearest, coordinate_descent or ada_round
     float_outputs     Whether linear layers that are outputs are quantized dynamically

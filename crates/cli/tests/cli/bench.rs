@@ -38,8 +38,10 @@ fn per_layer_reports_time_and_part_of_the_peak() {
     }
     let layer = |name| layers.iter().find(|layer| layer["name"] == name).unwrap();
     assert_eq!(layer("classifier.1")["multiply_adds"], 1280 * 3);
-    // That of its output.
-    assert_eq!(layer("classifier.1")["precision"], "float32");
+    // It multiplies int8 values, and its output is float.
+    let classifier = layer("classifier.1");
+    assert_eq!(classifier["precision"], "int8 dynamic");
+    assert_eq!(classifier["kernel"], "int8_dynamic_linear");
     assert_eq!(layer("features.18.0")["precision"], "int8");
     let peaks = report["per_layer"]["peaks"].as_array().unwrap();
     assert_eq!(peaks.is_empty(), scalar);

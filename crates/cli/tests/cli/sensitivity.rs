@@ -68,6 +68,12 @@ fn pictures_need_no_labels_and_threads_change_nothing_but_times() {
     let one = report("1");
     assert_eq!(one, report("3"));
     assert_eq!((&one["float_top1"], &one["labelled"]), (&100.0.into(), &false.into()));
-    // Layers with weights except for the classifier, and additions.
-    assert_eq!(one["layers"].as_array().unwrap().len(), 52 + 11);
+    // Layers with weights, with the classifier that is quantized dynamically, and additions.
+    let layers = one["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 53 + 11);
+    let classifier = layers.iter().find(|layer| layer["name"] == "classifier.1").unwrap();
+    assert_eq!(classifier["type"], "Linear");
+    assert!(classifier["only_int8"]["sqnr_db"].as_f64().unwrap() > 20.0, "{classifier}");
+    assert!(classifier["extra_bytes"].as_u64().unwrap() > 0, "{classifier}");
+    assert!(classifier["facts"]["weight"]["per_channel"].as_bool().unwrap(), "{classifier}");
 }

@@ -145,7 +145,7 @@ struct DynamicLinear {
 
 impl Kernel<f32> for DynamicLinear {
     fn name(&self) -> &'static str {
-        "dynamic_linear"
+        "int8_dynamic_linear"
     }
 
     fn scratch_len(&self, _: usize, batch: usize) -> usize {

@@ -43,6 +43,8 @@ pub enum BiasCorrection {
 pub enum Equalization {
     /// They are not.
     Never,
+    /// They are where no ReLU6 bounds them. With one scale for a weight, as [`Self::Always`].
+    Unbounded,
     /// They are.
     Always,
     /// They are if the int8 outputs are then closer to the float ones. The network is quantized in each way

@@ -57,6 +57,8 @@ pub struct PostTrainingResult {
     pub equalized: bool,
     /// The passes that were asked for.
     pub passes: PostTraining,
+    /// How channels were equalized: what [`Equalization::IfBetter`] decided.
+    pub(super) equalization: Equalization,
     /// The channels that equalization scaled; `None` if it did not.
     scaled: Option<Vec<ScaledChannels>>,
     /// The means of the float network's inputs, if the bias correction needs them.
@@ -102,6 +104,7 @@ impl FloatModel {
         let candidates = Scaling::candidates(&float, mapping)?;
         let scaling = match passes.equalization {
             Equalization::Never => Scaling::None,
+            Equalization::Unbounded => candidates[1],
             Equalization::Always => candidates[candidates.len() - 1],
             Equalization::IfBetter => {
                 const COMPARING: &str = "comparing with equalized channels";
@@ -132,7 +135,8 @@ impl FloatModel {
                 best.1
             }
         };
-        quantize(&float, scaling, mapping, passes, options, data)
+        let result = quantize(&float, scaling, mapping, passes, options, data)?;
+        Ok(PostTrainingResult { equalization: scaling.equalization(), ..result })
     }
 
     /// Quantizes the model as [`Self::quantize`] does, with ranges that were calibrated before: no values are
@@ -180,6 +184,15 @@ enum Scaling {
 }
 
 impl Scaling {
+    /// Returns the option for it.
+    fn equalization(self) -> Equalization {
+        match self {
+            Self::None => Equalization::Never,
+            Self::Activations(Scaled::Unbounded) => Equalization::Unbounded,
+            Self::Weights | Self::Activations(Scaled::All) => Equalization::Always,
+        }
+    }
+
     /// Returns what can be equalized: the ranges of weights if a weight has one scale for all of its
     /// channels, or else those of activations. The last changes the most.
     fn candidates(float: &FloatModel, mapping: &QConfigMapping) -> Result<Vec<Self>> {
@@ -236,7 +249,17 @@ fn convert(
     data: &mut dyn CalibrationData,
 ) -> Result<PostTrainingResult> {
     let (model, passes, equalized) = (observed.convert()?, passes.clone(), scaled.is_some());
-    let result = PostTrainingResult { observed, model, pictures, equalized, passes, scaled, means };
+    let equalization = passes.equalization;
+    let result = PostTrainingResult {
+        observed,
+        model,
+        pictures,
+        equalized,
+        passes,
+        equalization,
+        scaled,
+        means,
+    };
     result.with_rounded_weights(options, data)?.with_corrected_biases(options, data)
 }
 
@@ -251,8 +274,8 @@ impl PostTrainingResult {
     ) -> Result<Self> {
         let means = InputMeans::new(float.graph(), |_| false);
         let observed = ObservedModel::of_quantized(float, &model)?;
-        let scaled = None;
-        Ok(Self { observed, model, pictures: 0, equalized, passes, scaled, means })
+        let (equalization, scaled) = (passes.equalization, None);
+        Ok(Self { observed, model, pictures: 0, equalized, passes, equalization, scaled, means })
     }
 
     /// Returns the ranges that calibration found, for [`FloatModel::quantize_with_ranges`]. `float` is the
@@ -316,7 +339,9 @@ impl PostTrainingResult {
         passes: PostTraining,
         means: InputMeans,
     ) -> Self {
-        Self { observed, model, pictures: 0, equalized: false, passes, scaled: None, means }
+        let equalization = Equalization::Never;
+        let (equalized, scaled) = (false, None);
+        Self { observed, model, pictures: 0, equalized, passes, equalization, scaled, means }
     }
 
     /// Quantizes the calibrated model with another mapping, which may keep more layers in float. The
@@ -496,6 +521,31 @@ mod tests {
         let (without, with) = (noise(Equalization::Never), noise(Equalization::Always));
         assert!(with.1 < 0.5 * without.1, "{with:?}, {without:?}");
         assert_eq!(noise(Equalization::IfBetter), with);
+    }
+
+    #[test]
+    fn what_was_decided_repeats_the_network() {
+        let model = net();
+        for qconfig in [QConfig::recommended(), QConfig::qnnpack()] {
+            let passes = PostTraining::recommended();
+            let decided = run(&model, qconfig.clone(), &passes);
+            assert_ne!(decided.equalization, Equalization::IfBetter);
+            assert_eq!(decided.equalized, decided.equalization != Equalization::Never);
+            let repeated = run(&model, qconfig, &passes.equalization(decided.equalization));
+            assert_eq!(repeated.model, decided.model);
+        }
+        // Of its activations, a ReLU6 and a ReLU, one has a bound.
+        let mut scaled = [Equalization::Unbounded, Equalization::Always].map(|equalization| {
+            let passes = PostTraining::recommended().equalization(equalization);
+            run(&model, QConfig::recommended(), &passes).scaled.unwrap().into_iter()
+        });
+        let names = scaled
+            .each_mut()
+            .map(|scaled| scaled.flat_map(|channels| channels.producers).collect::<Vec<_>>());
+        assert!(
+            names[0].iter().all(|id| names[1].contains(id)) && names[0].len() < names[1].len(),
+            "{names:?}"
+        );
     }
 
     #[cfg(feature = "training")]

@@ -218,7 +218,7 @@ impl Ranges {
             (Equalization::Never, Some(_)) => {
                 ("a network that is not equalized", "those of an equalized network")
             }
-            (Equalization::Always, None) => {
+            (Equalization::Unbounded | Equalization::Always, None) => {
                 ("an equalized network", "those of a network that is not")
             }
             _ => ("", ""),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::input::{Given, Values};
 use super::plan::Plan;
 use crate::graph::{Graph, NodeId};
+use crate::ops::Op;
 
 /// The median times of an engine's steps; see [`Engine::profile`](super::Engine::profile).
 ///
@@ -51,7 +52,8 @@ pub struct LayerProfile {
     pub kind: String,
     /// The kernel that ran.
     pub kernel: &'static str,
-    /// `float32` or `int8`: the output's type.
+    /// `float32` or `int8`, the output's type; or `int8 dynamic` for a layer that is quantized dynamically, which
+    /// multiplies int8 values and has a float output.
     pub precision: &'static str,
     /// The output's shape for the whole batch.
     pub shape: Vec<usize>,
@@ -77,11 +79,12 @@ pub(super) fn of(
     let layer = |nodes: &[NodeId], kernel: &'static str, precision: &'static str, seconds: f64| {
         let last = nodes[nodes.len() - 1];
         let node = graph.node(last);
+        let is_dynamic = matches!(node.op, Op::DynamicQuantizedLinear(_));
         LayerProfile {
             name: node.name.clone(),
             kind: node.op.kind(),
             kernel,
-            precision,
+            precision: if is_dynamic { "int8 dynamic" } else { precision },
             shape: plan.shape(last, batch),
             multiply_adds: nodes
                 .iter()

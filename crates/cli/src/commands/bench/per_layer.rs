@@ -79,11 +79,14 @@ fn of_peak(
     // Only kernels with amx in their names use tiles.
     let tiles = layer.kernel.contains("amx");
     let isa = if tiles { options.isa } else { options.isa.without_tiles() };
-    let arithmetic = if layer.precision == "int8" { Arithmetic::Int8 } else { Arithmetic::F32 };
-    let measured = peaks.entry((layer.precision, isa.name())).or_insert_with(|| {
+    let (arithmetic, precision) = match layer.precision {
+        "float32" => (Arithmetic::F32, "float32"),
+        _ => (Arithmetic::Int8, "int8"),
+    };
+    let measured = peaks.entry((precision, isa.name())).or_insert_with(|| {
         peak(isa, arithmetic, options.threads).map(|multiply_adds_per_second| Peak {
             isa: isa.name(),
-            precision: layer.precision,
+            precision,
             multiply_adds_per_second,
         })
     });

@@ -18,9 +18,8 @@ pub(super) struct External {
 impl External {
     /// Data beside the file at `path`.
     pub(super) fn beside(path: &Path) -> Self {
-        let folder = path.parent().map(|folder| match folder.as_os_str().is_empty() {
-            true => PathBuf::from("."),
-            false => folder.to_path_buf(),
+        let folder = path.parent().map(|folder| {
+            if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_path_buf() }
         });
         Self { folder }
     }

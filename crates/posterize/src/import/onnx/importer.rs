@@ -252,9 +252,8 @@ pub(super) fn sizes(view: &View) -> Outcome<Vec<Int>> {
         return unsupported("the shape of a value whose batch was merged with another axis");
     };
     let shape = view.shape();
-    let size = |(at, &size): (usize, &usize)| match at == batch {
-        true => Int::BATCH,
-        false => Int::from(size as i64),
+    let size = |(at, &size): (usize, &usize)| {
+        if at == batch { Int::BATCH } else { Int::from(size as i64) }
     };
     Ok(shape.iter().enumerate().map(size).collect())
 }

@@ -13,7 +13,7 @@ use super::names::{NodeNames, clean};
 use super::operators;
 use super::options::OnnxOptions;
 use super::problem::Problem;
-use super::proto::{GraphProto, ModelProto, NodeProto};
+use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
 use crate::model::FloatModel;
 use crate::ops::Role;
@@ -79,7 +79,7 @@ fn check_versions(model: &ModelProto) -> Result<i64, String> {
         ));
     }
     let default = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
-    let Some(opset) = default.map(|set| set.version()) else {
+    let Some(opset) = default.map(OperatorSetIdProto::version) else {
         return Err("it does not say which version of ONNX's operators it has".into());
     };
     if !OPSETS.contains(&opset) {
@@ -162,7 +162,7 @@ impl File<'_> {
         let file_batch = inputs[0].batch().and_then(|batch| i64::try_from(batch).ok());
 
         let outputs: Vec<&str> = match self.options.outputs.as_slice() {
-            [] => graph.output.iter().map(|output| output.name()).collect(),
+            [] => graph.output.iter().map(ValueInfoProto::name).collect(),
             chosen => chosen.iter().map(String::as_str).collect(),
         };
         let needed = self.needed(&outputs)?;
@@ -224,7 +224,7 @@ impl File<'_> {
             .node
             .iter()
             .flat_map(|node| node.output.iter().map(String::as_str))
-            .chain(graph.input.iter().map(|input| input.name()))
+            .chain(graph.input.iter().map(ValueInfoProto::name))
             .collect();
         match outputs.iter().find(|name| !produced.contains(*name)) {
             Some(name) => Err(self.no_output(name)),
@@ -309,7 +309,7 @@ impl File<'_> {
                 let node = UnsupportedNode {
                     op_type: printable(call.op_type.as_bytes()),
                     domain: printable(domain.as_bytes()),
-                    opset: version.map_or(0, |set| set.version()),
+                    opset: version.map_or(0, OperatorSetIdProto::version),
                     first: call.name.clone(),
                     count: 1,
                     reason,

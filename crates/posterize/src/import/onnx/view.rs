@@ -73,7 +73,9 @@ impl View {
         let mut combined = permutation.to_vec();
         if let Some(Move::Permute(first)) = self.moves.last() {
             batch = batch.map(|batch| first[batch]);
-            combined.iter_mut().for_each(|axis| *axis = first[*axis]);
+            for axis in &mut combined {
+                *axis = first[*axis];
+            }
             self.moves.pop();
         }
         let before = self.shape();

@@ -9,10 +9,9 @@ pub use steps::Varied;
 use steps::{STEPS, plain};
 
 use super::calibration_data::CalibrationData;
-use super::options::Equalization;
 use super::post_training::PostTrainingResult;
 use super::recipe::Recipe;
-use super::sensitivity::{Pictures, Ranked, first_pictures, milliseconds};
+use super::sensitivity::{Pictures, Ranked, first_pictures, milliseconds, sources_first};
 use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::runtime::{Engine, Options, compile};
@@ -163,6 +162,7 @@ impl FloatModel {
             metric,
             event,
             one,
+            float_engine: engine,
             float,
             attempts: Vec::new(),
             best: None,
@@ -189,9 +189,19 @@ struct Search<'a> {
     one: Vec<Tensor>,
     /// Some calibration pictures, on which outputs are compared.
     pictures: Pictures<'a>,
+    float_engine: Engine,
     float: Attempt,
     attempts: Vec<Attempt>,
     best: Option<Candidate>,
+}
+
+/// What an attempt found.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    /// Whether the network meets the target.
+    met: bool,
+    /// Whether it is fast enough.
+    in_time: bool,
 }
 
 /// The network of an attempt.
@@ -213,10 +223,10 @@ impl Search<'_> {
         loop {
             let quantized =
                 self.fused.quantize(&recipe.mapping()?, &recipe.passes, self.options, self.data)?;
-            // What was decided need not be decided again.
-            recipe.passes.equalization =
-                if quantized.equalized { Equalization::Always } else { Equalization::Never };
-            if self.attempt(what.into(), recipe, quantized, Vec::new())? {
+            // What was decided need not be decided again, and may be what the best network has.
+            recipe.passes.equalization = quantized.equalization;
+            let known = self.best.as_ref().is_some_and(|best| best.recipe == recipe);
+            if !known && self.attempt(what.into(), recipe, quantized, Vec::new())?.met {
                 return Ok(true);
             }
             let Some(best) = &self.best else { return Ok(false) };
@@ -254,9 +264,8 @@ impl Search<'_> {
                 base.quantized.with_mapping(&recipe.mapping()?, self.options, self.data)?;
             let layers = if count == 1 { "layer" } else { "layers" };
             let what = format!("{count} {layers} in float");
-            let met = self.attempt(what, recipe, quantized, given_back)?;
-            let ms = self.attempts.last().and_then(|attempt| attempt.ms);
-            if met || !self.is_fast_enough(ms) {
+            let tried = self.attempt(what, recipe, quantized, given_back)?;
+            if tried.met || !tried.in_time {
                 counts.upper = Some(count);
             } else {
                 counts.missed = count;
@@ -271,22 +280,26 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Measures a network; returns whether it meets the target. It becomes the best one if it does, or if
-    /// none does and it is better.
+    /// Measures a network. It becomes the best one if it meets the target, or if none does and it is better.
     fn attempt(
         &mut self,
         what: String,
         recipe: Recipe,
         quantized: PostTrainingResult,
         given_back: Vec<GivenBack>,
-    ) -> Result<bool> {
+    ) -> Result<Tried> {
         let mut engine = compile(&quantized.model, self.options)?;
-        let [ms] = milliseconds([&mut engine], &self.one)?;
+        // Both take turns, so that other work on the machine makes both slower.
+        let [ms, float_ms] = milliseconds([&mut engine, &mut self.float_engine], &self.one)?;
+        self.float.ms = self.float.ms.zip(float_ms).map(|(known, ms)| known.min(ms));
         let search = (self.metric)(&mut engine, Half::Search)?;
         let mut metric = Measured { search, confirmation: None };
         let mut drop = Measured { search: self.float.metric.search - search, confirmation: None };
         let of_recipe = given_back.is_empty();
-        let in_time = if of_recipe { self.within_budget(ms) } else { self.is_fast_enough(ms) };
+        let faster = ms.zip(float_ms).is_none_or(|(ms, float)| ms < float);
+        // With layers in float, a network that is not faster than the float one is of no use.
+        let in_time =
+            self.within_budget(ms) && (of_recipe || self.target.budget_ms.is_some() || faster);
         let mut met = in_time && drop.search <= self.target.max_drop;
         if met {
             let float = self.float_confirmation()?;
@@ -308,7 +321,7 @@ impl Search<'_> {
             self.best = Some(candidate);
         }
         (self.event)(SearchEvent::Tried(&self.attempts[attempt]));
-        Ok(met)
+        Ok(Tried { met, in_time })
     }
 
     /// Whether a network is better than another: within the budget, then by the metric on the half of the
@@ -326,20 +339,12 @@ impl Search<'_> {
         budget.zip(ms).is_none_or(|(budget, ms)| ms <= budget)
     }
 
-    /// Whether a network with some layers in float is within the budget or, without one, faster than the
-    /// float network: otherwise it is of no use.
-    fn is_fast_enough(&self, ms: Option<f64>) -> bool {
-        let faster = || ms.zip(self.float.ms).is_none_or(|(ms, float)| ms < float);
-        self.within_budget(ms) && (self.target.budget_ms.is_some() || faster())
-    }
-
     /// Returns the metric of the float network on the half of the confirmation, which is measured once.
     fn float_confirmation(&mut self) -> Result<f64> {
         if let Some(known) = self.float.metric.confirmation {
             return Ok(known);
         }
-        let mut engine = compile(self.fused, self.options)?;
-        let found = (self.metric)(&mut engine, Half::Confirmation)?;
+        let found = (self.metric)(&mut self.float_engine, Half::Confirmation)?;
         self.float.metric.confirmation = Some(found);
         self.float.drop.confirmation = Some(0.0);
         Ok(found)
@@ -382,12 +387,15 @@ impl Counts {
 }
 
 /// Returns the layers in the order in which they are given back: by the decibels of their sensitivity, of
-/// equal ones the fastest first.
+/// equal ones the fastest first; and layers that have the noise of a value after the one that computes it.
 fn in_order(mut layers: Vec<Ranked>) -> Vec<GivenBack> {
     layers.sort_by(|a, b| {
         let decibels = |layer: &Ranked| layer.only_int8.sqnr_db.floor();
         let ms = |layer: &Ranked| layer.extra_ms.unwrap_or_default();
         decibels(a).total_cmp(&decibels(b)).then(ms(a).total_cmp(&ms(b)))
+    });
+    sources_first(&mut layers, |layer| {
+        (&layer.name, layer.only_int8.sqnr_db, layer.source.as_deref())
     });
     let given_back = layers.into_iter().map(|layer| GivenBack {
         name: layer.name,

@@ -51,7 +51,7 @@ pub(super) const STEPS: [Step; 6] = [
     Step {
         what: "equalization",
         varied: Varied::Equalization,
-        change: |recipe| recipe.passes.equalization = Equalization::Always,
+        change: |recipe| recipe.passes.equalization = Equalization::IfBetter,
     },
     Step {
         what: "bias correction",

@@ -28,8 +28,10 @@ const ALPHAS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// The largest number of pictures that are used, in whole batches.
 const PICTURES: usize = 128;
 
-/// The largest factor by which a channel is scaled, and its inverse.
-const MAX_FACTOR: f32 = 64.0;
+/// The smallest and the largest number that a channel is divided by. A channel that is small on these pictures may
+/// be larger on others, so it is not raised by much; one that is large may be divided by any number.
+const MIN_FACTOR: f32 = 1.0 / 64.0;
+const MAX_FACTOR: f32 = 1e4;
 
 /// The values whose channels are scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +185,7 @@ impl Observed {
                 return 1.0;
             }
             let factor = (range / reference).powf(alpha) as f32;
-            let factor = factor.clamp(1.0 / MAX_FACTOR, MAX_FACTOR);
+            let factor = factor.clamp(MIN_FACTOR, MAX_FACTOR);
             if is_bounded { factor.max(smallest_factor(max)) } else { factor }
         });
         factors.collect()
@@ -332,6 +334,24 @@ mod tests {
         let head = groups.iter().find(|group| names(&group.producers) == ["head.0"]).unwrap();
         assert_eq!(names(&head.consumers), ["head.4"]);
         assert_eq!(groups.len(), 4);
+    }
+
+    #[test]
+    fn one_channel_that_is_thousands_of_times_the_others_gets_their_range() {
+        let observed = Observed {
+            ranges: [vec![4096.0], vec![1.0; 15]].concat(),
+            squares: vec![1.0; 16],
+            bounded: vec![0.0; 16],
+            signed: true,
+        };
+        let factors = observed.factors(false, 1.0);
+        for (range, factor) in observed.ranges.iter().zip(&factors) {
+            let scaled = range / f64::from(*factor);
+            assert!((scaled / 4096f64.powf(1.0 / 16.0) - 1.0).abs() < 1e-3, "{factors:?}");
+        }
+        // Small ones are raised 64 times at most.
+        let small = Observed { ranges: [vec![1e-6], vec![1.0; 15]].concat(), ..observed };
+        assert_eq!(small.factors(false, 1.0)[0], 1.0 / 64.0);
     }
 
     #[test]

@@ -175,18 +175,23 @@ fn weight_facts(
     layer: NodeId,
     id: NodeId,
 ) -> Option<WeightFacts> {
-    let (weight, quantized) = (float.parameter(layer, Role::Weight)?, int8.layer(id)?);
+    let weight = float.parameter(layer, Role::Weight)?;
+    let (integers, qparams) = match (int8.layer(id), int8.weight(id)) {
+        (Some(layer), _) => (&layer.weight, &layer.qparams),
+        (None, Some(weight)) => (&weight.weight, &weight.qparams),
+        (None, None) => return None,
+    };
     let per_channel = weight.data().len() / weight.shape()[0];
     let largest = |values: &[f32]| values.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
     let ranges = weight.data().chunks_exact(per_channel).map(largest);
-    let levels = quantized.weight.chunks_exact(per_channel).map(|channel| {
+    let levels = integers.chunks_exact(per_channel).map(|channel| {
         channel.iter().map(|q| 2 * usize::from(q.unsigned_abs()) + 1).max().unwrap_or(1).min(255)
     });
     let (ranges, mut levels): (Vec<f32>, Vec<usize>) =
         ranges.zip(levels).filter(|(range, _)| *range > 0.0).unzip();
     levels.sort_unstable();
     Some(WeightFacts {
-        per_channel: quantized.qparams.axis().is_some(),
+        per_channel: qparams.axis().is_some(),
         largest: largest(weight.data()),
         median: median(ranges),
         levels: levels.get(levels.len() / 2).copied().unwrap_or(1),

@@ -5,6 +5,7 @@
 
 mod cause;
 mod facts;
+mod order;
 mod pictures;
 mod weight_noise;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub use cause::{Cause, Remedy};
 pub use facts::{LayerFacts, OutputFacts, WeightFacts};
+pub(super) use order::sources_first;
 pub use pictures::OutputQuality;
 pub(super) use pictures::{Pictures, first_pictures, run_batch};
 
@@ -23,16 +25,19 @@ use facts::measure;
 use weight_noise::{input_means, weight_noise};
 
 use super::domain::Domain;
+use super::options::BiasCorrection;
+use super::passes::bias_correction;
+use super::passes::input_means::InputMeans;
 use super::post_training::PostTrainingResult;
 use super::qconfig::QConfigMapping;
+use super::quantized_model::QuantizedModel;
 use crate::error::Result;
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::runtime::{Engine, Options, compile};
 use crate::tensor::Tensor;
 
-/// How much each int8 layer costs in accuracy; [`PostTrainingResult::sensitivity`] measures it. Layers that are
-/// quantized dynamically are not measured.
+/// How much each int8 layer costs in accuracy; [`PostTrainingResult::sensitivity`] measures it.
 ///
 /// ```
 /// use posterize::nn::Sequential;
@@ -50,7 +55,7 @@ use crate::tensor::Tensor;
 /// let result = model.quantize(&mapping, &passes, options, &mut vec![x.clone()])?;
 ///
 /// let found = result.sensitivity(&[vec![x]], None, options, &mut |_, _| ())?;
-/// assert_eq!((found.pictures, found.layers.len()), (2, 2));
+/// assert_eq!((found.pictures, found.layers.len()), (2, 3));
 /// let worst = &found.layers[0];
 /// assert!(worst.only_int8.sqnr_db <= found.layers[1].only_int8.sqnr_db);
 /// # Ok::<(), posterize::Error>(())
@@ -67,7 +72,8 @@ pub struct Sensitivity {
     pub float_top1: Option<f64>,
     /// The network with all layers in int8.
     pub int8: OutputQuality,
-    /// The int8 layers, the one that adds most noise to the outputs first.
+    /// The int8 layers, the one that adds most noise to the outputs first. A layer whose noise is likely that
+    /// of a value that it reads comes after the layer that computes the value.
     pub layers: Vec<LayerSensitivity>,
 }
 
@@ -170,7 +176,7 @@ impl PostTrainingResult {
         let mut layers = Vec::with_capacity(nodes.len());
         let total = nodes.len();
         for (index, &id) in nodes.iter().enumerate() {
-            let measured = self.measure_layer(id, &mut engine, &pictures, options)?;
+            let measured = self.measure_layer(id, &mut engine, &means, &pictures, options)?;
             let Some(layer_facts) = facts.get_mut(&id) else { continue };
             if let Some(weight) = &mut layer_facts.weight {
                 let noise = weight_noise(float, &self.model, id, &means, &pictures, options)?;
@@ -194,6 +200,9 @@ impl PostTrainingResult {
             progress(index + 1, total);
         }
         layers.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));
+        sources_first(&mut layers, |layer| {
+            (&layer.name, layer.only_int8.sqnr_db, source(&layer.causes))
+        });
         Ok(Sensitivity {
             pictures: pictures.count,
             labelled: pictures.labelled,
@@ -203,22 +212,26 @@ impl PostTrainingResult {
         })
     }
 
-    /// Ranks the int8 layers as [`Self::sensitivity`] does, the most sensitive first, without what a
-    /// search does not need.
+    /// Measures the int8 layers as [`Self::sensitivity`] does, in execution order and without what a search
+    /// does not need.
     pub(super) fn rank(
         &self,
         pictures: &Pictures<'_>,
         options: Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Ranked>> {
+        let float = self.observed.model();
         let mut engine = compile(&self.model, options)?;
         let nodes = self.int8_nodes();
+        let means = input_means(float, pictures, options)?;
+        let facts = measure(float, &self.model, &nodes, pictures, options)?;
         let mut ranked = Vec::with_capacity(nodes.len());
         for (index, &id) in nodes.iter().enumerate() {
-            ranked.push(self.measure_layer(id, &mut engine, pictures, options)?.ranked);
+            let mut layer = self.measure_layer(id, &mut engine, &means, pictures, options)?.ranked;
+            layer.source = source(&self.causes(id, &facts)).map(str::to_owned);
+            ranked.push(layer);
             progress(index + 1, nodes.len());
         }
-        ranked.sort_by(|a, b| a.only_int8.sqnr_db.total_cmp(&b.only_int8.sqnr_db));
         Ok(ranked)
     }
 
@@ -227,15 +240,24 @@ impl PostTrainingResult {
         &self,
         id: NodeId,
         int8: &mut Engine,
+        means: &InputMeans,
         pictures: &Pictures<'_>,
         options: Options,
     ) -> Result<MeasuredLayer> {
         let node = self.observed.model().graph().node(id);
         let qconfig = self.observed.qconfig(id).cloned();
-        let alone = QConfigMapping::new().set_module_name(&node.name, qconfig);
-        let only_int8 = pictures.quality(&mut self.variant(&alone, options)?)?;
-        let others = self.observed.mapping().clone().set_module_name(&node.name, None);
-        let mut without = self.variant(&others, options)?;
+        let mapping = self.observed.mapping();
+        let alone = QConfigMapping::new()
+            .set_module_name(&node.name, qconfig)
+            .set_float_outputs(mapping.float_outputs());
+        let mut alone = self.variant(&alone)?;
+        if self.passes.bias_correction != BiasCorrection::None {
+            // Its own bias makes up for all int8 layers before it, which are float here.
+            alone = bias_correction::fast(alone, self.observed.model(), means)?;
+        }
+        let only_int8 = pictures.quality(&mut compile(alone, options)?)?;
+        let others = mapping.clone().set_module_name(&node.name, None);
+        let mut without = compile(self.variant(&others)?, options)?;
         let one = pictures.first(1, 1)?.swap_remove(0);
         let [ms, int8_ms] = milliseconds([&mut without, int8], &one)?;
         let ranked = Ranked {
@@ -244,6 +266,7 @@ impl PostTrainingResult {
             only_int8,
             extra_ms: ms.zip(int8_ms).map(|(ms, int8)| ms - int8),
             extra_bytes: self.extra_bytes(id),
+            source: None,
         };
         Ok(MeasuredLayer { ranked, without })
     }
@@ -259,14 +282,14 @@ impl PostTrainingResult {
             observer: observer(id),
         };
         let of = |id: NodeId| facts.get(&id).map(Cause::of).unwrap_or_default();
-        let own = of(id).into_iter().map(|cause| LayerCause {
-            cause,
-            input: None,
-            remedy: cause.remedy(done(id)),
-        });
+        // Its output is float, and each row of its input has a scale of its own.
+        let is_dynamic = self.observed.domain(id) == Domain::Dynamic;
+        let own = of(id).into_iter().filter(|cause| !is_dynamic || !cause.is_of_scale());
+        let own =
+            own.map(|cause| LayerCause { cause, input: None, remedy: cause.remedy(done(id)) });
         let inputs =
             graph.node(id).inputs.iter().filter_map(|&input| match self.observed.domain(input) {
-                Domain::Int8(source) if facts.contains_key(&source) => Some(source),
+                Domain::Int8(source) if !is_dynamic && facts.contains_key(&source) => Some(source),
                 _ => None,
             });
         let inputs = inputs.flat_map(|input| {
@@ -281,12 +304,18 @@ impl PostTrainingResult {
         own.chain(inputs).collect()
     }
 
-    /// Returns the nodes of the float network that are int8 layers with a scale of their own.
+    /// Returns the nodes of the float network that are int8 layers with a scale of their own, or are quantized
+    /// dynamically.
     fn int8_nodes(&self) -> Vec<NodeId> {
         let graph = self.observed.model().graph();
-        let is_layer = |(id, node): &(NodeId, &crate::graph::Node)| {
-            self.observed.domain(*id) == Domain::Int8(*id)
-                && !matches!(node.op, Op::Input(_) | Op::QuantStub(_) | Op::DeQuantStub(_))
+        let is_layer = |(id, node): &(NodeId, &crate::graph::Node)| match self.observed.domain(*id)
+        {
+            Domain::Int8(source) => {
+                source == *id
+                    && !matches!(node.op, Op::Input(_) | Op::QuantStub(_) | Op::DeQuantStub(_))
+            }
+            Domain::Dynamic => true,
+            Domain::Float => false,
         };
         graph.iter().filter(is_layer).map(|(id, _)| id).collect()
     }
@@ -298,10 +327,9 @@ impl PostTrainingResult {
         node.op.float_bytes().saturating_sub(int8) as u64
     }
 
-    /// Compiles the network with another mapping and the same weights and biases.
-    fn variant(&self, mapping: &QConfigMapping, options: Options) -> Result<Engine> {
-        let model = self.observed.with_mapping(mapping)?.convert_like(Some(&self.model))?;
-        compile(model, options)
+    /// Returns the network with another mapping and the same weights and biases.
+    fn variant(&self, mapping: &QConfigMapping) -> Result<QuantizedModel> {
+        self.observed.with_mapping(mapping)?.convert_like(Some(&self.model))
     }
 }
 
@@ -312,6 +340,13 @@ pub(super) struct Ranked {
     pub(super) only_int8: OutputQuality,
     pub(super) extra_ms: Option<f64>,
     pub(super) extra_bytes: u64,
+    /// The layer that computes the value whose noise it likely has.
+    pub(super) source: Option<String>,
+}
+
+/// Returns the layer that computes the value that the most pronounced cause is in, if that is an input.
+fn source(causes: &[LayerCause]) -> Option<&str> {
+    causes.first()?.input.as_deref()
 }
 
 struct MeasuredLayer {

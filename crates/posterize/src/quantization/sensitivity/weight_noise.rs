@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::graph::NodeId;
 use crate::model::FloatModel;
 use crate::ops::Role;
-use crate::quantization::QuantizedModel;
 use crate::quantization::passes::input_means::{InputMeans, mean_products, shapes_of};
+use crate::quantization::{QuantizedLayer, QuantizedModel};
 use crate::runtime::{Input, Options, compile};
 use crate::tensor::Tensor;
 
@@ -43,11 +43,13 @@ pub(super) fn weight_noise(
     options: Options,
 ) -> Result<f64> {
     let node = float.graph().node(id);
-    let layer = int8.layer_named(&node.name);
-    let Some((layer, weight)) = layer.zip(float.parameter(id, Role::Weight)) else {
+    let rounded = int8.graph().find(&node.name).and_then(|layer| {
+        let of_layer = int8.layer(layer).map(QuantizedLayer::dequantized_weight);
+        of_layer.or_else(|| Some(int8.weight(layer)?.dequantize()))
+    });
+    let Some((rounded, weight)) = rounded.zip(float.parameter(id, Role::Weight)) else {
         return Ok(0.0);
     };
-    let rounded = layer.dequantized_weight();
     let mut parameters = float.parameters().clone();
     if let Some((means, bias)) = means.of(id).zip(parameters.get_mut(&(id, Role::Bias))) {
         let errors: Vec<f32> = weight.data().iter().zip(&rounded).map(|(w, r)| w - r).collect();

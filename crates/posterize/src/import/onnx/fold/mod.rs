@@ -23,7 +23,7 @@ pub(super) fn compute(node: &Folded<'_>) -> Outcome<Option<Vec<Constant>>> {
         "Cast" => one(cast(node)?),
         "Shape" => {
             let sizes = node.input(0)?.shape.iter().map(|&size| Int::from(size as i64));
-            one(shape_of(&node.attributes, sizes.collect())?)
+            one(shape_of(&node.attributes, &sizes.collect::<Vec<_>>())?)
         }
         "Size" => {
             let size = node.input(0)?.len() as i64;
@@ -176,7 +176,7 @@ pub(super) fn unsqueezed(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>, St
 }
 
 /// Returns the output of `Shape`: the sizes, or those from `start` to `end`.
-pub(super) fn shape_of(attributes: &Attributes<'_>, sizes: Vec<Int>) -> Outcome<Constant> {
+pub(super) fn shape_of(attributes: &Attributes<'_>, sizes: &[Int]) -> Outcome<Constant> {
     let rank = sizes.len() as i64;
     let clamp =
         |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;

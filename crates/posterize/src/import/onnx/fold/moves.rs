@@ -32,6 +32,14 @@ pub(in super::super) fn permutation(attribute: Option<&[i64]>, rank: usize) -> O
     Ok(axes)
 }
 
+/// Returns rows of each part in turn; each part has `outer` rows of its own length.
+fn joined<T: Copy>(parts: &[(&[T], usize)], outer: usize) -> Vec<T> {
+    let rows = (0..outer).flat_map(|row| {
+        parts.iter().flat_map(move |(values, run)| &values[row * run..(row + 1) * run])
+    });
+    rows.copied().collect()
+}
+
 pub(super) fn concat(node: &Folded<'_>) -> Outcome<Constant> {
     let first = node.input(0)?;
     let at = axis(node.attributes.int("axis", 0)?, first.shape.len())?;
@@ -51,12 +59,6 @@ pub(super) fn concat(node: &Folded<'_>) -> Outcome<Constant> {
     count(&shape)?;
     let outer: usize = shape[..at].iter().product();
     let inner: usize = shape[at + 1..].iter().product();
-    fn joined<T: Copy>(parts: &[(&[T], usize)], outer: usize) -> Vec<T> {
-        let rows = (0..outer).flat_map(|row| {
-            parts.iter().flat_map(move |(values, run)| &values[row * run..(row + 1) * run])
-        });
-        rows.copied().collect()
-    }
     let run = |part: &Constant| part.shape[at] * inner;
     let data = if parts.iter().all(|part| matches!(part.data, Data::Float(_))) {
         let parts = parts.iter().map(|part| Ok((part.floats()?, run(part))));
@@ -193,13 +195,12 @@ pub(in super::super) fn split_sizes(
     size: usize,
     parts: usize,
 ) -> Outcome<Vec<usize>> {
-    let parts = match given {
-        Some(given) => sizes(&given)?,
-        None => {
-            // The last part is smaller where the axis cannot be divided.
-            let part = size.div_ceil(parts.max(1));
-            (0..parts).map(|index| part.min(size.saturating_sub(index * part))).collect()
-        }
+    let parts = if let Some(given) = given {
+        sizes(&given)?
+    } else {
+        // The last part is smaller where the axis cannot be divided.
+        let part = size.div_ceil(parts.max(1));
+        (0..parts).map(|index| part.min(size.saturating_sub(index * part))).collect()
     };
     if parts.iter().copied().try_fold(0_usize, usize::checked_add) != Some(size) {
         return Err(format!("the parts {parts:?} do not add up to {size}").into());

@@ -34,7 +34,7 @@ fn converter(op_type: &str) -> Option<Converter> {
     use Converter::{Constant, One, Several};
     Some(match op_type {
         "Constant" => Constant(constant),
-        "Shape" => Constant(|call| fold::shape_of(&call.attributes, sizes(call.view(0)?)?)),
+        "Shape" => Constant(|call| fold::shape_of(&call.attributes, &sizes(call.view(0)?)?)),
 
         "Conv" => One(conv::conv),
         "ConvTranspose" => One(conv_transpose::conv_transpose),

@@ -48,13 +48,12 @@ impl ScaleShift {
             return self.push_for_each_value(importer, name, x);
         };
         let (picture, back) = match (shape.as_slice(), along) {
-            ([_, _], 1) => (x.clone(), None),
+            ([_, _] | [_, _, _, _], 1) => (x.clone(), None),
             (&[n, c, l], 1) => (x.clone().reshape(vec![n, c, 1, l], Some(0)), None),
             (&[n, r, c], 2) => {
                 let picture = x.clone().reshape(vec![n, r, 1, c], Some(0));
                 (picture.permute(&[0, 3, 1, 2]), Some([0, 2, 3, 1]))
             }
-            ([_, _, _, _], 1) => (x.clone(), None),
             ([_, _, _, _], 2) => (x.clone().permute(&[0, 2, 1, 3]), Some([0, 2, 1, 3])),
             ([_, _, _, _], 3) => (x.clone().permute(&[0, 3, 1, 2]), Some([0, 2, 3, 1])),
             _ => {
