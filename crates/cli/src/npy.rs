@@ -166,7 +166,8 @@ mod tests {
         write(&folder.path().join("two.npz"), &two).unwrap();
         let file = File::open(folder.path().join("two.npz")).unwrap();
         let archive = zip::ZipArchive::new(file).unwrap();
-        assert_eq!(archive.file_names().collect::<Vec<_>>(), ["a_b.npy", "c.npy"]);
+        let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+        assert_eq!(names, ["a_b.npy", "c.npy"]);
     }
 
     /// A file with this header and these bytes behind it.
