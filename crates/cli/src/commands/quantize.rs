@@ -34,6 +34,7 @@ use crate::{
     error::{CliError, Result},
     loaded::outputs,
     model::{FLOAT_MODEL_HELP, ModelArgs},
+    onnx,
     paths::Paths,
     pictures,
     quantization::{Choice, QuantizationArgs},
@@ -395,8 +396,16 @@ impl Quantize {
             RangesFile::new(&name, choice.clone(), loader, ranges).write(path)?;
         }
         let Choice { augment, seed, .. } = choice;
+        // The weights of an ONNX file may be in another file.
+        let is_onnx = file.as_ref().and_then(|file| file.to_str()).is_some_and(onnx::is_onnx);
+        let values = float.parameters().values().map(|tensor| tensor.data().len() as u64);
+        let bytes_before = if is_onnx {
+            Some(4 * values.sum::<u64>())
+        } else {
+            file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len())
+        };
         let report = Report {
-            bytes_before: file.as_deref().and_then(|file| fs::metadata(file).ok()).map(|m| m.len()),
+            bytes_before,
             model: name,
             weights: file,
             output: self.output.clone(),

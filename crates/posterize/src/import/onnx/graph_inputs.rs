@@ -11,13 +11,14 @@ use crate::graph::NodeId;
 
 /// An input of an ONNX file.
 ///
-/// ```no_run
-/// use posterize::import::onnx::OnnxModel;
+/// ```
+/// use posterize::import::onnx::{OnnxModel, OnnxOptions};
 ///
-/// let onnx = OnnxModel::open("detector.onnx")?;
-/// for input in onnx.inputs() {
-///     println!("{} {:?}", input.name(), input.shape());
-/// }
+/// # let bytes = b"\x08\x08:,\x0a\x0c\x0a\x01x\x12\x01y\x22\x04Relu\x12\x01gZ\x14\x0a\x01x\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x03b\x03\x0a\x01yB\x04\x0a\x00\x10\x11";
+/// // The bytes of a file with a ReLU of `x`, of shape `[n, 3]`.
+/// let onnx = OnnxModel::from_bytes("relu.onnx", bytes.to_vec(), &OnnxOptions::new())?;
+/// let x = &onnx.inputs()[0];
+/// assert_eq!((x.name(), x.shape(), x.batch()), ("x", &[1, 3][..], None));
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ mod read;
 mod scalar;
 mod tensor;
 mod view;
+mod wire;
 
 pub use graph_inputs::OnnxInput;
 pub use model::OnnxModel;

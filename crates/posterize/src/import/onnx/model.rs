@@ -12,13 +12,16 @@ use crate::trace;
 
 /// A float network that was read from an ONNX file.
 ///
-/// ```no_run
+/// ```
+/// use posterize::Tensor;
 /// use posterize::import::onnx::{OnnxModel, OnnxOptions};
 ///
-/// // A file that leaves height and width open.
-/// let options = OnnxOptions::new().size(224, 224);
-/// let onnx = OnnxModel::open_with("classifier.onnx", &options)?;
-/// let quantizable = onnx.into_model().fuse()?;
+/// # let bytes = b"\x08\x08:,\x0a\x0c\x0a\x01x\x12\x01y\x22\x04Relu\x12\x01gZ\x14\x0a\x01x\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x03b\x03\x0a\x01yB\x04\x0a\x00\x10\x11";
+/// // The bytes of a file with a ReLU of `x`, of shape `[n, 3]`.
+/// let onnx = OnnxModel::from_bytes("relu.onnx", bytes.to_vec(), &OnnxOptions::new())?;
+/// assert_eq!((onnx.inputs()[0].name(), onnx.opset()), ("x", 17));
+/// let y = onnx.model().forward(&Tensor::new([1, 3], vec![-1.0, 0.5, 2.0])?)?;
+/// assert_eq!(y.data(), [0.0, 0.5, 2.0]);
 /// # Ok::<(), posterize::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use super::external::External;
 use super::graph_inputs::{self, OnnxInput};
 use super::importer::{Call, Importer, Value};
 use super::names::{NodeNames, clean};
-use super::operators;
 use super::options::OnnxOptions;
 use super::problem::Problem;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use super::{operators, wire};
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
 use crate::model::FloatModel;
 use crate::ops::Role;
@@ -47,9 +47,12 @@ pub(super) fn read(
     options: &OnnxOptions,
 ) -> Result<Imported> {
     let corrupt = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let model = ModelProto::decode(prost::bytes::Bytes::from(bytes)).map_err(|error| {
-        corrupt(format!("it is no ONNX file, or damaged: {error}; download or export it again"))
-    })?;
+    let damaged = |problem: String| {
+        corrupt(format!("it is no ONNX file, or damaged: {problem}; download or export it again"))
+    };
+    wire::check(&bytes).map_err(damaged)?;
+    let model = ModelProto::decode(prost::bytes::Bytes::from(bytes))
+        .map_err(|error| damaged(error.to_string()))?;
     let opset = check_versions(&model).map_err(corrupt)?;
     let graph = model.graph.as_ref().ok_or_else(|| {
         corrupt("it is no ONNX file, or truncated: it has no graph; export it again".into())
