@@ -91,7 +91,9 @@ fn spread() -> FloatModel {
             let width = if role == Role::Weight { per_channel } else { 1 };
             for (channel, values) in tensor.data_mut().chunks_exact_mut(width).enumerate() {
                 if channel % 8 != 0 {
-                    values.iter_mut().for_each(|value| *value *= factor);
+                    for value in values {
+                        *value *= factor;
+                    }
                 }
             }
         }
