@@ -1,8 +1,9 @@
 //! The order of layers whose noise is that of a value that another layer computes.
 
 /// The largest difference in decibels between the noise of a layer and that of the layer that computes its input,
-/// with which the latter is at least half of the former.
-const CLOSE_DB: f64 = 3.0;
+/// with which the errors of the latter are at least half as large. Where they are larger than the outputs themselves,
+/// two layers with the noise of the same value differ by more than 3 dB.
+const CLOSE_DB: f64 = 6.0;
 
 /// Moves layers in front of those that read their output if these have the noise from there.
 ///
@@ -46,11 +47,11 @@ mod tests {
     fn a_layer_with_the_noise_of_its_input_comes_after_the_layer_that_computes_it() {
         let reader = ("reader", 1.0, Some("source"));
         assert_eq!(
-            names(vec![reader, ("other", 2.0, None), ("source", 3.5, None)]),
+            names(vec![reader, ("other", 2.0, None), ("source", 6.5, None)]),
             ["source", "reader", "other"]
         );
         // Most of its noise is its own, or the order is right already.
-        assert_eq!(names(vec![reader, ("source", 4.5, None)]), ["reader", "source"]);
+        assert_eq!(names(vec![reader, ("source", 7.5, None)]), ["reader", "source"]);
         assert_eq!(names(vec![("source", 0.5, None), reader]), ["source", "reader"]);
         assert_eq!(names(vec![reader, ("other", 2.0, None)]), ["reader", "other"]);
     }
