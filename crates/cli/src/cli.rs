@@ -24,6 +24,8 @@ Order of use:
   posterize sensitivity MODEL --weights W.pth --calibrate DIR
       If int8 lost too much: finds a model that loses less, or shows which layers lose and why.
       `posterize train --qat` trains the model further for int8.
+  posterize run NET.onnx --input X.npy --expect Y.npy
+      Shows that a network from an ONNX file, which may be MODEL above, is computed as elsewhere.
   posterize classify INT8.safetensors PICTURE...
   posterize bench INT8.safetensors
       Uses the int8 model, and times it.

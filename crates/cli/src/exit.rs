@@ -60,11 +60,10 @@ impl Exit {
             Self::BadInput => "A file, picture, folder or model that cannot be used",
             Self::Io => "A missing file, no permission, a full disk, too little memory, no network",
             Self::NotMet => {
-                "A result that misses its target: `quantize --max-drop`, which writes nothing then, or \
-                 `run --expect`"
+                "A result that misses its target: that of `quantize --max-drop`, or of `run --expect`"
             }
             Self::UnsupportedNetwork => {
-                "A network in an ONNX file with nodes that posterize does not support; all are listed"
+                "An ONNX file with nodes that posterize does not support; all are listed"
             }
             Self::Interrupted => "Ctrl-C; `train` writes its checkpoint first",
         }

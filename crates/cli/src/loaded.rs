@@ -65,8 +65,10 @@ impl Loaded {
 
     /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
-        compile(&self.network, options.pictures(&self.preprocessing))
-            .map_err(|error| of_file(error, self.file.as_deref()))
+        let crop = self.preprocessing.crop;
+        let takes_pictures = self.input == [3, crop, crop];
+        let options = if takes_pictures { options.pictures(&self.preprocessing) } else { options };
+        compile(&self.network, options).map_err(|error| of_file(error, self.file.as_deref()))
     }
 
     /// Compiles the network into a classifier of pictures. Also returns the model's name.

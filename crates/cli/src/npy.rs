@@ -26,6 +26,12 @@ pub(crate) fn read(path: &Path) -> Result<Tensor> {
     let damaged = |error: io::Error| {
         problem(path, format!("this is no .npy file, or it is damaged: {error}"))
     };
+    let mut start = Vec::new();
+    (&mut file).take(MAX_HEADER).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    file.rewind().map_err(Error::io(path, "read"))?;
+    if !shape_fits(&start, size) {
+        return Err(problem(path, "this is no .npy file, or its shape is larger than the file"));
+    }
     let array = NpyFile::new(BufReader::new(file)).map_err(damaged)?;
     let (shape, order, dtype) = (array.shape().to_vec(), array.order(), array.dtype());
     let count = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
@@ -44,6 +50,22 @@ pub(crate) fn read(path: &Path) -> Result<Tensor> {
         Order::Fortran => row_major(&shape, &values),
     };
     Ok(Tensor::new(shape, values)?)
+}
+
+/// The largest header that is read, in bytes. NumPy's are a few hundred bytes long.
+const MAX_HEADER: u64 = 1 << 16;
+
+/// Returns whether the sizes in a header, a Python dictionary, have a product of at most `limit`. The
+/// crate npyz multiplies them without a check.
+fn shape_fits(start: &[u8], limit: u64) -> bool {
+    let text = String::from_utf8_lossy(start);
+    let shape = text.split_once("shape").and_then(|(_, rest)| rest.split_once('('));
+    let Some((sizes, _)) = shape.and_then(|(_, rest)| rest.split_once(')')) else { return false };
+    let sizes = sizes.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let product = sizes
+        .map(|size| size.trim_end_matches('L').parse::<u64>().ok())
+        .try_fold(1_u64, |product, size| product.checked_mul(size?));
+    product.is_some_and(|product| product <= limit)
 }
 
 /// Returns the values of an array in its own order.
@@ -202,7 +224,7 @@ mod tests {
         let text = "{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }";
         for (header, values) in [(huge, &[0; 8][..]), (short, &[0; 8]), (text, &[0; 16]), ("", &[])]
         {
-            assert!(read(file(header, values).path()).is_err(), "{header}");
+            assert!(read(file(header, &values).path()).is_err(), "{header}");
         }
         assert!(read(Path::new("/no/such/file.npy")).is_err());
     }

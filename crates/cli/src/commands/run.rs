@@ -246,6 +246,11 @@ impl Run {
         Ok((file.saved, file.inputs))
     }
 
+    /// Returns the file of an input.
+    fn input_path(&self, index: usize) -> PathBuf {
+        self.input.get(index).map(|argument| named(argument).1).unwrap_or_default()
+    }
+
     /// Runs the network.
     fn outputs(
         &self,
@@ -280,6 +285,19 @@ impl Run {
                 (_, &[_, _, _, _]) => tensor.to_format(MemoryFormat::ChannelsLast),
                 _ => tensor.clone(),
             };
+            if let Some(input) = of_file.get(at)
+                && tensor.shape().get(1..) != input.shape().get(1..)
+            {
+                return Err(CliError::File {
+                    path: self.input_path(index),
+                    problem: format!(
+                        "the input `{}` of the network is {:?} for a batch of one, found {:?}",
+                        input.name(),
+                        input.shape(),
+                        tensor.shape()
+                    ),
+                });
+            }
             given.push((names[at].as_str(), tensor));
         }
         let inputs: Vec<(&str, Input<'_>)> =

@@ -25,12 +25,7 @@ fn files_of_other_programs_are_named_as_model_and_as_weights() {
     tar[..3].copy_from_slice(b"sys");
     tar[257..262].copy_from_slice(b"ustar");
     let cases: [(&str, Vec<u8>, &str, &str); 10] = [
-        (
-            "net.onnx",
-            b"\x08\x07\x12\x07pytorch1.0".to_vec(),
-            "an ONNX model (.onnx)",
-            "torch.save(",
-        ),
+        ("net.bin", b"\x08\x07\x12\x07pytorch1.0".to_vec(), "an ONNX model (.onnx)", "torch.save("),
         (
             "net.tflite",
             b"\x1c\0\0\0TFL3\x14\0 \0".to_vec(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The order of the channels of which [`DepthToSpace`] makes pixels.
+/// The order of the channels of which [`DepthToSpace`](super::DepthToSpace) makes pixels.
 ///
 /// ```
 /// use posterize::ops::{BlockOrder, DepthToSpace};
