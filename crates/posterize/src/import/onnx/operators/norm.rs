@@ -133,6 +133,10 @@ pub(super) fn lrn(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let given = attributes.int("size", 0)?;
     let size = usize::try_from(given).ok().filter(|&size| size > 0);
     let size = size.ok_or_else(|| format!("size is {given}"))?;
+    if size.is_multiple_of(2) {
+        // PyTorch's window has its extra channel before the others, ONNX's behind them.
+        return unsupported(format!("over an even number of channels ({size})"));
+    }
     let op = LocalResponseNorm::new(size)
         .alpha(attributes.float("alpha", 1e-4)?)
         .beta(attributes.float("beta", 0.75)?)
