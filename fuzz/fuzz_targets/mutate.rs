@@ -133,7 +133,27 @@ fn change(json: &mut Value, place: &mut usize, random: &mut ChaCha8Rng) {
         return;
     }
     const INTEGERS: [i64; 22] = [
-        -1, 0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 63, 64, 127, 128, 255, 256, 1024, 65_535, 1 << 24, 1 << 31,
+        -1,
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        7,
+        8,
+        16,
+        31,
+        63,
+        64,
+        127,
+        128,
+        255,
+        256,
+        1024,
+        65_535,
+        1 << 24,
+        1 << 31,
         i64::MAX,
     ];
     const FLOATS: [f64; 8] = [-1.0, 0.0, 1e-45, 1e-7, 0.5, 6.0, 1e30, 1e300];
@@ -149,8 +169,22 @@ fn change(json: &mut Value, place: &mut usize, random: &mut ChaCha8Rng) {
         Value::Bool(value) => *value = !*value,
         Value::String(text) => {
             const OPERATORS: [&str; 16] = [
-                "Conv2d", "Linear", "BatchNorm", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "Flatten",
-                "Add", "Mul", "Cat", "Sub", "Slice", "ChannelShuffle", "Sigmoid", "Hardswish", "ReLU6",
+                "Conv2d",
+                "Linear",
+                "BatchNorm",
+                "MaxPool2d",
+                "AvgPool2d",
+                "AdaptiveAvgPool2d",
+                "Flatten",
+                "Add",
+                "Mul",
+                "Cat",
+                "Sub",
+                "Slice",
+                "ChannelShuffle",
+                "Sigmoid",
+                "Hardswish",
+                "ReLU6",
             ];
             match random.random_range(0..4) {
                 0 => text.clear(),

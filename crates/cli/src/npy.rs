@@ -224,7 +224,7 @@ mod tests {
         let text = "{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }";
         for (header, values) in [(huge, &[0; 8][..]), (short, &[0; 8]), (text, &[0; 16]), ("", &[])]
         {
-            assert!(read(file(header, &values).path()).is_err(), "{header}");
+            assert!(read(file(header, values).path()).is_err(), "{header}");
         }
         assert!(read(Path::new("/no/such/file.npy")).is_err());
     }

@@ -42,11 +42,7 @@ impl AdaptiveMaxPool2d {
     }
 
     /// Returns the picture, the rows and the columns of an output pixel.
-    fn window(
-        self,
-        [h, w]: [usize; 2],
-        pixel: usize,
-    ) -> (usize, Range<usize>, Range<usize>) {
+    fn window(self, [h, w]: [usize; 2], pixel: usize) -> (usize, Range<usize>, Range<usize>) {
         let [oh, ow] = self.output_size;
         let along = |index: usize, windows: usize, size: usize| {
             index * size / windows..((index + 1) * size).div_ceil(windows)

@@ -46,7 +46,8 @@ impl DepthToSpace {
         let factors = self.order.factors(shapes.output[1], block);
         Moves::new(shapes, |axis, index| {
             // Axes 2 and 3 also choose the channel.
-            let (outer, inner) = if axis == 1 { (0, index) } else { (index / block, index % block) };
+            let (outer, inner) =
+                if axis == 1 { (0, index) } else { (index / block, index % block) };
             Some(outer * strides[axis] + inner * factors[axis - 1] * strides[1])
         })
     }

@@ -3,8 +3,8 @@
 use posterize_kernels::f32::Unary;
 use serde::{Deserialize, Serialize};
 
+use super::Int8Rule;
 use super::unary::{HyperParameters, UnaryFunction, unary_operator};
-use super::{Int8Rule};
 
 /// `torch.nn.GELU`: `x / 2 · (1 + erf(x / √2))` of each element, or an approximation of it.
 ///

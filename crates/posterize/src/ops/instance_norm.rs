@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::answers::{fuses_nothing, prints_as_a_layer, reads_each_value_once, takes_one_input};
-use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::group;
+use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::limits::check_sizes;
 use super::shapes::expect_channels;
 use super::training::{Train, Training};

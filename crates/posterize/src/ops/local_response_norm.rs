@@ -159,6 +159,8 @@ impl Compute for LocalResponseNorm {
 
 impl Train for LocalResponseNorm {
     fn training(&self) -> Training {
-        Training::Untrainable("its gradient is not implemented, since current networks do not use it")
+        Training::Untrainable(
+            "its gradient is not implemented, since current networks do not use it",
+        )
     }
 }

@@ -141,7 +141,11 @@ impl Operator for Pad {
                 ));
             }
         }
-        Ok(shape.iter().zip(&self.pads).map(|(size, [before, after])| size + before + after).collect())
+        Ok(shape
+            .iter()
+            .zip(&self.pads)
+            .map(|(size, [before, after])| size + before + after)
+            .collect())
     }
 }
 

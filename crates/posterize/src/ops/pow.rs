@@ -51,9 +51,7 @@ impl UnaryFunction for Pow {
     }
 
     fn int8_rule(self) -> Int8Rule {
-        Int8Rule::Float {
-            reason: "its values span too many magnitudes for one scale",
-        }
+        Int8Rule::Float { reason: "its values span too many magnitudes for one scale" }
     }
 }
 

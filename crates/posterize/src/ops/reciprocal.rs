@@ -37,9 +37,7 @@ impl UnaryFunction for Reciprocal {
     }
 
     fn int8_rule(self) -> Int8Rule {
-        Int8Rule::Float {
-            reason: "it is infinite at 0, which int8 values often are",
-        }
+        Int8Rule::Float { reason: "it is infinite at 0, which int8 values often are" }
     }
 }
 

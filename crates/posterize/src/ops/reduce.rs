@@ -261,7 +261,8 @@ impl Train for Reduce {
             for_each_row(call.pool, target, plan.input, |picture, target| {
                 let input = &input[picture * plan.input..][..plan.input];
                 target.fill(0.0);
-                for (result, gradient) in gradient[picture * results..][..results].iter().enumerate()
+                for (result, gradient) in
+                    gradient[picture * results..][..results].iter().enumerate()
                 {
                     let first = plan.starts.offset(result);
                     if matches!(op.reduction, Reduction::Mean | Reduction::Sum) {

@@ -75,14 +75,16 @@ impl Operator for Reshape {
         };
         let (values, known) = (rest.iter().product::<usize>(), self.known());
         let inferred = self.sizes.contains(&-1);
-        let fits = if inferred { known > 0 && values.is_multiple_of(known) } else { values == known };
+        let fits =
+            if inferred { known > 0 && values.is_multiple_of(known) } else { values == known };
         if !fits {
             return Err(format!(
                 "an input of {:?} has {values} values for each picture, which sizes {:?} do not hold",
                 inputs[0], self.sizes
             ));
         }
-        let sizes = self.sizes.iter().map(|&size| usize::try_from(size).unwrap_or(values / known.max(1)));
+        let sizes =
+            self.sizes.iter().map(|&size| usize::try_from(size).unwrap_or(values / known.max(1)));
         Ok(std::iter::once(batch).chain(sizes).collect())
     }
 

@@ -35,9 +35,7 @@ impl UnaryFunction for Sqrt {
     }
 
     fn int8_rule(self) -> Int8Rule {
-        Int8Rule::Float {
-            reason: "it changes fastest near 0, where int8 has few values",
-        }
+        Int8Rule::Float { reason: "it changes fastest near 0, where int8 has few values" }
     }
 }
 

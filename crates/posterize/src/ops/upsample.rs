@@ -114,7 +114,12 @@ impl Upsample {
 
     fn weighted(self, shapes: &Shapes) -> Weighted {
         let size = shapes.size();
-        Weighted { taps: self.taps(size), size, new: self.resized(size), channels: shapes.channels() }
+        Weighted {
+            taps: self.taps(size),
+            size,
+            new: self.resized(size),
+            channels: shapes.channels(),
+        }
     }
 }
 
