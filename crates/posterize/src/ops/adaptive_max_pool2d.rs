@@ -4,14 +4,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{fuses_nothing, no_parameters, prints_as_a_layer, takes_one_input};
+use super::answers::{fuses_nothing, pools_to_a_size, prints_as_a_layer};
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::largest::Compare;
-use super::limits::check_sizes;
 use super::select::for_each_row;
-use super::shapes::picture;
 use super::training::{Backward, Train, Training, nonlinear};
-use super::{Int8Rule, Layer, Operator, Saved, python, work};
+use super::{Int8Rule, Layer, Operator, Saved};
 
 /// `torch.nn.AdaptiveMaxPool2d`: max pooling of `[N, C, H, W]` to a fixed output size; with `[1, 1]`
 /// ONNX's `GlobalMaxPool`.
@@ -75,37 +73,9 @@ impl Operator for AdaptiveMaxPool2d {
         "AdaptiveMaxPool2d".into()
     }
 
-    fn python(&self) -> String {
-        format!("output_size={}", python::pair(self.output_size))
-    }
-
     prints_as_a_layer!();
 
-    takes_one_input!();
-
-    no_parameters!();
-
-    fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
-        // Neighboring windows overlap by at most one row and one column.
-        let mut read = inputs[0].to_vec();
-        for (size, windows) in read.iter_mut().skip(2).zip(self.output_size) {
-            *size = size.saturating_add(windows);
-        }
-        work::of_values(&[], output).saturating_add(work::of_windows(&read, 1))
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        check_sizes(&self.output_size)?;
-        if self.output_size.contains(&0) {
-            return Err(format!("output_size must be at least 1, found {:?}", self.output_size));
-        }
-        Ok(())
-    }
-
-    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        let [n, c, _, _] = picture(inputs[0])?;
-        Ok(vec![n, c, self.output_size[0], self.output_size[1]])
-    }
+    pools_to_a_size!();
 
     fuses_nothing!();
 

@@ -61,6 +61,45 @@ macro_rules! keeps_the_shape {
     };
 }
 
+/// It pools `[N, C, H, W]` to the height and width in its field `output_size`.
+macro_rules! pools_to_a_size {
+    () => {
+        fn python(&self) -> String {
+            format!("output_size={}", $crate::ops::python::pair(self.output_size))
+        }
+
+        $crate::ops::answers::takes_one_input!();
+
+        $crate::ops::answers::no_parameters!();
+
+        fn work(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+            use $crate::ops::work;
+            // Neighboring windows overlap by at most one row and one column.
+            let mut read = inputs[0].to_vec();
+            for (size, windows) in read.iter_mut().skip(2).zip(self.output_size) {
+                *size = size.saturating_add(windows);
+            }
+            work::of_values(&[], output).saturating_add(work::of_windows(&read, 1))
+        }
+
+        fn validate(&self) -> Result<(), String> {
+            $crate::ops::limits::check_sizes(&self.output_size)?;
+            if self.output_size.contains(&0) {
+                return Err(format!(
+                    "output_size must be at least 1, found {:?}",
+                    self.output_size
+                ));
+            }
+            Ok(())
+        }
+
+        fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+            let [n, c, _, _] = $crate::ops::shapes::picture(inputs[0])?;
+            Ok(vec![n, c, self.output_size[0], self.output_size[1]])
+        }
+    };
+}
+
 /// It takes two tensors, which are broadcast as NumPy does, reads each value once and has no
 /// parameters.
 macro_rules! takes_two_broadcast {
@@ -155,6 +194,6 @@ macro_rules! is_the_identity {
 
 pub(super) use {
     cannot_be_fused_into, fuses_nothing, is_the_identity, keeps_the_shape, no_hyper_parameters,
-    no_parameters, prints_as_a_functional, prints_as_a_layer, reads_each_value_once,
-    takes_one_input, takes_two_broadcast,
+    no_parameters, pools_to_a_size, prints_as_a_functional, prints_as_a_layer,
+    reads_each_value_once, takes_one_input, takes_two_broadcast,
 };

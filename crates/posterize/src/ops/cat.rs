@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::answers::{fuses_nothing, no_parameters, prints_as_a_functional, reads_each_value_once};
 use super::kernel::{Compute, FloatContext, Inputs, Int8Context, Made, Shapes, function};
 use super::select::{Axis, Select, for_each_row};
+use super::shapes::expect_axis;
 use super::training::{Backward, Train, Training, linear};
 use super::{Int8Rule, Operator, Saved};
 
@@ -64,9 +65,7 @@ impl Operator for Cat {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let mut shape = inputs[0].to_vec();
-        if shape.len() <= self.dim {
-            return Err(format!("expected an input with an axis {}, found {shape:?}", self.dim));
-        }
+        expect_axis(self.dim, &shape)?;
         for other in &inputs[1..] {
             let alike = other.len() == shape.len()
                 && (0..shape.len()).all(|axis| axis == self.dim || other[axis] == shape[axis]);

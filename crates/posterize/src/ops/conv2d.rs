@@ -13,8 +13,8 @@ use super::limits::{check_sizes, check_weight};
 use super::shapes::{expect_channels, picture, values};
 use super::training::{Product, Train, Training};
 use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Padding, Parameter, QuantizedOutput,
-    Role, Saved, python, work,
+    Activation, Int8Rule, Layer, Leaf, Operator, Padding, Parameter, QuantizedOutput, Role, Saved,
+    python, work,
 };
 
 /// The largest number of values of an input with its padding. Products of its sizes with the number of
@@ -196,11 +196,7 @@ impl Operator for Conv2d {
     takes_one_input!();
 
     fn parameters(&self) -> Vec<Parameter> {
-        // He et al. 2015, `kaiming_normal_(mode="fan_out")`.
-        let [kh, kw] = self.kernel_size;
-        let fan_out = self.out_channels * kh * kw;
-        let init = Initializer::Normal { std: (2.0 / fan_out as f32).sqrt() };
-        Parameter::weight_and_bias(self.weight_shape(), init, self.bias)
+        Parameter::of_convolution(self.weight_shape(), self.bias)
     }
 
     fn validate(&self) -> Result<(), String> {

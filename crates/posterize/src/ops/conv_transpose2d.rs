@@ -17,8 +17,8 @@ use super::shapes::{expect_channels, picture, values};
 use super::training::{Train, Training};
 use super::transposed_taps::{Packed, Taps};
 use super::{
-    Activation, Initializer, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role,
-    Saved, python, work,
+    Activation, Int8Rule, Layer, Leaf, Operator, Parameter, QuantizedOutput, Role, Saved, python,
+    work,
 };
 
 /// `torch.nn.ConvTranspose2d`: a transposed convolution over `[N, C, H, W]`, which is the gradient of a
@@ -228,10 +228,7 @@ impl Operator for ConvTranspose2d {
     takes_one_input!();
 
     fn parameters(&self) -> Vec<Parameter> {
-        let [kh, kw] = self.kernel_size;
-        let fan_out = self.out_channels * kh * kw;
-        let init = Initializer::Normal { std: (2.0 / fan_out as f32).sqrt() };
-        Parameter::weight_and_bias(self.weight_shape(), init, self.bias)
+        Parameter::of_convolution(self.weight_shape(), self.bias)
     }
 
     fn validate(&self) -> Result<(), String> {

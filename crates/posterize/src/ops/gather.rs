@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::Shapes;
 use super::limits::check_sizes;
 use super::moves::{Moves, moves_values, only_moves, strides};
+use super::shapes::expect_axis;
 use super::{Operator, python};
 
 /// `torch.index_select(x, dim, indices)`, ONNX's `Gather` with constant indices: positions along an axis
@@ -67,9 +68,8 @@ impl Operator for Gather {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let mut shape = inputs[0].to_vec();
-        let Some(size) = shape.get_mut(self.dim) else {
-            return Err(format!("expected an input with an axis {}, found {shape:?}", self.dim));
-        };
+        expect_axis(self.dim, &shape)?;
+        let size = &mut shape[self.dim];
         if let Some(index) = self.indices.iter().find(|&index| index >= size) {
             return Err(format!(
                 "index {index} is behind the last position of axis {} of an input of {:?}",

@@ -7,7 +7,9 @@ use super::answers::{
     fuses_nothing, no_parameters, prints_as_a_layer, reads_each_value_once, takes_one_input,
 };
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
-use super::lines::{Line, Lines};
+use super::lines::Lines;
+use super::shapes::expect_axis;
+use super::softmax::largest_and_sum;
 use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
@@ -65,10 +67,7 @@ impl Operator for LogSoftmax {
     }
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs[0].len() <= self.dim {
-            let (dim, shape) = (self.dim, inputs[0]);
-            return Err(format!("expected an input with an axis {dim}, found {shape:?}"));
-        }
+        expect_axis(self.dim, inputs[0])?;
         Ok(inputs[0].to_vec())
     }
 
@@ -87,15 +86,6 @@ impl Layer for LogSoftmax {
 
 impl Saved for LogSoftmax {
     const VERSION: u32 = 1;
-}
-
-/// Returns the largest value of a line and the sum of `exp(x − largest)`.
-fn largest_and_sum(line: Line<'_>) -> (f32, f32) {
-    let mut largest = f32::NEG_INFINITY;
-    line.each(|_, _, x| largest = largest.max(x));
-    let mut sum = 0.0;
-    line.each(|_, _, x| sum += f64::from(Unary::Exp.apply(x - largest)));
-    (largest, sum as f32)
 }
 
 impl Compute for LogSoftmax {

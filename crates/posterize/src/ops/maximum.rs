@@ -1,16 +1,14 @@
 //! The larger of two tensors, element by element.
 
-use posterize_kernels::int8::requantize_table;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{
     fuses_nothing, no_hyper_parameters, prints_as_a_functional, takes_two_broadcast,
 };
-use super::broadcast::sum_to_input;
 use super::extremes;
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::largest::Compare;
-use super::training::{Train, Training, nonlinear};
+use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
 /// `torch.maximum`, ONNX's `Max`: the larger of two tensors, which are broadcast as in NumPy.
@@ -46,35 +44,16 @@ impl Saved for Maximum {
 
 impl Compute for Maximum {
     fn float(&self, _: &FloatContext<'_>, shapes: &Shapes) -> Made<f32> {
-        extremes::kernel("maximum", shapes, f32::larger)
+        extremes::float("maximum", shapes, f32::larger)
     }
 
-    /// Both inputs are rounded to the scale of the output, which does not change which one is the
-    /// larger.
     fn int8(&self, cx: &Int8Context<'_>, shapes: &Shapes) -> Made<u8> {
-        let tables = cx.pair()?.map(|from| requantize_table(from, cx.output, [0, u8::MAX]));
-        extremes::kernel("maximum", shapes, move |a: u8, b: u8| {
-            tables[0][usize::from(a)].larger(tables[1][usize::from(b)])
-        })
+        extremes::int8("maximum", cx, shapes, u8::larger)
     }
 }
 
 impl Train for Maximum {
-    /// The gradient goes to the larger, and one half to each of two equal values, as in PyTorch.
     fn training(&self) -> Training {
-        Training::Function(nonlinear(|from, target| {
-            let [own, other] = [(from.input)(from.position), (from.input)(1 - from.position)];
-            let term = |gradient: f32, at: usize, other_at: usize| {
-                let (own, other) = (own[at], other[other_at]);
-                if own > other {
-                    gradient
-                } else if own == other {
-                    gradient / 2.0
-                } else {
-                    0.0
-                }
-            };
-            sum_to_input(&from, term, target);
-        }))
+        Training::Function(extremes::gradient(f32::gt))
     }
 }

@@ -7,6 +7,7 @@ use super::answers::{
 };
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::lines::{Line, Lines};
+use super::shapes::expect_axis;
 use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved, python};
 
@@ -94,10 +95,7 @@ impl Operator for Normalize {
     }
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs[0].len() <= self.dim {
-            let (dim, shape) = (self.dim, inputs[0]);
-            return Err(format!("expected an input with an axis {dim}, found {shape:?}"));
-        }
+        expect_axis(self.dim, inputs[0])?;
         Ok(inputs[0].to_vec())
     }
 

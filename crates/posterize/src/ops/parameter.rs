@@ -77,6 +77,14 @@ impl Parameter {
         Self { role, shape: shape.into(), init }
     }
 
+    /// Creates the weight `[outputs, …, kh, kw]` and the bias of a convolution. The weight is drawn as by
+    /// `kaiming_normal_(mode="fan_out")` (He et al. 2015).
+    pub(super) fn of_convolution(weight: Vec<usize>, bias: bool) -> Vec<Self> {
+        let fan_out = weight[0] * weight[2] * weight[3];
+        let init = Initializer::Normal { std: (2.0 / fan_out as f32).sqrt() };
+        Self::weight_and_bias(weight, init, bias)
+    }
+
     /// Creates a weight `[outputs, …]` and, if `bias`, a bias `[outputs]` of zeros.
     pub(super) fn weight_and_bias(weight: Vec<usize>, init: Initializer, bias: bool) -> Vec<Self> {
         let outputs = weight[0];

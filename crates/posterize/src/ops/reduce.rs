@@ -12,7 +12,7 @@ use super::largest::Compare;
 use super::lines::Grid;
 use super::moves::strides;
 use super::select::for_each_row;
-use super::shapes::memory_order;
+use super::shapes::{expect_axis, memory_order};
 use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved, python};
 
@@ -163,8 +163,8 @@ impl Operator for Reduce {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let shape = inputs[0];
-        if let Some(dim) = self.dims.iter().find(|&&dim| dim >= shape.len()) {
-            return Err(format!("expected an input with an axis {dim}, found {shape:?}"));
+        for &dim in &self.dims {
+            expect_axis(dim, shape)?;
         }
         if self.dims.iter().any(|&dim| shape[dim] == 0) {
             return Err(format!("an input of {shape:?} has no values to reduce"));

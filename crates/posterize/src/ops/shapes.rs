@@ -20,6 +20,15 @@ pub(super) fn expect_channels(
     }
 }
 
+/// Returns an error if an input has no axis `dim`.
+pub(super) fn expect_axis(dim: usize, shape: &[usize]) -> Result<(), String> {
+    if dim < shape.len() {
+        Ok(())
+    } else {
+        Err(format!("expected an input with an axis {dim}, found {shape:?}"))
+    }
+}
+
 /// Returns the axes of a shape in memory order: channels last for four axes.
 pub(crate) fn memory_order(rank: usize) -> Vec<usize> {
     if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }

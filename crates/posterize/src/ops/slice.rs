@@ -7,6 +7,7 @@ use super::answers::{
 };
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes};
 use super::select::{self, Axis, Select};
+use super::shapes::expect_axis;
 use super::training::{Train, Training};
 use super::{Int8Rule, Operator, Saved};
 
@@ -97,9 +98,8 @@ impl Operator for Slice {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let mut shape = inputs[0].to_vec();
-        let Some(size) = shape.get_mut(self.dim) else {
-            return Err(format!("expected an input with an axis {}, found {shape:?}", self.dim));
-        };
+        expect_axis(self.dim, &shape)?;
+        let size = &mut shape[self.dim];
         if self.end > *size {
             return Err(format!(
                 "end {} is behind the last position of axis {} of an input of {:?}",

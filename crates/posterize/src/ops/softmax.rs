@@ -8,6 +8,7 @@ use super::answers::{
 };
 use super::kernel::{Compute, FloatContext, Int8Context, Made, Shapes, function};
 use super::lines::{Line, Lines};
+use super::shapes::expect_axis;
 use super::training::{Backward, Train, Training, nonlinear};
 use super::{Int8Rule, Layer, Operator, Saved};
 
@@ -65,10 +66,7 @@ impl Operator for Softmax {
     }
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs[0].len() <= self.dim {
-            let (dim, shape) = (self.dim, inputs[0]);
-            return Err(format!("expected an input with an axis {dim}, found {shape:?}"));
-        }
+        expect_axis(self.dim, inputs[0])?;
         Ok(inputs[0].to_vec())
     }
 
@@ -90,7 +88,7 @@ impl Saved for Softmax {
 }
 
 /// Returns the largest value of a line and the sum of `exp(x − largest)`.
-fn largest_and_sum(line: Line<'_>) -> (f32, f32) {
+pub(super) fn largest_and_sum(line: Line<'_>) -> (f32, f32) {
     let mut largest = f32::NEG_INFINITY;
     line.each(|_, _, x| largest = largest.max(x));
     let mut sum = 0.0;

@@ -7,6 +7,7 @@ use super::attributes::Attributes;
 use super::constant::{Constant, Int};
 use super::draft::Draft;
 use super::external::External;
+use super::names;
 use super::problem::{Outcome, unsupported};
 use super::proto::TensorProto;
 use super::scalar::Expression;
@@ -107,12 +108,14 @@ impl<'a> Call<'a> {
         Ok(constant.into_tensor()?)
     }
 
-    /// Returns the name in the file of a weight.
-    pub(super) fn weight_name(&self, index: usize) -> Option<&'a str> {
-        match self.inputs.get(index)?.as_ref()? {
-            Value::Initializer(tensor) => Some(tensor.name()),
+    /// Returns the name of the layer with the input 1 as its weight: that in the weight's name, or
+    /// else that of the node.
+    pub(super) fn layer_name(&self) -> String {
+        let of_weight = match self.inputs.get(1) {
+            Some(Some(Value::Initializer(tensor))) => names::of_weight(tensor.name()),
             _ => None,
-        }
+        };
+        names::clean(of_weight.unwrap_or(&self.name))
     }
 
     /// Returns integers that are an input since some version, and an attribute before; `None` if

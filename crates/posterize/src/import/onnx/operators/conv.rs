@@ -1,7 +1,6 @@
 //! Convolutions.
 
 use super::super::importer::{Call, Importer};
-use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use crate::ops::{Conv2d, Op, Padding, Role};
@@ -121,9 +120,9 @@ pub(super) fn conv(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
             .groups(groups)
             .bias(call.has(2))
     };
-    let name = call.weight_name(1).and_then(names::of_weight).unwrap_or(&call.name);
+    let name = call.layer_name();
     let weight_shape = op.weight_shape();
-    let y = importer.push(&names::clean(name), op, &[input])?;
+    let y = importer.push(&name, op, &[input])?;
     let weight = weight.reshape(weight_shape).map_err(|error| error.to_string())?;
     importer.set(&y, Role::Weight, weight)?;
     if call.has(2) {

@@ -1,7 +1,6 @@
 //! Transposed convolutions.
 
 use super::super::importer::{Call, Importer};
-use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use crate::ops::{ConvTranspose2d, Role};
@@ -73,9 +72,9 @@ pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcom
         .groups(groups)
         .bias(call.has(2));
     let node = importer.node(&x, &call.name)?;
-    let name = call.weight_name(1).and_then(names::of_weight).unwrap_or(&call.name);
+    let name = call.layer_name();
     let weight = exchanged(&weight, groups)?;
-    let y = importer.push(&names::clean(name), op, &[node])?;
+    let y = importer.push(&name, op, &[node])?;
     importer.set(&y, Role::Weight, weight)?;
     if call.has(2) {
         importer.set(&y, Role::Bias, call.tensor(2)?)?;

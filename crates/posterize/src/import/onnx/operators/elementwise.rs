@@ -126,21 +126,17 @@ pub(super) fn prelu(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let values = slope.floats()?.to_vec();
     let offset = shape.len().saturating_sub(slope.shape.len());
     let along = slope.shape.iter().position(|&size| size != 1).map(|index| index + offset);
-    let is_permuted = x.permutation().is_some();
-    let channel = match x.permutation() {
-        Some(permutation) => permutation.iter().position(|&axis| axis == 1),
-        None => Some(1),
-    };
+    let (node, permutation) = importer.permuted(&x, &call.name)?;
+    let channel = permutation.iter().position(|&axis| axis == 1);
     let fits = values.len() == 1
         || (along == channel && channel.is_some_and(|at| shape[at] == values.len()));
     if !fits {
         return unsupported(format!("with slopes of shape {:?} for {shape:?}", slope.shape));
     }
-    let node = if is_permuted { x.node } else { importer.node(&x, &call.name)? };
     let y = importer.push(&call.name, PReLU::new(values.len()), &[node])?;
     let weight = Tensor::new([values.len()], values).map_err(|error| error.to_string())?;
     importer.set(&y, Role::Weight, weight)?;
-    Ok(if is_permuted { x.on(y.node) } else { y })
+    Ok(y.permute(&permutation))
 }
 
 /// Adds a clamp of each element.

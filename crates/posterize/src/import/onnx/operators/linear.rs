@@ -1,7 +1,6 @@
 //! Matrix products.
 
 use super::super::importer::{Call, Importer};
-use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use crate::ops::{Conv2d, Linear, MatMul, Role};
@@ -37,9 +36,9 @@ pub(super) fn gemm(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     };
     let bias = call.optional(2)?;
     let x = importer.node(call.view(0)?, &call.name)?;
-    let name = call.weight_name(1).and_then(names::of_weight).unwrap_or(&call.name);
+    let name = call.layer_name();
     let op = Linear::new(inputs, outputs).bias(bias.is_some());
-    let y = importer.push(&names::clean(name), op, &[x])?;
+    let y = importer.push(&name, op, &[x])?;
     importer.set(&y, Role::Weight, weight)?;
     if let Some(bias) = bias {
         let given = bias.floats()?;
@@ -67,8 +66,7 @@ pub(super) fn matmul(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
     let &[outputs, inputs] = weight.shape() else {
         return Err(format!("a matrix of shape {:?}", weight.shape()).into());
     };
-    let name = call.weight_name(1).and_then(names::of_weight).unwrap_or(&call.name);
-    let name = names::clean(name);
+    let name = call.layer_name();
     // On more than one row, a matrix is a 1x1 convolution of a picture whose last axis is its
     // channels.
     let picture = match *shape.as_slice() {

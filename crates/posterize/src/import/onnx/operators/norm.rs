@@ -2,7 +2,6 @@
 
 use super::super::constant::axis;
 use super::super::importer::{Call, Importer};
-use super::super::names;
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use super::select::along_axis;
@@ -31,8 +30,8 @@ pub(super) fn batch_normalization(importer: &mut Importer, call: &Call<'_>) -> O
         2 => BatchNorm::one_d(features),
         _ => BatchNorm::two_d(features),
     };
-    let name = call.weight_name(1).and_then(names::of_weight).unwrap_or(&call.name);
-    let y = importer.push(&names::clean(name), op.eps(eps), &[node])?;
+    let name = call.layer_name();
+    let y = importer.push(&name, op.eps(eps), &[node])?;
     importer.set(&y, Role::Weight, weight)?;
     importer.set(&y, Role::Bias, call.tensor(2)?)?;
     importer.set(&y, Role::RunningMean, call.tensor(3)?)?;
