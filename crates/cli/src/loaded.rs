@@ -31,9 +31,9 @@ pub(crate) fn precision(model: &Model) -> &'static str {
     }
 }
 
-/// Returns the number of values that a network returns for a picture of `crop` x `crop` pixels.
-pub(crate) fn outputs(graph: &Graph, crop: usize) -> posterize::Result<usize> {
-    let shapes = graph.infer(&[1, 3, crop, crop])?;
+/// Returns the number of values that a network returns for a picture of `[H, W]` pixels.
+pub(crate) fn outputs(graph: &Graph, [height, width]: [usize; 2]) -> posterize::Result<usize> {
+    let shapes = graph.infer(&[1, 3, height, width])?;
     Ok(shapes[graph.output().0].shape.iter().product())
 }
 
@@ -65,8 +65,8 @@ impl Loaded {
 
     /// Compiles the network into an engine that accepts tensors and pixels.
     pub(crate) fn engine(&self, options: Options) -> Result<Engine> {
-        let crop = self.preprocessing.crop;
-        let takes_pictures = self.input == [3, crop, crop];
+        let [height, width] = self.preprocessing.crop;
+        let takes_pictures = self.input == [3, height, width];
         let options = if takes_pictures { options.pictures(&self.preprocessing) } else { options };
         compile(&self.network, options).map_err(|error| of_file(error, self.file.as_deref()))
     }

@@ -20,6 +20,7 @@ mod pictures;
 mod preprocessing;
 mod quantization;
 mod ranking;
+mod size;
 mod timing;
 mod ui;
 mod version;

@@ -26,7 +26,7 @@ use crate::{
     loaded::{Loaded, precision},
     onnx::{self, OnnxFile},
     paths::Paths,
-    preprocessing::PreprocessingArgs,
+    preprocessing::{PreprocessingArgs, uncropped},
     ui::{Ui, Verbosity},
 };
 
@@ -134,7 +134,8 @@ impl ModelArgs {
     /// Returns the files of the arguments, as files that a command reads.
     pub(crate) fn paths(&self) -> Paths {
         let model = self.is_file().then(|| PathBuf::from(&self.name));
-        Paths::default().reads("MODEL", &model).reads("--weights", &self.weights)
+        let paths = Paths::default().reads("MODEL", &model).reads("--weights", &self.weights);
+        self.pictures.paths(paths)
     }
 
     /// Returns the float network to compare the saved int8 model `saved` with: the architecture
@@ -228,7 +229,7 @@ impl ModelArgs {
     /// channels, height and width.
     pub(crate) fn saved(
         &self,
-        size: Option<usize>,
+        size: Option<[usize; 2]>,
         ui: &Ui,
     ) -> Result<(SavedModel, Option<[usize; 3]>)> {
         self.refuse_options()?;
@@ -239,7 +240,7 @@ impl ModelArgs {
         }
         let saved = SavedModel::open(&self.name)?;
         let crop = saved.preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
-        Ok((saved, crop.map(|crop| [3, crop, crop])))
+        Ok((saved, crop.map(|[height, width]| [3, height, width])))
     }
 
     /// Returns an error if the model is a saved one and an option says what the file says, or is for
@@ -373,13 +374,11 @@ impl ModelArgs {
             Some(_) => name,
             None => format!("{name} {}", precision(&network)),
         };
-        let crop = preprocessing.crop;
-        // The options may say another size, except of a network that takes no square pictures.
+        let [height, width] = preprocessing.crop;
+        // The options may say another size, except of a network that takes no pictures.
         let input = match input {
-            Some([channels, height, width]) if channels != 3 || height != width => {
-                [channels, height, width]
-            }
-            _ => [3, crop, crop],
+            Some(other @ [channels, ..]) if channels != 3 => other,
+            _ => [3, height, width],
         };
         let (file, new_modules) = (Some(file.into()), Vec::new());
         Ok(Loaded { name, file, new_modules, network, preprocessing, classes, input })
@@ -391,12 +390,11 @@ impl ModelArgs {
         input: Option<[usize; 3]>,
         normalization: Normalization,
     ) -> Result<Preprocessing> {
-        let size = input.filter(|&[channels, h, w]| channels == 3 && h == w).map(|[_, h, _]| h);
+        let size = input.filter(|[channels, ..]| *channels == 3).map(|[_, h, w]| [h, w]);
         match (self.pictures.complete(size)?, normalization) {
             (Some(complete), _) if size.is_some() => Ok(complete),
             (_, Normalization::Any) => {
-                let crop = input.map_or(1, |[_, height, _]| height);
-                Ok(Preprocessing { resize: crop, crop, ..Preprocessing::imagenet() })
+                Ok(uncropped(input.map_or([1, 1], |[_, height, width]| [height, width])))
             }
             _ => Err(onnx::ask_for_preprocessing(&self.name, input)),
         }
@@ -479,7 +477,7 @@ impl ModelArgs {
             file,
             new_modules: Vec::new(),
             network: model.into(),
-            input: [3, preprocessing.crop, preprocessing.crop],
+            input: [3, preprocessing.crop[0], preprocessing.crop[1]],
             preprocessing,
             classes: Vec::new(),
         })

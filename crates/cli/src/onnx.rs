@@ -28,9 +28,13 @@ pub(crate) struct OnnxFile {
 }
 
 /// Reads an ONNX file. Height and width are `size` where the file leaves them open.
-pub(crate) fn open(path: &str, size: Option<usize>, ui: &Ui) -> Result<OnnxFile> {
+pub(crate) fn open(path: &str, size: Option<[usize; 2]>, ui: &Ui) -> Result<OnnxFile> {
     let options = OnnxOptions::new();
-    open_with(path, &size.map_or(options.clone(), |size| options.size(size, size)), ui)
+    open_with(
+        path,
+        &size.map_or(options.clone(), |[height, width]| options.size(height, width)),
+        ui,
+    )
 }
 
 /// Reads an ONNX file with options.
@@ -50,22 +54,23 @@ pub(crate) fn open_with(path: &str, options: &OnnxOptions, ui: &Ui) -> Result<On
 /// Returns the error for a network whose preprocessing is not known.
 pub(crate) fn ask_for_preprocessing(path: &str, input: Option<[usize; 3]>) -> CliError {
     let what = match input {
-        Some([3, height, width]) if height == width => {
+        Some([3, height, width]) => {
             format!(
                 "takes pictures of {height} x {width} pixels, but does not say how their values \
                      are normalized"
             )
         }
         Some([channels, height, width]) => format!(
-            "takes inputs of [N, {channels}, {height}, {width}]; this command needs square pictures \
-             of three channels"
+            "takes inputs of [N, {channels}, {height}, {width}]; this command needs pictures of \
+             three channels"
         ),
         None => "does not take one picture; this command needs a classifier of pictures".to_owned(),
     };
     CliError::Usage(format!(
         "{path}: the network {what}. Pass --mean and --std as it was trained: torchvision's and most \
          of timm's networks have --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, TensorFlow's \
-         MobileNets and EfficientNet-Lite --mean 0.5 --std 0.5; --resize or --crop-ratio say how \
-         much of the picture is seen"
+         MobileNets and EfficientNet-Lite --mean 0.5 --std 0.5, Caffe's --bgr --input-range 0,255 \
+         --mean 104,117,123; --resize or --crop-ratio say how much of the picture is seen, and \
+         --preprocessing reads all of it from a file"
     ))
 }

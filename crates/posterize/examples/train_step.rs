@@ -36,11 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         Network::float(&model, options)?
     };
-    let crop = models::preprocessing(name)?.crop;
-    let values = (0..batch * 3 * crop * crop)
+    let [height, width] = models::preprocessing(name)?.crop;
+    let values = (0..batch * 3 * height * width)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 16 & 0xFFF) as f32 / 1024.0 - 2.0)
         .collect();
-    let images = Tensor::new([batch, 3, crop, crop], values)?.to_format(MemoryFormat::ChannelsLast);
+    let images =
+        Tensor::new([batch, 3, height, width], values)?.to_format(MemoryFormat::ChannelsLast);
     let labels: Vec<usize> = (0..batch).collect();
     let (loss, mut sgd) = (CrossEntropy::default(), Sgd::new(SgdOptions::default())?);
     for line in std::io::stdin().lock().lines() {

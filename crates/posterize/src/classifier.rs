@@ -32,7 +32,7 @@ use crate::runtime::{Engine, Model, Options, compile};
 /// let net = Sequential::new().then(Flatten).then(Linear::new(3 * 8 * 8, 2));
 /// let class = |name: &str| Class { folder: name.into(), name: name.into() };
 /// SavedModel::new(Architecture::trace(&net)?.init(0))
-///     .with_preprocessing(Preprocessing { resize: 9, crop: 8, ..Preprocessing::imagenet() })
+///     .with_preprocessing(Preprocessing::imagenet().with_sizes(9, 8))
 ///     .with_classes([class("ant"), class("bee")])
 ///     .save(&path)?;
 ///
@@ -86,8 +86,8 @@ impl Classifier {
         };
         let mut engine = compile(model, options.pictures(&preprocessing))?;
         engine.check_one_output()?;
-        let size = preprocessing.crop;
-        let output = engine.output_shape([1, 3, size, size])?;
+        let [height, width] = preprocessing.crop;
+        let output = engine.output_shape([1, 3, height, width])?;
         let fits = match *output {
             [1, outputs] => outputs > 0 && (classes.is_empty() || classes.len() == outputs),
             _ => false,
@@ -157,12 +157,12 @@ impl Classifier {
     /// Returns an error if the picture does not have the size of the crop, and the errors of
     /// [`Classifier::classify`].
     pub fn classify_crop(&mut self, crop: &Picture) -> Result<Classification> {
-        let size = self.preprocessing.crop;
-        if (crop.width(), crop.height()) != (size, size) {
+        let [height, width] = self.preprocessing.crop;
+        if [crop.height(), crop.width()] != [height, width] {
             return Err(Error::shape(
                 "crop",
                 format!(
-                    "expected a crop of {size} x {size} pixels, found {} x {}; call \
+                    "expected a crop of {width} x {height} pixels, found {} x {}; call \
                      Classifier::classify, which resizes and crops",
                     crop.width(),
                     crop.height()
@@ -199,7 +199,7 @@ impl Classifier {
 /// # use posterize::{Architecture, Classifier, data::{Picture, Preprocessing}, format::SavedModel};
 /// # use posterize::{nn::Sequential, ops::{Flatten, Linear}, runtime::Options};
 /// # let net = Sequential::new().then(Flatten).then(Linear::new(3 * 8 * 8, 4));
-/// # let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// # let preprocessing = Preprocessing::imagenet().with_sizes(8, 8);
 /// # let saved = SavedModel::new(Architecture::trace(&net)?.init(0)).with_preprocessing(preprocessing);
 /// # let mut classifier = Classifier::new(saved, Options::new(1)?)?;
 /// let picture = Picture::new(8, 8, vec![90; 8 * 8 * 3])?;
@@ -222,7 +222,7 @@ pub struct Classification {
 /// # use posterize::{Architecture, Classifier, data::{Picture, Preprocessing}, format::SavedModel};
 /// # use posterize::{nn::Sequential, ops::{Flatten, Linear}, runtime::Options};
 /// # let net = Sequential::new().then(Flatten).then(Linear::new(3 * 8 * 8, 4));
-/// # let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// # let preprocessing = Preprocessing::imagenet().with_sizes(8, 8);
 /// # let saved = SavedModel::new(Architecture::trace(&net)?.init(0)).with_preprocessing(preprocessing);
 /// # let mut classifier = Classifier::new(saved, Options::new(1)?)?;
 /// let picture = Picture::new(8, 8, vec![90; 8 * 8 * 3])?;

@@ -29,7 +29,7 @@ fn int8() -> Model {
 }
 
 fn preprocessing() -> Preprocessing {
-    Preprocessing { resize: 9, crop: SIZE, ..Preprocessing::imagenet() }
+    Preprocessing::imagenet().with_sizes(9, SIZE)
 }
 
 fn classes() -> Vec<Class> {

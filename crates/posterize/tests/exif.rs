@@ -41,7 +41,7 @@ fn every_orientation_is_applied_as_pillow_applies_it() {
 fn the_loader_turns_pictures_only_if_it_is_told_to() {
     let paths = [testdata().join("pictures/jpeg_6.jpg")];
     let folder = ImageFolder::unlabelled(&paths).unwrap();
-    let preprocessing = Preprocessing { resize: 13, crop: 13, ..Preprocessing::imagenet() };
+    let preprocessing = Preprocessing::imagenet().with_sizes(13, 13);
     let cropped = |exif| preprocessing.apply(&Picture::open_with(&paths[0], exif).unwrap());
     let loader = Loader::new(&folder, &preprocessing);
     let loaded = |loader: &Loader| loader.pixels().next().unwrap().unwrap().images;

@@ -172,8 +172,8 @@ fn the_name_preprocessing_and_classes_are_unchanged() {
     let saved = open("operators");
     assert_eq!(saved.name, "every operator");
     let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);
-    let interpolation = Interpolation::Bilinear;
-    let expected = Preprocessing { resize: 25, crop: 22, interpolation, mean, std };
+    let expected = Preprocessing { mean, std, ..Preprocessing::imagenet().with_sizes(25, 22) };
+    assert_eq!(expected.interpolation, Interpolation::Bilinear);
     assert_eq!(saved.preprocessing, Some(expected));
     let class =
         |index| Class { folder: format!("n{index:08}"), name: format!("the {index}th thing, é") };

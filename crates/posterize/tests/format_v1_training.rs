@@ -77,7 +77,7 @@ fn trainer(folder: &ImageFolder, qat: bool, isa: Isa, threads: usize) -> Trainer
     } else {
         Network::float(&model, executor).unwrap()
     };
-    let small = Preprocessing { resize: 10, crop: 8, ..Preprocessing::imagenet() };
+    let small = Preprocessing::imagenet().with_sizes(10, 8);
     let train = Loader::new(folder, Augmentation::new(&small, 5)).threads(1);
     let val = Loader::new(folder, small).batch_size(3).threads(1);
     let options = TrainOptions {

@@ -40,7 +40,7 @@ fn pictures(count: usize) -> (TempDir, ImageFolder) {
 }
 
 fn small() -> Preprocessing {
-    Preprocessing { resize: 20, crop: 16, ..Preprocessing::imagenet() }
+    Preprocessing::imagenet().with_sizes(20, 16)
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn dropping_the_batches_early_stops_the_workers() {
 #[test]
 fn invalid_settings_are_an_error() {
     let (_root, folder) = pictures(1);
-    let mut batches = Loader::new(&folder, Preprocessing { crop: 0, ..small() }).tensors();
+    let mut batches = Loader::new(&folder, small().with_sizes(20, 0)).tensors();
     assert!(matches!(batches.next(), Some(Err(Error::Argument(_)))));
     assert!(batches.next().is_none());
     let reversed = Augmentation { scale: [1.0, 0.5], ..Augmentation::new(&small(), 0) };

@@ -11,7 +11,7 @@ fn testdata() -> PathBuf {
 }
 
 fn preprocessing(resize: usize, crop: usize) -> Preprocessing {
-    Preprocessing { resize, crop, ..Preprocessing::imagenet() }
+    Preprocessing::imagenet().with_sizes(resize, crop)
 }
 
 /// Returns the crop for a tensor in expected.safetensors, if it is a crop.

@@ -144,7 +144,7 @@ fn training_has_a_span_for_each_epoch_and_batch() {
         std::fs::write(root.path().join(class).join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
     }
     let folder = ImageFolder::open(root.path(), None).unwrap();
-    let small = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+    let small = Preprocessing::imagenet().with_sizes(8, 8);
     let loader = Loader::new(&folder, small).threads(1);
     let options = Options::new(1).unwrap();
     let network = Network::float(&model(), options).unwrap();

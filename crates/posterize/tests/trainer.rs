@@ -106,7 +106,7 @@ fn trainer_on(
     } else {
         Network::float(&model(), executor).unwrap()
     };
-    let small = Preprocessing { resize: 10, crop: 8, ..Preprocessing::imagenet() };
+    let small = Preprocessing::imagenet().with_sizes(10, 8);
     let train = Loader::new(train, Augmentation::new(&small, 5)).threads(threads);
     let val = Loader::new(val, small).batch_size(3).threads(threads);
     Trainer::new(network, &train, &val, options, executor).unwrap()

@@ -23,6 +23,7 @@ use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::ModelArgs,
+    size::Size,
     ui::{Align, Table, Ui, count, si},
 };
 
@@ -112,8 +113,8 @@ pub(crate) struct Inspect {
     batch: u16,
 
     /// Height and width of the pictures in pixels [default: those of the model's preprocessing]
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
-    size: Option<u16>,
+    #[arg(long, value_name = "PIXELS|HxW")]
+    size: Option<Size>,
 
     /// Compare the saved int8 model with this float model: a checkpoint of the model that was
     /// quantized, which needs no other options, or the name of an architecture (with --weights)
@@ -179,7 +180,7 @@ impl Inspect {
             return self.saved(ui);
         }
         let preprocessing = self.model.preprocessing()?;
-        let size = self.size.map_or(preprocessing.crop, usize::from);
+        let [height, width] = self.size.map_or(preprocessing.crop, |size| size.0);
         let path = self.path.as_deref().unwrap_or_default();
         let (graph, tree) = if self.fused || self.model.weights.is_some() {
             let model = self.model.with_given_weights(ui)?;
@@ -190,7 +191,8 @@ impl Inspect {
             (model.graph().clone(), model.module(path)?)
         };
         let name = self.model.name.clone();
-        let report = self.report(name, [3, size, size], &graph, &tree, Some(preprocessing), 0)?;
+        let report =
+            self.report(name, [3, height, width], &graph, &tree, Some(preprocessing), 0)?;
         ui.result(&report, &report)
     }
 
@@ -198,7 +200,7 @@ impl Inspect {
     fn saved(&self, ui: &Ui) -> Result<()> {
         self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
-        let (saved, input) = self.model.saved(self.size.map(usize::from), ui)?;
+        let (saved, input) = self.model.saved(self.size.map(|size| size.0), ui)?;
         let Some(float) = saved.model.as_float() else {
             self.model
                 .refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;
@@ -207,7 +209,7 @@ impl Inspect {
         };
         let model = if self.fused { float.fuse()? } else { float.clone() };
         let SavedModel { name, preprocessing, classes, .. } = saved;
-        let size = self.size.map(|size| [3, usize::from(size), usize::from(size)]);
+        let size = self.size.map(|Size([height, width])| [3, height, width]);
         let input = input.filter(|[channels, ..]| *channels != 3).or(size).or(input).ok_or_else(|| {
             CliError::Usage(format!(
                 "{}: the saved model does not know the size of its pictures; pass it with --size \
@@ -227,8 +229,8 @@ impl Inspect {
         let loaded = self.model.with_given_weights(ui)?.fuse()?;
         let path = self.path.as_deref().unwrap_or_default();
         loaded.module(path)?;
-        let [channels, height, width] = match self.size.map(usize::from) {
-            Some(size) => [loaded.input[0], size, size],
+        let [channels, height, width] = match self.size {
+            Some(Size([height, width])) => [loaded.input[0], height, width],
             None => loaded.input,
         };
         let shape = [usize::from(self.batch), channels, height, width];

@@ -16,6 +16,7 @@ use crate::{
     error::{CliError, Result},
     npy, onnx,
     paths::Paths,
+    size::Size,
     ui::Ui,
 };
 
@@ -86,26 +87,6 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     threads: ThreadArgs,
-}
-
-/// Height and width.
-#[derive(Clone, Copy, Debug)]
-struct Size([usize; 2]);
-
-impl std::str::FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let sizes: Option<Vec<usize>> = text
-            .split(['x', 'X'])
-            .map(|size| size.parse().ok().filter(|size| (1..=1 << 14).contains(size)))
-            .collect();
-        match sizes.as_deref() {
-            Some(&[size]) => Ok(Self([size; 2])),
-            Some(&[height, width]) => Ok(Self([height, width])),
-            _ => Err("expected height and width in pixels, such as 224x224".into()),
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]

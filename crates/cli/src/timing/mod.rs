@@ -101,8 +101,8 @@ fn time(engine: &mut Engine, images: Input<'_>) -> Result<f64> {
 }
 
 /// Returns noise `[N, 3, H, W]` in the range of normalized pictures, -2 to 2, the same every time.
-pub(crate) fn pictures(count: usize, size: usize) -> Result<Tensor> {
-    values(count, [3, size, size])
+pub(crate) fn pictures(count: usize, [height, width]: [usize; 2]) -> Result<Tensor> {
+    values(count, [3, height, width])
 }
 
 /// Returns noise as [`pictures`] does, for an input of these channels, height and width.
@@ -117,14 +117,14 @@ pub(crate) fn values(count: usize, [channels, height, width]: [usize; 3]) -> Res
 }
 
 /// Returns noise `[N, H, W, 3]` of 8-bit values, the same every time.
-pub(crate) fn pixels(count: usize, size: usize) -> Result<PixelBatch> {
+pub(crate) fn pixels(count: usize, [height, width]: [usize; 2]) -> Result<PixelBatch> {
     let mut state = 1u32;
     let values = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
-    let data = values.take(count * size * size * 3).collect();
-    Ok(PixelBatch::new([count, size, size], data)?)
+    let data = values.take(count * height * width * 3).collect();
+    Ok(PixelBatch::new([count, height, width], data)?)
 }
 
 /// Returns the smallest value that is at least as large as `share` of the values: the nearest-rank
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn pictures_are_noise_with_mean_zero() {
-        let images = pictures(2, 32).unwrap();
+        let images = pictures(2, [32, 32]).unwrap();
         assert!(images.data().iter().all(|value| (-2.0..2.0).contains(value)));
         let mean = images.data().iter().sum::<f32>() / images.data().len() as f32;
         assert!(mean.abs() < 0.1, "{mean}");

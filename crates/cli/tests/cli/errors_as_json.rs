@@ -123,7 +123,7 @@ fn errors_are_not_mixed_with_a_file_on_stdout() {
 fn a_model_above_the_limits_is_an_error_with_the_file_and_the_layer() {
     let fixture = Fixture::new();
     let file = fixture.path("large.safetensors");
-    let large = Preprocessing { resize: 1024, crop: 1024, ..Preprocessing::imagenet() };
+    let large = Preprocessing::imagenet().with_sizes(1024, 1024);
     // 3 million maxima of a million values each.
     let net = Sequential::new()
         .then(MaxPool2d::new(1001).stride(1).padding(500))

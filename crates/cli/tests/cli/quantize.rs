@@ -71,7 +71,7 @@ fn the_file_has_model_preprocessing_and_classes() {
     let additions = nodes.iter().filter(|node| matches!(node.op, Op::Add(_))).count();
     assert_eq!(report["ranges"].as_array().unwrap().len(), 1 + 52 + additions);
     assert_eq!(saved.name, "mobilenet_v2");
-    assert_eq!(saved.preprocessing.unwrap().crop, 224);
+    assert_eq!(saved.preprocessing.unwrap().crop, [224, 224]);
     let class = |name: &&str| Class { folder: (*name).into(), name: (*name).into() };
     assert_eq!(saved.classes, CLASSES.iter().map(class).collect::<Vec<_>>());
     let range = &report["ranges"][1];

@@ -34,6 +34,24 @@ impl PixelOrder {
             Self::Gray => 1,
         }
     }
+
+    /// The order in which red stands where blue did, and blue where red did.
+    ///
+    /// ```
+    /// use posterize_kernels::pixels::PixelOrder;
+    ///
+    /// assert_eq!(PixelOrder::Rgba.with_red_and_blue_swapped(), PixelOrder::Bgra);
+    /// ```
+    #[must_use]
+    pub const fn with_red_and_blue_swapped(self) -> Self {
+        match self {
+            Self::Rgb => Self::Bgr,
+            Self::Bgr => Self::Rgb,
+            Self::Rgba => Self::Bgra,
+            Self::Bgra => Self::Rgba,
+            Self::Gray => Self::Gray,
+        }
+    }
 }
 
 impl fmt::Display for PixelOrder {

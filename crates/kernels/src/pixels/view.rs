@@ -208,6 +208,12 @@ impl<'a> PixelView<'a> {
         self.order
     }
 
+    /// The same bytes, of which red is read as blue and blue as red.
+    #[must_use]
+    pub fn with_red_and_blue_swapped(self) -> Self {
+        Self { order: self.order.with_red_and_blue_swapped(), ..self }
+    }
+
     /// The distances between rows and pictures.
     pub fn strides(&self) -> PixelStrides {
         self.strides

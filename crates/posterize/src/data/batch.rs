@@ -1,7 +1,7 @@
 //! Batches of pictures.
 
 use super::Picture;
-use super::preprocessing::PixelTables;
+use super::pixel_tables::PixelTables;
 use crate::error::Result;
 use crate::pixels::{PixelOrder, PixelView};
 use crate::tensor::Tensor;
@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 /// std::fs::create_dir(root.path().join("grey")).unwrap();
 /// std::fs::write(root.path().join("grey/a.ppm"), b"P6 1 1 255 ddd").unwrap();
 /// let folder = ImageFolder::open(root.path(), None)?;
-/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let preprocessing = Preprocessing::imagenet().with_sizes(8, 8);
 /// let batch = Loader::new(&folder, preprocessing).pixels().next().unwrap()?;
 /// assert_eq!(batch.images.shape(), [1, 8, 8]);
 /// assert_eq!(batch.images.data(), vec![b'd'; 8 * 8 * 3]);
@@ -76,7 +76,7 @@ impl<'a> From<&'a PixelBatch> for PixelView<'a> {
 ///     std::fs::write(root.path().join(class).join("0.ppm"), b"P6 1 1 255 rgb").unwrap();
 /// }
 /// let folder = ImageFolder::open(root.path(), None)?;
-/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let preprocessing = Preprocessing::imagenet().with_sizes(8, 8);
 /// let batch = Loader::new(&folder, preprocessing).batch_size(2).tensors().next().unwrap()?;
 /// assert_eq!(batch.images.shape(), [2, 3, 8, 8]);
 /// assert_eq!(batch.labels, [0, 1]);
@@ -114,12 +114,12 @@ impl BatchImages for PixelBatch {}
 
 mod sealed {
     use super::{Picture, PixelBatch, PixelTables, Tensor};
-    use crate::data::preprocessing::extend_normalized;
 
     pub trait Images: Sized {
         type Value: Send + 'static;
         fn prepare(crop: Picture, tables: &PixelTables) -> Vec<Self::Value>;
-        fn stack(size: usize, count: usize, values: Vec<Self::Value>) -> Self;
+        /// Makes a batch of `count` pictures of `[H, W]` pixels.
+        fn stack(size: [usize; 2], count: usize, values: Vec<Self::Value>) -> Self;
     }
 
     impl Images for Tensor {
@@ -127,12 +127,12 @@ mod sealed {
 
         fn prepare(crop: Picture, tables: &PixelTables) -> Vec<f32> {
             let mut values = Vec::with_capacity(crop.data().len());
-            extend_normalized(&mut values, crop.data(), tables);
+            tables.extend(&mut values, crop.data());
             values
         }
 
-        fn stack(size: usize, count: usize, values: Vec<f32>) -> Self {
-            Self::channels_last([count, 3, size, size], values).expect("crops have one size")
+        fn stack([height, width]: [usize; 2], count: usize, values: Vec<f32>) -> Self {
+            Self::channels_last([count, 3, height, width], values).expect("crops have one size")
         }
     }
 
@@ -143,8 +143,8 @@ mod sealed {
             crop.into_data()
         }
 
-        fn stack(size: usize, count: usize, data: Vec<u8>) -> Self {
-            Self::new([count, size, size], data).expect("crops have one size")
+        fn stack([height, width]: [usize; 2], count: usize, data: Vec<u8>) -> Self {
+            Self::new([count, height, width], data).expect("crops have one size")
         }
     }
 }

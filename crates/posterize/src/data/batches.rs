@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::batch::{Batch, BatchImages};
-use super::preprocessing::PixelTables;
+use super::pixel_tables::PixelTables;
 use super::{ExifOrientation, Sample, Transform, decode};
 use crate::error::{Error, Result};
 use crate::memory::{human, machine_memory};
@@ -85,7 +85,8 @@ impl Epoch {
 pub struct Batches<T: BatchImages> {
     shared: Arc<Shared<T::Value>>,
     workers: Vec<JoinHandle<()>>,
-    crop: usize,
+    /// The height and width of pictures.
+    crop: [usize; 2],
     batch_size: usize,
     strict: bool,
     drop_last: bool,
@@ -105,7 +106,7 @@ struct Shared<V> {
     samples: Arc<[Sample]>,
     order: Vec<usize>,
     transform: Transform,
-    tables: Box<PixelTables>,
+    tables: PixelTables,
     epoch: u64,
     exif: ExifOrientation,
     /// How many samples the workers may be ahead of the consumer.
@@ -175,18 +176,18 @@ fn work<T: BatchImages>(shared: &Shared<T::Value>) {
 /// # Errors
 /// Returns an error if it is more than three quarters of the machine's memory.
 fn check_memory<T: BatchImages>(planned: &Epoch, threads: usize) -> Result<()> {
-    let (crop, pictures) = (planned.transform.crop(), planned.order.len());
+    let ([height, width], pictures) = (planned.transform.crop(), planned.order.len());
     let batch = planned.batch_size.min(pictures);
     let ahead = planned.window(threads).min(pictures - batch);
-    let bytes = [crop, 3 * size_of::<T::Value>(), batch + ahead]
+    let bytes = [width, 3 * size_of::<T::Value>(), batch + ahead]
         .into_iter()
-        .try_fold(crop, usize::checked_mul);
+        .try_fold(height, usize::checked_mul);
     let max = machine_memory() / 4 * 3;
     if bytes.is_some_and(|bytes| bytes <= max) {
         return Ok(());
     }
     Err(Error::OutOfResources(format!(
-        "a batch of {batch} pictures of {crop} x {crop} pixels, and {ahead} more that are decoded for \
+        "a batch of {batch} pictures of {height} x {width} pixels, and {ahead} more that are decoded for \
          the next ones, take {} of memory, more than the limit of {} (three quarters of this machine's \
          memory); use a smaller batch",
         human(bytes),
@@ -381,7 +382,7 @@ mod tests {
             std::fs::write(class.join(format!("{number:02}.ppm")), b"P6 2 1 255 abcdef").unwrap();
         }
         let folder = ImageFolder::open(root.path(), None).unwrap();
-        let small = Preprocessing { resize: 2, crop: 2, ..Preprocessing::imagenet() };
+        let small = Preprocessing::imagenet().with_sizes(2, 2);
         let mut batches = Loader::new(&folder, small).batch_size(5).threads(3).pixels();
         for round in 0..3 {
             let ahead = round * 5 + 2 * 5 + 3;
@@ -401,7 +402,7 @@ mod tests {
         std::fs::create_dir(root.path().join("class")).unwrap();
         std::fs::write(root.path().join("class/0.ppm"), b"P6 2 1 255 abcdef").unwrap();
         let folder = ImageFolder::open(root.path(), None).unwrap();
-        let crop = |crop| Preprocessing { resize: crop, crop, ..Preprocessing::imagenet() };
+        let crop = |crop| Preprocessing::imagenet().with_sizes(crop, crop);
         for batch_size in [65_535, usize::MAX] {
             let loader = Loader::new(&folder, crop(64)).batch_size(batch_size);
             let batch = loader.tensors().next().unwrap().unwrap();

@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 ///     std::fs::write(root.path().join("grey").join(name), b"P6 1 1 255 ddd").unwrap();
 /// }
 /// let folder = ImageFolder::open(root.path(), None)?;
-/// let preprocessing = Preprocessing { resize: 8, crop: 8, ..Preprocessing::imagenet() };
+/// let preprocessing = Preprocessing::imagenet().with_sizes(8, 8);
 /// let loader = Loader::new(&folder, preprocessing).batch_size(2).threads(1);
 /// let batches: Vec<_> = loader.tensors().collect::<Result<_, _>>()?;
 /// assert_eq!(batches[0].images.shape(), [2, 3, 8, 8]);
@@ -159,8 +159,8 @@ impl Loader {
         self.len() == 0
     }
 
-    /// Returns an iterator over the epoch's batches as normalized tensors of shape `[N, 3, crop,
-    /// crop]`, channels last.
+    /// Returns an iterator over the epoch's batches as normalized tensors of shape `[N, 3, H, W]`,
+    /// channels last in memory, where H and W are those of the crop.
     pub fn tensors(&self) -> Batches<Tensor> {
         Batches::start(self.planned())
     }

@@ -22,6 +22,7 @@
 mod batch;
 #[cfg(feature = "data")]
 mod batches;
+mod channel_order;
 mod class;
 #[cfg(feature = "data")]
 mod class_list;
@@ -49,6 +50,7 @@ mod loader;
 #[cfg(any(feature = "gif", feature = "tiff"))]
 mod lzw;
 mod picture;
+mod pixel_tables;
 #[cfg(any(feature = "png", feature = "webp", feature = "bmp", feature = "pnm"))]
 mod pixels;
 #[cfg(feature = "png")]
@@ -60,6 +62,7 @@ mod quiet;
 mod random;
 #[cfg(feature = "data")]
 mod random_crop;
+mod resize;
 #[cfg(feature = "data")]
 mod sampler;
 #[cfg(feature = "tiff")]
@@ -70,6 +73,7 @@ mod transforms;
 pub use batch::{Batch, BatchImages, PixelBatch};
 #[cfg(feature = "data")]
 pub use batches::{Batches, Skipped};
+pub use channel_order::ChannelOrder;
 pub use class::Class;
 #[cfg(feature = "data")]
 pub use class_list::read_classes;
@@ -86,6 +90,7 @@ pub use picture::Picture;
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "data")]
 pub use random_crop::RandomCrop;
+pub use resize::Resize;
 #[cfg(feature = "data")]
 pub use sampler::{RandomSampler, Sampler, SequentialSampler};
 #[cfg(feature = "data")]

@@ -2,17 +2,19 @@
 
 use std::fmt;
 
-use posterize_kernels::f32::pixel_values;
 use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
 use serde::{Deserialize, Serialize};
 
-use super::{Interpolation, Picture};
+use super::pixel_tables::PixelTables;
+use super::resize::height_and_width;
+use super::{ChannelOrder, Interpolation, Picture, Resize};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The preprocessing for evaluation; torchvision's `Resize(resize, interpolation)`, `CenterCrop(crop)`,
-/// `ToTensor()` and `Normalize(mean, std)` of a Pillow image.
+/// `ToTensor()` and `Normalize(mean, std)` of a Pillow image, whose channels may be put into another
+/// order before they are normalized.
 ///
 /// A saved model includes its preprocessing.
 ///
@@ -29,16 +31,21 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// The length of the shorter side after resizing, in pixels.
-    pub resize: usize,
-    /// The width and height of the center crop, in pixels.
-    pub crop: usize,
+    /// The size after resizing, in pixels.
+    pub resize: Resize,
+    /// The height and width of the center crop, in pixels.
+    #[serde(with = "height_and_width")]
+    pub crop: [usize; 2],
     /// The filter of the resizing.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
+    /// The order of the network's channels.
+    #[serde(default, skip_serializing_if = "ChannelOrder::is_rgb")]
+    pub channels: ChannelOrder,
+    /// The mean of each channel, in the network's order, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// The standard deviation of red, green and blue, by which the difference is divided.
+    /// The standard deviation of each channel, in the network's order, by which the difference is
+    /// divided.
     pub std: [f32; 3],
 }
 
@@ -46,11 +53,12 @@ pub struct Preprocessing {
 /// std [0.229, 0.224, 0.225]`.
 impl fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { resize, crop, interpolation, mean, std } = self;
-        write!(
-            f,
-            "resize {resize} ({interpolation}), centre crop {crop}, mean {mean:?}, std {std:?}"
-        )
+        let Self { resize, crop, interpolation, channels, mean, std } = self;
+        write!(f, "resize {resize} ({interpolation}), centre crop {}, ", size_text(*crop))?;
+        if !channels.is_rgb() {
+            write!(f, "channels {channels}, ")?;
+        }
+        write!(f, "mean {mean:?}, std {std:?}")
     }
 }
 
@@ -65,48 +73,63 @@ impl Preprocessing {
     /// and standard deviation.
     pub fn imagenet() -> Self {
         Self {
-            resize: 256,
-            crop: 224,
+            resize: Resize::Shorter(256),
+            crop: [224; 2],
             interpolation: Interpolation::Bilinear,
+            channels: ChannelOrder::Rgb,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
     }
 
-    /// Sets the crop in pixels, and `resize` to floor(crop / ratio), as timm does for a model's
+    /// Sets the length of the shorter side after resizing, and the height and width of a square crop,
+    /// in pixels.
+    ///
+    /// ```
+    /// use posterize::data::{Preprocessing, Resize};
+    /// let preprocessing = Preprocessing::imagenet().with_sizes(272, 240);
+    /// assert_eq!((preprocessing.resize, preprocessing.crop), (Resize::Shorter(272), [240, 240]));
+    /// ```
+    #[must_use]
+    pub const fn with_sizes(mut self, resize: usize, crop: usize) -> Self {
+        self.resize = Resize::Shorter(resize);
+        self.crop = [crop; 2];
+        self
+    }
+
+    /// Sets a square crop in pixels, and `resize` to floor(crop / ratio), as timm does for a model's
     /// `crop_pct`.
     ///
     /// ```
-    /// use posterize::data::Preprocessing;
+    /// use posterize::data::{Preprocessing, Resize};
     /// let preprocessing = Preprocessing::imagenet().with_crop_ratio(224, 0.9)?;
-    /// assert_eq!((preprocessing.resize, preprocessing.crop), (248, 224));
+    /// assert_eq!((preprocessing.resize, preprocessing.crop), (Resize::Shorter(248), [224, 224]));
     /// # Ok::<(), posterize::Error>(())
     /// ```
     ///
     /// # Errors
     /// Returns an error if `ratio` is not above 0 and at most 1.
-    pub fn with_crop_ratio(mut self, crop: usize, ratio: f64) -> Result<Self> {
+    pub fn with_crop_ratio(self, crop: usize, ratio: f64) -> Result<Self> {
         if !(ratio > 0.0 && ratio <= 1.0) {
             return Err(Error::Argument(format!(
                 "preprocessing: the crop ratio is {ratio}; expected a number above 0 and at most 1"
             )));
         }
-        self.crop = crop;
-        self.resize = (crop as f64 / ratio).floor() as usize;
-        Ok(self)
+        Ok(self.with_sizes((crop as f64 / ratio).floor() as usize, crop))
     }
 
     /// Checks that all fields are in range.
     ///
     /// # Errors
-    /// Returns an error if `resize` or `crop` is not in `1..=16384`, if a mean is not finite, or if
+    /// Returns an error if a side of `resize` or `crop` is not in `1..=16384`, if a mean is not finite, or if
     /// a standard deviation is not finite and positive.
     pub fn validate(&self) -> Result<()> {
         const MAX_SIZE: usize = 1 << 14;
-        for (what, size) in [("resize", self.resize), ("crop", self.crop)] {
-            if !(1..=MAX_SIZE).contains(&size) {
+        for (what, [height, width]) in [("resize", self.resize.smallest()), ("crop", self.crop)] {
+            if ![height, width].iter().all(|side| (1..=MAX_SIZE).contains(side)) {
                 return Err(Error::Argument(format!(
-                    "preprocessing: {what} is {size}; expected 1 to {MAX_SIZE} pixels"
+                    "preprocessing: {what} is {}; expected 1 to {MAX_SIZE} pixels",
+                    size_text([height, width])
                 )));
             }
         }
@@ -121,7 +144,7 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Resizes a picture and returns the center crop of `crop` by `crop` pixels.
+    /// Resizes a picture and returns the center crop of `crop` pixels.
     ///
     /// Only the pixels of the crop are computed. They have the same values as if the whole picture
     /// was resized.
@@ -129,12 +152,13 @@ impl Preprocessing {
     /// # Panics
     /// Panics if `resize` or `crop` is zero; see [`Preprocessing::validate`].
     pub fn apply(&self, picture: &Picture) -> Picture {
-        let size = resized(self.resize, [picture.height(), picture.width()]);
-        let [down, across] = size.map(|side| Window::center(side, self.crop));
+        let size @ [height, width] = self.resize.of([picture.height(), picture.width()]);
+        let [down, across] =
+            [Window::center(height, self.crop[0]), Window::center(width, self.crop[1])];
         resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop)
     }
 
-    /// Converts pictures to a normalized batch of shape `[N, 3, H, W]`, channels last.
+    /// Converts pictures to a normalized batch of shape `[N, 3, H, W]`, channels last in memory.
     ///
     /// # Errors
     /// Returns an error if there is no picture, or if they have different sizes.
@@ -153,32 +177,29 @@ impl Preprocessing {
                 ),
             ));
         }
-        let tables = pixel_tables(self.mean, self.std);
+        let tables = PixelTables::new(self.channels, self.mean, self.std);
         let mut data = Vec::with_capacity(crops.len() * first.data().len());
         for crop in crops {
-            extend_normalized(&mut data, crop.data(), &tables);
+            tables.extend(&mut data, crop.data());
         }
         Tensor::channels_last([crops.len(), 3, height, width], data)
     }
 }
 
-/// Returns the size `[H, W]` after torchvision's `Resize(size)`: the shorter side is `size`, the
-/// longer one keeps the aspect ratio and is rounded down.
-pub(super) fn resized(size: usize, [height, width]: [usize; 2]) -> [usize; 2] {
-    let (short, long) = (height.min(width), height.max(width));
-    let long = (size as u128 * long as u128 / short as u128) as usize;
-    if height <= width { [size, long] } else { [long, size] }
+/// Prints a height and a width: `224`, or `48x192`.
+fn size_text([height, width]: [usize; 2]) -> String {
+    if height == width { height.to_string() } else { Resize::Exact([height, width]).to_string() }
 }
 
-/// Resizes a picture to `[H, W]` and returns the crop of `crop` by `crop` pixels that the two
-/// windows select, padded with zeros. Only the selected pixels are computed.
+/// Resizes a picture to `[H, W]` and returns the crop of `crop` (`[H, W]`) pixels that the two windows
+/// select, padded with zeros. Only the selected pixels are computed.
 pub(super) fn resize_and_crop(
     picture: &Picture,
     interpolation: Interpolation,
     [resized_height, resized_width]: [usize; 2],
     down: &Window,
     across: &Window,
-    crop: usize,
+    crop @ [crop_height, crop_width]: [usize; 2],
 ) -> Picture {
     let (width, height) = (picture.width(), picture.height());
     let filter = interpolation.filter();
@@ -187,12 +208,9 @@ pub(super) fn resize_and_crop(
     let mut part = vec![0; columns.len() * rows.len() * 3];
     let whole = picture.part(0, 0, height, width);
     resize_rgb(Isa::detect(), whole, &columns, &rows, &mut part);
-    let data = if (columns.len(), rows.len()) == (crop, crop) {
-        part
-    } else {
-        pad(&part, across, down, crop)
-    };
-    Picture::new(crop, crop, data).expect("the crop has its size")
+    let data =
+        if [rows.len(), columns.len()] == crop { part } else { pad(&part, across, down, crop) };
+    Picture::new(crop_width, crop_height, data).expect("the crop has its size")
 }
 
 /// A crop along one axis.
@@ -226,46 +244,19 @@ impl Window {
     }
 }
 
-fn pad(part: &[u8], across: &Window, down: &Window, crop: usize) -> Vec<u8> {
-    let mut data = vec![0; crop * crop * 3];
+fn pad(part: &[u8], across: &Window, down: &Window, [height, width]: [usize; 2]) -> Vec<u8> {
+    let mut data = vec![0; height * width * 3];
     let row_bytes = across.kept.len() * 3;
     for (y, row) in part.chunks_exact(row_bytes).enumerate() {
-        let at = ((down.before + y) * crop + across.before) * 3;
+        let at = ((down.before + y) * width + across.before) * 3;
         data[at..at + row_bytes].copy_from_slice(row);
     }
     data
 }
 
-/// The normalized value of each pixel value, for each channel.
-pub(super) type PixelTables = [[f32; 256]; 3];
-
-/// Computes the tables of torchvision's `ToTensor` and `Normalize`.
-pub(super) fn pixel_tables(mean: [f32; 3], std: [f32; 3]) -> Box<PixelTables> {
-    let table = |channel: usize| pixel_values(mean[channel], std[channel]);
-    Box::new([table(0), table(1), table(2)])
-}
-
-/// Appends the normalized values of `pixels` (`[…, 3]`).
-pub(super) fn extend_normalized(values: &mut Vec<f32>, pixels: &[u8], tables: &PixelTables) {
-    let [red, green, blue] = tables;
-    values.extend(
-        pixels.as_chunks().0.iter().flat_map(|&[r, g, b]| {
-            [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
-        }),
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resized_sizes_equal_torchvisions() {
-        assert_eq!(resized(256, [375, 500]), [256, 341]);
-        assert_eq!(resized(256, [500, 333]), [384, 256]);
-        assert_eq!(resized(256, [256, 256]), [256, 256]);
-        assert_eq!(resized(8, [1, 1_000_000]), [8, 8_000_000]);
-    }
 
     #[test]
     fn the_center_crop_rounds_half_to_even_as_torchvision_does() {
@@ -284,11 +275,50 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_stretched_to_an_exact_size() {
+        let columns = (0..30 * 20).flat_map(|i| [(i % 30 * 8) as u8, 0, 7]).collect();
+        let picture = Picture::new(30, 20, columns).unwrap();
+        let wide = Preprocessing {
+            resize: Resize::Exact([4, 60]),
+            crop: [4, 60],
+            interpolation: Interpolation::Nearest,
+            ..Preprocessing::imagenet()
+        };
+        let found = wide.apply(&picture);
+        assert_eq!((found.width(), found.height()), (60, 4));
+        let expected: Vec<u8> = (0..4 * 60).flat_map(|i| [(i % 60 / 2 * 8) as u8, 0, 7]).collect();
+        assert_eq!(found.data(), expected);
+        assert_eq!(wide.tensor(&[found]).unwrap().shape(), [1, 3, 4, 60]);
+    }
+
+    #[test]
+    fn square_sizes_and_rgb_are_stored_as_before() {
+        let json = |preprocessing: &Preprocessing| serde_json::to_value(preprocessing).unwrap();
+        let imagenet = json(&Preprocessing::imagenet());
+        assert_eq!((&imagenet["resize"], &imagenet["crop"]), (&256.into(), &224.into()));
+        assert_eq!(imagenet.get("channels"), None);
+        let wide = Preprocessing {
+            resize: Resize::Exact([48, 192]),
+            crop: [48, 192],
+            channels: ChannelOrder::Bgr,
+            ..Preprocessing::imagenet()
+        };
+        assert_eq!(serde_json::from_value::<Preprocessing>(json(&wide)).unwrap(), wide);
+        assert_eq!(
+            wide.to_string(),
+            "resize 48x192 (bilinear), centre crop 48x192, channels BGR, mean [0.485, 0.456, 0.406], \
+             std [0.229, 0.224, 0.225]"
+        );
+    }
+
+    #[test]
     fn settings_out_of_range_are_errors() {
         let good = Preprocessing::imagenet();
         assert!(good.validate().is_ok());
-        assert!(Preprocessing { crop: 0, ..good.clone() }.validate().is_err());
-        assert!(Preprocessing { resize: 1 << 20, ..good.clone() }.validate().is_err());
+        assert!(good.clone().with_sizes(256, 0).validate().is_err());
+        assert!(good.clone().with_sizes(1 << 20, 224).validate().is_err());
+        let flat = Preprocessing { resize: Resize::Exact([48, 0]), ..good.clone() };
+        assert!(flat.validate().unwrap_err().to_string().contains("resize is 48x0"));
         assert!(Preprocessing { std: [1.0, 0.0, 1.0], ..good.clone() }.validate().is_err());
         assert!(Preprocessing { mean: [f32::NAN; 3], ..good }.validate().is_err());
     }

@@ -1,8 +1,8 @@
 //! Training augmentation of small pictures by random crops and flips.
 
-use super::preprocessing::{Window, resize_and_crop, resized};
+use super::preprocessing::{Window, resize_and_crop};
 use super::random::{Purpose, Random};
-use super::{Interpolation, Picture, Preprocessing};
+use super::{ChannelOrder, Interpolation, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
 
 /// A training augmentation for small pictures; torchvision's `Resize(resize, interpolation)`,
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use posterize::data::{Picture, Preprocessing, RandomCrop};
-/// let preprocessing = Preprocessing { resize: 32, crop: 32, ..Preprocessing::imagenet() };
+/// let preprocessing = Preprocessing::imagenet().with_sizes(32, 32);
 /// let augmentation = RandomCrop::new(&preprocessing, 4, 0);
 /// let white = Picture::new(32, 32, vec![255; 32 * 32 * 3])?;
 /// let crop = augmentation.apply(&white, 0, 0);
@@ -22,30 +22,33 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomCrop {
-    /// The length of the shorter side after resizing, in pixels.
-    pub resize: usize,
+    /// The size after resizing, in pixels.
+    pub resize: Resize,
     /// The number of black pixels added on all four sides after resizing.
     pub padding: usize,
-    /// The width and height of the result, in pixels.
-    pub crop: usize,
+    /// The height and width of the result, in pixels.
+    pub crop: [usize; 2],
     /// The probability of a horizontal flip, 0 to 1.
     pub flip: f64,
-    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
+    /// The mean of each channel, in the network's order, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// The standard deviation of red, green and blue, by which the difference is divided.
+    /// The standard deviation of each channel, in the network's order, by which the difference is
+    /// divided.
     pub std: [f32; 3],
     /// The seed of all random choices.
     pub seed: u64,
     /// The filter of the resizing.
     pub interpolation: Interpolation,
+    /// The order of the network's channels.
+    pub channels: ChannelOrder,
 }
 
 impl RandomCrop {
-    /// Creates an augmentation with the sizes, interpolation, mean and standard deviation of
-    /// `preprocessing` and a flip probability of 0.5.
+    /// Creates an augmentation with the sizes, interpolation, channels, mean and standard
+    /// deviation of `preprocessing` and a flip probability of 0.5.
     pub fn new(preprocessing: &Preprocessing, padding: usize, seed: u64) -> Self {
-        let Preprocessing { resize, crop, interpolation, mean, std } = *preprocessing;
-        Self { resize, padding, crop, flip: 0.5, mean, std, seed, interpolation }
+        let Preprocessing { resize, crop, interpolation, channels, mean, std } = *preprocessing;
+        Self { resize, padding, crop, flip: 0.5, mean, std, seed, interpolation, channels }
     }
 
     /// Checks that all fields are in range.
@@ -55,11 +58,12 @@ impl RandomCrop {
     /// larger than the crop, if the padded picture is smaller than the crop, or if `flip` is not in
     /// 0 to 1.
     pub fn validate(&self) -> Result<()> {
-        let Self { resize, padding, crop, flip, mean, std, interpolation, .. } = *self;
-        Preprocessing { resize, crop, interpolation, mean, std }.validate()?;
-        if padding > crop || resize + 2 * padding < crop {
+        let Self { resize, padding, crop, flip, mean, std, interpolation, channels, .. } = *self;
+        Preprocessing { resize, crop, interpolation, channels, mean, std }.validate()?;
+        let mut sides = crop.into_iter().zip(resize.smallest());
+        if sides.any(|(crop, size)| padding > crop || size + 2 * padding < crop) {
             return Err(Error::Argument(format!(
-                "augmentation: crop is {crop}, resize {resize} and padding {padding} pixels; \
+                "augmentation: crop is {crop:?}, resize {resize} and padding {padding} pixels; \
                  expected a padding of at most the crop, and resize + 2 · padding of at least the \
                  crop"
             )));
@@ -81,12 +85,14 @@ impl RandomCrop {
     /// Panics if the settings are not valid; see [`RandomCrop::validate`].
     pub fn apply(&self, picture: &Picture, epoch: u64, sample: usize) -> Picture {
         let mut random = Random::new(Purpose::Augmentation, self.seed, epoch, sample as u64);
-        let size = resized(self.resize, [picture.height(), picture.width()]);
-        let [down, across] = size.map(|side| {
-            let choices = side + 2 * self.padding - self.crop + 1;
+        let size = self.resize.of([picture.height(), picture.width()]);
+        let mut window = |axis: usize| {
+            let (side, crop) = (size[axis], self.crop[axis]);
+            let choices = side + 2 * self.padding - crop + 1;
             let first = random.below(choices as u64) as usize;
-            Window::padded(side, self.padding, first, self.crop)
-        });
+            Window::padded(side, self.padding, first, crop)
+        };
+        let (down, across) = (window(0), window(1));
         let flipped = random.uniform(0.0, 1.0) < self.flip;
         let mut crop =
             resize_and_crop(picture, self.interpolation, size, &down, &across, self.crop);
@@ -108,7 +114,7 @@ mod tests {
     }
 
     fn shifts(flip: f64) -> RandomCrop {
-        let preprocessing = Preprocessing { resize: 14, crop: 14, ..Preprocessing::imagenet() };
+        let preprocessing = Preprocessing::imagenet().with_sizes(14, 14);
         RandomCrop { flip, ..RandomCrop::new(&preprocessing, 2, 3) }
     }
 
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn without_padding_and_flips_it_equals_the_preprocessing() {
-        let preprocessing = Preprocessing { resize: 20, crop: 20, ..Preprocessing::imagenet() };
+        let preprocessing = Preprocessing::imagenet().with_sizes(20, 20);
         let still = RandomCrop { flip: 0.0, ..RandomCrop::new(&preprocessing, 0, 0) };
         let picture = ramp(14);
         assert_eq!(still.apply(&picture, 0, 0), preprocessing.apply(&picture));
@@ -175,9 +181,10 @@ mod tests {
         assert!(good.validate().is_ok());
         for bad in [
             RandomCrop { padding: 15, ..good.clone() },
-            RandomCrop { crop: 19, ..good.clone() },
+            RandomCrop { crop: [19; 2], ..good.clone() },
+            RandomCrop { crop: [14, 19], ..good.clone() },
             RandomCrop { flip: 1.5, ..good.clone() },
-            RandomCrop { resize: 0, ..good },
+            RandomCrop { resize: Resize::Shorter(0), ..good },
         ] {
             assert!(bad.validate().is_err(), "{bad:?}");
         }

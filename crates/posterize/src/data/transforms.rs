@@ -3,9 +3,9 @@
 use posterize_kernels::isa::Isa;
 use posterize_kernels::resample::{Taps, resize_rgb};
 
-use super::preprocessing::{PixelTables, pixel_tables};
+use super::pixel_tables::PixelTables;
 use super::random::{Purpose, Random};
-use super::{Interpolation, Picture, Preprocessing, RandomCrop};
+use super::{ChannelOrder, Interpolation, Picture, Preprocessing, RandomCrop, Resize};
 use crate::error::{Error, Result};
 
 /// A training augmentation; torchvision's `RandomResizedCrop(crop, scale, ratio, interpolation)`,
@@ -27,8 +27,8 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Augmentation {
-    /// The width and height of the result, in pixels.
-    pub crop: usize,
+    /// The height and width of the result, in pixels.
+    pub crop: [usize; 2],
     /// The minimum and maximum area of the crop before resizing, as a fraction of the picture's
     /// area.
     pub scale: [f64; 2],
@@ -36,19 +36,22 @@ pub struct Augmentation {
     pub ratio: [f64; 2],
     /// The probability of a horizontal flip, 0 to 1.
     pub flip: f64,
-    /// The mean of red, green and blue, where pixels are in 0 to 1. It is subtracted.
+    /// The mean of each channel, in the network's order, where pixels are in 0 to 1. It is subtracted.
     pub mean: [f32; 3],
-    /// The standard deviation of red, green and blue, by which the difference is divided.
+    /// The standard deviation of each channel, in the network's order, by which the difference is
+    /// divided.
     pub std: [f32; 3],
     /// The seed of all random choices.
     pub seed: u64,
     /// The filter of the resizing.
     pub interpolation: Interpolation,
+    /// The order of the network's channels.
+    pub channels: ChannelOrder,
 }
 
 impl Augmentation {
-    /// Creates an augmentation with the crop, interpolation, mean and standard deviation of
-    /// `preprocessing` and torchvision's defaults: scale 0.08 to 1, ratio 3/4 to 4/3, flip 0.5.
+    /// Creates an augmentation with the crop, interpolation, channels, mean and standard deviation
+    /// of `preprocessing` and torchvision's defaults: scale 0.08 to 1, ratio 3/4 to 4/3, flip 0.5.
     pub fn new(preprocessing: &Preprocessing, seed: u64) -> Self {
         Self {
             crop: preprocessing.crop,
@@ -59,6 +62,7 @@ impl Augmentation {
             std: preprocessing.std,
             seed,
             interpolation: preprocessing.interpolation,
+            channels: preprocessing.channels,
         }
     }
 
@@ -68,8 +72,9 @@ impl Augmentation {
     /// Returns the same errors as [`Preprocessing::validate`], and an error if `scale` or `ratio`
     /// is not an ascending range above 0, or if `flip` is not in 0 to 1.
     pub fn validate(&self) -> Result<()> {
-        let Self { crop, interpolation, mean, std, .. } = *self;
-        Preprocessing { resize: crop, crop, interpolation, mean, std }.validate()?;
+        let Self { crop, interpolation, channels, mean, std, .. } = *self;
+        let resize = Resize::Exact(crop);
+        Preprocessing { resize, crop, interpolation, channels, mean, std }.validate()?;
         let range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
         if !range(self.scale) || !range(self.ratio) || !(0.0..=1.0).contains(&self.flip) {
             return Err(Error::Argument(format!(
@@ -97,12 +102,13 @@ impl Augmentation {
 
     fn resized_crop(&self, picture: &Picture, area: Area, flipped: bool) -> Picture {
         let filter = self.interpolation.filter();
-        let columns = Taps::new(filter, area.width, self.crop, 0..self.crop);
-        let rows = Taps::new(filter, area.height, self.crop, 0..self.crop);
-        let mut data = vec![0; self.crop * self.crop * 3];
+        let [height, width] = self.crop;
+        let columns = Taps::new(filter, area.width, width, 0..width);
+        let rows = Taps::new(filter, area.height, height, 0..height);
+        let mut data = vec![0; height * width * 3];
         let part = picture.part(area.top, area.left, area.height, area.width);
         resize_rgb(Isa::detect(), part, &columns, &rows, &mut data);
-        let mut crop = Picture::new(self.crop, self.crop, data).expect("the crop has its size");
+        let mut crop = Picture::new(width, height, data).expect("the crop has its size");
         if flipped {
             crop.flip();
         }
@@ -192,8 +198,8 @@ impl From<RandomCrop> for Transform {
 }
 
 impl Transform {
-    /// Returns the width and height of the result, in pixels.
-    pub fn crop(&self) -> usize {
+    /// Returns the height and width of the result, in pixels.
+    pub fn crop(&self) -> [usize; 2] {
         match self {
             Self::Evaluate(preprocessing) => preprocessing.crop,
             Self::Augment(augmentation) => augmentation.crop,
@@ -214,7 +220,7 @@ impl Transform {
         }
     }
 
-    /// Transforms a picture to `crop` by `crop` pixels.
+    /// Transforms a picture to `crop` pixels.
     ///
     /// `sample` is the index of the picture in the data set. With the seed and `epoch`, it determines
     /// the random choices.
@@ -230,11 +236,11 @@ impl Transform {
     }
 
     /// Returns the normalized value of each pixel value, for each channel.
-    pub(super) fn pixel_tables(&self) -> Box<PixelTables> {
+    pub(super) fn pixel_tables(&self) -> PixelTables {
         match self {
-            Self::Evaluate(p) => pixel_tables(p.mean, p.std),
-            Self::Augment(a) => pixel_tables(a.mean, a.std),
-            Self::RandomCrop(c) => pixel_tables(c.mean, c.std),
+            Self::Evaluate(p) => PixelTables::new(p.channels, p.mean, p.std),
+            Self::Augment(a) => PixelTables::new(a.channels, a.mean, a.std),
+            Self::RandomCrop(c) => PixelTables::new(c.channels, c.mean, c.std),
         }
     }
 }
@@ -244,7 +250,7 @@ mod tests {
     use super::*;
 
     fn augmentation(seed: u64) -> Augmentation {
-        Augmentation::new(&Preprocessing { crop: 48, ..Preprocessing::imagenet() }, seed)
+        Augmentation::new(&Preprocessing::imagenet().with_sizes(256, 48), seed)
     }
 
     #[cfg(feature = "jpeg")]

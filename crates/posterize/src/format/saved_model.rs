@@ -98,9 +98,9 @@ impl SavedModel {
     /// Returns the number of values in the first output for one picture; `None` if the size of
     /// pictures is not known, because there is no preprocessing.
     pub fn outputs(&self) -> Option<usize> {
-        let size = self.preprocessing.as_ref()?.crop;
+        let [height, width] = self.preprocessing.as_ref()?.crop;
         let graph = self.model.graph();
-        let shapes = graph.infer(&[1, 3, size, size]).ok()?;
+        let shapes = graph.infer(&[1, 3, height, width]).ok()?;
         Some(shapes[graph.output().0].shape.iter().product())
     }
 
@@ -128,8 +128,8 @@ impl SavedModel {
         };
         preprocessing.validate().map_err(|error| error.to_string())?;
         let graph = self.model.graph();
-        let size = preprocessing.crop;
-        let shapes = graph.infer(&[1, 3, size, size]).map_err(|error| error.to_string())?;
+        let [height, width] = preprocessing.crop;
+        let shapes = graph.infer(&[1, 3, height, width]).map_err(|error| error.to_string())?;
         for (node, layer) in graph.nodes().iter().zip(&shapes) {
             let values: usize = layer.shape.iter().product();
             if values > MAX_OUTPUT_VALUES {

@@ -20,13 +20,8 @@ const SETTING: [[usize; 4]; 4] = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 2, 2], [
 /// Returns a preprocessing that does not resize the pictures.
 pub(super) fn preprocessing() -> Preprocessing {
     // The mean and standard deviation of all pixels of the training set.
-    Preprocessing {
-        resize: 28,
-        crop: 28,
-        mean: [0.2860; 3],
-        std: [0.3530; 3],
-        ..Preprocessing::imagenet()
-    }
+    let sizes = Preprocessing::imagenet().with_sizes(28, 28);
+    Preprocessing { mean: [0.2860; 3], std: [0.3530; 3], ..sizes }
 }
 
 pub(super) fn config() -> Config {

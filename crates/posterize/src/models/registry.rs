@@ -49,13 +49,8 @@ fn random_resized_crop(preprocessing: &Preprocessing, seed: u64) -> Transform {
 /// crop.
 fn lite(variant: usize) -> Preprocessing {
     let crop = efficientnet_lite::VARIANTS[variant].size;
-    Preprocessing {
-        resize: crop + 32,
-        crop,
-        mean: [0.5; 3],
-        std: [0.5; 3],
-        ..Preprocessing::imagenet()
-    }
+    let sizes = Preprocessing::imagenet().with_sizes(crop + 32, crop);
+    Preprocessing { mean: [0.5; 3], std: [0.5; 3], ..sizes }
 }
 
 const MODELS: [Entry; 10] = [
@@ -169,7 +164,7 @@ mod tests {
             assert_eq!(augmentation(name, &preprocessing(name).unwrap(), 0).crop(), crop, "{name}");
             let config = Config { num_classes: 7, ..config(name).unwrap() };
             let graph = by_name(name, &config).unwrap().graph().clone();
-            let shapes = graph.infer(&[2, 3, crop, crop]).unwrap();
+            let shapes = graph.infer(&[2, 3, crop[0], crop[1]]).unwrap();
             assert_eq!(shapes[graph.output().0].shape, [2, 7], "{name}");
         }
     }

@@ -171,7 +171,12 @@ impl<'a> Input<'a> {
                 }
                 let [n, h, w] = pixels.shape();
                 let shape = Dims::new(&[n, channels, h, w])?;
-                Ok(Given { shape, values: Values::Pixels(pixels.kernels()) })
+                let pixels = match normalize {
+                    // The tables are in the network's order, so blue is read where red is.
+                    Normalize::Bgr { .. } => pixels.kernels().with_red_and_blue_swapped(),
+                    Normalize::Rgb { .. } | Normalize::Gray { .. } => pixels.kernels(),
+                };
+                Ok(Given { shape, values: Values::Pixels(pixels) })
             }
         }
     }
@@ -216,6 +221,14 @@ pub enum Normalize {
         /// What red, green and blue are divided by after that.
         std: [f32; 3],
     },
+    /// For a network of three channels: blue, green and red. It takes pixels of every [`PixelOrder`],
+    /// which says how they lie in memory, not what the network takes.
+    Bgr {
+        /// What is subtracted from blue, green and red (in 0..1).
+        mean: [f32; 3],
+        /// What blue, green and red are divided by after that.
+        std: [f32; 3],
+    },
     /// For a network of one channel. It takes [`PixelOrder::Gray`]; there are several ways to make
     /// colours gray, and only who trained the network knows which.
     Gray {
@@ -230,21 +243,21 @@ impl Normalize {
     /// The channels of the network: 3 or 1.
     pub const fn channels(&self) -> usize {
         match self {
-            Self::Rgb { .. } => 3,
+            Self::Rgb { .. } | Self::Bgr { .. } => 3,
             Self::Gray { .. } => 1,
         }
     }
 
     pub(super) fn table(&self) -> PixelTable {
         match *self {
-            Self::Rgb { mean, std } => PixelTable::new(mean, std),
+            Self::Rgb { mean, std } | Self::Bgr { mean, std } => PixelTable::new(mean, std),
             Self::Gray { mean, std } => PixelTable::gray(mean, std),
         }
     }
 
     pub(super) fn validate(&self) -> Result<()> {
         let (mean, std): (&[f32], &[f32]) = match self {
-            Self::Rgb { mean, std } => (mean, std),
+            Self::Rgb { mean, std } | Self::Bgr { mean, std } => (mean, std),
             Self::Gray { mean, std } => (std::slice::from_ref(mean), std::slice::from_ref(std)),
         };
         let usable = mean.iter().chain(std).all(|value| value.is_finite())

@@ -5,7 +5,7 @@ use posterize_kernels::Pool;
 use super::input::Normalize;
 use super::isa::Isa;
 use super::limits::{DEFAULT_MAX_WORK, Limits};
-use crate::data::Preprocessing;
+use crate::data::{ChannelOrder, Preprocessing};
 use crate::error::{Error, Result};
 
 /// How an engine is built.
@@ -120,9 +120,12 @@ impl Options {
     /// The same for pictures of this size, given as tensors or as pixels.
     #[must_use]
     pub fn pictures(self, preprocessing: &Preprocessing) -> Self {
-        let &Preprocessing { crop, mean, std, .. } = preprocessing;
-        let normalize = Some(Normalize::Rgb { mean, std });
-        Self { picture: Some([3, crop, crop]), normalize, ..self }
+        let &Preprocessing { crop: [height, width], channels, mean, std, .. } = preprocessing;
+        let normalize = Some(match channels {
+            ChannelOrder::Rgb => Normalize::Rgb { mean, std },
+            ChannelOrder::Bgr => Normalize::Bgr { mean, std },
+        });
+        Self { picture: Some([3, height, width]), normalize, ..self }
     }
 
     /// The same with at most that many bytes of memory for a batch.

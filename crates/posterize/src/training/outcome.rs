@@ -19,7 +19,7 @@ use super::history::EpochRecord;
 /// #     std::fs::write(root.path().join(class).join("1.ppm"), b"P6 1 1 255 ddd").unwrap();
 /// # }
 /// # let folder = ImageFolder::open(root.path(), None)?;
-/// # let preprocessing = Preprocessing { resize: 2, crop: 2, ..Preprocessing::imagenet() };
+/// # let preprocessing = Preprocessing::imagenet().with_sizes(2, 2);
 /// # let loader = Loader::new(&folder, preprocessing);
 /// # let net = Sequential::new().then(Flatten).then(Linear::new(12, 2));
 /// # let network = Network::float(&Architecture::trace(&net)?.init(0), Options::new(1)?)?;

@@ -9,10 +9,15 @@ use crate::model::FloatModel;
 use crate::quantization::{QConfigMapping, QatModel};
 use crate::short_digest::short_digest;
 
-/// Describes a transform. The default filter is left out, as it is in checkpoints of versions that had
-/// no other.
+/// Describes a transform. The default filter and channels are left out, and a square has one number, as it
+/// is in checkpoints of versions that had nothing else.
 fn transform_text(transform: &Transform) -> String {
-    format!("{transform:?}").replace(", interpolation: Bilinear", "")
+    let text = format!("{transform:?}")
+        .replace(", interpolation: Bilinear", "")
+        .replace(", channels: Rgb", "");
+    let crop @ [height, width] = transform.crop();
+    let square = format!("crop: {crop:?}");
+    if height == width { text.replace(&square, &format!("crop: {height}")) } else { text }
 }
 
 /// Describes a qconfig mapping. The default percentile, and outputs that are int8, are left out, as they are in

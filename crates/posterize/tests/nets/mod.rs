@@ -12,7 +12,7 @@ use posterize::{Architecture, FloatModel, Tensor};
 pub(crate) const SIDE: usize = 40;
 
 pub(crate) fn preprocessing() -> Preprocessing {
-    Preprocessing { resize: SIDE, crop: SIDE, ..Preprocessing::imagenet() }
+    Preprocessing::imagenet().with_sizes(SIDE, SIDE)
 }
 
 /// A MobileNetV2 of width 0.1, which begins with a convolution.

@@ -186,8 +186,8 @@ mod tests {
     fn profile(name: &str, batch: usize) -> PerLayer {
         let config: Config = models::config(name).unwrap();
         let architecture = models::by_name(name, &config).unwrap();
-        let size = models::preprocessing(name).unwrap().crop;
-        let shapes = architecture.graph().infer(&[batch, 3, size, size]).unwrap();
+        let [height, width] = models::preprocessing(name).unwrap().crop;
+        let shapes = architecture.graph().infer(&[batch, 3, height, width]).unwrap();
         let nodes = architecture.graph().iter().map(|(_, node)| node);
         let layers = nodes.zip(shapes).enumerate();
         let layer = |(index, (node, shape)): (usize, (&Node, LayerShape))| Layer {

@@ -89,7 +89,8 @@ impl<'a> Validation<'a> {
                 .exif_orientation(exif.orientation())
                 .threads(threads)
         };
-        let bytes = 3 * preprocessing.crop * preprocessing.crop * order.len();
+        let [height, width] = preprocessing.crop;
+        let bytes = 3 * height * width * order.len();
         Ok(Self {
             folder,
             loaders: [half(0), half(1)],

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use posterize::{
-    data::{ExifOrientation, Picture, Preprocessing},
+    data::{ExifOrientation, Picture, Preprocessing, Resize},
     report::Outcome,
 };
 
@@ -32,8 +32,11 @@ pub(super) fn thumbnail(
 ) -> Option<String> {
     let picture = Picture::open_with(&changed.path, exif).ok()?;
     let seen = preprocessing.apply(&picture);
-    let side = SIDE.min(seen.width());
-    let small = Preprocessing { resize: side, crop: side, ..preprocessing.clone() }.apply(&seen);
+    let [height, width] = [seen.height(), seen.width()];
+    let scale = |side: usize| (side * SIDE / height.max(width)).clamp(1, side);
+    let size = [scale(height), scale(width)];
+    let small = Preprocessing { resize: Resize::Exact(size), crop: size, ..preprocessing.clone() };
+    let small = small.apply(&seen);
     Some(jpeg_uri(&small.to_jpeg(QUALITY).ok()?))
 }
 

@@ -8,7 +8,7 @@ use posterize::{
     runtime::{Engine, Model, Options, compile},
 };
 
-use crate::{error::Result, pictures, timing, ui::Ui};
+use crate::{error::Result, pictures, size::Size, timing, ui::Ui};
 
 use super::content::{Row, Score};
 use super::evaluation_set::EvaluationSet;
@@ -118,10 +118,10 @@ impl<'a> Measure<'a> {
 
     /// Describes how time and size are measured.
     pub(super) fn describe(&self) -> Vec<String> {
-        let side = self.preprocessing.crop;
+        let size = Size(self.preprocessing.crop);
         vec![
             format!(
-                "Time: one picture of {side} × {side} at a time, on one thread with {}, without \
+                "Time: one picture of {size} pixels at a time, on one thread with {}, without \
                  reading pictures; median of {} runs after a warm-up, alternating between the \
                  networks. The speed-up is relative to posterize's own float network.",
                 self.options.isa,

@@ -20,7 +20,7 @@ fn small_float() -> SavedModel {
     let class = |name: &str| Class { folder: format!("n{name}"), name: name.into() };
     SavedModel::new(network(4, 5))
         .with_name("small")
-        .with_preprocessing(Preprocessing { resize: 9, crop: 8, ..Preprocessing::imagenet() })
+        .with_preprocessing(Preprocessing::imagenet().with_sizes(9, 8))
         .with_classes(["ant", "bee", "great \"grey\" cat"].map(class))
 }
 

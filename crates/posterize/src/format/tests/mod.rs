@@ -60,7 +60,7 @@ fn small() -> SavedModel {
     let class = |name: &str| Class { folder: format!("n{name}"), name: name.into() };
     SavedModel::new(quantize(&float, &mapping, 8))
         .with_name("small")
-        .with_preprocessing(Preprocessing { resize: 9, crop: 8, ..Preprocessing::imagenet() })
+        .with_preprocessing(Preprocessing::imagenet().with_sizes(9, 8))
         .with_classes(["ant", "bee", "great \"grey\" cat"].map(class))
 }
 

@@ -38,7 +38,7 @@ fn a_model_is_read_as_it_was_written() {
         let back = SavedModel::open(&path).unwrap();
         assert_eq!(back, saved);
         assert_eq!(back.to_bytes().unwrap(), saved.to_bytes().unwrap());
-        let images = noise(2, saved.preprocessing.as_ref().map_or(32, |p| p.crop));
+        let images = noise(2, saved.preprocessing.as_ref().map_or(32, |p| p.crop[0]));
         let logits = saved.model.forward(&images).unwrap();
         assert_eq!(back.model.forward(&images).unwrap(), logits);
         assert_eq!(Model::from(QuantizedModel::open(&path).unwrap()), saved.model);
@@ -147,11 +147,11 @@ fn a_model_whose_parts_do_not_fit_is_not_saved() {
     assert!(refused(&|saved| drop(saved.classes.pop())).contains("it has 2 classes, but"));
     assert!(refused(&|saved| saved.classes[0].folder = "nbee".into()).contains("\"nbee\""));
     assert!(refused(&|saved| saved.preprocessing = None).contains("no preprocessing"));
-    let crop = |saved: &mut SavedModel| saved.preprocessing.as_mut().unwrap().crop = 16;
+    let crop = |saved: &mut SavedModel| saved.preprocessing.as_mut().unwrap().crop = [16; 2];
     assert!(refused(&crop).contains("expected an input [N, 16]"), "{}", refused(&crop));
     let conv = Architecture::trace(&Conv2d::new(3, 8, 1)).unwrap().init(0);
     let model = quantize(&conv, &QConfigMapping::global(QConfig::recommended()), 4);
-    let preprocessing = Preprocessing { crop: 16_000, ..Preprocessing::imagenet() };
+    let preprocessing = Preprocessing::imagenet().with_sizes(256, 16_000);
     let large = SavedModel::new(model).with_preprocessing(preprocessing);
     let error = large.to_bytes().unwrap_err().to_string();
     assert!(error.contains("[1, 3, 16000, 16000] has more than 67108864 values"), "{error}");
