@@ -7,6 +7,7 @@ computes for them.
 
 Each file has one group of operators, or one habit of an exporter."""
 
+import json
 import os
 
 import numpy as np
@@ -627,6 +628,52 @@ def unsupported():
     onnx.save(model, os.path.join(FOLDER, "unsupported", "open_size.onnx"))
 
 
+def pictures():
+    """Files that say how their pictures are prepared, for pictures of 12 rows of 16 pixels; and
+    pictures/golden.safetensors."""
+    folder = os.path.join(FOLDER, "pictures")
+    os.makedirs(folder, exist_ok=True)
+
+    def classifier(net, x):
+        y = net.op("Relu", net.conv(x, 3, 6, strides=[2, 2], pads=[1, 1, 1, 1]))
+        y = net.op("Flatten", net.op("GlobalAveragePool", y))
+        return net.op("Gemm", y, net.const(weight(6, 5)), net.const(weight(5)))
+
+    def save(file, net, kind, shape, output, metadata):
+        graph = helper.make_graph(
+            net.nodes, file, [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", 5])], net.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, os.path.join(folder, f"{file}.onnx"))
+        return model
+
+    # Bytes with the channels last, and torchvision's normalization in the graph.
+    net = Net()
+    y = net.op("Cast", "x", to=TensorProto.FLOAT)
+    y = net.op("Div", y, net.const(255.0))
+    y = net.op("Sub", y, net.const([0.485, 0.456, 0.406]))
+    y = net.op("Div", y, net.const([0.229, 0.224, 0.225]))
+    y = classifier(net, net.op("Transpose", y, perm=[0, 3, 1, 2]))
+    model = save("pixels", net, TensorProto.UINT8, ["n", 12, 16, 3], y, {"author": "nobody"})
+    x = RANDOM.randint(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    golden = {"input": x, "output": session.run(None, {"x": x})[0]}
+    save_file(golden, os.path.join(folder, "golden.safetensors"))
+
+    # The preprocessing in the metadata.
+    net = Net()
+    y = classifier(net, "x")
+    preprocessing = {
+        "resize": [14, 18], "crop": [12, 16], "interpolation": "bicubic", "channels": "bgr",
+        "mean": [0.25, 0.5, 0.75], "std": [0.5, 0.25, 0.125],
+    }
+    save("metadata", net, TensorProto.FLOAT, ["n", 3, 12, 16], y, {"preprocessing": json.dumps(preprocessing)})
+    save("other_metadata", net, TensorProto.FLOAT, ["n", 3, 12, 16], y, {"preprocessing": "as usual"})
+
+
 def main():
     unsupported()
     golden = {}
@@ -640,6 +687,7 @@ def main():
         for index, value in enumerate(session.run(list(outputs), inputs)):
             golden[f"{file}/output/{index}"] = np.ascontiguousarray(value)
     save_file(golden, os.path.join(FOLDER, "golden.safetensors"))
+    pictures()
     print(f"{len(CASES)} files")
 
 

@@ -14,6 +14,7 @@ use posterize::{
     checkpoint::{Contents, MismatchCause, ReadOptions, StateDictMismatch},
     data::Preprocessing,
     format::SavedModel,
+    import::onnx::OnnxOptions,
     models::{self, Config},
     ops::Activation,
 };
@@ -217,6 +218,7 @@ impl ModelArgs {
     /// Returns the preprocessing that the published checkpoint was trained with, with the parts
     /// replaced that were given as options.
     pub(crate) fn preprocessing(&self) -> Result<Preprocessing> {
+        self.refuse_layout()?;
         self.pictures.apply(&models::preprocessing(&self.name)?)
     }
 
@@ -225,22 +227,36 @@ impl ModelArgs {
         self.pictures.given()
     }
 
-    /// Reads the saved model or the ONNX file, and returns the size of its pictures if it is known:
-    /// channels, height and width.
-    pub(crate) fn saved(
-        &self,
-        size: Option<[usize; 2]>,
-        ui: &Ui,
-    ) -> Result<(SavedModel, Option<[usize; 3]>)> {
+    /// Reads the saved model or the ONNX file. Height and width are `size` where an ONNX file leaves
+    /// them open.
+    pub(crate) fn saved(&self, size: Option<[usize; 2]>, ui: &Ui) -> Result<OnnxFile> {
         self.refuse_options()?;
         if onnx::is_onnx(&self.name) {
-            let size = size.or(self.pictures.crop());
-            let OnnxFile { saved, input, .. } = onnx::open(&self.name, size, ui)?;
-            return Ok((saved, input));
+            let mut options = OnnxOptions::new();
+            if let Some([height, width]) = size.or(self.pictures.crop()) {
+                options = options.size(height, width);
+            }
+            if let Some(layout) = self.pictures.layout() {
+                options = options.layout(layout);
+            }
+            return onnx::open(&self.name, &options, ui);
         }
+        self.refuse_layout()?;
         let saved = SavedModel::open(&self.name)?;
         let crop = saved.preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
-        Ok((saved, crop.map(|[height, width]| [3, height, width])))
+        let input = crop.map(|[height, width]| [3, height, width]);
+        Ok(OnnxFile { saved, input, takes_pixels: false, inputs: Vec::new() })
+    }
+
+    /// Returns an error if --layout was given, which is for ONNX files.
+    fn refuse_layout(&self) -> Result<()> {
+        match self.pictures.layout() {
+            None => Ok(()),
+            Some(_) => Err(CliError::Usage(format!(
+                "{}: --layout is for ONNX files; remove it",
+                self.name
+            ))),
+        }
     }
 
     /// Returns an error if the model is a saved one and an option says what the file says, or is for
@@ -351,9 +367,9 @@ impl ModelArgs {
     /// parts of what it was saved with.
     fn of_file(&self, normalization: Normalization, ui: &Ui) -> Result<Loaded> {
         let file = &self.name;
-        let (SavedModel { name, model: network, preprocessing, classes, .. }, input) =
-            self.saved(None, ui)?;
-        let preprocessing = match preprocessing {
+        let OnnxFile { saved, input, takes_pixels, .. } = self.saved(None, ui)?;
+        let SavedModel { name, model: mut network, preprocessing, classes, .. } = saved;
+        let mut preprocessing = match preprocessing {
             Some(saved) => {
                 let applied = self.pictures.apply(&saved)?;
                 if applied != saved {
@@ -361,8 +377,10 @@ impl ModelArgs {
                 }
                 applied
             }
-            None if onnx::is_onnx(file) => self.preprocessing_of_onnx(input, normalization)?,
-            None => self.pictures.complete(None)?.ok_or_else(|| {
+            None if onnx::is_onnx(file) => {
+                self.preprocessing_of_onnx(input, takes_pixels, normalization)?
+            }
+            None => self.pictures.complete(None, false)?.ok_or_else(|| {
                 CliError::Usage(format!(
                     "{file}: the saved model has no preprocessing of its pictures; pass it with \
                      --crop, --mean and --std, or write it into the file with `posterize train`, \
@@ -370,6 +388,14 @@ impl ModelArgs {
                 ))
             })?,
         };
+        if onnx::is_onnx(file)
+            && let Some(float) = network.as_float()
+            && float.input_normalization().is_some()
+        {
+            let (folded, all) = float.fold_normalization(&preprocessing)?;
+            (network, preprocessing) = (folded.into(), all);
+            ui.note(format_args!("{file}: with the network's own normalization: {preprocessing}"));
+        }
         let name = match network.as_float() {
             Some(_) => name,
             None => format!("{name} {}", precision(&network)),
@@ -384,14 +410,15 @@ impl ModelArgs {
         Ok(Loaded { name, file, new_modules, network, preprocessing, classes, input })
     }
 
-    /// Returns the preprocessing for an ONNX file, which has none.
+    /// Returns the preprocessing for an ONNX file that has none.
     fn preprocessing_of_onnx(
         &self,
         input: Option<[usize; 3]>,
+        takes_pixels: bool,
         normalization: Normalization,
     ) -> Result<Preprocessing> {
         let size = input.filter(|[channels, ..]| *channels == 3).map(|[_, h, w]| [h, w]);
-        match (self.pictures.complete(size)?, normalization) {
+        match (self.pictures.complete(size, takes_pixels)?, normalization) {
             (Some(complete), _) if size.is_some() => Ok(complete),
             (_, Normalization::Any) => {
                 Ok(uncropped(input.map_or([1, 1], |[_, height, width]| [height, width])))

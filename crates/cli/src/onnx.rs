@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use posterize::{
+    MemoryFormat,
     format::SavedModel,
     import::onnx::{OnnxInput, OnnxModel, OnnxOptions},
 };
@@ -17,28 +19,37 @@ pub(crate) fn is_onnx(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// A network from an ONNX file, and the size of its pictures.
+/// The order of the axes of an ONNX file's input.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Layout {
+    Nchw,
+    Nhwc,
+}
+
+impl Layout {
+    /// Returns the order as the library calls it.
+    pub(crate) fn format(self) -> MemoryFormat {
+        match self {
+            Self::Nchw => MemoryFormat::Contiguous,
+            Self::Nhwc => MemoryFormat::ChannelsLast,
+        }
+    }
+}
+
+/// A network from an ONNX file, and what the file says about its pictures.
 pub(crate) struct OnnxFile {
-    /// The network. It has no preprocessing, since ONNX files do not say theirs.
+    /// The network. It has a preprocessing if that is in the file's metadata.
     pub(crate) saved: SavedModel,
     /// Channels, height and width of the input for pictures; `None` for another input.
     pub(crate) input: Option<[usize; 3]>,
+    /// Whether it takes pixels of 0 to 255.
+    pub(crate) takes_pixels: bool,
     /// The inputs of the file.
     pub(crate) inputs: Vec<OnnxInput>,
 }
 
-/// Reads an ONNX file. Height and width are `size` where the file leaves them open.
-pub(crate) fn open(path: &str, size: Option<[usize; 2]>, ui: &Ui) -> Result<OnnxFile> {
-    let options = OnnxOptions::new();
-    open_with(
-        path,
-        &size.map_or(options.clone(), |[height, width]| options.size(height, width)),
-        ui,
-    )
-}
-
-/// Reads an ONNX file with options.
-pub(crate) fn open_with(path: &str, options: &OnnxOptions, ui: &Ui) -> Result<OnnxFile> {
+/// Reads an ONNX file.
+pub(crate) fn open(path: &str, options: &OnnxOptions, ui: &Ui) -> Result<OnnxFile> {
     let onnx = OnnxModel::open_with(path, options)?;
     for warning in onnx.warnings() {
         ui.warn(format_args!("{path}: {warning}"));
@@ -47,8 +58,10 @@ pub(crate) fn open_with(path: &str, options: &OnnxOptions, ui: &Ui) -> Result<On
         [&[_, channels, height, width]] => Some([channels, height, width]),
         _ => None,
     };
-    let inputs = onnx.inputs().to_vec();
-    Ok(OnnxFile { saved: SavedModel::new(onnx.into_model()), input, inputs })
+    let (inputs, takes_pixels) = (onnx.inputs().to_vec(), onnx.takes_pixels());
+    let preprocessing = onnx.preprocessing().cloned();
+    let saved = SavedModel::new(onnx.into_model()).with_preprocessing(preprocessing);
+    Ok(OnnxFile { saved, input, takes_pixels, inputs })
 }
 
 /// Returns the error for a network whose preprocessing is not known.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueHint, builder::PossibleValuesParser};
+use posterize::MemoryFormat;
 use posterize::data::{ChannelOrder, Interpolation, Preprocessing, Resize};
 
 use crate::error::{CliError, Result};
+use crate::onnx::Layout;
 use crate::paths::Paths;
 use crate::size::Size;
 
@@ -58,7 +60,12 @@ pub(crate) struct PreprocessingArgs {
     #[arg(long, help_heading = HEADING, value_name = "S,S,S")]
     std: Option<Channels>,
 
-    /// File with all of these, the `preprocessing` of `posterize inspect --json`; the options above
+    /// Order of the axes of an ONNX file's input: nchw, or nhwc as in TensorFlow [default: found by the
+    /// file's transposes]
+    #[arg(long, help_heading = HEADING, value_enum, value_name = "ORDER", hide_possible_values = true)]
+    layout: Option<Layout>,
+
+    /// File with all of these but --layout, the `preprocessing` of `posterize inspect --json`; the options above
     /// replace parts of it
     #[arg(long, help_heading = HEADING, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     preprocessing: Option<PathBuf>,
@@ -117,7 +124,7 @@ fn numbers(text: &str) -> Option<Vec<f32>> {
 }
 
 impl PreprocessingArgs {
-    /// Returns the first option that was given.
+    /// Returns the first option that was given, but for --layout.
     pub(crate) fn given(&self) -> Option<&'static str> {
         [
             ("--resize", self.resize.is_some()),
@@ -133,6 +140,11 @@ impl PreprocessingArgs {
         ]
         .into_iter()
         .find_map(|(option, given)| given.then_some(option))
+    }
+
+    /// Returns the order of the axes of an ONNX file's input, if it was given.
+    pub(crate) fn layout(&self) -> Option<MemoryFormat> {
+        self.layout.map(Layout::format)
     }
 
     /// Adds the file of the options to the files that a command reads.
@@ -225,16 +237,24 @@ impl PreprocessingArgs {
     }
 
     /// Returns the preprocessing of a model that has none, or `None` if too few options were given.
-    /// `size` is the height and width of the model's input, if they are known.
-    pub(crate) fn complete(&self, size: Option<[usize; 2]>) -> Result<Option<Preprocessing>> {
+    /// `size` is the height and width of the model's input, if they are known, and `takes_pixels` is
+    /// whether it is known to take pixels of 0 to 255.
+    pub(crate) fn complete(
+        &self,
+        size: Option<[usize; 2]>,
+        takes_pixels: bool,
+    ) -> Result<Option<Preprocessing>> {
         if let Some(file) = self.file()? {
             return self.replace_parts(file).map(Some);
         }
-        let normalizes = self.input_range.is_some() || (self.mean.is_some() && self.std.is_some());
-        match self.crop().or(size) {
-            Some(crop) if normalizes => self.replace_parts(uncropped(crop)).map(Some),
-            _ => Ok(None),
+        let Some(crop) = self.crop().or(size) else { return Ok(None) };
+        let mut base = uncropped(crop);
+        if takes_pixels {
+            (base.mean, base.std) =
+                InputRange { black: 0.0, white: 255.0 }.to_unit([0.0; 3], [1.0; 3]);
         }
+        let given = self.input_range.is_some() || (self.mean.is_some() && self.std.is_some());
+        if given || takes_pixels { self.replace_parts(base).map(Some) } else { Ok(None) }
     }
 }
 

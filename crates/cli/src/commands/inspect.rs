@@ -23,6 +23,7 @@ use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::ModelArgs,
+    onnx::OnnxFile,
     size::Size,
     ui::{Align, Table, Ui, count, si},
 };
@@ -200,7 +201,7 @@ impl Inspect {
     fn saved(&self, ui: &Ui) -> Result<()> {
         self.refuse_preprocessing()?;
         let path = self.path.as_deref().unwrap_or_default();
-        let (saved, input) = self.model.saved(self.size.map(|size| size.0), ui)?;
+        let OnnxFile { saved, input, .. } = self.model.saved(self.size.map(|size| size.0), ui)?;
         let Some(float) = saved.model.as_float() else {
             self.model
                 .refuse_with_file(&[("--fused", self.fused), ("--size", self.size.is_some())])?;

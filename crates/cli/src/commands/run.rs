@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::{
     args::ThreadArgs,
     error::{CliError, Result},
-    npy, onnx,
+    npy,
+    onnx::{self, Layout},
     paths::Paths,
     size::Size,
     ui::Ui,
@@ -84,6 +85,11 @@ pub(crate) struct Run {
     /// Height and width of the input where an ONNX file leaves them open [default: those of --input]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
+
+    /// Order of the axes of an ONNX file's input: nchw, or nhwc as in TensorFlow [default: found by the
+    /// file's transposes]
+    #[arg(long, value_enum, value_name = "ORDER", hide_possible_values = true)]
+    layout: Option<Layout>,
 
     #[command(flatten)]
     threads: ThreadArgs,
@@ -205,9 +211,9 @@ impl Run {
         ui: &Ui,
     ) -> Result<(SavedModel, Vec<OnnxInput>)> {
         if !onnx::is_onnx(&self.model) {
-            if !self.outputs.is_empty() || self.size.is_some() {
+            if !self.outputs.is_empty() || self.size.is_some() || self.layout.is_some() {
                 return Err(CliError::Usage(format!(
-                    "{}: --outputs and --size are for ONNX files; remove them",
+                    "{}: --outputs, --size and --layout are for ONNX files; remove them",
                     self.model
                 )));
             }
@@ -222,8 +228,11 @@ impl Run {
         if let Some([height, width]) = self.size.map(|size| size.0).or(of_input) {
             options = options.size(height, width);
         }
+        if let Some(layout) = self.layout {
+            options = options.layout(layout.format());
+        }
         let options = self.outputs.iter().fold(options, OnnxOptions::output);
-        let file = onnx::open_with(&self.model, &options, ui)?;
+        let file = onnx::open(&self.model, &options, ui)?;
         Ok((file.saved, file.inputs))
     }
 

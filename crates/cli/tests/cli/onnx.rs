@@ -126,3 +126,61 @@ fn commands_on_pictures_ask_how_they_are_normalized() {
     let classify = classify.arg("classify").arg(fixture.path("int8.safetensors")).arg(picture);
     assert!(succeeds(classify).contains('%'));
 }
+
+#[test]
+fn what_a_file_says_about_its_pictures_is_used_and_saved() {
+    let fixture = Fixture::new();
+    let int8 = fixture.path("int8.safetensors");
+    let quantize = |onnx: &str| {
+        let mut command = command(&fixture.path("cache"), "quantize", onnx);
+        command.arg("--calibrate").arg(fixture.data()).arg("-o").arg(&int8);
+        command
+    };
+    let inspected = || -> Value {
+        let mut command = posterize(&fixture.path("cache"));
+        let report: Value =
+            serde_json::from_str(&succeeds(command.args(["inspect", "--json"]).arg(&int8)))
+                .unwrap();
+        report["preprocessing"].clone()
+    };
+    let near = |found: &Value, expected: f64| {
+        let found = found.as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
+    };
+
+    // Bytes, which the graph normalizes.
+    succeeds(&mut quantize("pictures/pixels.onnx"));
+    let found = inspected();
+    assert_eq!(found["crop"], serde_json::json!([12, 16]));
+    near(&found["mean"][0], 0.485);
+    near(&found["std"][2], 0.225);
+
+    // Metadata, parts of which options replace.
+    succeeds(quantize("pictures/metadata.onnx").args(["--interpolation", "bilinear"]));
+    let found = inspected();
+    assert_eq!(
+        (&found["resize"], &found["channels"]),
+        (&serde_json::json!([14, 18]), &"bgr".into())
+    );
+    assert_eq!(found["interpolation"], "bilinear");
+    near(&found["std"][2], 0.125);
+
+    // Options for a file that says nothing, and all of them from a file.
+    let other = "pictures/other_metadata.onnx";
+    let error = fails_with_usage_error(&mut quantize(other));
+    assert!(error.contains("12 x 16 pixels") && error.contains("--input-range"), "{error}");
+    let caffe = ["--bgr", "--input-range", "0,255", "--mean", "104,117,123"];
+    succeeds(quantize(other).args(caffe));
+    let found = inspected();
+    near(&found["mean"][0], 104.0 / 255.0);
+    near(&found["std"][1], 1.0 / 255.0);
+    let json = fixture.path("pictures.json");
+    fs::write(&json, found.to_string()).unwrap();
+    succeeds(quantize(other).arg("--preprocessing").arg(&json));
+    assert_eq!(inspected(), found);
+
+    let mut evaluate = posterize(&fixture.path("cache"));
+    evaluate.arg("evaluate").arg(&int8).arg("--data").arg(fixture.data());
+    let error = fails_with_usage_error(evaluate.args(["--layout", "nhwc"]));
+    assert!(error.contains("--layout is for ONNX files"), "{error}");
+}

@@ -29,6 +29,7 @@ mod fake_quantize;
 mod float_layer;
 mod float_values;
 mod fuse;
+mod input_normalization;
 mod observer;
 mod options;
 mod passes;
@@ -60,6 +61,7 @@ pub use fake_quantize::FakeQuantize;
 pub use float_layer::FloatLayer;
 #[cfg(feature = "training")]
 pub(crate) use fuse::{Blocks, folded_bias};
+pub use input_normalization::InputNormalization;
 pub use observer::{ObserveError, Observer, ObserverKind, ObserverSpec, Range};
 pub use options::{BiasCorrection, Equalization, PostTraining, Rounding};
 pub(crate) use passes::channel_scaling;

@@ -8,6 +8,7 @@ use super::proto::type_proto;
 use super::view::View;
 use crate::error::printable;
 use crate::graph::NodeId;
+use crate::tensor::MemoryFormat;
 
 /// An input of an ONNX file.
 ///
@@ -27,6 +28,7 @@ pub struct OnnxInput {
     name: String,
     shape: Vec<usize>,
     channels_last: bool,
+    uint8: bool,
     batch: Option<usize>,
 }
 
@@ -45,6 +47,11 @@ impl OnnxInput {
     /// Returns whether pictures are `[N, H, W, C]` in the file, as in TensorFlow.
     pub fn is_channels_last(&self) -> bool {
         self.channels_last
+    }
+
+    /// Returns whether its values are bytes in the file, such as pixels of 0 to 255.
+    pub fn is_uint8(&self) -> bool {
+        self.uint8
     }
 
     /// Returns the size of the batch in the file; `None` if it is left open. Posterize runs any batch
@@ -111,7 +118,11 @@ pub(super) fn read(
         return Err(format!("the input `{shown}` has one axis; expected a batch axis and others"));
     }
     let few = |size: Option<usize>| size.is_some_and(|size| matches!(size, 1 | 3 | 4));
-    let channels_last = transposes_pictures && rest.len() == 3 && few(rest[2]) && !few(rest[0]);
+    let channels_last = rest.len() == 3
+        && match options.layout {
+            Some(layout) => layout == MemoryFormat::ChannelsLast,
+            None => transposes_pictures && few(rest[2]) && !few(rest[0]),
+        };
     let order = if channels_last { [2, 0, 1] } else { [0, 1, 2] };
     let of_picture = |index: usize| if rest.len() == 3 { rest[order[index]] } else { rest[index] };
     let mut found = vec![1];
@@ -135,5 +146,6 @@ pub(super) fn read(
         };
         found.push(size);
     }
-    Ok(OnnxInput { name, shape: found, channels_last, batch: *batch })
+    let uint8 = known == DataType::Uint8;
+    Ok(OnnxInput { name, shape: found, channels_last, uint8, batch: *batch })
 }

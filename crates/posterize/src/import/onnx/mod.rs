@@ -29,6 +29,7 @@ mod model;
 mod names;
 mod operators;
 mod options;
+mod pictures;
 mod problem;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, dead_code)]
 #[rustfmt::skip]

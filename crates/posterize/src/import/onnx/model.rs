@@ -5,7 +5,9 @@ use std::path::Path;
 use super::external::External;
 use super::graph_inputs::OnnxInput;
 use super::options::OnnxOptions;
+use super::pictures;
 use super::read::{Imported, read};
+use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::FloatModel;
 use crate::trace;
@@ -95,6 +97,25 @@ impl OnnxModel {
     /// Returns the version of the operator set.
     pub fn opset(&self) -> i64 {
         self.0.opset
+    }
+
+    /// Returns the keys and values that were written beside the graph (`metadata_props`).
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.0.metadata
+    }
+
+    /// Returns the preprocessing of the network's pictures: the entry `preprocessing` of the
+    /// [metadata](Self::metadata), in the JSON of [`Preprocessing`]. `None` if there is no such entry; a
+    /// [warning](Self::warnings) says if there is one that cannot be read.
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        self.0.preprocessing.as_ref()
+    }
+
+    /// Returns whether the network takes pixels of 0 to 255, as far as the file shows: its only input
+    /// has the type uint8, or the graph begins with a normalization of such pixels
+    /// ([`FloatModel::input_normalization`]), as a division by 255.
+    pub fn takes_pixels(&self) -> bool {
+        pictures::takes_pixels(&self.0)
     }
 
     /// Returns what is notable about the file, such as weights that are not finite, as sentences.

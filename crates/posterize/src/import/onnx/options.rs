@@ -1,5 +1,7 @@
 //! Options of an import.
 
+use crate::tensor::MemoryFormat;
+
 /// Options for reading an ONNX file.
 ///
 /// ```
@@ -13,6 +15,8 @@
 pub struct OnnxOptions {
     /// Height and width where the file leaves them open.
     pub(super) size: Option<[usize; 2]>,
+    /// The order of pictures' axes; found by the file's transposes if it is `None`.
+    pub(super) layout: Option<MemoryFormat>,
     /// The outputs; those of the file if there are none.
     pub(super) outputs: Vec<String>,
 }
@@ -27,6 +31,15 @@ impl OnnxOptions {
     #[must_use]
     pub fn size(mut self, height: usize, width: usize) -> Self {
         self.size = Some([height, width]);
+        self
+    }
+
+    /// Sets the order of the axes of inputs with four axes: [`MemoryFormat::Contiguous`] for
+    /// `[N, C, H, W]`, [`MemoryFormat::ChannelsLast`] for `[N, H, W, C]`. Without it, they are
+    /// `[N, H, W, C]` if the last one has 1, 3 or 4 values and the graph transposes such pictures.
+    #[must_use]
+    pub fn layout(mut self, layout: MemoryFormat) -> Self {
+        self.layout = Some(layout);
         self
     }
 

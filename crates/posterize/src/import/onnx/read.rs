@@ -13,7 +13,8 @@ use super::names::{NodeNames, clean};
 use super::options::OnnxOptions;
 use super::problem::Problem;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
-use super::{operators, wire};
+use super::{operators, pictures, wire};
+use crate::data::Preprocessing;
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
 use crate::model::FloatModel;
 use crate::ops::Role;
@@ -37,6 +38,9 @@ pub(super) struct Imported {
     /// The version of the operator set.
     pub(super) opset: i64,
     pub(super) warnings: Vec<String>,
+    /// The keys and values that the program wrote beside the graph.
+    pub(super) metadata: Vec<(String, String)>,
+    pub(super) preprocessing: Option<Preprocessing>,
 }
 
 /// Reads a file.
@@ -60,7 +64,13 @@ pub(super) fn read(
     let stem = path.file_stem().map_or_else(|| "onnx".into(), |stem| stem.to_string_lossy());
     let file = File { path, graph, opset, external, model: &model, options };
     let (network, inputs) = file.import(&clean(&stem.replace('.', "_")))?;
-    let warnings = warnings(&network);
+    let mut warnings = warnings(&network);
+    let metadata: Vec<(String, String)> = model
+        .metadata_props
+        .iter()
+        .map(|entry| (entry.key().to_owned(), entry.value().to_owned()))
+        .collect();
+    let preprocessing = pictures::preprocessing(&metadata, &mut warnings);
     let producer = format!("{} {}", model.producer_name(), model.producer_version());
     Ok(Imported {
         model: network,
@@ -68,6 +78,8 @@ pub(super) fn read(
         producer: printable(producer.trim().as_bytes()),
         opset,
         warnings,
+        metadata,
+        preprocessing,
     })
 }
 
