@@ -7,11 +7,10 @@ use std::sync::Arc;
 use crate::data::ExifOrientation;
 use crate::data::{Class, Picture, Preprocessing};
 use crate::error::{Error, Result};
-use crate::finite_logits::check_logits;
 use crate::format::SavedModel;
-use crate::metrics;
 use crate::pixels::PixelView;
 use crate::runtime::{Engine, Model, Options, compile};
+use crate::{logits, metrics};
 
 /// Classifies pictures: resizes and crops them, runs a network, and names the classes.
 ///
@@ -88,10 +87,9 @@ impl Classifier {
         engine.check_one_output()?;
         let [height, width] = preprocessing.crop;
         let output = engine.output_shape([1, 3, height, width])?;
-        let fits = match *output {
-            [1, outputs] => outputs > 0 && (classes.is_empty() || classes.len() == outputs),
-            _ => false,
-        };
+        let fits = logits::shape(&output).is_some_and(|[_, outputs]| {
+            outputs > 0 && (classes.is_empty() || classes.len() == outputs)
+        });
         if !fits {
             return Err(Error::shape(
                 &engine.model().graph().outputs()[0].name,
@@ -169,11 +167,8 @@ impl Classifier {
                 ),
             ));
         }
-        let pixels = PixelView::from(crop);
-        let logits = self.engine.run(pixels)?;
-        check_logits(&mut self.engine, pixels.into(), &logits)?;
-        let probabilities = metrics::softmax(logits.data());
-        let logits = logits.data().to_vec();
+        let logits = logits::run(&mut self.engine, PixelView::from(crop).into())?.into_data();
+        let probabilities = metrics::softmax(&logits);
         Ok(Classification { logits, probabilities, classes: Arc::clone(&self.classes) })
     }
 
@@ -261,7 +256,8 @@ impl Classification {
         self.prediction(best.first().map_or(0, |&(class, _)| class))
     }
 
-    /// Returns the logits of all classes.
+    /// Returns the logits of all classes. Of a network that ends in a softmax, these are the logarithms of
+    /// the probabilities.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }

@@ -6,10 +6,9 @@ use serde::Serialize;
 
 use crate::data::{Batch, BatchImages};
 use crate::error::{Error, Result};
-use crate::finite_logits::check_logits;
-use crate::metrics;
 use crate::runtime::{Engine, Input};
 use crate::tensor::Tensor;
+use crate::{logits, metrics};
 
 /// The accuracy, loss and speed of a model over the pictures of an evaluation.
 ///
@@ -78,10 +77,9 @@ impl Evaluation {
         for<'a> Input<'a>: From<&'a T>,
     {
         let start = Instant::now();
-        let logits = engine.run(&batch.images)?;
+        let logits = logits::run(engine, (&batch.images).into())?;
         self.model_seconds += start.elapsed().as_secs_f64();
-        check_logits(engine, (&batch.images).into(), &logits)?;
-        let classes = logits.shape().get(1).copied().unwrap_or(0);
+        let classes = logits.shape()[1];
         let [first, fifth] = metrics::correct(&logits, &batch.labels, [1, classes.clamp(1, 5)])?;
         self.correct1 += first;
         self.correct5 += fifth;
@@ -95,7 +93,7 @@ impl Evaluation {
 /// Runs every batch through `engine` and measures the accuracy.
 ///
 /// `seen` is called after each batch with the results so far, the batch and its logits `[N,
-/// num_classes]`. Batches of [`Loader::pixels`] and of [`Loader::tensors`] give the same accuracy;
+/// num_classes]`, the logarithms of the probabilities for a network that ends in a softmax. Batches of [`Loader::pixels`] and of [`Loader::tensors`] give the same accuracy;
 /// pixels are faster.
 ///
 /// [`Loader::pixels`]: crate::data::Loader::pixels

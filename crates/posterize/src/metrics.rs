@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
-use crate::tensor::{MemoryFormat, Tensor};
+use crate::logits::shape;
+use crate::tensor::Tensor;
 
 /// A running average, weighted by the number of samples of each value; `AverageMeter` in PyTorch's
 /// examples.
@@ -69,7 +70,7 @@ impl std::fmt::Display for AverageMeter {
 /// PyTorch's examples.
 ///
 /// A sample is correct if its label is among the `k` classes with the highest logits. `logits` has
-/// the shape `[N, C]`. Of equal logits the class with the lower number ranks first. NaN ranks above
+/// the shape `[N, C]` or `[N, C, 1, 1]`. Of equal logits the class with the lower number ranks first. NaN ranks above
 /// every number, as in `torch.topk`.
 ///
 /// ```
@@ -232,13 +233,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &[usize]) -> Result<f64> {
 }
 
 fn rows(logits: &Tensor, classes: usize) -> impl Iterator<Item = &[f32]> {
-    debug_assert_eq!(logits.format(), MemoryFormat::Contiguous, "logits have two dimensions");
     logits.data().chunks_exact(classes)
 }
 
 /// Checks that logits `[N, C]` fit the labels and returns `C`.
 fn check(logits: &Tensor, labels: &[usize]) -> Result<usize> {
-    let &[n, classes] = logits.shape() else {
+    let Some([n, classes]) = shape(logits.shape()) else {
         return Err(Error::shape("logits", format!("expected [N, C], found {:?}", logits.shape())));
     };
     if n != labels.len() || n == 0 || classes == 0 {

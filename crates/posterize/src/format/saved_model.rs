@@ -6,6 +6,7 @@ use super::limits::{MAX_NAME_BYTES, MAX_OUTPUT_VALUES};
 use crate::data::{Class, Preprocessing};
 use crate::graph::Graph;
 use crate::loading::check_variance;
+use crate::logits;
 use crate::runtime::Model;
 
 /// A float or int8 network with the preprocessing of its pictures and the names of its classes.
@@ -140,7 +141,7 @@ impl SavedModel {
             }
         }
         let output = &shapes[graph.output().0].shape;
-        if !self.classes.is_empty() && *output != [1, self.classes.len()] {
+        if !self.classes.is_empty() && logits::shape(output) != Some([1, self.classes.len()]) {
             return Err(format!(
                 "it has {} classes, but the network's output for one picture has the shape \
                  {output:?}; expected [1, {}]",

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::logits;
 use crate::metrics;
 use crate::model::FloatModel;
 use crate::runtime::{Engine, Input, Options, compile};
@@ -66,7 +67,7 @@ impl<'a> Pictures<'a> {
         let outputs: Vec<Vec<Tensor>> = outputs.collect::<Result<_>>()?;
         let mut rest = labels.unwrap_or_default();
         let classes = outputs.iter().zip(&sizes).map(|(outputs, &size)| {
-            let &[_, classes] = outputs.first()?.shape() else { return None };
+            let [_, classes] = logits::shape(outputs.first()?.shape())?;
             if labels.is_some() {
                 let (these, others) = rest.split_at(size);
                 rest = others;
