@@ -45,8 +45,9 @@ JSON output (--json) for an architecture or a saved float model, one object:
   layers              In execution order, with parameters and multiply_adds of the layer and:
     name, type, output_shape  Dotted path, operator, and shape of the output
   preprocessing       Of the pictures, or null:
-    resize, crop, interpolation  Sizes in pixels, and filter
-    mean, std         Normalization of each channel
+    resize, crop, interpolation  Sizes in pixels, one number or [height, width], and filter
+    channels          bgr if blue comes first; absent if red does
+    mean, std         Normalization of each channel, in the network's order
   classes             Number of class names in the file
   tree                The modules as text, as PyTorch prints them
 
