@@ -41,7 +41,7 @@ impl Backend for Avx512Vnni {
         if !product.groups.iter().all(Operand::products_fit) {
             return self.narrower().gemm(product);
         }
-        Some(Kernels::pack(product, gemm_names!("avx512vnni"), |operand, requantize| {
+        Some(Kernels::pack(product, gemm_names!("avx512vnni", adds), |operand, requantize| {
             gemm::Weights::new(*self, operand, requantize)
         }))
     }
