@@ -4,8 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::add::AddEpilogue;
-use super::requantize::{Epilogue, in_order};
+use super::requantize::Epilogue;
 use super::token::Avx512Vnni;
 use crate::arch::x86::panels::{Panel, for_rows, last_step, position};
 use crate::int8::gemm::kernel::{MAX_ROWS, Output, Packed, Rows};
@@ -22,9 +21,9 @@ const ROWS: [usize; 4] = [14, 14, 9, 6];
 /// How far ahead, in bytes, weights are prefetched: the latency of the third-level cache is some
 /// hundred cycles, in which a micro-kernel reads about as much.
 const AHEAD: usize = 4096;
-/// Maximum size, in bytes, of a panel for which the next one is prefetched into the second-level
-/// cache, which has to hold both.
-const MAX_NEXT: usize = 384 * 1024;
+/// Sizes, in bytes, of panels for which the next one is prefetched into the second-level cache: larger
+/// than a part of the first-level cache, and so small that the second-level cache holds both.
+const NEXT: Range<usize> = 16 * 1024..384 * 1024;
 /// Approximate maximum number of input bytes of a block of rows.
 const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -106,7 +105,7 @@ impl Weights {
     fn next(&self, panel: &Panel, index: usize, tiles: usize) -> Next {
         let distance = panel.vectors * VECTOR * (8 + self.taps * self.channels.div_ceil(4) * 4);
         let lines = 4 * panel.vectors;
-        let first = if tiles > 1 && distance <= MAX_NEXT { index } else { lines };
+        let first = if tiles > 1 && NEXT.contains(&distance) { index } else { lines };
         Next { distance, first, step: tiles }
     }
 }
@@ -194,7 +193,7 @@ static TILES: [&[TileFn]; 4] = [
 /// - `rows` must have, for each tap, `R` pointers that are valid for reads of `channels` bytes.
 /// - `panel` must have been packed for these taps and channels with `V` vectors.
 /// - `output` must be valid for writes of `columns` (at most `16 * V`, more than `16 * (V - 1)`) outputs of
-///   each row, and its residual for reads of as many.
+///   each row.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) {
     let header = tile.panel;
@@ -278,39 +277,14 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
         }
         let mask = u64::MAX >> (64 - tile.columns);
         let output = |row: usize| tile.output.at(row, 0).cast::<i8>();
-        let add = tile.output.added.map(|added| (AddEpilogue::new(&added.formula), added.start));
-        let residual = |start: *const u8, [row, v]: [usize; 2]| {
-            let mask = u16::MAX >> (VECTOR - (tile.columns - v * VECTOR).min(VECTOR));
-            let from = start.wrapping_add(row * tile.output.stride + v * VECTOR);
-            _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from.cast()))
-        };
-        // Requantizes four vectors of accumulators, which belong to these rows and vectors of columns,
-        // and adds the residual, if any. A macro, because a closure may not be inlined.
-        macro_rules! requantize {
-            ($acc:expr, $multiplier:expr, $at:expr) => {{
-                let mut bytes = epilogue.apply_fitting_in_lanes($acc, $multiplier);
-                if let Some((add, start)) = &add {
-                    let [a, b, c, d] = $at;
-                    let residuals = [
-                        residual(*start, a),
-                        residual(*start, b),
-                        residual(*start, c),
-                        residual(*start, d),
-                    ];
-                    bytes = add.apply_in_lanes(bytes, residuals);
-                }
-                in_order(bytes)
-            }};
-        }
         // Four vectors of accumulators become 64 bytes: four rows of one vector, two rows of two,
         // or one row of three or four. Missing rows and vectors are replaced by the last.
         let last = V - 1;
         match V {
             1 => for_rows!(I in 0 4 8 12 => {
-                let rows = [I, (I + 1).min(R - 1), (I + 2).min(R - 1), (I + 3).min(R - 1)];
-                let [a, b, c, d] = rows;
-                let four = [acc[a][0], acc[b][0], acc[c][0], acc[d][0]];
-                let bytes = requantize!(four, [m[0]; 4], [[a, 0], [b, 0], [c, 0], [d, 0]]);
+                let at = |row: usize| acc[row.min(R - 1)][0];
+                let rows = [at(I), at(I + 1), at(I + 2), at(I + 3)];
+                let bytes = epilogue.apply_fitting(rows, [m[0]; 4]);
                 let mask = mask as __mmask16;
                 _mm_mask_storeu_epi8(output(I), mask, _mm512_castsi512_si128(bytes));
                 if I + 1 < R {
@@ -327,11 +301,9 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
                 }
             }),
             2 => for_rows!(I in 0 2 4 6 8 10 12 => {
-                let second = (I + 1).min(R - 1);
-                let (a, b) = (acc[I], acc[second]);
+                let (a, b) = (acc[I], acc[(I + 1).min(R - 1)]);
                 let m = [m[0], m[last], m[0], m[last]];
-                let at = [[I, 0], [I, last], [second, 0], [second, last]];
-                let bytes = requantize!([a[0], a[last], b[0], b[last]], m, at);
+                let bytes = epilogue.apply_fitting([a[0], a[last], b[0], b[last]], m);
                 let mask = mask as __mmask32;
                 _mm256_mask_storeu_epi8(output(I), mask, _mm512_castsi512_si256(bytes));
                 if I + 1 < R {
@@ -342,8 +314,7 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
             _ => for_rows!(I in 0 1 2 3 4 5 6 7 8 => {
                 let (second, third) = (1.min(last), 2.min(last));
                 let (a, m) = (acc[I], [m[0], m[second], m[third], m[last]]);
-                let at = [[I, 0], [I, second], [I, third], [I, last]];
-                let bytes = requantize!([a[0], a[second], a[third], a[last]], m, at);
+                let bytes = epilogue.apply_fitting([a[0], a[second], a[third], a[last]], m);
                 _mm512_mask_storeu_epi8(output(I), mask, bytes);
             }),
         }

@@ -41,9 +41,13 @@ impl Backend for Avx512Vnni {
         if !product.groups.iter().all(Operand::products_fit) {
             return self.narrower().gemm(product);
         }
-        Some(Kernels::pack(product, gemm_names!("avx512vnni", adds), |operand, requantize| {
+        Some(Kernels::pack(product, gemm_names!("avx512vnni"), |operand, requantize| {
             gemm::Weights::new(*self, operand, requantize)
         }))
+    }
+
+    fn columns(&self) -> usize {
+        16
     }
 
     fn depthwise(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn DepthwiseKernel>> {
