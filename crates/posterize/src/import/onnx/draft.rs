@@ -26,7 +26,12 @@ struct DraftNode {
 pub(super) struct Draft {
     nodes: Vec<DraftNode>,
     parameters: HashMap<(NodeId, Role), Arc<Tensor>>,
+    /// The calls of operators without parameters, by their inputs.
+    calls: HashMap<Vec<NodeId>, Vec<NodeId>>,
 }
+
+/// The number of calls with the same inputs among which an equal one is looked for.
+const COMPARED: usize = 16;
 
 impl Draft {
     /// Adds an input of the network.
@@ -35,7 +40,8 @@ impl Draft {
         self.add(DraftNode { name, op: Input.into(), inputs: Vec::new(), shape })
     }
 
-    /// Adds a call of an operator.
+    /// Adds a call of an operator. A second call of one without parameters, with the same inputs, is the
+    /// first: a channel shuffle is recognized again by every node that reads a part of it.
     ///
     /// # Errors
     /// Returns an error if the inputs do not fit the operator.
@@ -49,7 +55,17 @@ impl Draft {
         let shapes: Vec<&[usize]> =
             inputs.iter().map(|input| self.nodes[input.0].shape.as_slice()).collect();
         let shape = op.infer(&shapes)?;
-        Ok(self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape }))
+        let known = self.calls.get(inputs).map_or(&[][..], Vec::as_slice);
+        let mut known = known.iter().rev().take(COMPARED);
+        if let Some(&known) = known.find(|known| self.nodes[known.0].op == op) {
+            return Ok(known);
+        }
+        let shared = op.parameters().is_empty();
+        let node = self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
+        if shared {
+            self.calls.entry(inputs.to_vec()).or_default().push(node);
+        }
+        Ok(node)
     }
 
     /// Sets a parameter of a node.
@@ -220,6 +236,18 @@ mod tests {
         let model = draft.finish("Net", vec![("y".into(), y)]).unwrap();
         assert_eq!(model.graph().nodes().len(), 2);
         assert!(model.parameters().is_empty());
+    }
+
+    #[test]
+    fn equal_calls_are_one() {
+        let mut draft = Draft::default();
+        let x = draft.input("x", vec![1, 4]);
+        let mut relu = |x| draft.push("relu", Activation::ReLU, &[x]).unwrap();
+        let (a, b) = (relu(x), relu(x));
+        assert_eq!(a, b);
+        assert_ne!(relu(a), a);
+        let linear = |draft: &mut Draft| draft.push("linear", Linear::new(4, 2), &[x]).unwrap();
+        assert_ne!(linear(&mut draft), linear(&mut draft));
     }
 
     #[test]
