@@ -127,7 +127,9 @@ impl Select {
                 Moves::Interleaved { starts, len } => match *starts.as_slice() {
                     [a, b] => {
                         let (a, b) = (&input[a..a + len], &input[b..b + len]);
-                        for (to, (&a, &b)) in output.as_chunks_mut::<2>().0.iter_mut().zip(a.iter().zip(b)) {
+                        for (to, (&a, &b)) in
+                            output.as_chunks_mut::<2>().0.iter_mut().zip(a.iter().zip(b))
+                        {
                             *to = [a, b];
                         }
                     }

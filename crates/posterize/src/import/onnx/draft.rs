@@ -61,7 +61,8 @@ impl Draft {
             return Ok(known);
         }
         let shared = op.parameters().is_empty();
-        let node = self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
+        let node =
+            self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
         if shared {
             self.calls.entry(inputs.to_vec()).or_default().push(node);
         }
@@ -161,12 +162,16 @@ impl Draft {
         for (_, node) in outputs {
             users[node.0] += 1;
         }
-        for node in self.nodes.iter().zip(needed).filter_map(|(node, &needed)| needed.then_some(node)) {
+        for node in
+            self.nodes.iter().zip(needed).filter_map(|(node, &needed)| needed.then_some(node))
+        {
             node.inputs.iter().for_each(|input| users[input.0] += 1);
         }
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            let (Op::BatchNorm(norm), &[input]) = (&node.op, node.inputs.as_slice()) else { continue };
+            let (Op::BatchNorm(norm), &[input]) = (&node.op, node.inputs.as_slice()) else {
+                continue;
+            };
             let before = &self.nodes[input.0].op;
             let folds = users[input.0] == 1 && before.with_batch_norm(norm.dimensions).is_some();
             if folds || norm.dimensions != 2 || matches!(before, Op::Input(_)) {
@@ -256,7 +261,9 @@ mod tests {
         let norm = |draft: &mut Draft, name: &str, x| {
             let node = draft.push(name, BatchNorm::two_d(2).eps(1.0), &[x]).unwrap();
             let roles = [Role::Weight, Role::Bias, Role::RunningMean, Role::RunningVar];
-            for (role, values) in roles.into_iter().zip([[2.0, -3.0], [0.5, 1.0], [4.0, 5.0], [3.0, 8.0]]) {
+            for (role, values) in
+                roles.into_iter().zip([[2.0, -3.0], [0.5, 1.0], [4.0, 5.0], [3.0, 8.0]])
+            {
                 draft.set(node, role, Tensor::new([2], values.to_vec()).unwrap()).unwrap();
             }
             node
