@@ -60,6 +60,12 @@ pub(crate) trait Backend: Send + Sync {
         self.fallback()?.gemm(product)
     }
 
+    /// Number of columns that an int8 matrix product computes as fast as fewer. Groups with fewer are
+    /// multiplied together.
+    fn columns(&self) -> usize {
+        self.fallback().map_or(1, |narrower| narrower.columns())
+    }
+
     /// Packs an int8 convolution with a window larger than 1x1 for a kernel that needs no im2row.
     fn direct_conv(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn ConvKernel>> {
         self.fallback()?.direct_conv(conv)

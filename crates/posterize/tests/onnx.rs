@@ -140,7 +140,8 @@ fn written_out_functions_and_transposes_are_recognized() {
     };
     let count = |kinds: &[String], kind: &str| kinds.iter().filter(|found| *found == kind).count();
     let found = kinds("hardswish_written_out.onnx");
-    assert_eq!((count(&found, "Hardswish"), count(&found, "SiLU")), (3, 1), "{found:?}");
+    // Three forms of hard-swish of the same value become equal calls, and these one.
+    assert_eq!((count(&found, "Hardswish"), count(&found, "SiLU")), (1, 1), "{found:?}");
     assert_eq!(kinds("channel_shuffle.onnx"), ["Input", "ChannelShuffle"]);
     assert_eq!(kinds("pad_before_conv.onnx"), ["Input", "Conv2d"]);
     assert_eq!(kinds("flatten_mul.onnx"), ["Input", "ReLU", "Flatten"]);

@@ -14,9 +14,10 @@ use crate::isa::Isa;
 use crate::lengths::{Lengths, check_len};
 use crate::pool::{Pool, SharedMut};
 
-/// Maximum number of channels of one task of an average pooling, whose accumulators are on the
-/// stack.
+/// Maximum number of channels of one task of an average pooling.
 const BLOCK: usize = 128;
+/// Number of neighboring bytes that an average pooling sums at once.
+const LANES: usize = 64;
 
 /// Average pooling to a fixed output size, as PyTorch's `adaptive_avg_pool2d` on quantized
 /// channels-last tensors; an output size of `[1, 1]` is global average pooling.
@@ -93,11 +94,13 @@ impl AdaptiveAvgPool2d {
             vectorize(
                 self.isa,
                 Average {
-                    image: &input[n * h * w * c..][..h * w * c],
-                    row_pixels: w,
-                    pixel_channels: c,
-                    rows: window(y, oh, h),
-                    columns: window(x, ow, w),
+                    window: Window {
+                        image: &input[n * h * w * c..][..h * w * c],
+                        row_pixels: w,
+                        pixel_channels: c,
+                        rows: window(y, oh, h),
+                        columns: window(x, ow, w),
+                    },
                     zero_point: self.zero_point,
                     // SAFETY: each task writes only its own channels of its own output pixel.
                     output: unsafe { output.slice(at + channels.start..at + channels.end) },
@@ -115,35 +118,110 @@ pub(crate) fn window(index: usize, windows: usize, size: usize) -> Range<usize> 
 
 /// Averages a block of channels of one output pixel.
 struct Average<'a> {
-    image: &'a [u8],
-    row_pixels: usize,
-    pixel_channels: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
+    window: Window<'a>,
     channels: Range<usize>,
     zero_point: u8,
     output: &'a mut [u8],
 }
 
+/// The pixels of a window of an image.
+struct Window<'a> {
+    image: &'a [u8],
+    row_pixels: usize,
+    pixel_channels: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
 impl Loop for Average<'_> {
     #[inline(always)]
     fn run(self) {
-        let pixels = self.rows.len() * self.columns.len();
-        let mut sums = [-(pixels as i32 * i32::from(self.zero_point)); BLOCK];
-        let sums = &mut sums[..self.channels.len()];
-        for y in self.rows {
-            for x in self.columns.clone() {
-                let pixel = &self.image[(y * self.row_pixels + x) * self.pixel_channels..];
-                for (sum, &q) in sums.iter_mut().zip(&pixel[self.channels.clone()]) {
+        let Self { window, channels, zero_point, output } = self;
+        let c = window.pixel_channels;
+        let pixels = window.rows.len() * window.columns.len();
+        let multiplier = 1.0 / pixels as f32;
+        let target = Target::new(zero_point, 0, 255);
+        let zero_points = pixels as i32 * i32::from(zero_point);
+        let average = |sum: i32| target.round((sum - zero_points) as f32 * multiplier);
+        if c < LANES {
+            let together = LANES / c;
+            let sums = window.sum_lanes(0, together);
+            for (channel, q) in channels.zip(output) {
+                *q = average((0..together).map(|pixel| sums[pixel * c + channel]).sum());
+            }
+            return;
+        }
+        for (block, output) in output.chunks_mut(LANES).enumerate() {
+            let channel = channels.start + block * LANES;
+            // The last block is moved back, so that it has all lanes.
+            let first = channel.min(c - LANES);
+            let sums = window.sum_lanes(first, 1);
+            for (q, &sum) in output.iter_mut().zip(&sums[channel - first..]) {
+                *q = average(sum);
+            }
+        }
+    }
+}
+
+impl Window<'_> {
+    /// Sums neighboring bytes over the pixels: those from channel `first` on, or where a pixel has fewer
+    /// channels than there are lanes, those of so many pixels `together`.
+    #[inline(always)]
+    fn sum_lanes(&self, first: usize, together: usize) -> [i32; LANES] {
+        let c = self.pixel_channels;
+        let step = together * c;
+        let steps = self.columns.len() / together;
+        let mut sums = [0; LANES];
+        let mut partial = [0_u16; LANES];
+        let mut pending = 0;
+        for y in self.rows.clone() {
+            let row = &self.image[(y * self.row_pixels + self.columns.start) * c + first..];
+            let mut done = 0;
+            while done < steps {
+                if pending == MAX_U16_SUM {
+                    add_partial(&mut sums, &mut partial);
+                    pending = 0;
+                }
+                let count = (steps - done).min(MAX_U16_SUM - pending);
+                for index in done..done + count {
+                    let bytes = &row[index * step..];
+                    match bytes.first_chunk::<LANES>() {
+                        Some(bytes) => {
+                            for (sum, &q) in partial.iter_mut().zip(bytes) {
+                                *sum += u16::from(q);
+                            }
+                        }
+                        // The end of the image.
+                        None => {
+                            for (sum, &q) in partial.iter_mut().zip(&bytes[..step]) {
+                                *sum += u16::from(q);
+                            }
+                        }
+                    }
+                }
+                pending += count;
+                done += count;
+            }
+            for x in steps * together..self.columns.len() {
+                for (sum, &q) in sums.iter_mut().zip(&row[x * c..][..c]) {
                     *sum += i32::from(q);
                 }
             }
         }
-        let multiplier = 1.0 / pixels as f32;
-        let target = Target::new(self.zero_point, 0, 255);
-        for (q, &sum) in self.output.iter_mut().zip(&*sums) {
-            *q = target.round(sum as f32 * multiplier);
-        }
+        add_partial(&mut sums, &mut partial);
+        sums
+    }
+}
+
+/// Number of bytes whose sum always fits 16 bits.
+const MAX_U16_SUM: usize = 257;
+
+/// Adds 16-bit sums to those of 32 bits, and sets them to 0.
+#[inline(always)]
+fn add_partial(sums: &mut [i32; LANES], partial: &mut [u16; LANES]) {
+    for (sum, partial) in sums.iter_mut().zip(partial) {
+        *sum += i32::from(*partial);
+        *partial = 0;
     }
 }
 
@@ -305,7 +383,8 @@ mod tests {
     proptest! {
         #[test]
         fn averages_equal_the_reference(
-            batch in 1usize..3, h in 1usize..10, w in 1usize..10, channels in 1usize..300,
+            batch in 1usize..3, (h, w) in prop_oneof![(1usize..10, 1usize..10), (15usize..30, 15usize..30)],
+            channels in prop_oneof![1usize..70, 60usize..300],
             oh in 1usize..5, ow in 1usize..5, zero_point: u8, threads in 1usize..4, seed: u64,
         ) {
             let input = values(batch * h * w * channels, seed);

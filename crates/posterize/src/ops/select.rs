@@ -70,6 +70,33 @@ enum Moves {
     Values(Vec<usize>),
     /// The offset and the length of each contiguous run of values.
     Runs(Vec<(usize, usize)>),
+    /// Runs of `len` values, of which every first value comes first, then every second one: a channel
+    /// shuffle, or a part of one.
+    Interleaved {
+        /// The offset of each run; at least two.
+        starts: Vec<usize>,
+        len: usize,
+    },
+}
+
+/// The largest number of runs for which interleaving is faster than copying each value.
+const MAX_INTERLEAVED: usize = 8;
+
+impl Moves {
+    /// Returns the moves of values, whose offsets are given.
+    fn values(from: Vec<usize>) -> Self {
+        let interleaves = |runs: usize| {
+            from.len() > runs
+                && from.len().is_multiple_of(runs)
+                && from.iter().enumerate().all(|(i, &at)| at == from[i % runs] + i / runs)
+        };
+        match (2..=MAX_INTERLEAVED).find(|&runs| interleaves(runs)) {
+            Some(runs) => {
+                Self::Interleaved { starts: from[..runs].to_vec(), len: from.len() / runs }
+            }
+            None => Self::Values(from),
+        }
+    }
 }
 
 impl Select {
@@ -85,7 +112,7 @@ impl Select {
         }
         let output = runs.iter().map(|(_, len)| len).sum();
         let moves = if runs.iter().all(|&(_, len)| len == 1) {
-            Moves::Values(runs.into_iter().map(|(start, _)| start).collect())
+            Moves::values(runs.into_iter().map(|(start, _)| start).collect())
         } else {
             Moves::Runs(runs)
         };
@@ -97,6 +124,22 @@ impl Select {
         for_each_row(pool, output, self.output, |row, output| {
             let input = &input[row * self.input..][..self.input];
             match &self.moves {
+                Moves::Interleaved { starts, len } => match *starts.as_slice() {
+                    [a, b] => {
+                        let (a, b) = (&input[a..a + len], &input[b..b + len]);
+                        for (to, (&a, &b)) in
+                            output.as_chunks_mut::<2>().0.iter_mut().zip(a.iter().zip(b))
+                        {
+                            *to = [a, b];
+                        }
+                    }
+                    _ => {
+                        for (run, &start) in starts.iter().enumerate() {
+                            let to = output[run..].iter_mut().step_by(starts.len());
+                            to.zip(&input[start..start + len]).for_each(|(to, &from)| *to = from);
+                        }
+                    }
+                },
                 Moves::Values(from) => {
                     output.iter_mut().zip(from).for_each(|(to, &from)| *to = input[from]);
                 }
@@ -118,6 +161,13 @@ impl Select {
             let gradient = &gradient[row * self.output..][..self.output];
             target.fill(0.0);
             match &self.moves {
+                Moves::Interleaved { starts, len } => {
+                    for (run, &start) in starts.iter().enumerate() {
+                        let gradient = gradient[run..].iter().step_by(starts.len());
+                        let target = &mut target[start..start + len];
+                        target.iter_mut().zip(gradient).for_each(|(to, &from)| *to = from);
+                    }
+                }
                 Moves::Values(to) => {
                     to.iter().zip(gradient).for_each(|(&to, &gradient)| target[to] = gradient);
                 }
@@ -157,7 +207,10 @@ mod tests {
     /// threads.
     #[test]
     fn positions_are_those_of_the_indices() {
-        let cases: [(&[usize], usize, &[usize]); 6] = [
+        let cases: [(&[usize], usize, &[usize]); 9] = [
+            (&[2, 6, 3, 4], 1, &[0, 3, 1, 4, 2, 5]),
+            (&[2, 12, 2, 1], 1, &[1, 8, 2, 9]),
+            (&[1, 7, 2, 2], 1, &[0, 2, 5, 1, 3, 6]),
             (&[2, 6, 3, 4], 1, &[1, 3, 5]),
             (&[2, 6, 3, 4], 1, &[2, 3, 4]),
             (&[2, 6, 3, 4], 2, &[2, 0]),

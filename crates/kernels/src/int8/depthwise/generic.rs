@@ -7,6 +7,8 @@
 
 use super::kernel::Row;
 use super::pack;
+use crate::geometry::Padding;
+use crate::int8::elementwise::formula::Target;
 use crate::int8::requantize;
 use crate::int8::vectorize::{Loop, vectorize};
 use crate::isa::Isa;
@@ -41,10 +43,44 @@ impl Packed {
         output: &mut [u8],
     ) {
         let channels = self.bias.len();
+        let g = row.geometry;
+        if g.kernel == [1, 1] && g.stride[1] == 1 && g.padding == Padding::default() {
+            if let Some(input) = rows(0) {
+                return vectorize(isa, Scale { packed: self, row, input, output });
+            }
+        }
         for (x, output) in output.chunks_exact_mut(channels).enumerate() {
             for (block, output) in output.chunks_mut(BLOCK).enumerate() {
                 let first = block * BLOCK;
                 vectorize(isa, Pixel { packed: self, row, rows: &rows, x, first, output });
+            }
+        }
+    }
+}
+
+/// Computes an output row of a 1x1 window without padding: each value times the weight of its channel,
+/// plus the bias. A batch norm that is not folded into another layer is such a convolution.
+struct Scale<'p> {
+    packed: &'p Packed,
+    row: Row<'p>,
+    input: &'p [u8],
+    output: &'p mut [u8],
+}
+
+impl Loop for Scale<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Packed { weights, bias } = self.packed;
+        let r = self.row.requantize;
+        let target = Target::new(r.zero_point, r.min, r.max);
+        let pixels = self.input.chunks_exact(bias.len());
+        for (output, input) in self.output.chunks_exact_mut(bias.len()).zip(pixels) {
+            let channels = weights.iter().zip(bias).zip(&r.multiplier);
+            for ((q, &x), ((&weight, &bias), &multiplier)) in
+                output.iter_mut().zip(input).zip(channels)
+            {
+                let accumulator = bias.wrapping_add(i32::from(x) * i32::from(weight));
+                *q = target.round(accumulator as f32 * multiplier);
             }
         }
     }

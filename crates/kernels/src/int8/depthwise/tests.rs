@@ -25,7 +25,7 @@ fn channels() -> impl Strategy<Value = usize> {
 }
 
 fn kernel() -> impl Strategy<Value = [usize; 2]> {
-    prop_oneof![4 => Just([3, 3]), 4 => Just([5, 5]), 1 => [1usize..6, 1usize..8]]
+    prop_oneof![4 => Just([3, 3]), 4 => Just([5, 5]), 1 => Just([1, 1]), 1 => [1usize..6, 1usize..8]]
 }
 
 fn zero_point() -> impl Strategy<Value = u8> {
@@ -38,7 +38,10 @@ prop_compose! {
         kernel in kernel(),
         stride in prop_oneof![5 => [1usize..3, 1usize..3], 1 => [1usize..4, 1usize..4]],
         dilation in prop_oneof![6 => Just([1, 1]), 1 => [1usize..3, 1usize..3]],
-        [top, bottom, left, right] in [0usize..4, 0usize..4, 0usize..7, 0usize..7],
+        [top, bottom, left, right] in prop_oneof![
+            1 => Just([0; 4]),
+            3 => [0usize..4, 0usize..4, 0usize..7, 0usize..7],
+        ],
         batch in 1usize..3,
         size in [1usize..8, 1usize..14],
         zero_point in zero_point(),

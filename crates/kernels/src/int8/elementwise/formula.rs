@@ -23,13 +23,22 @@ pub(crate) struct Target {
     pub(crate) min: f32,
     /// The maximum output minus the zero point.
     pub(crate) max: f32,
+    /// What is added to the bits of a sum with [`ROUNDING`] to get the output.
+    offset: u32,
 }
+
+/// 1.5 · 2²³. The sum of it and a value between ±2²² is rounded to an integer, half to even, which is in the
+/// lowest bits of the sum. This takes one addition of floats, where rounding, adding the zero point and
+/// converting to an integer take three instructions that compete for the same units.
+const ROUNDING: f32 = 12_582_912.0;
 
 impl Target {
     pub(crate) fn new(zero_point: u8, min: u8, max: u8) -> Self {
         assert!(min <= max, "min {min} exceeds max {max}");
+        let offset = u32::from(zero_point).wrapping_sub(ROUNDING.to_bits());
         let zero_point = f32::from(zero_point);
-        Self { zero_point, min: f32::from(min) - zero_point, max: f32::from(max) - zero_point }
+        let [min, max] = [min, max].map(|end| f32::from(end) - zero_point);
+        Self { zero_point, min, max, offset }
     }
 
     /// `clamp(round_half_even(v) + zero_point, min, max)`; a NaN becomes `max`.
@@ -39,9 +48,6 @@ impl Target {
         // `vmaxps`.
         let v = if v < self.max { v } else { self.max };
         let v = if v > self.min { v } else { self.min };
-        let q = v.round_ties_even() + self.zero_point;
-        // SAFETY: v was clamped to [min − zero_point, max − zero_point], a range with integer ends,
-        // and a NaN replaced by the upper end, so q is finite and lies in 0..=255.
-        unsafe { q.to_int_unchecked::<i32>() as u8 }
+        (v + ROUNDING).to_bits().wrapping_add(self.offset) as u8
     }
 }

@@ -7,6 +7,7 @@
 //! A call splits into tasks of some output pixels times some panels of columns. A task loops over
 //! blocks of rows, which stay in the L1 or L2 cache while the task's panels are read once for each.
 
+mod groups;
 pub(crate) mod kernel;
 pub(crate) mod partition;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub(crate) mod windows;
 
 use std::ops::Range;
 
+use self::groups::Groups;
 use self::kernel::{Kernels, MAX_ROWS, Names, Output, Packed, Product};
 use self::partition::Partition;
 use self::windows::Windows;
@@ -31,9 +33,12 @@ use crate::reference;
 #[derive(Debug)]
 pub(super) struct Gemm {
     geometry: Conv2dGeometry,
+    /// The products, each of one or several groups of the convolution; the last may have fewer.
     groups: Vec<Box<dyn Packed>>,
-    /// Zero points for taps outside the input: one for each input channel of a group.
+    /// Zero points for taps outside the input: one for each input channel of a product.
     padding: Vec<u8>,
+    /// Number of output channels of a product.
+    columns: usize,
     names: Names,
     /// Whether the window is 1x1.
     pointwise: bool,
@@ -43,14 +48,16 @@ impl Gemm {
     /// Packs the weights of a convolution without defects.
     pub(super) fn new(isa: Isa, conv: &reference::Conv2d<'_>) -> Self {
         let geometry = conv.geometry;
-        let operands = Operand::groups(conv);
+        let groups = Groups::new(conv, isa.backend().columns());
+        let operands = groups.operands(conv);
         let product =
             Product { groups: &operands, requantize: conv.requantize, geometry: &geometry };
         let packed = isa.backend().gemm(&product);
         let Kernels { groups, names } = packed.expect("the portable backend covers every product");
         let pointwise = operands[0].taps == 1;
-        let padding = vec![conv.input_zero_point; operands[0].channels];
-        Self { geometry, groups, padding, names, pointwise }
+        let Operand { channels, columns, .. } = operands[0];
+        let padding = vec![conv.input_zero_point; channels];
+        Self { geometry, groups, padding, columns, names, pointwise }
     }
 
     /// The name, for profiles, of an inverted-residual block whose last layer this is.
@@ -135,7 +142,9 @@ impl Gemm {
     /// Number of pointers of a block that are kept in scratch memory; those of a 1x1 window are
     /// kept on the stack.
     fn scratch_pointers(&self) -> usize {
-        if self.taps() == 1 { 0 } else { self.taps() * self.groups[0].block_rows() }
+        // A product of fewer groups may have larger blocks.
+        let rows = self.groups.iter().map(|group| group.block_rows()).max().unwrap_or(0);
+        if self.taps() == 1 { 0 } else { self.taps() * rows }
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -144,7 +153,7 @@ impl Gemm {
             0 => 0,
             pointers => (pointers + 1) * size_of::<*const u8>(),
         };
-        pointers + self.groups[0].scratch_bytes()
+        pointers + self.groups.iter().map(|group| group.scratch_bytes()).max().unwrap_or(0)
     }
 
     /// Runs one task: multiplies the windows of output `pixels` with `panels` of a group.
@@ -204,22 +213,24 @@ impl ConvKernel for Gemm {
         let output_size = g.output_size(size).expect("the window fits into the padded input");
         let pixels = batch * output_size[0] * output_size[1];
         check_len("the output", output.len(), &[pixels, g.out_channels]);
-        let columns = g.out_channels / g.groups;
         let output = SharedMut::new(output);
         let scratch = Workers::new(scratch, self.scratch_bytes());
-        let partition = Partition::new(pool.threads(), pixels, self.groups[0].panels(), g.groups);
+        let panels = self.groups[0].panels();
+        let partition = Partition::new(pool.threads(), pixels, panels, self.groups.len());
         pool.run(partition.tasks(), &|task, worker| {
             let (group, pixels, panels) = partition.task(task);
+            let first_channel = group * self.padding.len();
+            let channels = self.padding.len().min(g.in_channels - first_channel);
             let windows = Windows {
                 input,
-                padding: &self.padding,
+                padding: &self.padding[..channels],
                 geometry: g,
                 size,
                 output_size,
-                first_channel: group * self.padding.len(),
+                first_channel,
             };
             let output = Output::new(output.as_mut_ptr(), g.out_channels, added);
-            let output = output.from(0, group * columns);
+            let output = output.from(0, group * self.columns);
             // SAFETY: each worker runs one task at a time, and each has its own part.
             let scratch = unsafe { scratch.part(worker) };
             // SAFETY: tasks differ in group, pixels or panels, so no other task accesses the

@@ -48,28 +48,24 @@ impl Windows<'_> {
             }
             return Rows { taps, capacity, len };
         }
-        let pixel = |index: usize| {
-            self.input[index * g.in_channels + self.first_channel..][..channels].as_ptr()
-        };
-        let [h, w] = self.size;
         let [oh, ow] = self.output_size;
         let (mut n, mut oy, mut ox) =
             (pixels.start / (oh * ow), pixels.start / ow % oh, pixels.start % ow);
-        for i in 0..len {
-            let mut tap = i;
+        let mut i = 0;
+        while i < len {
+            let run = (ow - ox).min(len - i);
+            let mut first = i;
             for ky in 0..g.kernel[0] {
-                // For a tap above or left of the input, the subtraction wraps to a position outside
-                // it.
+                // For a tap above the input, the subtraction wraps to a position below it.
                 let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.padding.top);
                 for kx in 0..g.kernel[1] {
-                    let x = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.padding.left);
-                    let inside = y < h && x < w;
-                    taps[tap] =
-                        if inside { pixel((n * h + y) * w + x) } else { self.padding.as_ptr() };
-                    tap += capacity;
+                    let x = ox * g.stride[1] + kx * g.dilation[1];
+                    self.gather_run([n, y], x, &mut taps[first..first + run]);
+                    first += capacity;
                 }
             }
-            ox += 1;
+            i += run;
+            ox += run;
             if ox == ow {
                 (ox, oy) = (0, oy + 1);
                 if oy == oh {
@@ -78,5 +74,33 @@ impl Windows<'_> {
             }
         }
         Rows { taps, capacity, len }
+    }
+
+    /// Sets the pointers of one tap for neighboring windows of a row. `y` is the tap's row in picture
+    /// `n`, and `x` its column in the padded input for the first window.
+    fn gather_run(&self, [n, y]: [usize; 2], x: usize, taps: &mut [*const u8]) {
+        let g = self.geometry;
+        let ([h, w], stride) = (self.size, g.stride[1]);
+        if y >= h {
+            return taps.fill(self.padding.as_ptr());
+        }
+        // The windows before `start` have the tap in the padding on the left, those from `end` on in
+        // that on the right.
+        let windows_to = |edge: usize| edge.saturating_sub(x).div_ceil(stride).min(taps.len());
+        let (start, end) = (windows_to(g.padding.left), windows_to(g.padding.left + w));
+        taps[..start].fill(self.padding.as_ptr());
+        taps[end..].fill(self.padding.as_ptr());
+        let inside = &mut taps[start..end];
+        if inside.is_empty() {
+            return;
+        }
+        // Only one bounds check is needed for a row.
+        let first = (n * h + y) * w + x + start * stride - g.padding.left;
+        let step = stride * g.in_channels;
+        let row = &self.input[first * g.in_channels + self.first_channel..];
+        let row = &row[..(inside.len() - 1) * step + self.padding.len()];
+        for (i, pointer) in inside.iter_mut().enumerate() {
+            *pointer = row[i * step..].as_ptr();
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::problem::Outcome;
 use crate::graph::{Graph, ModuleEntry, Node, NodeId, Output};
 use crate::model::FloatModel;
-use crate::ops::{Input, Op, Role};
+use crate::ops::{Conv2d, Input, Op, Role};
 use crate::parameters::Parameters;
 use crate::tensor::Tensor;
 
@@ -26,7 +26,12 @@ struct DraftNode {
 pub(super) struct Draft {
     nodes: Vec<DraftNode>,
     parameters: HashMap<(NodeId, Role), Arc<Tensor>>,
+    /// The calls of operators without parameters, by their inputs.
+    calls: HashMap<Vec<NodeId>, Vec<NodeId>>,
 }
+
+/// The number of calls with the same inputs among which an equal one is looked for.
+const COMPARED: usize = 16;
 
 impl Draft {
     /// Adds an input of the network.
@@ -35,7 +40,8 @@ impl Draft {
         self.add(DraftNode { name, op: Input.into(), inputs: Vec::new(), shape })
     }
 
-    /// Adds a call of an operator.
+    /// Adds a call of an operator. A second call of one without parameters, with the same inputs, is the
+    /// first: a channel shuffle is recognized again by every node that reads a part of it.
     ///
     /// # Errors
     /// Returns an error if the inputs do not fit the operator.
@@ -49,7 +55,18 @@ impl Draft {
         let shapes: Vec<&[usize]> =
             inputs.iter().map(|input| self.nodes[input.0].shape.as_slice()).collect();
         let shape = op.infer(&shapes)?;
-        Ok(self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape }))
+        let known = self.calls.get(inputs).map_or(&[][..], Vec::as_slice);
+        let mut known = known.iter().rev().take(COMPARED);
+        if let Some(&known) = known.find(|known| self.nodes[known.0].op == op) {
+            return Ok(known);
+        }
+        let shared = op.parameters().is_empty();
+        let node =
+            self.add(DraftNode { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
+        if shared {
+            self.calls.entry(inputs.to_vec()).or_default().push(node);
+        }
+        Ok(node)
     }
 
     /// Sets a parameter of a node.
@@ -97,7 +114,7 @@ impl Draft {
     /// # Errors
     /// Returns an error if the graph has more nodes than are allowed.
     pub(super) fn finish(
-        self,
+        mut self,
         kind: &str,
         outputs: Vec<(String, NodeId)>,
     ) -> crate::error::Result<FloatModel> {
@@ -113,6 +130,7 @@ impl Draft {
                 }
             }
         }
+        self.convolve_lone_norms(&needed, &outputs);
         let mut names = Names::default();
         let mut ids = vec![NodeId(0); self.nodes.len()];
         let mut nodes = Vec::new();
@@ -132,6 +150,52 @@ impl Draft {
         let outputs = outputs.into_iter().map(|(name, node)| Output::new(name, ids[node.0]));
         let root = ModuleEntry { path: String::new(), kind: kind.into() };
         FloatModel::new(Graph::new(nodes, outputs.collect(), vec![root])?, parameters)
+    }
+}
+
+impl Draft {
+    /// Replaces the batch norms that cannot be folded into the layer before them by convolutions of one
+    /// channel each, which are computed in int8 too. Those of the network's inputs stay: there, a layer
+    /// in float costs less than another rounding of the pixels.
+    fn convolve_lone_norms(&mut self, needed: &[bool], outputs: &[(String, NodeId)]) {
+        let mut users = vec![0; self.nodes.len()];
+        for (_, node) in outputs {
+            users[node.0] += 1;
+        }
+        for node in
+            self.nodes.iter().zip(needed).filter_map(|(node, &needed)| needed.then_some(node))
+        {
+            node.inputs.iter().for_each(|input| users[input.0] += 1);
+        }
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            let (Op::BatchNorm(norm), &[input]) = (&node.op, node.inputs.as_slice()) else {
+                continue;
+            };
+            let before = &self.nodes[input.0].op;
+            let folds = users[input.0] == 1 && before.with_batch_norm(norm.dimensions).is_some();
+            if folds || norm.dimensions != 2 || matches!(before, Op::Input(_)) {
+                continue;
+            }
+            let parameter = |role| self.parameters.get(&(NodeId(index), role)).map(|t| t.data());
+            let [Some(gamma), Some(beta), Some(mean), Some(var)] =
+                [Role::Weight, Role::Bias, Role::RunningMean, Role::RunningVar].map(parameter)
+            else {
+                continue;
+            };
+            let channels = norm.num_features;
+            let scale: Vec<f32> =
+                gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + norm.eps).sqrt()).collect();
+            let shift = beta.iter().zip(mean).zip(&scale).map(|((beta, mean), s)| beta - mean * s);
+            let shift = Tensor::new([channels], shift.collect());
+            let scale = Tensor::new([channels, 1, 1, 1], scale);
+            let (Ok(scale), Ok(shift)) = (scale, shift) else { continue };
+            self.nodes[index].op = Conv2d::new(channels, channels, 1).groups(channels).into();
+            self.parameters.retain(|&(node, _), _| node.0 != index);
+            for (role, tensor) in [(Role::Weight, scale), (Role::Bias, shift)] {
+                self.parameters.insert((NodeId(index), role), Arc::new(tensor));
+            }
+        }
     }
 }
 
@@ -157,7 +221,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Activation, Linear};
+    use crate::ops::{Activation, BatchNorm, Conv2d, Linear};
 
     #[test]
     fn names_become_unique() {
@@ -177,5 +241,46 @@ mod tests {
         let model = draft.finish("Net", vec![("y".into(), y)]).unwrap();
         assert_eq!(model.graph().nodes().len(), 2);
         assert!(model.parameters().is_empty());
+    }
+
+    #[test]
+    fn equal_calls_are_one() {
+        let mut draft = Draft::default();
+        let x = draft.input("x", vec![1, 4]);
+        let mut relu = |x| draft.push("relu", Activation::ReLU, &[x]).unwrap();
+        let (a, b) = (relu(x), relu(x));
+        assert_eq!(a, b);
+        assert_ne!(relu(a), a);
+        let linear = |draft: &mut Draft| draft.push("linear", Linear::new(4, 2), &[x]).unwrap();
+        assert_ne!(linear(&mut draft), linear(&mut draft));
+    }
+
+    #[test]
+    fn batch_norms_without_a_layer_to_fold_them_into_become_convolutions() {
+        let mut draft = Draft::default();
+        let norm = |draft: &mut Draft, name: &str, x| {
+            let node = draft.push(name, BatchNorm::two_d(2).eps(1.0), &[x]).unwrap();
+            let roles = [Role::Weight, Role::Bias, Role::RunningMean, Role::RunningVar];
+            for (role, values) in
+                roles.into_iter().zip([[2.0, -3.0], [0.5, 1.0], [4.0, 5.0], [3.0, 8.0]])
+            {
+                draft.set(node, role, Tensor::new([2], values.to_vec()).unwrap()).unwrap();
+            }
+            node
+        };
+        let x = draft.input("x", vec![1, 2, 3, 3]);
+        let of_input = norm(&mut draft, "of_input", x);
+        let relu = draft.push("relu", Activation::ReLU, &[of_input]).unwrap();
+        let lone = norm(&mut draft, "lone", relu);
+        let conv = draft.push("conv", Conv2d::new(2, 2, 1).bias(false), &[lone]).unwrap();
+        let weight = Tensor::new([2, 2, 1, 1], vec![1.0, 0.5, -1.0, 0.25]).unwrap();
+        draft.set(conv, Role::Weight, weight).unwrap();
+        let folded = norm(&mut draft, "folded", conv);
+        let model = draft.finish("Net", vec![("y".into(), folded)]).unwrap();
+        let kinds: Vec<_> = model.graph().nodes().iter().map(|node| node.op.kind()).collect();
+        assert_eq!(kinds, ["Input", "BatchNorm2d", "ReLU", "Conv2d", "Conv2d", "BatchNorm2d"]);
+        let of_lone = |name: &str| model.parameter_named(name).unwrap().data().to_vec();
+        assert_eq!(of_lone("lone.weight"), [1.0, -1.0]);
+        assert_eq!(of_lone("lone.bias"), [0.5 - 4.0, 1.0 + 5.0]);
     }
 }

@@ -44,6 +44,10 @@ impl Backend for Avx2 {
         }))
     }
 
+    fn columns(&self) -> usize {
+        8
+    }
+
     fn depthwise(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn DepthwiseKernel>> {
         depthwise::covers(&conv.geometry)
             .then(|| Box::new(depthwise::Packed::new(*self, conv)) as _)

@@ -21,6 +21,9 @@ const ROWS: [usize; 4] = [14, 14, 9, 6];
 /// How far ahead, in bytes, weights are prefetched: the latency of the third-level cache is some
 /// hundred cycles, in which a micro-kernel reads about as much.
 const AHEAD: usize = 4096;
+/// Sizes, in bytes, of panels for which the next one is prefetched into the second-level cache: larger
+/// than a part of the first-level cache, and so small that the second-level cache holds both.
+const NEXT: Range<usize> = 16 * 1024..384 * 1024;
 /// Approximate maximum number of input bytes of a block of rows.
 const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -95,6 +98,18 @@ fn panel_vectors(vectors: usize) -> impl Iterator<Item = usize> {
     std::iter::repeat_n(4, fours).chain(rest.iter().copied())
 }
 
+impl Weights {
+    /// Returns the part of the panel behind `panel` that tile `index` of `tiles` prefetches. Tiles share
+    /// the next panel, so that it comes from the third-level cache at an even rate: the first tile, which
+    /// would wait for all of it, computes only some rows.
+    fn next(&self, panel: &Panel, index: usize, tiles: usize) -> Next {
+        let distance = panel.vectors * VECTOR * (8 + self.taps * self.channels.div_ceil(4) * 4);
+        let lines = 4 * panel.vectors;
+        let first = if tiles > 1 && NEXT.contains(&distance) { index } else { lines };
+        Next { distance, first, step: tiles }
+    }
+}
+
 impl Packed for Weights {
     fn panels(&self) -> usize {
         self.panels.len()
@@ -120,6 +135,7 @@ impl Packed for Weights {
                     columns: panel.columns,
                     // The first tile of rows prefetches the panel for all of them.
                     fetch: index == 0,
+                    next: self.next(panel, index, tiles),
                 };
                 // SAFETY: the token passed to `new` proves that the CPU has the instructions; the
                 // panel was packed for these taps and channels; rows and outputs are as the caller
@@ -141,8 +157,19 @@ struct Tile<'a> {
     requantize: &'a Requantize,
     output: Output,
     columns: usize,
-    /// Whether to prefetch weights.
+    /// Whether to prefetch weights of this panel.
     fetch: bool,
+    next: Next,
+}
+
+/// The part of the next panel that a tile prefetches.
+#[derive(Clone, Copy)]
+struct Next {
+    /// Distance to the next panel in bytes.
+    distance: usize,
+    /// Of the cache lines of some steps, the first, and the distance to the following.
+    first: usize,
+    step: usize,
 }
 
 type TileFn = unsafe fn(&Tile<'_>);
@@ -211,6 +238,12 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
                         let ahead = weights.wrapping_add(AHEAD + line * 64);
                         _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                     }
+                }
+                let mut line = tile.next.first;
+                while line < 4 * V {
+                    let next = weights.wrapping_add(tile.next.distance + line * 64);
+                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                    line += tile.next.step;
                 }
                 step!(|row| row.add(k).cast::<i32>().read_unaligned());
                 step!(|row| row.add(k + 4).cast::<i32>().read_unaligned());

@@ -46,6 +46,10 @@ impl Backend for Avx512Vnni {
         }))
     }
 
+    fn columns(&self) -> usize {
+        16
+    }
+
     fn depthwise(&self, conv: &reference::Conv2d<'_>) -> Option<Box<dyn DepthwiseKernel>> {
         depthwise::covers(&conv.geometry)
             .then(|| Box::new(depthwise::Packed::new(*self, conv)) as _)
