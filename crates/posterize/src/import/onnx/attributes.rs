@@ -14,6 +14,16 @@ impl<'a> Attributes<'a> {
         Self(&node.attribute)
     }
 
+    /// Creates the attributes of a node that is not in the file.
+    pub(super) fn of(attributes: &'a [AttributeProto]) -> Self {
+        Self(attributes)
+    }
+
+    /// Returns copies of the attributes.
+    pub(super) fn to_vec(self) -> Vec<AttributeProto> {
+        self.0.to_vec()
+    }
+
     /// Returns the attribute of that name, of one of these types. Files of early versions have no
     /// types.
     fn find(&self, name: &str, types: &[AttributeType]) -> Outcome<Option<&'a AttributeProto>> {

@@ -19,10 +19,12 @@
 //! read from the file's own folder alone, and no code is run.
 
 mod attributes;
+mod batchless;
 mod constant;
 mod draft;
 mod external;
 mod fold;
+mod given;
 mod graph_inputs;
 mod importer;
 mod model;
@@ -41,6 +43,6 @@ mod wire;
 
 pub use graph_inputs::OnnxInput;
 pub use model::OnnxModel;
-pub use options::OnnxOptions;
+pub use options::{BatchAxis, OnnxOptions};
 
 pub use crate::error::{UnsupportedNode, UnsupportedNodes};

@@ -7,13 +7,14 @@ use prost::Message as _;
 
 use super::attributes::Attributes;
 use super::external::External;
+use super::given;
 use super::graph_inputs::{self, OnnxInput};
 use super::importer::{Call, Importer, Value};
 use super::names::{NodeNames, clean};
-use super::options::OnnxOptions;
+use super::options::{BatchAxis, OnnxOptions};
 use super::problem::Problem;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
-use super::{operators, wire};
+use super::{batchless, operators, wire};
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
 use crate::model::FloatModel;
 use crate::ops::Role;
@@ -26,6 +27,9 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 
 /// The largest number of nodes.
 const MAX_NODES: usize = 1 << 16;
+
+/// The largest number of names in a message.
+const SHOWN: usize = 10;
 
 /// What was read from a file.
 #[derive(Clone, Debug)]
@@ -147,8 +151,16 @@ impl File<'_> {
             let permutation = Attributes::new(node).ints("perm");
             node.op_type() == "Transpose" && permutation == Ok(Some(&[0, 3, 1, 2]))
         });
+        self.check_constants()?;
         let mut inputs = Vec::new();
         for input in &graph.input {
+            if let Some((_, value)) =
+                self.options.constants.iter().find(|(name, _)| name == input.name())
+            {
+                let constant = given::constant(input, value).map_err(|e| self.corrupt(e))?;
+                values.insert(input.name(), constant.into());
+                continue;
+            }
             // Before IR version 4, initializers were inputs too.
             if values.contains_key(input.name()) {
                 continue;
@@ -160,7 +172,7 @@ impl File<'_> {
             inputs.push(read);
         }
         if inputs.is_empty() {
-            return Err(self.corrupt("the graph has no input"));
+            return Err(self.corrupt("the graph has no input that is no constant"));
         }
         let file_batch = inputs[0].batch().and_then(|batch| i64::try_from(batch).ok());
 
@@ -212,6 +224,22 @@ impl File<'_> {
         Ok((model, inputs))
     }
 
+    /// Checks that the file has the inputs that are given as constants.
+    fn check_constants(&self) -> Result<()> {
+        let names: Vec<&str> = self.graph.input.iter().map(ValueInfoProto::name).collect();
+        match self.options.constants.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let names = names.iter().take(SHOWN).map(|name| printable(name.as_bytes()));
+                Err(self.corrupt(format!(
+                    "a constant is given for the input `{}`; its inputs are {}",
+                    printable(name.as_bytes()),
+                    names.collect::<Vec<_>>().join(", ")
+                )))
+            }
+        }
+    }
+
     /// Returns which nodes the outputs depend on.
     fn needed(&self, outputs: &[&str]) -> Result<Vec<bool>> {
         let graph = self.graph;
@@ -237,7 +265,6 @@ impl File<'_> {
     }
 
     fn no_output(&self, name: &str) -> Error {
-        const SHOWN: usize = 10;
         let names = self.graph.output.iter().take(SHOWN);
         let names: Vec<String> = names.map(|output| printable(output.name().as_bytes())).collect();
         self.corrupt(format!(
@@ -302,7 +329,10 @@ impl File<'_> {
             // Its input is reported already.
             return Ok(Vec::new());
         } else {
-            operators::import(importer, call)
+            match self.options.batch_axis {
+                BatchAxis::First => operators::import(importer, call),
+                BatchAxis::None => batchless::import(importer, call),
+            }
         };
         match result {
             Ok(values) => Ok(values),
