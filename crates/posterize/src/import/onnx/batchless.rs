@@ -69,12 +69,17 @@ pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
         | "LRN"
         | "DepthToSpace"
         | "SpaceToDepth"
-        | "PRelu"
+       
         | "Resize"
         | "Upsample" => return of_one_picture(importer, call, node),
         _ => {}
     }
-    node.import(importer)
+    let values = node.import(importer)?.into_iter().map(|value| match value {
+        // Parts without values, which a split may have.
+        Value::Constant(part) => part.with_shape(part.shape[1..].to_vec()).into(),
+        other => other,
+    });
+    Ok(values.collect())
 }
 
 /// Returns the shape of a value in the file.

@@ -7,12 +7,31 @@ use super::super::problem::Outcome;
 use super::super::view::View;
 use super::rewrite::Rewrite;
 use super::{import, own, reshaped};
+use crate::ops::Tile;
 
 /// Returns a value with axes of one element in front of its own.
 fn with_rank(x: &View, rank: usize) -> View {
     let shape = own(x);
     let ones = std::iter::repeat_n(1, rank.saturating_sub(shape.len()));
     reshaped(x, ones.chain(shape))
+}
+
+/// Repeats the matrices of two values of equal ranks along axes of one element that are longer in the
+/// other.
+fn broadcast(importer: &mut Importer, name: &str, a: View, b: View) -> Outcome<[View; 2]> {
+    let shapes = [a.shape(), b.shape()];
+    let outer = shapes[0].len() - 2;
+    let mut views = [a, b];
+    for (at, view) in views.iter_mut().enumerate() {
+        let (own, other) = (&shapes[at], &shapes[1 - at]);
+        let repeat = |axis: usize| if axis < outer && own[axis] == 1 { other[axis] } else { 1 };
+        let repeats: Vec<usize> = (0..own.len()).map(repeat).collect();
+        if repeats.iter().any(|&repeat| repeat != 1) {
+            let node = importer.node(view, name)?;
+            *view = importer.push(&format!("{name}.repeated"), Tile::new(repeats), &[node])?;
+        }
+    }
+    Ok(views)
 }
 
 /// `MatMul`, also of vectors, which are a matrix of one row or column.
@@ -26,8 +45,9 @@ pub(super) fn matmul<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
     let b = if is_column { reshaped(b, [own(b)[0], 1]) } else { b.clone() };
     let rank = own(&a).len().max(own(&b).len());
     let mut node = Rewrite::new(call);
-    node.set_input(0, with_rank(&a, rank).into());
-    node.set_input(1, with_rank(&b, rank).into());
+    let [a, b] = broadcast(importer, &call.name, with_rank(&a, rank), with_rank(&b, rank))?;
+    node.set_input(0, a.into());
+    node.set_input(1, b.into());
     let values = node.import(importer)?.into_iter().map(|value| match value {
         Value::View(y) => {
             let mut shape = own(&y);

@@ -5,8 +5,9 @@ use super::super::importer::{Call, Importer};
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use super::conv::{Window, window};
+use super::select::along_axis;
 use crate::ops::{
-    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d, Op, Reduce, Reduction,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, ArgMax, AvgPool2d, MaxPool2d, Op, Reduce, Reduction,
 };
 
 /// The attributes of pooling, and the node to pool.
@@ -118,11 +119,27 @@ pub(super) fn reduce(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
         _ => Reduce::new(reduction, of_node).keepdim(true).into(),
     };
     let y = importer.push(&call.name, op, &[node])?.permute(&permutation);
+    without(call, y, &axes)
+}
+
+/// `ArgMax`.
+pub(super) fn arg_max(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
+    let x = call.view(0)?.clone();
+    let at = axis(call.attributes.int("axis", 0)?, x.shape().len())?;
+    let last = call.attributes.int("select_last_index", 0)? != 0;
+    let y = along_axis(importer, &call.name, &x, at, |dim| {
+        ArgMax::new(dim).keepdim(true).last(last).into()
+    })?;
+    without(call, y, &[at])
+}
+
+/// Returns the result of a reduction without the reduced axes, unless the node keeps them.
+fn without(call: &Call<'_>, y: View, axes: &[usize]) -> Outcome<View> {
     if call.attributes.int("keepdims", 1)? != 0 {
         return Ok(y);
     }
     let seen = y.shape();
-    let kept: Vec<usize> = (0..shape.len()).filter(|at| !axes.contains(at)).collect();
+    let kept: Vec<usize> = (0..seen.len()).filter(|at| !axes.contains(at)).collect();
     let batch = kept.iter().position(|&at| y.batch == Some(at));
     Ok(y.reshape(kept.iter().map(|&at| seen[at]).collect(), batch))
 }
