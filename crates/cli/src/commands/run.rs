@@ -91,6 +91,10 @@ pub(crate) struct Run {
     #[arg(long)]
     no_batch: bool,
 
+    /// Accept NaN in --input, if the network is in float
+    #[arg(long)]
+    allow_nan: bool,
+
     /// Height and width of the input where an ONNX file leaves them open [default: those of --input]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
@@ -176,7 +180,7 @@ impl Run {
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        let options = self.threads.options()?;
+        let options = self.threads.options()?.allow_nan(self.allow_nan);
         let inputs = self.input.iter().map(|argument| {
             let (name, path) = named(argument);
             npy::read(&path).map(|tensor| (name, self.with_batch(tensor)))

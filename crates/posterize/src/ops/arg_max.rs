@@ -145,13 +145,15 @@ impl Train for ArgMax {
 mod tests {
     use super::*;
     use crate::ops::Op;
+    use crate::runtime::{Options, compile};
     use crate::{Architecture, MemoryFormat, Tensor};
 
     fn run(op: ArgMax, shape: &[usize], values: &[f32]) -> Tensor {
         let model = Architecture::trace(&op).unwrap().init(0);
         let x = Tensor::new(shape, values.to_vec()).unwrap();
         let x = if shape.len() == 4 { x.to_format(MemoryFormat::ChannelsLast) } else { x };
-        model.forward(&x).unwrap().to_format(MemoryFormat::Contiguous)
+        let mut engine = compile(&model, Options::new(1).unwrap().allow_nan(true)).unwrap();
+        engine.run(&x).unwrap().to_format(MemoryFormat::Contiguous)
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod products;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use super::constant::{Constant, Data};
 use super::fold::shape_of;
@@ -69,7 +71,6 @@ pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
         | "LRN"
         | "DepthToSpace"
         | "SpaceToDepth"
-       
         | "Resize"
         | "Upsample" => return of_one_picture(importer, call, node),
         _ => {}

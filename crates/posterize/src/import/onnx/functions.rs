@@ -79,9 +79,10 @@ impl Inliner<'_> {
                 "the function `{shown}` is called in more than {MAX_DEPTH} functions, or calls itself"
             ));
         }
-        let other = function.opset_import.iter().find(|set| {
-            matches!(set.domain(), "" | "ai.onnx") && set.version() != self.opset
-        });
+        let other = function
+            .opset_import
+            .iter()
+            .find(|set| matches!(set.domain(), "" | "ai.onnx") && set.version() != self.opset);
         if let Some(other) = other {
             return Err(format!(
                 "the function `{shown}` has operators of version {}, the file of version {}; export it \
@@ -106,9 +107,11 @@ impl Inliner<'_> {
             call.rewrite(inner);
         }
         // A function may return what it is given.
-        let passed = function.output.iter().zip(&node.output).filter(|(output, target)| {
-            !target.is_empty() && function.input.contains(output)
-        });
+        let passed = function
+            .output
+            .iter()
+            .zip(&node.output)
+            .filter(|(output, target)| !target.is_empty() && function.input.contains(output));
         body.extend(passed.map(|(output, target)| NodeProto {
             op_type: Some("Identity".into()),
             name: node.name.clone(),
@@ -184,5 +187,109 @@ impl<'a> Call<'a> {
         for tensor in &mut graph.initializer {
             tensor.name = Some(self.name(tensor.name()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::OnnxOptions;
+    use super::super::proto::OperatorSetIdProto;
+    use super::super::testing::{float, floats, import, model, node, run};
+    use super::*;
+    use crate::tensor::Tensor;
+
+    const DOMAIN: &str = "test";
+
+    fn function(name: &str, input: &str, output: &str, node: Vec<NodeProto>) -> FunctionProto {
+        let names = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        FunctionProto {
+            name: Some(name.into()),
+            domain: Some(DOMAIN.into()),
+            input: names(input),
+            output: names(output),
+            node,
+            opset_import: vec![OperatorSetIdProto { domain: None, version: Some(18) }],
+            ..FunctionProto::default()
+        }
+    }
+
+    fn call(name: &str, inputs: &str, outputs: &str, given: Vec<AttributeProto>) -> NodeProto {
+        NodeProto { domain: Some(DOMAIN.into()), ..node(name, inputs, outputs, given) }
+    }
+
+    /// A leaky ReLU with the slope of the call.
+    fn leaky() -> FunctionProto {
+        let slope = AttributeProto {
+            ref_attr_name: Some("slope".into()),
+            ..AttributeProto { f: None, ..float("alpha", 0.0) }
+        };
+        let body = vec![
+            node("LeakyRelu", "a", "inner", vec![slope]),
+            node("Neg", "inner", "b", Vec::new()),
+        ];
+        let defaults = vec![float("slope", 0.25)];
+        FunctionProto { attribute_proto: defaults, ..function("Leaky", "a", "b", body) }
+    }
+
+    fn file(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> ModelProto {
+        ModelProto { functions, ..model(vec![floats("x", &[1, 2])], nodes, "y") }
+    }
+
+    fn x() -> Tensor {
+        Tensor::new([1, 2], vec![-4.0, 8.0]).unwrap()
+    }
+
+    #[test]
+    fn each_call_has_its_own_values_and_attributes() {
+        let nodes = vec![
+            call("Leaky", "x", "inner", vec![float("slope", 0.5)]),
+            call("Leaky", "inner", "y", Vec::new()),
+        ];
+        // −4 and 8 become 2 and −8, and then −2 and 2.
+        let y = run(&file(nodes, vec![leaky()]), &OnnxOptions::new(), &[x()]);
+        assert_eq!(y[0].data(), [-2.0, 2.0]);
+    }
+
+    #[test]
+    fn functions_call_others_and_return_what_they_are_given() {
+        let body = vec![call("Leaky", "a", "b", Vec::new())];
+        let outer = function("Outer", "a", "a b", body);
+        let nodes = vec![
+            call("Outer", "x", "same other", Vec::new()),
+            node("Add", "same other", "y", Vec::new()),
+        ];
+        let y = run(&file(nodes, vec![leaky(), outer]), &OnnxOptions::new(), &[x()]);
+        assert_eq!(y[0].data(), [-3.0, 0.0]);
+    }
+
+    #[test]
+    fn a_function_that_calls_itself_is_an_error() {
+        let body = vec![call("Loop", "a", "c", Vec::new()), call("Loop", "c", "b", Vec::new())];
+        let functions = vec![function("Loop", "a", "b", body)];
+        let file = file(vec![call("Loop", "x", "y", Vec::new())], functions);
+        let error = import(&file, &OnnxOptions::new()).unwrap_err().to_string();
+        assert!(error.contains("`Loop`") && error.contains("calls itself"), "{error}");
+    }
+
+    #[test]
+    fn many_calls_of_calls_are_an_error() {
+        // Each function calls the next one eight times: 8²⁰ nodes.
+        let name = |index: usize| format!("f{index}");
+        let functions = (0..20).map(|index| {
+            let calls = (0..8).map(|_| call(&name(index + 1), "a", "", Vec::new())).collect();
+            function(&name(index), "a", "b", calls)
+        });
+        let file = file(vec![call("f0", "x", "y", Vec::new())], functions.collect());
+        let error = import(&file, &OnnxOptions::new()).unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+    }
+
+    #[test]
+    fn a_function_of_another_version_is_an_error() {
+        let mut function = leaky();
+        function.opset_import[0].version = Some(12);
+        let file = file(vec![call("Leaky", "x", "y", Vec::new())], vec![function]);
+        let error = import(&file, &OnnxOptions::new()).unwrap_err().to_string();
+        assert!(error.contains("version 12") && error.contains("18"), "{error}");
     }
 }

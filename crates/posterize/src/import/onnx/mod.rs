@@ -40,6 +40,8 @@ mod proto;
 mod read;
 mod scalar;
 mod tensor;
+#[cfg(test)]
+mod testing;
 mod view;
 mod wire;
 

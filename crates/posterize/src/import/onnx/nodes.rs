@@ -180,3 +180,52 @@ fn branch<'n>(call: &Call<'n>) -> Outcome<&'n GraphProto> {
     let graph = call.attributes.graph(name)?;
     Ok(graph.ok_or_else(|| format!("it has no {name}"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::OnnxOptions;
+    use super::super::proto::tensor_proto::DataType;
+    use super::super::testing::{floats, graph, import, model, node, run, value};
+    use crate::tensor::Tensor;
+
+    /// The negative or the exponential of `before`, which is computed outside of the branches.
+    fn file() -> super::super::proto::ModelProto {
+        let branch = |op_type: &str| {
+            let nodes = vec![node(op_type, "before", "branch", Vec::new())];
+            model(Vec::new(), nodes, "branch").graph.unwrap()
+        };
+        let branches =
+            vec![graph("then_branch", branch("Neg")), graph("else_branch", branch("Exp"))];
+        let nodes = vec![
+            node("Relu", "x", "before", Vec::new()),
+            node("If", "condition", "chosen", branches),
+            node("Neg", "chosen", "y", Vec::new()),
+        ];
+        let condition = value("condition", DataType::Bool, &[1]);
+        model(vec![floats("x", &[1, 2]), condition], nodes, "y")
+    }
+
+    #[test]
+    fn the_branch_of_a_known_condition_is_taken() {
+        for (condition, expected) in [(1.0, [0.0, 2.0]), (0.0, [-1.0, -(2.0_f32.exp())])] {
+            let options = OnnxOptions::new()
+                .constant("condition", Tensor::new([1], vec![condition]).unwrap());
+            let x = Tensor::new([1, 2], vec![-3.0, 2.0]).unwrap();
+            let y = run(&file(), &options, &[x]);
+            for (found, expected) in y[0].data().iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_condition_that_depends_on_the_input_is_unsupported() {
+        let mut file = file();
+        let graph = file.graph.as_mut().unwrap();
+        graph.input.pop();
+        graph.node[1].input = vec!["before".into()];
+        let error = import(&file, &OnnxOptions::new()).unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedNetwork);
+        assert!(error.to_string().contains("If"), "{error}");
+    }
+}

@@ -139,8 +139,7 @@ pub(super) fn prelu(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
         let positive = clamp(importer, &call.name, &x, 0.0, f32::INFINITY)?;
         let negative = clamp(importer, &call.name, &x, f32::NEG_INFINITY, 0.0)?;
         let zero = Constant::scalar(0.0);
-        let negative =
-            scale_shift(importer, &call.name, &negative, each(&slope, |c| c)?, zero)?;
+        let negative = scale_shift(importer, &call.name, &negative, each(&slope, |c| c)?, zero)?;
         return pair(importer, &call.name, Add::new().into(), &positive, &negative);
     }
     let (node, permutation) = importer.permuted(&x, &call.name)?;

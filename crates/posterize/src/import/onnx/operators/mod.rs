@@ -13,6 +13,9 @@ mod resize;
 mod scale_shift;
 mod select;
 mod shape;
+#[cfg(test)]
+mod tests;
+mod windows;
 
 use super::constant::Constant;
 use super::fold::{self, Folded};
