@@ -40,6 +40,9 @@ pub(super) fn matmul<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
         return Rewrite::new(call).import(importer);
     }
     let (a, b) = (call.view(0)?, call.view(1)?);
+    if own(a).is_empty() || own(b).is_empty() {
+        return Err("a factor is a scalar; expected a vector or matrices".into());
+    }
     let (is_row, is_column) = (own(a).len() == 1, own(b).len() == 1);
     let a = if is_row { reshaped(a, [1, own(a)[0]]) } else { a.clone() };
     let b = if is_column { reshaped(b, [own(b)[0], 1]) } else { b.clone() };

@@ -48,6 +48,9 @@ pub(super) fn average_pool(importer: &mut Importer, call: &Call<'_>) -> Outcome<
     })
 }
 
+/// The largest weight that is made for an average.
+const MAX_WEIGHT: usize = 1 << 22;
+
 /// Adds an average over a window with dilation, as a convolution of each channel.
 fn dilated_average(
     importer: &mut Importer,
@@ -75,7 +78,10 @@ fn dilated_average(
         ..Conv2d::new(channels, channels, 1).groups(channels).bias(false)
     };
     let shape = op.weight_shape();
-    let values: usize = shape.iter().product();
+    let values = shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    let Some(values) = values.filter(|&values| values <= MAX_WEIGHT) else {
+        return unsupported(format!("with dilation, over {channels} channels"));
+    };
     let factor = 1.0 / window.kernel.iter().product::<usize>() as f32;
     let weight = Tensor::new(shape, vec![factor; values]).map_err(|error| error.to_string())?;
     let y = importer.push(name, op, &[node])?;

@@ -10,6 +10,9 @@ use crate::ops::{Cat, Gather, Pow};
 /// The largest number of different exponents.
 const MAX_EXPONENTS: usize = 64;
 
+/// The largest number of values with an exponent each.
+const MAX_VALUES: usize = 1 << 20;
+
 /// `Pow` with constant exponents.
 pub(super) fn pow(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let x = call.view(0)?.clone();
@@ -45,7 +48,10 @@ fn several(importer: &mut Importer, name: &str, x: &View, exponents: &Constant) 
     if different.len() > MAX_EXPONENTS {
         return unsupported(format!("with {} different exponents", different.len()));
     }
-    let count: usize = shape.iter().product();
+    let count = shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    let Some(count) = count.filter(|&count| count <= MAX_VALUES) else {
+        return unsupported(format!("with an exponent for each value of {shape:?}"));
+    };
     let flat = importer.node(&x.clone().reshape(vec![1, count], Some(0)), name)?;
     let mut powers = Vec::with_capacity(different.len());
     for &exponent in &different {

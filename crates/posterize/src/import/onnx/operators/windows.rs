@@ -26,10 +26,12 @@ pub(super) fn each_window(
     let kernel = call.attributes.sizes("kernel_shape", axes, 0, 1)?;
     if let &[n, c, d, h, w] = shape.as_slice() {
         let [plane, depth] = three_axes(call, &kernel)?;
-        let node = importer.node(&x.reshape(vec![n, c * d, h, w], Some(0)), &call.name)?;
+        let node =
+            importer.node(&x.reshape(vec![n, c.saturating_mul(d), h, w], Some(0)), &call.name)?;
         let y = pool(importer, node, plane)?;
         let &[_, _, h, w] = y.shape().as_slice() else { return Err("no picture".into()) };
-        let node = importer.node(&y.reshape(vec![n, c, d, h * w], Some(0)), &call.name)?;
+        let node =
+            importer.node(&y.reshape(vec![n, c, d, h.saturating_mul(w)], Some(0)), &call.name)?;
         let y = pool(importer, node, depth)?;
         let d = y.shape()[2];
         return Ok(y.reshape(vec![n, c, d, h, w], Some(0)));
