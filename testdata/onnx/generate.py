@@ -674,8 +674,25 @@ def pictures():
     save("other_metadata", net, TensorProto.FLOAT, ["n", 3, 12, 16], y, {"preprocessing": "as usual"})
 
 
+def without_batch():
+    """The softmax over the first axis of a matrix with more columns: no axis is a batch."""
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Softmax", ["padded"], ["y"], axis=0),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2]),
+        helper.make_tensor_value_info("pads", TensorProto.INT64, [4]),
+    ]
+    graph = helper.make_graph(nodes, "pad", inputs, [helper.make_empty_tensor_value_info("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    os.makedirs(os.path.join(FOLDER, "no_batch"), exist_ok=True)
+    onnx.save(model, os.path.join(FOLDER, "no_batch", "pad.onnx"))
+
+
 def main():
     unsupported()
+    without_batch()
     golden = {}
     for file, (names, shapes, outputs) in CASES.items():
         session = onnxruntime.InferenceSession(

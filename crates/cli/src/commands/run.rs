@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use posterize::{
     MemoryFormat, Tensor,
     format::SavedModel,
-    import::onnx::{OnnxInput, OnnxOptions},
+    import::onnx::{BatchAxis, OnnxInput, OnnxOptions},
     runtime::{Engine, Input, compile},
 };
 use serde::Serialize;
@@ -25,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   posterize run model.onnx --input x.npy --output y.npy
   posterize run model.onnx --input x.npy --expect y.npy --rtol 1e-3
-  posterize run detector.onnx --input image=x.npy --outputs boxes,scores --output y.npz";
+  posterize run detector.onnx --input image=x.npy --outputs boxes,scores --output y.npz
+  posterize run pad.onnx --input x.npy --constant pads=pads.npy --no-batch --expect y.npy";
 
 const JSON_HELP: &str = "\
 JSON output (--json), one object:
@@ -81,6 +82,20 @@ pub(crate) struct Run {
     /// post-processing
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     outputs: Vec<String>,
+
+    /// Value of an input of an ONNX file that does not change, such as a weight, or the axes or sizes of
+    /// an operator, which must be known when the file is read; it is no --input then
+    #[arg(long, value_name = "NAME=X.npy", value_hint = ValueHint::FilePath)]
+    constant: Vec<String>,
+
+    /// Take all axes of an ONNX file's values as those of one item, where the first one is no batch.
+    /// Arrays have the shapes of the file
+    #[arg(long)]
+    no_batch: bool,
+
+    /// Accept NaN in --input, if the network is in float
+    #[arg(long)]
+    allow_nan: bool,
 
     /// Height and width of the input where an ONNX file leaves them open [default: those of --input]
     #[arg(long, value_name = "HxW")]
@@ -146,15 +161,16 @@ impl Run {
         Paths::default()
             .reads("MODEL", [&PathBuf::from(&self.model)])
             .reads("--input", &files(&self.input))
+            .reads("--constant", &files(&self.constant))
             .reads("--expect", &files(&self.expect))
             .writes("--output", &self.output)
     }
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
-        let options = self.threads.options()?;
+        let options = self.threads.options()?.allow_nan(self.allow_nan);
         let inputs = self.input.iter().map(|argument| {
             let (name, path) = named(argument);
-            npy::read(&path).map(|tensor| (name, tensor))
+            npy::read(&path).map(|tensor| (name, self.with_batch(tensor)))
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let (saved, of_file) = self.open(&inputs, ui)?;
@@ -204,6 +220,27 @@ impl Run {
         Ok(())
     }
 
+    /// Returns a tensor as the network has it: with a batch axis in front if the file has none.
+    fn with_batch(&self, tensor: Tensor) -> Tensor {
+        if !self.no_batch {
+            return tensor;
+        }
+        let shape: Vec<usize> = std::iter::once(1).chain(tensor.shape().iter().copied()).collect();
+        tensor.reshape(shape).expect("an axis of one element more")
+    }
+
+    /// Returns the options for the inputs that are constants.
+    fn constants(&self) -> Result<OnnxOptions> {
+        self.constant.iter().try_fold(OnnxOptions::new(), |options, argument| {
+            let (Some(name), path) = named(argument) else {
+                return Err(CliError::Usage(format!(
+                    "--constant {argument}: expected the name of an input and a file, as NAME=FILE"
+                )));
+            };
+            Ok(options.constant(name, npy::read(&path)?))
+        })
+    }
+
     /// Opens the model, and returns the inputs of an ONNX file.
     fn open(
         &self,
@@ -211,15 +248,20 @@ impl Run {
         ui: &Ui,
     ) -> Result<(SavedModel, Vec<OnnxInput>)> {
         if !onnx::is_onnx(&self.model) {
-            if !self.outputs.is_empty() || self.size.is_some() || self.layout.is_some() {
+            let is_for_onnx = !self.outputs.is_empty() || !self.constant.is_empty();
+            if is_for_onnx || self.size.is_some() || self.layout.is_some() || self.no_batch {
                 return Err(CliError::Usage(format!(
-                    "{}: --outputs, --size and --layout are for ONNX files; remove them",
+                    "{}: --outputs, --constant, --no-batch, --size and --layout are for ONNX files; \
+                     remove them",
                     self.model
                 )));
             }
             return Ok((SavedModel::open(&self.model)?, Vec::new()));
         }
-        let mut options = OnnxOptions::new();
+        let mut options = self.constants()?;
+        if self.no_batch {
+            options = options.batch_axis(BatchAxis::None);
+        }
         let of_input = match inputs.first().map(|(_, tensor)| tensor.shape()) {
             Some(&[_, height, width, 1 | 3 | 4]) if height > 4 => Some([height, width]),
             Some(&[_, _, height, width]) => Some([height, width]),
@@ -292,7 +334,15 @@ impl Run {
         }
         let inputs: Vec<(&str, Input<'_>)> =
             given.iter().map(|(name, tensor)| (*name, Input::from(tensor))).collect();
-        Ok(engine.run_named(&inputs).map_err(|error| error.of_file(&self.model))?)
+        let outputs = engine.run_named(&inputs).map_err(|error| error.of_file(&self.model))?;
+        if !self.no_batch {
+            return Ok(outputs);
+        }
+        let without_batch = outputs.into_iter().map(|(name, tensor)| {
+            let shape = tensor.shape().get(1..).unwrap_or_default().to_vec();
+            Ok((name, tensor.reshape(shape)?))
+        });
+        without_batch.collect()
     }
 
     /// Compares an output with the expected one, which has the same values in the same order.

@@ -184,3 +184,46 @@ fn what_a_file_says_about_its_pictures_is_used_and_saved() {
     let error = fails_with_usage_error(evaluate.args(["--layout", "nhwc"]));
     assert!(error.contains("--layout is for ONNX files"), "{error}");
 }
+
+#[test]
+fn files_without_a_batch_axis_run_on_arrays_of_their_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    // A column behind the others, and the softmax of each column.
+    write_npy(&path("x.npy"), "(2, 2)", &[1.0, 4.0, 1.0, 4.0]);
+    write_npy(&path("pads.npy"), "(4,)", &[0.0, 0.0, 0.0, 1.0]);
+    write_npy(&path("y.npy"), "(2, 3)", &[0.5; 6]);
+    let pads = format!("pads={}", path("pads.npy").display());
+    let with_pads = || {
+        let mut command = command(folder.path(), "run", "no_batch/pad.onnx");
+        command.arg("--input").arg(path("x.npy")).arg("--constant").arg(&pads);
+        command
+    };
+    let text = succeeds(with_pads().arg("--no-batch").arg("--expect").arg(path("y.npy")));
+    assert!(text.contains("[2, 3]") && text.contains("0 of 6 values outside"), "{text}");
+    // The softmax would go along the batch.
+    assert_eq!(run(&mut with_pads()).status.code(), Some(6));
+
+    let mut without_pads = command(folder.path(), "run", "no_batch/pad.onnx");
+    let output = run(without_pads.arg("--input").arg(path("x.npy")).arg("--no-batch"));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`pads`"));
+    let error =
+        fails_with_usage_error(with_pads().arg("--no-batch").arg("--constant").arg(path("y.npy")));
+    assert!(error.contains("NAME=FILE"), "{error}");
+}
+
+#[test]
+fn nan_runs_where_it_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let x = folder.path().join("x.npy");
+    let mut values = [1.0; 48];
+    values[5] = f32::NAN;
+    write_npy(&x, "(1, 3, 4, 4)", &values);
+    let run_of = |option: &[&str]| {
+        let mut command = command(folder.path(), "run", "flatten_mul.onnx");
+        run(command.arg("--input").arg(&x).args(option)).status.code()
+    };
+    assert_eq!(run_of(&["--allow-nan"]), Some(0));
+    assert_ne!(run_of(&[]), Some(0));
+}

@@ -66,7 +66,7 @@ pub use sequential::Sequential;
 pub use tracer::{Module, Tracer, Value, trace, trace_with};
 
 pub use crate::ops::{
-    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Conv2d,
+    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, ArgMax, AvgPool2d, BatchNorm, Conv2d,
     ConvTranspose2d, DeQuantStub, Dropout, ELU, Flatten, GELU, GroupNorm, Hardsigmoid, Hardswish,
     Hardtanh, InstanceNorm, LayerNorm, LeakyReLU, Linear, LocalResponseNorm, LogSoftmax, MaxPool2d,
     Mean, Mish, PReLU, QuantStub, SELU, SiLU, Sigmoid, Softmax, Softplus, Tanh, Upsample,

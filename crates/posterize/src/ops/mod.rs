@@ -172,6 +172,7 @@ operators! {
     adaptive_avg_pool2d::AdaptiveAvgPool2d,
     adaptive_max_pool2d::AdaptiveMaxPool2d,
     add::Add,
+    arg_max::ArgMax,
     avg_pool2d::AvgPool2d,
     batch_norm::BatchNorm,
     cat::Cat,

@@ -76,19 +76,7 @@ impl Reduce {
     }
 
     fn plan(&self, shapes: &Shapes) -> Plan {
-        let input = &shapes.inputs[0];
-        let strides = strides(input);
-        // The axis of the input that each axis of the output is.
-        let kept: Vec<usize> = if self.keepdim {
-            (0..input.len()).collect()
-        } else {
-            (0..input.len()).filter(|axis| !self.dims.contains(axis)).collect()
-        };
-        let order = memory_order(kept.len()).into_iter().map(|axis| kept[axis]);
-        let outer = order.filter(|axis| *axis > 0 && !self.dims.contains(axis));
-        let starts = Grid::new(outer.map(|axis| [input[axis], strides[axis]]));
-        let along = Grid::of_axes(input, |axis| self.dims.contains(&axis));
-        Plan { starts, along, input: input.iter().skip(1).product() }
+        Plan::new(&shapes.inputs[0], &self.dims, self.keepdim)
     }
 }
 
@@ -97,7 +85,7 @@ const TASK: usize = 1 << 14;
 
 /// Where the values of each result lie in a picture.
 #[derive(Clone, Debug)]
-struct Plan {
+pub(super) struct Plan {
     /// The first value of each result, in the order of the output.
     starts: Grid,
     /// The others from it.
@@ -107,6 +95,22 @@ struct Plan {
 }
 
 impl Plan {
+    /// Creates the plan of a reduction of the axes `dims` of an input.
+    pub(super) fn new(input: &[usize], dims: &[usize], keepdim: bool) -> Self {
+        let strides = strides(input);
+        // The axis of the input that each axis of the output is.
+        let kept: Vec<usize> = if keepdim {
+            (0..input.len()).collect()
+        } else {
+            (0..input.len()).filter(|axis| !dims.contains(axis)).collect()
+        };
+        let order = memory_order(kept.len()).into_iter().map(|axis| kept[axis]);
+        let outer = order.filter(|axis| *axis > 0 && !dims.contains(axis));
+        let starts = Grid::new(outer.map(|axis| [input[axis], strides[axis]]));
+        let along = Grid::of_axes(input, |axis| dims.contains(&axis));
+        Self { starts, along, input: input.iter().skip(1).product() }
+    }
+
     /// Returns the offset of the first value of a result of a batch.
     fn start(&self, index: usize) -> usize {
         let results = self.starts.len();
@@ -114,7 +118,7 @@ impl Plan {
     }
 
     /// Creates the kernel that computes each result by `fold` from a start and `finish`.
-    fn kernel<T: Copy + Send + Sync + 'static, S: Copy + Send + Sync + 'static>(
+    pub(super) fn kernel<T: Copy + Send + Sync + 'static, S: Copy + Send + Sync + 'static>(
         self,
         name: &'static str,
         start: S,

@@ -28,9 +28,6 @@ pub(crate) enum Training {
     /// A function without parameters: its kernel for inference goes forward, this back.
     Function(Gradient),
     /// It cannot be trained; the reason, as a sentence without a full stop.
-    ///
-    /// Every operator of today can be trained; an operator that is added may not.
-    #[allow(dead_code, reason = "what an operator may answer")]
     Untrainable(&'static str),
 }
 

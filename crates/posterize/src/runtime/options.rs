@@ -47,6 +47,9 @@ pub struct Options {
     ///
     /// [`Operator::work`]: crate::ops::Operator::work
     pub max_work: u64,
+    /// Whether inputs of a float network may have NaN, which are an error otherwise. In an int8 network
+    /// they always are.
+    pub allow_nan: bool,
 }
 
 impl Options {
@@ -65,6 +68,7 @@ impl Options {
             normalize: None,
             max_memory: None,
             max_work: DEFAULT_MAX_WORK,
+            allow_nan: false,
         };
         options.validate()?;
         Ok(options)
@@ -86,6 +90,13 @@ impl Options {
     #[must_use]
     pub const fn batch(mut self, batch: usize) -> Self {
         self.batch = batch;
+        self
+    }
+
+    /// The same for inputs that may have NaN, if the network is in float.
+    #[must_use]
+    pub const fn allow_nan(mut self, allow_nan: bool) -> Self {
+        self.allow_nan = allow_nan;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use super::problem::Outcome;
 use super::proto::attribute_proto::AttributeType;
-use super::proto::{AttributeProto, NodeProto, TensorProto};
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use crate::error::printable;
 
 /// The attributes of a node.
@@ -12,6 +12,16 @@ pub(super) struct Attributes<'a>(&'a [AttributeProto]);
 impl<'a> Attributes<'a> {
     pub(super) fn new(node: &'a NodeProto) -> Self {
         Self(&node.attribute)
+    }
+
+    /// Creates the attributes of a node that is not in the file.
+    pub(super) fn of(attributes: &'a [AttributeProto]) -> Self {
+        Self(attributes)
+    }
+
+    /// Returns copies of the attributes.
+    pub(super) fn to_vec(self) -> Vec<AttributeProto> {
+        self.0.to_vec()
     }
 
     /// Returns the attribute of that name, of one of these types. Files of early versions have no
@@ -93,6 +103,12 @@ impl<'a> Attributes<'a> {
         std::str::from_utf8(bytes).map_err(|_| {
             format!("the attribute `{name}` is not UTF-8: {}", printable(bytes)).into()
         })
+    }
+
+    /// Returns a graph; `None` if the attribute is absent.
+    pub(super) fn graph(&self, name: &str) -> Outcome<Option<&'a GraphProto>> {
+        let found = self.find(name, &[AttributeType::Graph])?;
+        Ok(found.and_then(|attribute| attribute.g.as_ref()))
     }
 
     /// Returns a tensor; `None` if the attribute is absent.

@@ -43,7 +43,7 @@ pub(super) struct Constant {
 }
 
 /// The largest number of values that constant folding computes for one constant.
-const MAX_FOLDED: usize = 1 << 26;
+const MAX_FOLDED: usize = 1 << 27;
 
 /// The largest number of values of a tensor of a file, which must have as many.
 const MAX_VALUES: usize = 1 << 34;

@@ -155,8 +155,9 @@ impl Draft {
 
 impl Draft {
     /// Replaces the batch norms that cannot be folded into the layer before them by convolutions of one
-    /// channel each, which are computed in int8 too. Those of the network's inputs stay: there, a layer
-    /// in float costs less than another rounding of the pixels.
+    /// channel each, which are computed in int8 too. Those at the network's beginning stay: there, a layer
+    /// in float costs less than another rounding of the pixels, and the preprocessing of pictures takes
+    /// them in.
     fn convolve_lone_norms(&mut self, needed: &[bool], outputs: &[(String, NodeId)]) {
         let mut users = vec![0; self.nodes.len()];
         for (_, node) in outputs {
@@ -167,14 +168,18 @@ impl Draft {
         {
             node.inputs.iter().for_each(|input| users[input.0] += 1);
         }
+        // The inputs, and the batch norms between them and other layers.
+        let mut beginning = vec![false; self.nodes.len()];
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
+            beginning[index] = matches!(node.op, Op::Input(_));
             let (Op::BatchNorm(norm), &[input]) = (&node.op, node.inputs.as_slice()) else {
                 continue;
             };
             let before = &self.nodes[input.0].op;
             let folds = users[input.0] == 1 && before.with_batch_norm(norm.dimensions).is_some();
-            if folds || norm.dimensions != 2 || matches!(before, Op::Input(_)) {
+            beginning[index] = beginning[input.0];
+            if folds || norm.dimensions != 2 || beginning[index] {
                 continue;
             }
             let parameter = |role| self.parameters.get(&(NodeId(index), role)).map(|t| t.data());
@@ -270,7 +275,8 @@ mod tests {
         };
         let x = draft.input("x", vec![1, 2, 3, 3]);
         let of_input = norm(&mut draft, "of_input", x);
-        let relu = draft.push("relu", Activation::ReLU, &[of_input]).unwrap();
+        let second = norm(&mut draft, "second", of_input);
+        let relu = draft.push("relu", Activation::ReLU, &[second]).unwrap();
         let lone = norm(&mut draft, "lone", relu);
         let conv = draft.push("conv", Conv2d::new(2, 2, 1).bias(false), &[lone]).unwrap();
         let weight = Tensor::new([2, 2, 1, 1], vec![1.0, 0.5, -1.0, 0.25]).unwrap();
@@ -278,7 +284,9 @@ mod tests {
         let folded = norm(&mut draft, "folded", conv);
         let model = draft.finish("Net", vec![("y".into(), folded)]).unwrap();
         let kinds: Vec<_> = model.graph().nodes().iter().map(|node| node.op.kind()).collect();
-        assert_eq!(kinds, ["Input", "BatchNorm2d", "ReLU", "Conv2d", "Conv2d", "BatchNorm2d"]);
+        let expected =
+            ["Input", "BatchNorm2d", "BatchNorm2d", "ReLU", "Conv2d", "Conv2d", "BatchNorm2d"];
+        assert_eq!(kinds, expected);
         let of_lone = |name: &str| model.parameter_named(name).unwrap().data().to_vec();
         assert_eq!(of_lone("lone.weight"), [1.0, -1.0]);
         assert_eq!(of_lone("lone.bias"), [0.5 - 4.0, 1.0 + 5.0]);

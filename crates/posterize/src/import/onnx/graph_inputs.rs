@@ -1,6 +1,6 @@
 //! The inputs of a file's graph.
 
-use super::options::OnnxOptions;
+use super::options::{BatchAxis, OnnxOptions};
 use super::proto::ValueInfoProto;
 use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension;
@@ -55,7 +55,7 @@ impl OnnxInput {
     }
 
     /// Returns the size of the batch in the file; `None` if it is left open. Posterize runs any batch
-    /// size.
+    /// size. `None`, too, if the file has no batch axis.
     pub fn batch(&self) -> Option<usize> {
         self.batch
     }
@@ -66,6 +66,9 @@ impl OnnxInput {
         if self.channels_last { view.permute(&[0, 2, 3, 1]) } else { view }
     }
 }
+
+/// What to do about an input without a batch axis.
+const NO_BATCH: &str = "or --no-batch, BatchAxis::None, if the file has no batch axis";
 
 /// Reads the type and shape of an input. `transposes_pictures` is whether the graph transposes values
 /// from `[N, H, W, C]` to `[N, C, H, W]`, as those do whose pictures have the channels last.
@@ -94,6 +97,7 @@ pub(super) fn read(
             | DataType::Double
             | DataType::Uint8
     );
+    let uint8 = known == DataType::Uint8;
     if !is_number {
         return Err(format!(
             "the input `{shown}` has the type {}; inputs of floats or uint8 are supported",
@@ -111,11 +115,20 @@ pub(super) fn read(
             _ => None,
         })
         .collect();
+    if options.batch_axis == BatchAxis::None {
+        let known = sizes.iter().copied().collect::<Option<Vec<usize>>>().ok_or_else(|| {
+            format!("the input `{shown}` leaves the size of an axis open; export the model with it")
+        })?;
+        let shape = std::iter::once(1).chain(known).collect();
+        return Ok(OnnxInput { name, shape, channels_last: false, uint8, batch: None });
+    }
     let [batch, rest @ ..] = sizes.as_slice() else {
-        return Err(format!("the input `{shown}` is a scalar; expected a batch axis"));
+        return Err(format!("the input `{shown}` is a scalar; expected a batch axis, {NO_BATCH}"));
     };
     if rest.is_empty() {
-        return Err(format!("the input `{shown}` has one axis; expected a batch axis and others"));
+        return Err(format!(
+            "the input `{shown}` has one axis; expected a batch axis and others, {NO_BATCH}"
+        ));
     }
     let few = |size: Option<usize>| size.is_some_and(|size| matches!(size, 1 | 3 | 4));
     let channels_last = rest.len() == 3
@@ -146,6 +159,5 @@ pub(super) fn read(
         };
         found.push(size);
     }
-    let uint8 = known == DataType::Uint8;
     Ok(OnnxInput { name, shape: found, channels_last, uint8, batch: *batch })
 }

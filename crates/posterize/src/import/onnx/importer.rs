@@ -62,7 +62,7 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Returns an input that must be there.
-    fn input(&self, index: usize) -> Outcome<&Value<'a>> {
+    pub(super) fn input(&self, index: usize) -> Outcome<&Value<'a>> {
         let input = self.inputs.get(index).and_then(Option::as_ref);
         input.ok_or_else(|| format!("its input {index} is missing").into())
     }

@@ -19,14 +19,18 @@
 //! read from the file's own folder alone, and no code is run.
 
 mod attributes;
+mod batchless;
 mod constant;
 mod draft;
 mod external;
 mod fold;
+mod functions;
+mod given;
 mod graph_inputs;
 mod importer;
 mod model;
 mod names;
+mod nodes;
 mod operators;
 mod options;
 mod pictures;
@@ -37,11 +41,13 @@ mod proto;
 mod read;
 mod scalar;
 mod tensor;
+#[cfg(test)]
+mod testing;
 mod view;
 mod wire;
 
 pub use graph_inputs::OnnxInput;
 pub use model::OnnxModel;
-pub use options::OnnxOptions;
+pub use options::{BatchAxis, OnnxOptions};
 
 pub use crate::error::{UnsupportedNode, UnsupportedNodes};

@@ -1,6 +1,25 @@
 //! Options of an import.
 
-use crate::tensor::MemoryFormat;
+use crate::tensor::{MemoryFormat, Tensor};
+
+/// Which axis of the values of an ONNX file is the batch.
+///
+/// ```
+/// use posterize::import::onnx::{BatchAxis, OnnxOptions};
+///
+/// let options = OnnxOptions::new().batch_axis(BatchAxis::None);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BatchAxis {
+    /// The first axis of each input, as in networks that take pictures.
+    #[default]
+    First,
+    /// None: all axes of the file belong to one item. The network has one axis more than the file, in
+    /// front of the others, for a batch of such items.
+    None,
+}
 
 /// Options for reading an ONNX file.
 ///
@@ -10,7 +29,7 @@ use crate::tensor::MemoryFormat;
 /// let options = OnnxOptions::new().size(224, 224).output("logits");
 /// # let _ = options;
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct OnnxOptions {
     /// Height and width where the file leaves them open.
@@ -19,6 +38,9 @@ pub struct OnnxOptions {
     pub(super) layout: Option<MemoryFormat>,
     /// The outputs; those of the file if there are none.
     pub(super) outputs: Vec<String>,
+    /// The inputs that are constants, by their names in the file.
+    pub(super) constants: Vec<(String, Tensor)>,
+    pub(super) batch_axis: BatchAxis,
 }
 
 impl OnnxOptions {
@@ -48,6 +70,21 @@ impl OnnxOptions {
     #[must_use]
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.outputs.push(name.into());
+        self
+    }
+
+    /// Gives an input of the file a value that does not change: weights, or integers such as axes and
+    /// sizes, which posterize must know at import. The network does not have that input.
+    #[must_use]
+    pub fn constant(mut self, name: impl Into<String>, value: Tensor) -> Self {
+        self.constants.push((name.into(), value));
+        self
+    }
+
+    /// Sets which axis of the file's values is the batch; the first by default.
+    #[must_use]
+    pub fn batch_axis(mut self, axis: BatchAxis) -> Self {
+        self.batch_axis = axis;
         self
     }
 }

@@ -1,19 +1,21 @@
 //! The import of a file, from its bytes to a network.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use prost::Message as _;
 
 use super::attributes::Attributes;
 use super::external::External;
+use super::given;
 use super::graph_inputs::{self, OnnxInput};
-use super::importer::{Call, Importer, Value};
-use super::names::{NodeNames, clean};
+use super::importer::Value;
+use super::names::clean;
+use super::nodes::Nodes;
 use super::options::OnnxOptions;
 use super::problem::Problem;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
-use super::{operators, pictures, wire};
+use super::{functions, pictures, wire};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
 use crate::model::FloatModel;
@@ -27,6 +29,9 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 
 /// The largest number of nodes.
 const MAX_NODES: usize = 1 << 16;
+
+/// The largest number of names in a message.
+const SHOWN: usize = 10;
 
 /// What was read from a file.
 #[derive(Clone, Debug)]
@@ -55,9 +60,10 @@ pub(super) fn read(
         corrupt(format!("it is no ONNX file, or damaged: {problem}; download or export it again"))
     };
     wire::check(&bytes).map_err(damaged)?;
-    let model = ModelProto::decode(prost::bytes::Bytes::from(bytes))
+    let mut model = ModelProto::decode(prost::bytes::Bytes::from(bytes))
         .map_err(|error| damaged(error.to_string()))?;
     let opset = check_versions(&model).map_err(corrupt)?;
+    functions::inline(&mut model, opset).map_err(corrupt)?;
     let graph = model.graph.as_ref().ok_or_else(|| {
         corrupt("it is no ONNX file, or truncated: it has no graph; export it again".into())
     })?;
@@ -127,18 +133,27 @@ fn warnings(model: &FloatModel) -> Vec<String> {
     warnings
 }
 
+/// Adds the values that a node takes, also in the graphs that it has.
+fn used<'a>(node: &'a NodeProto, names: &mut HashSet<&'a str>) {
+    names.extend(node.input.iter().map(String::as_str));
+    for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        graph.node.iter().for_each(|node| used(node, names));
+        names.extend(graph.output.iter().map(ValueInfoProto::name));
+    }
+}
+
 /// A file that is imported.
-struct File<'a> {
-    path: &'a Path,
-    model: &'a ModelProto,
+pub(super) struct File<'a> {
+    pub(super) path: &'a Path,
+    pub(super) model: &'a ModelProto,
     graph: &'a GraphProto,
-    opset: i64,
-    external: External,
-    options: &'a OnnxOptions,
+    pub(super) opset: i64,
+    pub(super) external: External,
+    pub(super) options: &'a OnnxOptions,
 }
 
 impl File<'_> {
-    fn corrupt(&self, problem: impl Into<String>) -> Error {
+    pub(super) fn corrupt(&self, problem: impl Into<String>) -> Error {
         Error::Format { path: self.path.to_path_buf(), problem: problem.into() }
     }
 
@@ -150,56 +165,46 @@ impl File<'_> {
                 graph.node.len()
             )));
         }
-        let mut importer = Importer::default();
-        let mut values: HashMap<&str, Value<'_>> = HashMap::new();
+        let mut nodes = Nodes::new(self);
         for tensor in &graph.initializer {
-            values.insert(tensor.name(), Value::Initializer(tensor));
+            nodes.values.insert(tensor.name(), Value::Initializer(tensor));
         }
         let transposes_pictures = graph.node.iter().any(|node| {
             let permutation = Attributes::new(node).ints("perm");
             node.op_type() == "Transpose" && permutation == Ok(Some(&[0, 3, 1, 2]))
         });
+        self.check_constants()?;
         let mut inputs = Vec::new();
         for input in &graph.input {
+            if let Some((_, value)) =
+                self.options.constants.iter().find(|(name, _)| name == input.name())
+            {
+                let constant = given::constant(input, value).map_err(|e| self.corrupt(e))?;
+                nodes.values.insert(input.name(), constant.into());
+                continue;
+            }
             // Before IR version 4, initializers were inputs too.
-            if values.contains_key(input.name()) {
+            if nodes.values.contains_key(input.name()) {
                 continue;
             }
             let read = graph_inputs::read(input, transposes_pictures, self.options)
                 .map_err(|e| self.corrupt(e))?;
-            let node = importer.draft.input(&clean(input.name()), read.shape().to_vec());
-            values.insert(input.name(), Value::View(read.view(node)));
+            let node = nodes.importer.draft.input(&clean(input.name()), read.shape().to_vec());
+            nodes.values.insert(input.name(), Value::View(read.view(node)));
             inputs.push(read);
         }
         if inputs.is_empty() {
-            return Err(self.corrupt("the graph has no input"));
+            return Err(self.corrupt("the graph has no input that is no constant"));
         }
-        let file_batch = inputs[0].batch().and_then(|batch| i64::try_from(batch).ok());
+        nodes.file_batch = inputs[0].batch().and_then(|batch| i64::try_from(batch).ok());
 
         let outputs: Vec<&str> = match self.options.outputs.as_slice() {
             [] => graph.output.iter().map(ValueInfoProto::name).collect(),
             chosen => chosen.iter().map(String::as_str).collect(),
         };
         let needed = self.needed(&outputs)?;
-        let names = NodeNames::new(&graph.node);
-        let mut unsupported = Vec::new();
-        for (index, node) in graph.node.iter().enumerate() {
-            let results = if needed[index] {
-                let call = self.call(node, names.of(index), &values, file_batch)?;
-                self.import_node(&mut importer, node, &call, &mut unsupported)?
-            } else {
-                Vec::new()
-            };
-            for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-                let value = results.get(at).cloned().unwrap_or(Value::Unknown);
-                if values.insert(name, value).is_some() {
-                    return Err(self.corrupt(format!(
-                        "two nodes, inputs or weights have the name `{}`",
-                        printable(name.as_bytes())
-                    )));
-                }
-            }
-        }
+        nodes.import(&graph.node, |index| needed[index])?;
+        let Nodes { mut importer, values, unsupported, .. } = nodes;
         if !unsupported.is_empty() {
             return Err(self.unsupported(&unsupported));
         }
@@ -224,6 +229,22 @@ impl File<'_> {
         Ok((model, inputs))
     }
 
+    /// Checks that the file has the inputs that are given as constants.
+    fn check_constants(&self) -> Result<()> {
+        let names: Vec<&str> = self.graph.input.iter().map(ValueInfoProto::name).collect();
+        match self.options.constants.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let names = names.iter().take(SHOWN).map(|name| printable(name.as_bytes()));
+                Err(self.corrupt(format!(
+                    "a constant is given for the input `{}`; its inputs are {}",
+                    printable(name.as_bytes()),
+                    names.collect::<Vec<_>>().join(", ")
+                )))
+            }
+        }
+    }
+
     /// Returns which nodes the outputs depend on.
     fn needed(&self, outputs: &[&str]) -> Result<Vec<bool>> {
         let graph = self.graph;
@@ -232,7 +253,7 @@ impl File<'_> {
         for (index, node) in graph.node.iter().enumerate().rev() {
             if node.output.iter().any(|name| wanted.contains(name.as_str())) {
                 needed[index] = true;
-                wanted.extend(node.input.iter().map(String::as_str));
+                used(node, &mut wanted);
             }
         }
         let produced: HashSet<&str> = graph
@@ -249,7 +270,6 @@ impl File<'_> {
     }
 
     fn no_output(&self, name: &str) -> Error {
-        const SHOWN: usize = 10;
         let names = self.graph.output.iter().take(SHOWN);
         let names: Vec<String> = names.map(|output| printable(output.name().as_bytes())).collect();
         self.corrupt(format!(
@@ -257,94 +277,6 @@ impl File<'_> {
             printable(name.as_bytes()),
             names.join(", ")
         ))
-    }
-
-    /// Returns a node with the values of its inputs.
-    fn call<'n>(
-        &'n self,
-        node: &'n NodeProto,
-        name: &str,
-        values: &HashMap<&'n str, Value<'n>>,
-        file_batch: Option<i64>,
-    ) -> Result<Call<'n>> {
-        let mut inputs = Vec::with_capacity(node.input.len());
-        for input in &node.input {
-            inputs.push(match (input.as_str(), values.get(input.as_str())) {
-                ("", _) => None,
-                (_, Some(value)) => Some(value.clone()),
-                (_, None) => {
-                    return Err(self.corrupt(format!(
-                        "the node `{name}` ({}) takes `{}`, which no node before it, no input and no \
-                         weight has as its name",
-                        printable(node.op_type().as_bytes()),
-                        printable(input.as_bytes())
-                    )));
-                }
-            });
-        }
-        Ok(Call {
-            name: name.to_owned(),
-            op_type: node.op_type(),
-            attributes: Attributes::new(node),
-            opset: self.opset,
-            inputs,
-            outputs: node.output.len(),
-            external: &self.external,
-            file_batch,
-        })
-    }
-
-    /// Imports a node. One that cannot be imported has no values, and is added to `unsupported`.
-    fn import_node<'n>(
-        &self,
-        importer: &mut Importer,
-        node: &NodeProto,
-        call: &Call<'n>,
-        unsupported: &mut Vec<UnsupportedNode>,
-    ) -> Result<Vec<Value<'n>>> {
-        let domain = match node.domain() {
-            "ai.onnx" => "",
-            domain => domain,
-        };
-        let depends_on_unknown =
-            call.inputs.iter().flatten().any(|input| matches!(input, Value::Unknown));
-        let result = if !domain.is_empty() || !operators::is_known(call.op_type) {
-            Err(Problem::Unsupported(operators::NOT_KNOWN.into()))
-        } else if depends_on_unknown {
-            // Its input is reported already.
-            return Ok(Vec::new());
-        } else {
-            operators::import(importer, call)
-        };
-        match result {
-            Ok(values) => Ok(values),
-            Err(Problem::Unsupported(reason)) => {
-                let versions = &self.model.opset_import;
-                let version = versions.iter().find(|set| set.domain() == domain);
-                let node = UnsupportedNode {
-                    op_type: printable(call.op_type.as_bytes()),
-                    domain: printable(domain.as_bytes()),
-                    opset: version.map_or(0, OperatorSetIdProto::version),
-                    first: call.name.clone(),
-                    count: 1,
-                    reason,
-                };
-                let same = |other: &&mut UnsupportedNode| {
-                    (&other.op_type, &other.domain, &other.reason)
-                        == (&node.op_type, &node.domain, &node.reason)
-                };
-                match unsupported.iter_mut().find(same) {
-                    Some(other) => other.count += 1,
-                    None => unsupported.push(node),
-                }
-                Ok(Vec::new())
-            }
-            Err(Problem::Invalid(problem)) => Err(self.corrupt(format!(
-                "the node `{}` ({}): {problem}",
-                call.name,
-                printable(call.op_type.as_bytes())
-            ))),
-        }
     }
 
     fn unsupported(&self, nodes: &[UnsupportedNode]) -> Error {

@@ -6,15 +6,20 @@ use super::super::view::View;
 use crate::ops::{ConvTranspose2d, Role};
 use crate::tensor::Tensor;
 
-/// `ConvTranspose` over height and width.
+/// `ConvTranspose` over one or two axes. One axis is the width of a picture of one row.
 pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let attributes = &call.attributes;
-    let weight = call.tensor(1)?;
-    let x = call.view(0)?.clone();
+    let mut weight = call.tensor(1)?;
+    let mut x = call.view(0)?.clone();
+    let one_axis = weight.shape().len() == 3;
+    if let (&[inputs, outputs, kernel], &[n, c, width]) = (weight.shape(), &*x.shape()) {
+        weight = weight.reshape([inputs, outputs, 1, kernel]).map_err(|error| error.to_string())?;
+        x = x.reshape(vec![n, c, 1, width], Some(0));
+    }
     let shape = x.shape();
     let &[inputs, out_group, kh, kw] = weight.shape() else {
         return unsupported(format!(
-            "with a weight of shape {:?}; expected four axes",
+            "with a weight of shape {:?}; expected one or two axes besides the channels",
             weight.shape()
         ));
     };
@@ -28,11 +33,11 @@ pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcom
         .ok_or_else(|| format!("group is {groups} for {inputs} channels"))?;
     let outputs = out_group.checked_mul(groups).ok_or("too many channels")?;
     let pair = |name: &str, default, min| -> Outcome<[usize; 2]> {
-        let sizes = attributes.sizes(name, 2, default, min)?;
-        Ok([sizes[0], sizes[1]])
+        let sizes = attributes.sizes(name, if one_axis { 1 } else { 2 }, default, min)?;
+        Ok(if one_axis { [min, sizes[0]] } else { [sizes[0], sizes[1]] })
     };
     let (stride, dilation) = (pair("strides", 1, 1)?, pair("dilations", 1, 1)?);
-    let output_padding = pair("output_padding", 0, 0)?;
+    let mut output_padding = pair("output_padding", 0, 0)?;
     let kernel = [kh, kw];
     let auto_pad = attributes.string("auto_pad", "NOTSET")?;
     let same = matches!(auto_pad, "SAME_UPPER" | "SAME_LOWER");
@@ -48,6 +53,11 @@ pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcom
             let window = kernel[axis].saturating_sub(1).saturating_mul(dilation[axis]) + 1;
             let whole = size.saturating_sub(1).saturating_mul(stride[axis]);
             let whole = whole.saturating_add(output_padding[axis]).saturating_add(window);
+            if wanted == whole.saturating_add(1) && auto_pad != "SAME_UPPER" {
+                // As ONNX has it: the pixel without values is at the end.
+                output_padding[axis] += 1;
+                continue;
+            }
             let Some(total) = whole.checked_sub(wanted) else {
                 return unsupported(format!(
                     "an output of {wanted} pixels, of which {whole} have values"
@@ -59,8 +69,11 @@ pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcom
                 if auto_pad == "SAME_UPPER" { [half, total - half] } else { [total - half, half] };
         }
     } else if auto_pad == "NOTSET" {
-        let given = attributes.sizes("pads", 4, 0, 0)?;
-        pads = [[given[0], given[2]], [given[1], given[3]]];
+        let given = attributes.sizes("pads", if one_axis { 2 } else { 4 }, 0, 0)?;
+        pads = match *given {
+            [top, left, bottom, right] => [[top, bottom], [left, right]],
+            _ => [[0, 0], [given[0], given[1]]],
+        };
     }
     let [[top, bottom], [left, right]] = pads;
     let op = ConvTranspose2d::new(inputs, outputs, 1)
@@ -79,7 +92,8 @@ pub(super) fn conv_transpose(importer: &mut Importer, call: &Call<'_>) -> Outcom
     if call.has(2) {
         importer.set(&y, Role::Bias, call.tensor(2)?)?;
     }
-    Ok(y)
+    let shape = y.shape();
+    Ok(if one_axis { y.reshape(vec![shape[0], shape[1], shape[3]], Some(0)) } else { y })
 }
 
 /// Returns the weight `[in, out / groups, kh, kw]` as `[out, in / groups, kh, kw]`: in each group, its

@@ -10,7 +10,7 @@ use super::super::view::View;
 use super::scale_shift::ScaleShift;
 use crate::ops::{
     Abs, Activation, Add, Div, ELU, Erf, Exp, GELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU,
-    Log, Maximum, Minimum, Mish, Mul, Neg, Op, PReLU, Pow, Reciprocal, Role, SELU, SiLU, Sigmoid,
+    Log, Maximum, Minimum, Mish, Mul, Neg, Op, PReLU, Reciprocal, Role, SELU, SiLU, Sigmoid,
     Softplus, Sqrt, Sub, Tanh,
 };
 use crate::tensor::Tensor;
@@ -87,8 +87,16 @@ pub(super) fn unary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
             return function(importer, name, &x, Function::HardSigmoid { alpha, beta }, op);
         }
         "HardSwish" => Hardswish.into(),
-        "Swish" if attributes.float("alpha", 1.0)? == 1.0 => SiLU.into(),
-        "Swish" => return unsupported("with an alpha other than 1"),
+        "Swish" => {
+            let alpha = attributes.float("alpha", 1.0)?;
+            if alpha != 1.0 {
+                let factor = Constant::scalar(alpha);
+                let scaled = scale_shift(importer, name, &x, factor, Constant::scalar(0.0))?;
+                let gate = importer.push(&format!("{name}.gate"), Sigmoid, &[scaled.node])?.node;
+                return Ok(x.on(importer.push(name, Mul, &[x.node, gate])?.node));
+            }
+            SiLU.into()
+        }
         "Exp" => Exp.into(),
         "Log" => Log.into(),
         "Sqrt" => Sqrt.into(),
@@ -98,7 +106,13 @@ pub(super) fn unary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
         "LeakyRelu" => LeakyReLU::new(attributes.float("alpha", 0.01)?).into(),
         "Elu" => ELU::new(attributes.float("alpha", 1.0)?).into(),
         "Selu" if !attributes.has("alpha") && !attributes.has("gamma") => SELU.into(),
-        "Selu" => return unsupported("with an alpha or gamma of its own"),
+        "Selu" => {
+            // ONNX's defaults.
+            let alpha = attributes.float("alpha", 1.673_263_2)?;
+            let gamma = Constant::scalar(attributes.float("gamma", 1.050_701)?);
+            let y = x.on(importer.push(&format!("{name}.elu"), ELU::new(alpha), &[x.node])?.node);
+            return scale_shift(importer, name, &y, gamma, Constant::scalar(0.0));
+        }
         "Gelu" => GELU::new(attributes.string("approximate", "none")? == "tanh").into(),
         "Mish" => Mish.into(),
         "Softplus" => Softplus::new().into(),
@@ -107,18 +121,7 @@ pub(super) fn unary(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     Ok(x.on(importer.push(name, op, &[x.node])?.node))
 }
 
-/// `Pow` with a constant exponent.
-pub(super) fn pow(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
-    let x = call.view(0)?.clone();
-    let exponent = call.constant(1)?;
-    let Some(exponent) = exponent.single() else {
-        return unsupported(format!("with exponents of shape {:?}", exponent.shape));
-    };
-    let node = importer.push(&call.name, Pow::new(exponent), &[x.node])?.node;
-    Ok(x.on(node))
-}
-
-/// `PRelu` with a constant slope, of one value or one for each channel.
+/// `PRelu` with a constant slope.
 pub(super) fn prelu(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let x = call.view(0)?.clone();
     let shape = x.shape();
@@ -126,13 +129,20 @@ pub(super) fn prelu(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let values = slope.floats()?.to_vec();
     let offset = shape.len().saturating_sub(slope.shape.len());
     let along = slope.shape.iter().position(|&size| size != 1).map(|index| index + offset);
-    let (node, permutation) = importer.permuted(&x, &call.name)?;
+    // The view's own axes, if its moves are not computed.
+    let permutation = x.permutation().unwrap_or_else(|| (0..shape.len()).collect());
     let channel = permutation.iter().position(|&axis| axis == 1);
     let fits = values.len() == 1
         || (along == channel && channel.is_some_and(|at| shape[at] == values.len()));
     if !fits {
-        return unsupported(format!("with slopes of shape {:?} for {shape:?}", slope.shape));
+        // The positive part, and the negative one times the slopes.
+        let positive = clamp(importer, &call.name, &x, 0.0, f32::INFINITY)?;
+        let negative = clamp(importer, &call.name, &x, f32::NEG_INFINITY, 0.0)?;
+        let zero = Constant::scalar(0.0);
+        let negative = scale_shift(importer, &call.name, &negative, each(&slope, |c| c)?, zero)?;
+        return pair(importer, &call.name, Add::new().into(), &positive, &negative);
     }
+    let (node, permutation) = importer.permuted(&x, &call.name)?;
     let y = importer.push(&call.name, PReLU::new(values.len()), &[node])?;
     let weight = Tensor::new([values.len()], values).map_err(|error| error.to_string())?;
     importer.set(&y, Role::Weight, weight)?;
@@ -168,6 +178,8 @@ pub(super) fn clip(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     if min == f32::NEG_INFINITY && max == f32::INFINITY {
         return Ok(x);
     }
+    // Where the bounds are exchanged, all values are the upper one.
+    let min = min.min(max);
     clamp(importer, &call.name, &x, min, max)
 }
 

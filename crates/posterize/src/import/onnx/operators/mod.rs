@@ -3,14 +3,19 @@
 mod conv;
 mod conv_transpose;
 mod elementwise;
+mod layer_norm;
 mod linear;
 mod norm;
 mod pad;
 mod pool;
+mod pow;
 mod resize;
 mod scale_shift;
 mod select;
 mod shape;
+#[cfg(test)]
+mod tests;
+mod windows;
 
 use super::constant::Constant;
 use super::fold::{self, Folded};
@@ -24,7 +29,7 @@ enum Converter {
     /// It has one output.
     One(fn(&mut Importer, &Call<'_>) -> Outcome<View>),
     /// It has several outputs.
-    Several(fn(&mut Importer, &Call<'_>) -> Outcome<Vec<View>>),
+    Several(fn(&mut Importer, &Call<'_>) -> Outcome<Vec<Value<'static>>>),
     /// Its output is known at import.
     Constant(fn(&Call<'_>) -> Outcome<Constant>),
 }
@@ -35,6 +40,7 @@ fn converter(op_type: &str) -> Option<Converter> {
     Some(match op_type {
         "Constant" => Constant(constant),
         "Shape" => Constant(|call| fold::shape_of(&call.attributes, &sizes(call.view(0)?)?)),
+        "Size" => Constant(shape::size),
 
         "Conv" => One(conv::conv),
         "ConvTranspose" => One(conv_transpose::conv_transpose),
@@ -43,7 +49,7 @@ fn converter(op_type: &str) -> Option<Converter> {
 
         "BatchNormalization" => One(norm::batch_normalization),
         "InstanceNormalization" => One(norm::instance_normalization),
-        "LayerNormalization" => One(norm::layer_normalization),
+        "LayerNormalization" => Several(layer_norm::with_statistics),
         "GroupNormalization" => One(norm::group_normalization),
         "LRN" => One(norm::lrn),
         "LpNormalization" => One(norm::lp_normalization),
@@ -52,19 +58,21 @@ fn converter(op_type: &str) -> Option<Converter> {
         "MaxPool" => One(pool::max_pool),
         "AveragePool" => One(pool::average_pool),
         "GlobalAveragePool" | "GlobalMaxPool" => One(pool::global_pool),
+        "ArgMax" => One(pool::arg_max),
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => One(pool::reduce),
 
         "Add" | "Sub" | "Mul" | "Div" => One(elementwise::binary),
         "Sum" | "Mean" => One(elementwise::sum),
         "Min" | "Max" => One(elementwise::bound),
-        "Pow" => One(elementwise::pow),
+        "Pow" => One(pow::pow),
         "Clip" => One(elementwise::clip),
         "PRelu" => One(elementwise::prelu),
         "Relu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Tanh" | "Erf" | "Exp"
         | "Log" | "Sqrt" | "Abs" | "Neg" | "Reciprocal" | "LeakyRelu" | "Elu" | "Selu" | "Gelu"
         | "Mish" | "Softplus" => One(elementwise::unary),
 
-        "Identity" | "Dropout" => One(|_, call| Ok(call.view(0)?.clone())),
+        "Identity" => One(|_, call| Ok(call.view(0)?.clone())),
+        "Dropout" => One(|_, call| norm::dropout(call)),
         "Cast" => One(|_, call| shape::cast(call)),
         "Reshape" => One(|_, call| shape::reshape(call)),
         "Flatten" => One(|_, call| shape::flatten(call)),
@@ -95,9 +103,7 @@ pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
     }
     Ok(match converter(call.op_type) {
         Some(Converter::One(convert)) => vec![convert(importer, call)?.into()],
-        Some(Converter::Several(convert)) => {
-            convert(importer, call)?.into_iter().map(Value::View).collect()
-        }
+        Some(Converter::Several(convert)) => convert(importer, call)?,
         Some(Converter::Constant(convert)) => vec![convert(call)?.into()],
         None => return unsupported("it is supported for constants alone"),
     })

@@ -43,6 +43,15 @@ pub(super) fn batch_normalization(importer: &mut Importer, call: &Call<'_>) -> O
     Ok(if shape.len() == 3 { y.reshape(shape, Some(0)) } else { y })
 }
 
+/// `Dropout`, which changes nothing outside of training.
+pub(super) fn dropout(call: &Call<'_>) -> Outcome<View> {
+    let training = call.optional(2)?.and_then(|mode| mode.single());
+    if training.is_some_and(|mode| mode != 0.0) {
+        return unsupported("dropout in training mode; export the model in eval mode");
+    }
+    Ok(call.view(0)?.clone())
+}
+
 /// Sets weight and bias of a norm from the inputs 1 and 2 of a node.
 fn set_affine(importer: &mut Importer, call: &Call<'_>, y: &View, bias: bool) -> Outcome<()> {
     let flat = |tensor: Tensor| -> Outcome<Tensor> {

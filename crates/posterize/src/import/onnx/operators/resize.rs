@@ -24,9 +24,6 @@ pub(super) fn resize(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
     if attributes.int("antialias", 0)? != 0 {
         return unsupported("antialias");
     }
-    if attributes.string("keep_aspect_ratio_policy", "stretch")? != "stretch" {
-        return unsupported("a keep_aspect_ratio_policy other than stretch");
-    }
     let rounding = match attributes.string("nearest_mode", "round_prefer_floor")? {
         _ if early => NearestRounding::Floor,
         "round_prefer_floor" => NearestRounding::RoundPreferFloor,
@@ -99,7 +96,7 @@ fn target(call: &Call<'_>, shape: &[usize], permutation: &[usize]) -> Outcome<Ta
         let [Some(height), Some(width)] = picture.map(size) else {
             return Err("its sizes are not positive".into());
         };
-        return Ok(Target::Sizes([height, width]));
+        return kept_ratio(call, picture.map(|axis| shape[axis]), [height, width]);
     }
     let scales = match call.optional(of_scales)? {
         Some(scales) => scales.floats()?.to_vec(),
@@ -111,13 +108,31 @@ fn target(call: &Call<'_>, shape: &[usize], permutation: &[usize]) -> Outcome<Ta
     Ok(Target::Scales(picture.map(|axis| of(axis).map_or(1.0, |index| scales[index]))))
 }
 
+/// Returns the sizes, or the scale that both axes get where the ratio of the sides is kept.
+fn kept_ratio(call: &Call<'_>, from: [usize; 2], to: [usize; 2]) -> Outcome<Target> {
+    let scales = [0, 1].map(|axis| to[axis] as f32 / from[axis] as f32);
+    let scale = match call.attributes.string("keep_aspect_ratio_policy", "stretch")? {
+        "stretch" => return Ok(Target::Sizes(to)),
+        "not_larger" => scales[0].min(scales[1]),
+        "not_smaller" => scales[0].max(scales[1]),
+        other => return Err(format!("keep_aspect_ratio_policy is {other:?}").into()),
+    };
+    // Sizes are rounded to the nearest, but those of scales down.
+    let rounded = |size: usize| (scale * size as f32 + 0.5).floor();
+    if from.iter().any(|&size| rounded(size) != (scale * size as f32).floor()) {
+        return unsupported("a keep_aspect_ratio_policy with which a size is rounded up");
+    }
+    Ok(Target::Scales([scale; 2]))
+}
+
 /// `DepthToSpace` or `SpaceToDepth`.
 pub(super) fn blocks(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let given = call.attributes.int("blocksize", 0)?;
     let block = usize::try_from(given).ok().filter(|&block| block > 0);
     let block = block.ok_or_else(|| format!("blocksize is {given}"))?;
     let op: Op = match (call.op_type, call.attributes.string("mode", "DCR")?) {
-        ("SpaceToDepth", _) => SpaceToDepth::new(block).into(),
+        ("SpaceToDepth", "DCR") => SpaceToDepth::new(block).into(),
+        ("SpaceToDepth", "CRD") => SpaceToDepth::pixel_unshuffle(block).into(),
         (_, "DCR") => DepthToSpace::new(block).into(),
         (_, "CRD") => DepthToSpace::pixel_shuffle(block).into(),
         (_, other) => return Err(format!("mode is {other:?}").into()),

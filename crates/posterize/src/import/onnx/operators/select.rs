@@ -1,15 +1,25 @@
 //! Operators that select, join or repeat values.
 
-use super::super::constant::axis;
+use super::super::constant::{Constant, Data, axis};
 use super::super::fold::{slices, split_sizes};
-use super::super::importer::{Call, Importer};
+use super::super::importer::{Call, Importer, Value};
 use super::super::problem::{Outcome, unsupported};
 use super::super::view::View;
 use crate::ops::{Cat, Gather, Op, Slice, Tile};
 
 /// `Concat`.
 pub(super) fn concat(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
-    let views = (0..call.inputs.len()).map(|index| call.view(index).cloned());
+    // Values without elements, such as an empty part of a split, add nothing.
+    let is_empty = |index: usize| -> Outcome<bool> {
+        Ok(call.is_constant(index) && call.constant(index)?.len() == 0)
+    };
+    let mut indices = Vec::new();
+    for index in 0..call.inputs.len() {
+        if !is_empty(index)? {
+            indices.push(index);
+        }
+    }
+    let views = indices.into_iter().map(|index| call.view(index).cloned());
     let views = views.collect::<Outcome<Vec<_>>>()?;
     let Some(first) = views.first() else { return Err("it has no inputs".into()) };
     let at = axis(call.attributes.int("axis", 1)?, first.shape().len())?;
@@ -72,7 +82,7 @@ pub(super) fn slice(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
 }
 
 /// `Split`.
-pub(super) fn split(importer: &mut Importer, call: &Call<'_>) -> Outcome<Vec<View>> {
+pub(super) fn split(importer: &mut Importer, call: &Call<'_>) -> Outcome<Vec<Value<'static>>> {
     let x = call.view(0)?.clone();
     let shape = x.shape();
     let at = axis(call.attributes.int("axis", 0)?, shape.len())?;
@@ -85,17 +95,21 @@ pub(super) fn split(importer: &mut Importer, call: &Call<'_>) -> Outcome<Vec<Vie
     for (index, part) in parts.into_iter().enumerate() {
         let end = start + part;
         let name = format!("{}.{index}", call.name);
-        views.push(if part == shape[at] {
-            x.clone()
+        views.push(if part == 0 {
+            let mut shape = shape.clone();
+            shape[at] = 0;
+            Constant { shape, data: Data::Float(Vec::new()) }.into()
+        } else if part == shape[at] {
+            x.clone().into()
         } else {
-            along_axis(importer, &name, &x, at, |dim| Slice::new(dim, start, end).into())?
+            along_axis(importer, &name, &x, at, |dim| Slice::new(dim, start, end).into())?.into()
         });
         start = end;
     }
     Ok(views)
 }
 
-/// `Gather` with a constant index.
+/// `Gather` with constant indices.
 pub(super) fn gather(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> {
     let x = call.view(0)?.clone();
     let shape = x.shape();
@@ -111,9 +125,13 @@ pub(super) fn gather(importer: &mut Importer, call: &Call<'_>) -> Outcome<View> 
     if rank == 1 && all.len() != 1 {
         return along_axis(importer, &call.name, &x, at, |dim| Gather::new(dim, all).into());
     }
-    let &[index] = all.as_slice() else {
-        return unsupported(format!("a selection of positions {:?}", indices.shape));
-    };
+    if rank > 1 {
+        let picked = along_axis(importer, &call.name, &x, at, |dim| Gather::new(dim, all).into())?;
+        let to = [&shape[..at], &indices.shape, &shape[at + 1..]].concat();
+        let batch = x.batch.map(|batch| if batch < at { batch } else { batch + rank - 1 });
+        return Ok(picked.reshape(to, batch));
+    }
+    let &[index] = all.as_slice() else { return Err("it has no index".into()) };
     let x = match shuffled_half(importer, &call.name, &x, at)? {
         Some(shuffled) => slice_part(importer, &call.name, &shuffled, shape[at], index, &shape)?,
         None if shape[at] == 1 => x,

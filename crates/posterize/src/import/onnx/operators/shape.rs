@@ -1,6 +1,6 @@
 //! Operators that change the shape of a value, which only change how it is seen.
 
-use super::super::constant::{Int, axis};
+use super::super::constant::{Constant, Int, axis};
 use super::super::fold::{permutation, unsqueezed};
 use super::super::importer::Call;
 use super::super::problem::{Outcome, unsupported};
@@ -13,6 +13,15 @@ pub(super) fn cast(call: &Call<'_>) -> Outcome<View> {
         1 | 10 | 11 | 16 => Ok(call.view(0)?.clone()),
         other => unsupported(format!("a cast to data type {other}; casts to floats are supported")),
     }
+}
+
+/// `Size`: the number of values, for each item of a batch.
+pub(super) fn size(call: &Call<'_>) -> Outcome<Constant> {
+    let x = call.view(0)?;
+    let Some(value) = i64::try_from(x.shape().iter().product::<usize>()).ok() else {
+        return Err(format!("a value of {:?} is too large", x.shape()).into());
+    };
+    Ok(Constant::ints(vec![Int { value, per_batch: true }]).with_shape(Vec::new()))
 }
 
 /// `Transpose`.
