@@ -1,6 +1,7 @@
 //! The `posterize` command-line program.
 
 mod args;
+mod arrays;
 mod calibration;
 mod cli;
 mod commands;

@@ -71,6 +71,11 @@ pub(crate) struct ModelArgs {
     #[arg(long)]
     ignore_extra: bool,
 
+    /// Values of an ONNX file to take as the outputs instead of its own, such as those before a
+    /// detector's post-processing
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    outputs: Vec<String>,
+
     #[command(flatten)]
     pictures: PreprocessingArgs,
 }
@@ -218,7 +223,7 @@ impl ModelArgs {
     /// Returns the preprocessing that the published checkpoint was trained with, with the parts
     /// replaced that were given as options.
     pub(crate) fn preprocessing(&self) -> Result<Preprocessing> {
-        self.refuse_layout()?;
+        self.refuse_onnx_options()?;
         self.pictures.apply(&models::preprocessing(&self.name)?)
     }
 
@@ -239,21 +244,26 @@ impl ModelArgs {
             if let Some(layout) = self.pictures.layout() {
                 options = options.layout(layout);
             }
+            let options = self.outputs.iter().fold(options, OnnxOptions::output);
             return onnx::open(&self.name, &options, ui);
         }
-        self.refuse_layout()?;
+        self.refuse_onnx_options()?;
         let saved = SavedModel::open(&self.name)?;
         let crop = saved.preprocessing.as_ref().map(|preprocessing| preprocessing.crop);
         let input = crop.map(|[height, width]| [3, height, width]);
         Ok(OnnxFile { saved, input, takes_pixels: false, inputs: Vec::new() })
     }
 
-    /// Returns an error if --layout was given, which is for ONNX files.
-    fn refuse_layout(&self) -> Result<()> {
-        match self.pictures.layout() {
+    /// Returns an error if an option was given that is for ONNX files.
+    fn refuse_onnx_options(&self) -> Result<()> {
+        let given = [
+            ("--layout", self.pictures.layout().is_some()),
+            ("--outputs", !self.outputs.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
-            Some(_) => Err(CliError::Usage(format!(
-                "{}: --layout is for ONNX files; remove it",
+            Some((option, _)) => Err(CliError::Usage(format!(
+                "{}: {option} is for ONNX files; remove it",
                 self.name
             ))),
         }

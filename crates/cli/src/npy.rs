@@ -1,8 +1,9 @@
 //! Arrays in NumPy's .npy and .npz files.
 
 use std::{
+    fmt::Display,
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    io::{self, BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -11,6 +12,9 @@ use posterize::{Error, MemoryFormat, Tensor};
 
 use crate::error::{CliError, Result};
 
+/// The largest array in a .npz file, in bytes.
+const MAX_ENTRY_BYTES: u64 = 1 << 32;
+
 /// The largest number of values that is read from a file.
 const MAX_VALUES: u64 = 1 << 32;
 
@@ -18,9 +22,49 @@ fn problem(path: &Path, problem: impl Into<String>) -> CliError {
     CliError::File { path: path.to_path_buf(), problem: problem.into() }
 }
 
+/// Whether a path is that of a file with several arrays, by its extension.
+pub(crate) fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
+}
+
+/// Returns the name of an array in a .npz file, where names are paths.
+pub(crate) fn entry_name(name: &str) -> String {
+    name.replace(['/', '\\'], "_")
+}
+
 /// Reads an array of numbers as a tensor of f32.
 pub(crate) fn read(path: &Path) -> Result<Tensor> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+    read_array(File::open(path).map_err(Error::io(path, "open"))?, path)
+}
+
+/// Reads all arrays of a .npz file with their names.
+pub(crate) fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let damaged = |error: &dyn Display| {
+        problem(path, format!("this is no .npz file, or it is damaged: {error}"))
+    };
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|e| damaged(&e))?;
+    let mut arrays = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index).map_err(|e| damaged(&e))?;
+        let name = entry.name().map_err(|e| damaged(&e))?.into_owned();
+        // A compressed entry may be a thousand times as large as the file.
+        let mut bytes = Vec::new();
+        entry.take(MAX_ENTRY_BYTES + 1).read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
+        if bytes.len() as u64 > MAX_ENTRY_BYTES {
+            return Err(problem(
+                path,
+                format!("its array {name:?} has more than {MAX_ENTRY_BYTES} bytes"),
+            ));
+        }
+        let tensor = read_array(Cursor::new(bytes), path)?;
+        arrays.push((name.strip_suffix(".npy").unwrap_or(&name).to_owned(), tensor));
+    }
+    Ok(arrays)
+}
+
+/// Reads an array of a file, or of an entry of it.
+fn read_array(mut file: impl Read + Seek, path: &Path) -> Result<Tensor> {
     let size = file.seek(SeekFrom::End(0)).map_err(Error::io(path, "read"))?;
     file.rewind().map_err(Error::io(path, "read"))?;
     let damaged = |error: io::Error| {
@@ -129,8 +173,7 @@ fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
 
 /// Writes tensors: one to a .npy file, or any number to a .npz file with their names.
 pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let is_npz = path.extension().is_some_and(|extension| extension == "npz");
-    if !is_npz && tensors.len() != 1 {
+    if !is_npz(path) && tensors.len() != 1 {
         return Err(CliError::Usage(format!(
             "{}: the network has {} outputs, but a .npy file has one array; write a .npz file, or \
              choose an output with --outputs",
@@ -144,11 +187,10 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
         _ => Path::new("."),
     };
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    if is_npz {
+    if is_npz(path) {
         let mut archive = zip::ZipWriter::new(BufWriter::new(&mut file));
         for (name, tensor) in tensors {
-            // Names are paths in the archive.
-            let name = name.replace(['/', '\\'], "_");
+            let name = entry_name(name);
             let options = zip::write::SimpleFileOptions::default()
                 .compression_method(zip::CompressionMethod::Stored);
             archive.start_file(format!("{name}.npy"), options).map_err(|e| failed(e.into()))?;
@@ -194,6 +236,10 @@ mod tests {
         let archive = zip::ZipArchive::new(file).unwrap();
         let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, ["a_b.npy", "c.npy"]);
+        let back = read_npz(&folder.path().join("two.npz")).unwrap();
+        assert_eq!((back[0].0.as_str(), back[1].0.as_str()), ("a_b", "c"));
+        assert_eq!((back[0].1.data(), &back[1].1), (two[0].1.data(), &two[1].1));
+        assert!(read_npz(&path).unwrap_err().to_string().contains("no .npz file"));
     }
 
     /// A file with this header and these bytes behind it.

@@ -5,6 +5,7 @@ mod checkpoint;
 mod module_path;
 mod plan;
 mod quantized;
+mod unsupported;
 
 use std::{fmt, path::PathBuf};
 
@@ -23,7 +24,7 @@ use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
     error::{CliError, Result},
     model::ModelArgs,
-    onnx::OnnxFile,
+    onnx::{OnnxFile, is_onnx},
     size::Size,
     ui::{Align, Table, Ui, count, si},
 };
@@ -50,6 +51,12 @@ JSON output (--json) for an architecture or a saved float model, one object:
     mean, std         Normalization of each channel, in the network's order
   classes             Number of class names in the file
   tree                The modules as text, as PyTorch prints them
+
+JSON output with --unsupported:
+  model               As above
+  unsupported         Nodes of one operator that are not supported for the same reason, each with:
+    op_type, domain, opset  Operator, domain (empty for ONNX's own), and version of its operator set
+    count, first, reason  Number of nodes, name of the first one, and why they are not supported
 
 JSON output for a saved int8 model:
   model, path, preprocessing, classes, tree  As above
@@ -110,6 +117,11 @@ pub(crate) struct Inspect {
     #[arg(long, conflicts_with = "against")]
     plan: bool,
 
+    /// List only which nodes of an ONNX file are not supported, with how many there are and their first one;
+    /// the exit code is 6 if there are any
+    #[arg(long, conflicts_with_all = ["plan", "against", "fused"])]
+    unsupported: bool,
+
     /// Number of pictures in a batch, for --plan
     #[arg(long, value_name = "B", default_value_t = 1, requires = "plan", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -169,6 +181,15 @@ struct Report {
 
 impl Inspect {
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
+        if self.unsupported {
+            if !is_onnx(&self.model.name) {
+                return Err(CliError::Usage(format!(
+                    "{}: --unsupported is for ONNX files; remove it",
+                    self.model.name
+                )));
+            }
+            return unsupported::inspect(&self.model, self.size.map(|size| size.0), ui);
+        }
         if self.plan {
             return self.plan(ui);
         }

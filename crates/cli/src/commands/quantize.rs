@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     args::{CacheArgs, ExifArgs, ThreadArgs},
+    arrays,
     calibration::CalibrationPictures,
     error::{CliError, Result},
     loaded::outputs,
@@ -87,14 +88,16 @@ JSON output (--json), one object:
       extra_ms, extra_bytes  What only this layer in float costs
   calibration_seconds, seconds  Time of calibration, and of the whole command
 
-JSON output with --dynamic, --weight-only or --no-pictures, one object:
+JSON output with --dynamic, --weight-only, --no-pictures or --calibrate-arrays, one object:
   model, weights, output, qconfig, per_tensor, bytes_before, bytes_after  As above
   classes, float_layers, seconds  As above
-  mode                dynamic, weight_only or no_pictures
+  mode                dynamic, weight_only, no_pictures or arrays
+  samples             With --calibrate-arrays, the number of samples
   float_bytes, int8_bytes  Bytes of the weights, scales and biases in float, and as written
   int8_layers, int8_weights  Numbers of layers that compute in int8, and of those with int8 weights
                       and float values
-  passes, ranges      With --no-pictures, as above; the ranges are estimates";
+  passes, ranges      With --no-pictures or --calibrate-arrays, as above; without arrays, the ranges are
+                      estimates";
 
 /// The options that a recipe replaces.
 const RECIPE_OPTIONS: [&str; 14] = [
@@ -139,7 +142,7 @@ const RECIPE_OPTIONS: [&str; 14] = [
 #[command(
     mut_arg("name", |name| name.help(FLOAT_MODEL_HELP)),
     mut_arg("calibrate", |calibrate| {
-        calibrate.required(false).required_unless_present_any(["ranges", "dynamic", "weight_only", "no_pictures"])
+        calibrate.required(false).required_unless_present_any(["ranges", "dynamic", "weight_only", "no_pictures", "calibrate_arrays"])
     }),
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{JSON_HELP}")
@@ -269,6 +272,7 @@ impl Quantize {
             .paths()
             .reads("--calibrate", &calibrate)
             .reads("--classes", &classes)
+            .reads("--calibrate-arrays", &self.modes.array_files())
             .reads("--data", &self.data)
             .reads("--recipe", &self.recipe)
             .reads("--ranges", &self.ranges)
@@ -465,11 +469,26 @@ impl Quantize {
     /// Quantizes without calibration pictures.
     fn without_pictures(&self, mode: Mode, ui: &Ui) -> Result<()> {
         let start = Instant::now();
-        let network = self.model.with_trained_weights(&self.cache, ui)?;
-        self.paths().reads("the downloaded weights", &network.file).keep_inputs()?;
-        let classes = self.classes(&[], network.outputs()?)?;
-        let task =
-            modes::Task { mode, args: &self.quantization, classes, output: &self.output, start };
+        let (options, batch_size) =
+            (self.threads.options()?, usize::from(self.quantization.choice().batch_size));
+        let files = self.modes.arrays()?;
+        let (network, outputs) = if mode == modes::Mode::Arrays && self.model.is_file() {
+            let size = files.first().and_then(|first| arrays::size(first));
+            let file = self.model.saved(size, ui)?;
+            let network = modes::Network::of_file(&self.model.name, file, &files, batch_size)?;
+            let outputs = network.outputs()?;
+            (network, outputs)
+        } else {
+            let loaded = self.model.with_trained_weights(&self.cache, ui)?;
+            self.paths().reads("the downloaded weights", &loaded.file).keep_inputs()?;
+            let outputs = loaded.outputs()?;
+            let mut network = modes::Network::try_from(loaded)?;
+            network.calibrate_with(&self.model.name, &files, &[], batch_size)?;
+            (network, outputs)
+        };
+        let classes = self.classes(&[], outputs)?;
+        let args = &self.quantization;
+        let task = modes::Task { mode, args, classes, output: &self.output, options, start };
         let report = task.quantize(network, ui)?;
         ui.result(&report, &report)
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::{
     args::ThreadArgs,
+    arrays::{self, Array, named},
     error::{CliError, Result},
     npy,
     onnx::{self, Layout},
@@ -57,7 +58,7 @@ pub(crate) struct Run {
     model: String,
 
     /// Input of the network, an array in a .npy file; once for each input, with its name if there are
-    /// several. The first axis is the batch, which may be of any size
+    /// several, or all of them in a .npz file. The first axis is the batch, which may be of any size
     #[arg(long, required = true, value_name = "[NAME=]X.npy", value_hint = ValueHint::FilePath)]
     input: Vec<String>,
 
@@ -66,7 +67,7 @@ pub(crate) struct Run {
     output: Option<PathBuf>,
 
     /// Expected output, an array in a .npy file; once for each output to compare, with its name if there
-    /// are several
+    /// are several, or all of them in a .npz file
     #[arg(long, value_name = "[NAME=]Y.npy", value_hint = ValueHint::FilePath)]
     expect: Vec<String>,
 
@@ -144,15 +145,6 @@ struct Difference {
     outside: usize,
 }
 
-/// Returns the parts of an argument `NAME=FILE`, or `FILE`.
-fn named(argument: &str) -> (Option<&str>, PathBuf) {
-    // A path may have an equals sign, too.
-    match argument.split_once('=') {
-        Some((name, file)) if !PathBuf::from(argument).exists() => (Some(name), file.into()),
-        _ => (None, argument.into()),
-    }
-}
-
 impl Run {
     pub(crate) fn paths(&self) -> Paths {
         let files = |arguments: &[String]| -> Vec<PathBuf> {
@@ -168,31 +160,34 @@ impl Run {
 
     pub(crate) fn run(&self, ui: &Ui) -> Result<()> {
         let options = self.threads.options()?.allow_nan(self.allow_nan);
-        let inputs = self.input.iter().map(|argument| {
-            let (name, path) = named(argument);
-            npy::read(&path).map(|tensor| (name, self.with_batch(tensor)))
-        });
-        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let mut inputs = arrays::read(&self.input)?;
+        for array in &mut inputs {
+            let shape = array.tensor.shape().to_vec();
+            let tensor = std::mem::replace(&mut array.tensor, Tensor::zeros([0]));
+            array.tensor =
+                if self.no_batch { tensor.reshape([&[1], &shape[..]].concat())? } else { tensor };
+        }
         let (saved, of_file) = self.open(&inputs, ui)?;
         let mut engine = compile(&saved.model, options).map_err(|e| e.of_file(&self.model))?;
         let outputs = self.outputs(&mut engine, &inputs, &of_file)?;
 
         let mut differences: Vec<Option<Difference>> = outputs.iter().map(|_| None).collect();
-        for argument in &self.expect {
-            let (name, path) = named(argument);
-            let at = match name {
-                Some(name) => outputs.iter().position(|(output, _)| output == name),
-                None => (outputs.len() == 1).then_some(0),
+        for Array { name, tensor, path } in arrays::read(&self.expect)? {
+            let at = match &name {
+                Some(name) => outputs
+                    .iter()
+                    .position(|(output, _)| output == name || npy::entry_name(output) == *name),
+                None => None,
             };
-            let Some(at) = at else {
+            let Some(at) = at.or_else(|| (outputs.len() == 1).then_some(0)) else {
                 let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(CliError::Usage(format!(
-                    "--expect {argument}: the network has the outputs {}; name one of them as NAME=FILE",
+                    "--expect {}: the network has the outputs {}; name one of them as NAME=FILE",
+                    path.display(),
                     names.join(", ")
                 )));
             };
-            let expected = npy::read(&path)?;
-            differences[at] = Some(self.difference(&outputs[at].1, &expected, &path)?);
+            differences[at] = Some(self.difference(&outputs[at].1, &tensor, &path)?);
         }
         let compared = !self.expect.is_empty();
         let within = differences.iter().flatten().all(|difference| difference.outside == 0);
@@ -220,15 +215,6 @@ impl Run {
         Ok(())
     }
 
-    /// Returns a tensor as the network has it: with a batch axis in front if the file has none.
-    fn with_batch(&self, tensor: Tensor) -> Tensor {
-        if !self.no_batch {
-            return tensor;
-        }
-        let shape: Vec<usize> = std::iter::once(1).chain(tensor.shape().iter().copied()).collect();
-        tensor.reshape(shape).expect("an axis of one element more")
-    }
-
     /// Returns the options for the inputs that are constants.
     fn constants(&self) -> Result<OnnxOptions> {
         self.constant.iter().try_fold(OnnxOptions::new(), |options, argument| {
@@ -242,11 +228,7 @@ impl Run {
     }
 
     /// Opens the model, and returns the inputs of an ONNX file.
-    fn open(
-        &self,
-        inputs: &[(Option<&str>, Tensor)],
-        ui: &Ui,
-    ) -> Result<(SavedModel, Vec<OnnxInput>)> {
+    fn open(&self, inputs: &[Array], ui: &Ui) -> Result<(SavedModel, Vec<OnnxInput>)> {
         if !onnx::is_onnx(&self.model) {
             let is_for_onnx = !self.outputs.is_empty() || !self.constant.is_empty();
             if is_for_onnx || self.size.is_some() || self.layout.is_some() || self.no_batch {
@@ -262,12 +244,8 @@ impl Run {
         if self.no_batch {
             options = options.batch_axis(BatchAxis::None);
         }
-        let of_input = match inputs.first().map(|(_, tensor)| tensor.shape()) {
-            Some(&[_, height, width, 1 | 3 | 4]) if height > 4 => Some([height, width]),
-            Some(&[_, _, height, width]) => Some([height, width]),
-            _ => None,
-        };
-        if let Some([height, width]) = self.size.map(|size| size.0).or(of_input) {
+        if let Some([height, width]) = self.size.map(|size| size.0).or_else(|| arrays::size(inputs))
+        {
             options = options.size(height, width);
         }
         if let Some(layout) = self.layout {
@@ -278,62 +256,21 @@ impl Run {
         Ok((file.saved, file.inputs))
     }
 
-    /// Returns the file of an input.
-    fn input_path(&self, index: usize) -> PathBuf {
-        self.input.get(index).map(|argument| named(argument).1).unwrap_or_default()
-    }
-
     /// Runs the network.
     fn outputs(
         &self,
         engine: &mut Engine,
-        inputs: &[(Option<&str>, Tensor)],
+        arrays: &[Array],
         of_file: &[OnnxInput],
     ) -> Result<Vec<(String, Tensor)>> {
-        let names: Vec<String> =
-            engine.model().graph().inputs().map(|(_, node)| node.name.clone()).collect();
-        let mut given = Vec::new();
-        for (index, (name, tensor)) in inputs.iter().enumerate() {
-            let at = match name {
-                Some(name) => {
-                    let of_file = of_file.iter().position(|input| input.name() == *name);
-                    of_file.or_else(|| names.iter().position(|known| known == name))
-                }
-                None if inputs.len() == names.len() => Some(index),
-                None => None,
-            };
-            let Some(at) = at else {
-                return Err(CliError::Usage(format!(
-                    "{}: the network has the inputs {}; pass each as --input NAME=FILE",
-                    self.model,
-                    names.join(", ")
-                )));
-            };
-            let tensor = match (of_file.get(at), tensor.shape()) {
-                // As the file sees it: channels are the last axis.
-                (Some(input), &[n, h, w, c]) if input.is_channels_last() => {
-                    Tensor::channels_last([n, c, h, w], tensor.data().to_vec())?
-                }
-                (_, &[_, _, _, _]) => tensor.to_format(MemoryFormat::ChannelsLast),
-                _ => tensor.clone(),
-            };
-            if let Some(input) = of_file.get(at)
-                && tensor.shape().get(1..) != input.shape().get(1..)
-            {
-                return Err(CliError::File {
-                    path: self.input_path(index),
-                    problem: format!(
-                        "the input `{}` of the network is {:?} for a batch of one, found {:?}",
-                        input.name(),
-                        input.shape(),
-                        tensor.shape()
-                    ),
-                });
-            }
-            given.push((names[at].as_str(), tensor));
-        }
-        let inputs: Vec<(&str, Input<'_>)> =
-            given.iter().map(|(name, tensor)| (*name, Input::from(tensor))).collect();
+        let graph = engine.model().graph();
+        let tensors = arrays::network_inputs(&self.model, "--input", arrays, graph, of_file)?;
+        let names: Vec<String> = graph.inputs().map(|(_, node)| node.name.clone()).collect();
+        let inputs: Vec<(&str, Input<'_>)> = names
+            .iter()
+            .zip(&tensors)
+            .map(|(name, tensor)| (name.as_str(), tensor.into()))
+            .collect();
         let outputs = engine.run_named(&inputs).map_err(|error| error.of_file(&self.model))?;
         if !self.no_batch {
             return Ok(outputs);

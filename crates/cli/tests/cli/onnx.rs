@@ -227,3 +227,72 @@ fn nan_runs_where_it_is_allowed() {
     assert_eq!(run_of(&["--allow-nan"]), Some(0));
     assert_ne!(run_of(&[]), Some(0));
 }
+
+#[test]
+fn networks_of_other_inputs_are_calibrated_with_arrays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    let count = 5 * 4 * 9 * 11;
+    let x: Vec<f32> = (0..count).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    write_npy(&path("x.npy"), "(5, 4, 9, 11)", &x);
+    write_npy(&path("flat.npy"), "(5, 396)", &x);
+    let quantize = |arrays: &str| {
+        let mut command = command(folder.path(), "quantize", "conv.onnx");
+        command.arg("--calibrate-arrays").arg(path(arrays)).arg("-o").arg(path("int8.safetensors"));
+        command
+    };
+    let error = run(&mut quantize("flat.npy"));
+    assert_eq!(error.status.code(), Some(3));
+    let error = String::from_utf8(error.stderr).unwrap();
+    assert!(error.contains("flat.npy") && error.contains("[1, 4, 9, 11]"), "{error}");
+    let report: Value =
+        serde_json::from_str(&succeeds(quantize("x.npy").args(["--batch-size", "2", "--json"])))
+            .unwrap();
+    assert_eq!((&report["mode"], &report["samples"]), (&"arrays".into(), &5.into()));
+    assert_eq!(report["float_layers"], serde_json::json!([]));
+
+    let run_on_x = |model: &Path| {
+        let mut command = posterize(folder.path());
+        command.arg("run").arg(model).arg("--input").arg(path("x.npy"));
+        command
+    };
+    let float = PathBuf::from(file("conv.onnx"));
+    succeeds(run_on_x(&float).arg("--output").arg(path("y.npz")));
+    let same = succeeds(run_on_x(&float).arg("--expect").arg(path("y.npz")));
+    assert!(same.contains("largest difference 0.000e0"), "{same}");
+    let int8 = path("int8.safetensors");
+    let output = run(run_on_x(&int8).arg("--json").arg("--expect").arg(path("y.npz")));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sqnr = report["outputs"][0]["difference"]["sqnr_db"].as_f64().unwrap();
+    assert!((25.0..60.0).contains(&sqnr), "{sqnr} dB");
+
+    // The network is cut at a value of the file.
+    let node = "t1";
+    let mut cut = quantize("x.npy");
+    succeeds(cut.args(["--outputs", node]));
+    let text = succeeds(&mut run_on_x(&int8));
+    assert!(text.starts_with(node), "{text}");
+    let error = fails_with_usage_error(
+        posterize(folder.path()).args(["inspect"]).arg(&int8).args(["--outputs", node]),
+    );
+    assert!(error.contains("--outputs is for ONNX files"), "{error}");
+}
+
+#[test]
+fn unsupported_nodes_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let inspect = |onnx: &str| {
+        let mut command = command(folder.path(), "inspect", onnx);
+        command.arg("--unsupported");
+        command
+    };
+    let text = succeeds(&mut inspect("conv.onnx"));
+    assert!(text.contains("all nodes are supported"), "{text}");
+    let output = run(inspect("unsupported/three.onnx").arg("--json"));
+    assert_eq!(output.status.code(), Some(6));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &report["unsupported"][0];
+    assert_eq!((&first["op_type"], &first["count"]), (&"Crop".into(), &2.into()));
+    let text = String::from_utf8(run(&mut inspect("unsupported/three.onnx")).stdout).unwrap();
+    assert!(text.contains("com.microsoft") && text.contains("crop_a"), "{text}");
+}

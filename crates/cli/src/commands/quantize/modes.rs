@@ -1,4 +1,4 @@
-//! Quantization that needs no calibration pictures.
+//! Quantization without calibration pictures: with arrays, or with nothing.
 
 use std::{
     fmt, fs,
@@ -6,19 +6,23 @@ use std::{
     time::Instant,
 };
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use posterize::{
-    FloatModel,
+    FloatModel, Tensor,
     data::{Class, Preprocessing},
     format::SavedModel,
+    import::onnx::OnnxInput,
     quantization::{PostTraining, PostTrainingResult, QuantizedModel, Recipe},
+    runtime::{Model, Options},
 };
 use serde::Serialize;
 
 use super::layers::{FloatLayer, LayerRange, ranges_table};
 use crate::{
+    arrays::{self, Array, named},
     error::{CliError, Result},
     loaded::Loaded,
+    onnx::OnnxFile,
     quantization::{BiasCorrectionName, QuantizationArgs},
     ui::{Align, Table, Ui, Verbosity, megabytes},
 };
@@ -37,6 +41,19 @@ const CALIBRATION_OPTIONS: [&str; 12] = [
     "save_recipe",
     "ranges",
     "save_ranges",
+];
+
+/// The options that make sense only with calibration pictures, and not with arrays.
+const PICTURE_OPTIONS: [&str; 9] = [
+    "calibrate",
+    "batches",
+    "augment",
+    "max_drop",
+    "recipe",
+    "save_recipe",
+    "ranges",
+    "save_ranges",
+    "no_pictures",
 ];
 
 /// The options that do not matter where activations are not quantized with fixed ranges.
@@ -59,6 +76,12 @@ pub(super) struct ModeArgs {
     /// norms; a classifier is quantized dynamically
     #[arg(long, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = ["dynamic", "weight_only", "observer", "percentile"])]
     no_pictures: bool,
+
+    /// Calibrate with arrays as --input of `posterize run` takes them, for networks whose inputs are no
+    /// pictures of three channels: .npy for one input, .npz with one array for each of several. The
+    /// first axis is that of the samples. The file then has no preprocessing, unless the model has one
+    #[arg(long, value_name = "X.npy", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = ["dynamic", "weight_only"])]
+    calibrate_arrays: Vec<String>,
 }
 
 /// How a model is quantized without calibration pictures.
@@ -68,6 +91,7 @@ pub(super) enum Mode {
     Dynamic,
     WeightOnly,
     NoPictures,
+    Arrays,
 }
 
 impl ModeArgs {
@@ -76,8 +100,20 @@ impl ModeArgs {
             (true, _, _) => Some(Mode::Dynamic),
             (_, true, _) => Some(Mode::WeightOnly),
             (_, _, true) => Some(Mode::NoPictures),
+            _ if !self.calibrate_arrays.is_empty() => Some(Mode::Arrays),
             _ => None,
         }
+    }
+
+    /// Returns the files of --calibrate-arrays.
+    pub(super) fn array_files(&self) -> Vec<PathBuf> {
+        self.calibrate_arrays.iter().map(|argument| named(argument).1).collect()
+    }
+
+    /// Reads the arrays of --calibrate-arrays.
+    pub(super) fn arrays(&self) -> Result<Vec<Vec<Array>>> {
+        let files = self.calibrate_arrays.iter();
+        files.map(|argument| arrays::read(std::slice::from_ref(argument))).collect()
     }
 }
 
@@ -89,9 +125,12 @@ pub(super) struct Report {
     mode: Mode,
     qconfig: String,
     per_tensor: bool,
-    /// With `Mode::NoPictures`.
+    /// With `Mode::NoPictures` and `Mode::Arrays`.
     #[serde(skip_serializing_if = "Option::is_none")]
     passes: Option<PostTraining>,
+    /// Number of calibration samples, with `Mode::Arrays`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<usize>,
     /// Size of the checkpoint.
     bytes_before: Option<u64>,
     /// Size of the weights, scales and biases in float and as written.
@@ -105,7 +144,7 @@ pub(super) struct Report {
     /// Number of layers with int8 weights whose values are float.
     int8_weights: usize,
     float_layers: Vec<FloatLayer>,
-    /// The estimated ranges.
+    /// The estimated or observed ranges.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ranges: Vec<LayerRange>,
     seconds: f64,
@@ -117,26 +156,116 @@ pub(super) struct Report {
 struct Quantized {
     model: QuantizedModel,
     passes: Option<PostTraining>,
+    samples: Option<usize>,
     ranges: Vec<LayerRange>,
 }
 
-fn quantize(
-    float: &FloatModel,
-    mode: Mode,
-    recipe: &Recipe,
-    preprocessing: &Preprocessing,
-) -> Result<Quantized> {
-    let mapping = recipe.mapping()?;
-    let of_weights = |model| Quantized { model, passes: None, ranges: Vec::new() };
-    Ok(match mode {
-        Mode::Dynamic => of_weights(float.quantize_dynamic(&mapping)?),
-        Mode::WeightOnly => of_weights(float.quantize_weights(&mapping)?),
-        Mode::NoPictures => {
-            let found = float.quantize_without_pictures(&mapping, &recipe.passes, preprocessing)?;
-            let PostTrainingResult { observed, model, passes, .. } = found;
-            Quantized { model, passes: Some(passes), ranges: LayerRange::all(&observed) }
+impl From<QuantizedModel> for Quantized {
+    fn from(model: QuantizedModel) -> Self {
+        Self { model, passes: None, samples: None, ranges: Vec::new() }
+    }
+}
+
+impl From<PostTrainingResult> for Quantized {
+    fn from(result: PostTrainingResult) -> Self {
+        let PostTrainingResult { observed, model, passes, .. } = result;
+        let ranges = LayerRange::all(&observed);
+        Self { model, passes: Some(passes), samples: None, ranges }
+    }
+}
+
+/// The float network to quantize, and what is saved with it.
+pub(super) struct Network {
+    name: String,
+    file: Option<PathBuf>,
+    float: FloatModel,
+    preprocessing: Option<Preprocessing>,
+    classes: Vec<Class>,
+    /// The batches of --calibrate-arrays.
+    arrays: Vec<Vec<Tensor>>,
+}
+
+impl TryFrom<Loaded> for Network {
+    type Error = CliError;
+
+    fn try_from(loaded: Loaded) -> Result<Self> {
+        let (name, file) = (loaded.name.clone(), loaded.file.clone());
+        let (preprocessing, classes) = (Some(loaded.preprocessing.clone()), loaded.classes.clone());
+        let (float, arrays) = (loaded.into_float()?, Vec::new());
+        Ok(Self { name, file, float, preprocessing, classes, arrays })
+    }
+}
+
+impl Network {
+    /// Returns the network of a file, which is calibrated with arrays.
+    pub(super) fn of_file(
+        path: &str,
+        file: OnnxFile,
+        files: &[Vec<Array>],
+        batch_size: usize,
+    ) -> Result<Self> {
+        let SavedModel { name, model, preprocessing, classes, .. } = file.saved;
+        let Model::Float(float) = model else {
+            return Err(CliError::Usage(format!(
+                "{path}: this is an int8 model already; pass the float one"
+            )));
+        };
+        let mut network = Self {
+            name,
+            file: Some(path.into()),
+            float,
+            preprocessing,
+            classes,
+            arrays: Vec::new(),
+        };
+        network.calibrate_with(path, files, &file.inputs, batch_size)?;
+        Ok(network)
+    }
+
+    /// Sets the arrays to calibrate with, in batches of at most `batch_size` samples.
+    pub(super) fn calibrate_with(
+        &mut self,
+        path: &str,
+        files: &[Vec<Array>],
+        of_file: &[OnnxInput],
+        batch_size: usize,
+    ) -> Result<()> {
+        for arrays in files {
+            let graph = self.float.graph();
+            let inputs =
+                arrays::network_inputs(path, "--calibrate-arrays", arrays, graph, of_file)?;
+            self.arrays.extend(arrays::batches(&inputs, batch_size, &arrays[0].path)?);
         }
-    })
+        Ok(())
+    }
+
+    /// Returns the number of values of the first output for one sample.
+    pub(super) fn outputs(&self) -> Result<usize> {
+        let graph = self.float.graph();
+        let first = self.arrays.first().map_or(&[][..], Vec::as_slice);
+        let shapes: Vec<Vec<usize>> =
+            first.iter().map(|x| [&[1], &x.shape()[1..]].concat()).collect();
+        let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        Ok(graph.infer_all(&shapes)?[graph.output().0].shape.iter().product())
+    }
+
+    fn quantize(&mut self, mode: Mode, recipe: &Recipe, options: Options) -> Result<Quantized> {
+        let mapping = recipe.mapping()?;
+        let float = &self.float;
+        let picture = Preprocessing::imagenet();
+        let picture = self.preprocessing.as_ref().unwrap_or(&picture);
+        Ok(match mode {
+            Mode::Dynamic => float.quantize_dynamic(&mapping)?.into(),
+            Mode::WeightOnly => float.quantize_weights(&mapping)?.into(),
+            Mode::NoPictures => {
+                float.quantize_without_pictures(&mapping, &recipe.passes, picture)?.into()
+            }
+            Mode::Arrays => {
+                let found = float.quantize(&mapping, &recipe.passes, options, &mut self.arrays)?;
+                Quantized { samples: Some(found.pictures), ..found.into() }
+            }
+        })
+    }
 }
 
 /// A quantization without calibration pictures.
@@ -147,15 +276,18 @@ pub(super) struct Task<'a> {
     pub(super) classes: Vec<Class>,
     /// The file to write.
     pub(super) output: &'a Path,
+    pub(super) options: Options,
     /// When the command started.
     pub(super) start: Instant,
 }
 
 impl Task<'_> {
     /// Quantizes the network and writes its file.
-    pub(super) fn quantize(self, network: Loaded, ui: &Ui) -> Result<Report> {
-        let Task { mode, args, classes, output, start } = self;
-        if matches!(args.bias_correction, Some(BiasCorrectionName::Empirical)) {
+    pub(super) fn quantize(self, mut network: Network, ui: &Ui) -> Result<Report> {
+        let Task { mode, args, classes, output, options, start } = self;
+        if mode != Mode::Arrays
+            && matches!(args.bias_correction, Some(BiasCorrectionName::Empirical))
+        {
             return Err(CliError::Usage(
                 "--bias-correction empirical needs pictures; pass fast or none with --no-pictures, or \
                  pictures with --calibrate"
@@ -163,10 +295,9 @@ impl Task<'_> {
             ));
         }
         let recipe = args.recipe()?;
-        let (name, file) = (network.name.clone(), network.file.clone());
-        let (preprocessing, known) = (network.preprocessing.clone(), network.classes.clone());
-        let float = network.into_float()?;
-        let Quantized { model, passes, ranges } = quantize(&float, mode, &recipe, &preprocessing)?;
+        let Quantized { model, passes, samples, ranges } =
+            network.quantize(mode, &recipe, options)?;
+        let Network { name, file, float, preprocessing, classes: known, .. } = network;
         let fused = float.fuse()?;
         let float_layers = model.float_layers().into_iter().map(FloatLayer::from).collect();
         let (int8_bytes, int8_weights) = (model.bytes(), model.weights().len());
@@ -186,6 +317,7 @@ impl Task<'_> {
             qconfig: args.qconfig.clone(),
             per_tensor: args.per_tensor,
             passes,
+            samples,
             float_bytes: size_of::<f32>() * fused.parameter_count(),
             int8_bytes,
             bytes_after,
@@ -207,7 +339,7 @@ impl fmt::Display for Report {
         }
         let layers = match self.mode {
             Mode::WeightOnly => "layers with int8 weights",
-            Mode::Dynamic | Mode::NoPictures => "int8 layers",
+            Mode::Dynamic | Mode::NoPictures | Mode::Arrays => "int8 layers",
         };
         let mut table = Table::new([
             ("model", Align::Left),
@@ -224,7 +356,7 @@ impl fmt::Display for Report {
             megabytes(self.bytes_after),
             match self.mode {
                 Mode::WeightOnly => self.int8_weights.to_string(),
-                Mode::Dynamic | Mode::NoPictures => self.int8_layers.to_string(),
+                Mode::Dynamic | Mode::NoPictures | Mode::Arrays => self.int8_layers.to_string(),
             },
             self.float_layers.len().to_string(),
         ]);
@@ -233,6 +365,7 @@ impl fmt::Display for Report {
             writeln!(f, "{} ({}) stays in float: {}", layer.name, layer.r#type, layer.reason)?;
         }
         f.write_str(match self.mode {
+            Mode::Arrays => "",
             Mode::Dynamic => {
                 "Only linear layers compute in int8. All other layers stay in float, with the size and \
                  the speed of float.\n"
@@ -247,7 +380,7 @@ impl fmt::Display for Report {
             }
         })?;
         write!(f, "{} written in {:.1} s", self.output.display(), self.seconds)?;
-        if self.classes == 0 {
+        if self.classes == 0 && self.mode != Mode::Arrays {
             write!(f, "; it has no class names: pass --classes FILE to include them")?;
         }
         Ok(())
