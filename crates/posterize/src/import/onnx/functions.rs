@@ -153,7 +153,9 @@ impl<'a> Call<'a> {
     }
 
     fn rename(&self, names: &mut [String]) {
-        names.iter_mut().for_each(|name| *name = self.name(name));
+        for name in names {
+            *name = self.name(name);
+        }
     }
 
     fn rewrite(&self, node: &mut NodeProto) {

@@ -172,9 +172,10 @@ impl<'c, 'a> Rewrite<'c, 'a> {
     pub(super) fn equal_ranks(&mut self) -> Outcome<()> {
         let mut rank = 0;
         for index in 0..self.inputs.len() {
-            rank = rank.max(match self.call.is_constant(index) {
-                true => self.call.constant(index)?.shape.len(),
-                false => own(self.call.view(index)?).len(),
+            rank = rank.max(if self.call.is_constant(index) {
+                self.call.constant(index)?.shape.len()
+            } else {
+                own(self.call.view(index)?).len()
             });
         }
         for index in 0..self.inputs.len() {
