@@ -63,7 +63,7 @@ pub(crate) trait Backend: Send + Sync {
     /// Number of columns that an int8 matrix product computes as fast as fewer. Groups with fewer are
     /// multiplied together.
     fn columns(&self) -> usize {
-        self.fallback().map_or(1, |narrower| narrower.columns())
+        self.fallback().map_or(1, Backend::columns)
     }
 
     /// Packs an int8 convolution with a window larger than 1x1 for a kernel that needs no im2row.

@@ -44,10 +44,12 @@ impl Packed {
     ) {
         let channels = self.bias.len();
         let g = row.geometry;
-        if g.kernel == [1, 1] && g.stride[1] == 1 && g.padding == Padding::default() {
-            if let Some(input) = rows(0) {
-                return vectorize(isa, Scale { packed: self, row, input, output });
-            }
+        if g.kernel == [1, 1]
+            && g.stride[1] == 1
+            && g.padding == Padding::default()
+            && let Some(input) = rows(0)
+        {
+            return vectorize(isa, Scale { packed: self, row, input, output });
         }
         for (x, output) in output.chunks_exact_mut(channels).enumerate() {
             for (block, output) in output.chunks_mut(BLOCK).enumerate() {

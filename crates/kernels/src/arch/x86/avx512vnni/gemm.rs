@@ -99,14 +99,12 @@ fn panel_vectors(vectors: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Weights {
-    /// Returns the part of the panel behind `panel` that tile `index` of `tiles` prefetches. Tiles share
-    /// the next panel, so that it comes from the third-level cache at an even rate: the first tile, which
-    /// would wait for all of it, computes only some rows.
-    fn next(&self, panel: &Panel, index: usize, tiles: usize) -> Next {
+    /// Returns the distance from `panel` to the one behind it if the `tiles` of `panel` prefetch that. They
+    /// share it, so that it comes from the third-level cache at an even rate: the first tile, which would
+    /// wait for all of it, computes only some rows.
+    fn distance_to_next(&self, panel: &Panel, tiles: usize) -> Option<usize> {
         let distance = panel.vectors * VECTOR * (8 + self.taps * self.channels.div_ceil(4) * 4);
-        let lines = 4 * panel.vectors;
-        let first = if tiles > 1 && NEXT.contains(&distance) { index } else { lines };
-        Next { distance, first, step: tiles }
+        (tiles > 1 && NEXT.contains(&distance)).then_some(distance)
     }
 }
 
@@ -122,6 +120,7 @@ impl Packed for Weights {
     unsafe fn multiply(&self, rows: &Rows<'_>, panels: Range<usize>, output: Output, _: &mut [u8]) {
         for panel in &self.panels[panels] {
             let tiles = rows.len.div_ceil(ROWS[panel.vectors - 1]);
+            let next = self.distance_to_next(panel, tiles);
             for index in 0..tiles {
                 let tile = part(rows.len, tiles, index);
                 let call = Tile {
@@ -135,7 +134,11 @@ impl Packed for Weights {
                     columns: panel.columns,
                     // The first tile of rows prefetches the panel for all of them.
                     fetch: index == 0,
-                    next: self.next(panel, index, tiles),
+                    next: Next {
+                        distance: next.unwrap_or_default(),
+                        first: if next.is_some() { index } else { usize::MAX },
+                        step: tiles,
+                    },
                 };
                 // SAFETY: the token passed to `new` proves that the CPU has the instructions; the
                 // panel was packed for these taps and channels; rows and outputs are as the caller
@@ -167,7 +170,8 @@ struct Tile<'a> {
 struct Next {
     /// Distance to the next panel in bytes.
     distance: usize,
-    /// Of the cache lines of some steps, the first, and the distance to the following.
+    /// Of the cache lines of four steps, the first, beyond their number for none, and the distance to the
+    /// following.
     first: usize,
     step: usize,
 }
@@ -239,11 +243,14 @@ unsafe fn u8i8_gemm_avx512vnni<const R: usize, const V: usize>(tile: &Tile<'_>) 
                         _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                     }
                 }
-                let mut line = tile.next.first;
-                while line < 4 * V {
-                    let next = weights.wrapping_add(tile.next.distance + line * 64);
-                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                    line += tile.next.step;
+                // Not for the micro-kernels of many rows, whose pointers need all registers.
+                if V > 2 {
+                    let mut line = tile.next.first;
+                    while line < 4 * V {
+                        let next = weights.wrapping_add(tile.next.distance + line * 64);
+                        _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                        line += tile.next.step;
+                    }
                 }
                 step!(|row| row.add(k).cast::<i32>().read_unaligned());
                 step!(|row| row.add(k + 4).cast::<i32>().read_unaligned());
