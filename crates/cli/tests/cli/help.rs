@@ -78,6 +78,12 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
         with_weights
     };
     let with_file = || fixture.with_file(command, &file);
+    let of_onnx = |name: &str| {
+        let mut of_onnx = posterize(&fixture.path("cache"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/onnx").join(name);
+        of_onnx.arg(command).arg(path);
+        of_onnx
+    };
     let mut commands: Vec<Command> = match command {
         "tutorial" => {
             let mut tutorial = with_weights();
@@ -99,7 +105,11 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             plan.arg("--plan");
             let mut checkpoint = posterize(&fixture.path("cache"));
             checkpoint.arg("inspect").arg(&weights);
-            vec![with_weights(), with_file(), against, plan, checkpoint]
+            let (mut unsupported, mut blue_first) =
+                (of_onnx("unsupported/three.onnx"), of_onnx("pictures/metadata.onnx"));
+            unsupported.arg("--unsupported");
+            blue_first.arg("--fused");
+            vec![with_weights(), with_file(), against, plan, checkpoint, unsupported, blue_first]
         }
         "quantize" => {
             let mut quantize = with_weights();
@@ -114,7 +124,15 @@ fn json_outputs(fixture: &Fixture, command: &str) -> Vec<Value> {
             search.arg("-o").arg(fixture.path("unmet.safetensors"));
             let mut without_pictures = with_weights();
             without_pictures.arg("--no-pictures").arg("-o").arg(fixture.path("other.safetensors"));
-            vec![quantize, search, without_pictures]
+            let x = fixture.path("x.npy");
+            write_npy(&x, "(1, 4, 9, 11)", &[0.5; 4 * 9 * 11]);
+            let mut arrays = of_onnx("conv.onnx");
+            arrays
+                .arg("--calibrate-arrays")
+                .arg(x)
+                .arg("-o")
+                .arg(fixture.path("other.safetensors"));
+            vec![quantize, search, without_pictures, arrays]
         }
         "sensitivity" => {
             let mut sensitivity = with_weights();
