@@ -3,6 +3,7 @@
 mod args;
 mod arrays;
 mod calibration;
+mod calibration_arrays;
 mod cli;
 mod commands;
 mod embedded;

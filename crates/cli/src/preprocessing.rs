@@ -154,7 +154,10 @@ impl PreprocessingArgs {
 
     /// Returns a model's preprocessing with the parts that were given replaced.
     pub(crate) fn apply(&self, model: &Preprocessing) -> Result<Preprocessing> {
-        self.replace_parts(self.file()?.unwrap_or_else(|| model.clone()))
+        match self.file()? {
+            Some(file) => self.replace_parts(&file),
+            None => self.replace_parts(model),
+        }
     }
 
     /// Reads the file of --preprocessing.
@@ -180,7 +183,7 @@ impl PreprocessingArgs {
         }
     }
 
-    fn replace_parts(&self, base: Preprocessing) -> Result<Preprocessing> {
+    fn replace_parts(&self, base: &Preprocessing) -> Result<Preprocessing> {
         let mut applied = base.clone();
         applied.crop = self.crop().unwrap_or(base.crop);
         if let Some(ratio) = self.crop_ratio {
@@ -195,7 +198,7 @@ impl PreprocessingArgs {
         } else if let Some(resize) = self.resize {
             applied.resize = resize;
         } else if applied.crop != base.crop {
-            applied.resize = scaled(&base, applied.crop);
+            applied.resize = scaled(base, applied.crop);
         }
         if let Some(name) = &self.interpolation {
             applied.interpolation = name.parse()?;
@@ -245,7 +248,7 @@ impl PreprocessingArgs {
         takes_pixels: bool,
     ) -> Result<Option<Preprocessing>> {
         if let Some(file) = self.file()? {
-            return self.replace_parts(file).map(Some);
+            return self.replace_parts(&file).map(Some);
         }
         let Some(crop) = self.crop().or(size) else { return Ok(None) };
         let mut base = uncropped(crop);
@@ -254,7 +257,7 @@ impl PreprocessingArgs {
                 InputRange { black: 0.0, white: 255.0 }.to_unit([0.0; 3], [1.0; 3]);
         }
         let given = self.input_range.is_some() || (self.mean.is_some() && self.std.is_some());
-        if given || takes_pixels { self.replace_parts(base).map(Some) } else { Ok(None) }
+        if given || takes_pixels { self.replace_parts(&base).map(Some) } else { Ok(None) }
     }
 }
 
@@ -288,6 +291,7 @@ mod tests {
         PreprocessingArgs::default()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "most callers have a temporary")]
     fn apply(args: PreprocessingArgs) -> Result<Preprocessing> {
         args.apply(&Preprocessing::imagenet())
     }

@@ -29,7 +29,9 @@ pub(crate) fn run(engine: &mut Engine, input: Input<'_>) -> Result<Tensor> {
     let mut values = output.into_data();
     if ends_in_softmax(engine.model().graph()) {
         // Probabilities that were rounded to 0 stay the smallest ones.
-        values.iter_mut().for_each(|value| *value = value.max(f32::MIN_POSITIVE).ln());
+        for value in &mut values {
+            *value = value.max(f32::MIN_POSITIVE).ln();
+        }
     }
     Tensor::new(shape, values)
 }

@@ -117,6 +117,7 @@ mod sealed {
 
     pub trait Images: Sized {
         type Value: Send + 'static;
+        #[expect(private_interfaces, reason = "the trait is sealed")]
         fn prepare(crop: Picture, tables: &PixelTables) -> Vec<Self::Value>;
         /// Makes a batch of `count` pictures of `[H, W]` pixels.
         fn stack(size: [usize; 2], count: usize, values: Vec<Self::Value>) -> Self;
@@ -125,6 +126,7 @@ mod sealed {
     impl Images for Tensor {
         type Value = f32;
 
+        #[expect(private_interfaces, reason = "the trait is sealed")]
         fn prepare(crop: Picture, tables: &PixelTables) -> Vec<f32> {
             let mut values = Vec::with_capacity(crop.data().len());
             tables.extend(&mut values, crop.data());
@@ -139,6 +141,7 @@ mod sealed {
     impl Images for PixelBatch {
         type Value = u8;
 
+        #[expect(private_interfaces, reason = "the trait is sealed")]
         fn prepare(crop: Picture, _: &PixelTables) -> Vec<u8> {
             crop.into_data()
         }

@@ -34,6 +34,7 @@ pub enum ChannelOrder {
 
 impl ChannelOrder {
     /// Whether it is the order of torchvision.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub(super) fn is_rgb(&self) -> bool {
         *self == Self::Rgb
     }

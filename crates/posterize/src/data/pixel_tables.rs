@@ -5,7 +5,7 @@ use posterize_kernels::f32::pixel_values;
 use super::ChannelOrder;
 
 /// The normalized value of each pixel value, for each channel.
-pub struct PixelTables {
+pub(super) struct PixelTables {
     /// In the network's order.
     tables: Box<[[f32; 256]; 3]>,
     channels: ChannelOrder,

@@ -33,13 +33,6 @@ impl CalibrationData for Vec<Tensor> {
     }
 }
 
-/// Batches of a network with several inputs, in the order of the graph's.
-impl CalibrationData for Vec<Vec<Tensor>> {
-    fn batches(&mut self, _: &str) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + '_> {
-        Box::new(self.iter().cloned().map(Ok))
-    }
-}
-
 /// The pictures of an image folder, of which those that cannot be decoded are skipped, for a network with one
 /// input.
 #[cfg(feature = "data")]

@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::layers::{FloatLayer, LayerRange, ranges_table};
 use crate::{
     arrays::{self, Array, named},
+    calibration_arrays::CalibrationArrays,
     error::{CliError, Result},
     loaded::Loaded,
     onnx::OnnxFile,
@@ -249,7 +250,13 @@ impl Network {
         Ok(graph.infer_all(&shapes)?[graph.output().0].shape.iter().product())
     }
 
-    fn quantize(&mut self, mode: Mode, recipe: &Recipe, options: Options) -> Result<Quantized> {
+    fn quantize(
+        &self,
+        mode: Mode,
+        recipe: &Recipe,
+        options: Options,
+        ui: &Ui,
+    ) -> Result<Quantized> {
         let mapping = recipe.mapping()?;
         let float = &self.float;
         let picture = Preprocessing::imagenet();
@@ -261,7 +268,8 @@ impl Network {
                 float.quantize_without_pictures(&mapping, &recipe.passes, picture)?.into()
             }
             Mode::Arrays => {
-                let found = float.quantize(&mapping, &recipe.passes, options, &mut self.arrays)?;
+                let mut arrays = CalibrationArrays::new(&self.arrays, ui);
+                let found = float.quantize(&mapping, &recipe.passes, options, &mut arrays)?;
                 Quantized { samples: Some(found.pictures), ..found.into() }
             }
         })
@@ -283,7 +291,7 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// Quantizes the network and writes its file.
-    pub(super) fn quantize(self, mut network: Network, ui: &Ui) -> Result<Report> {
+    pub(super) fn quantize(self, network: Network, ui: &Ui) -> Result<Report> {
         let Task { mode, args, classes, output, options, start } = self;
         if mode != Mode::Arrays
             && matches!(args.bias_correction, Some(BiasCorrectionName::Empirical))
@@ -296,7 +304,7 @@ impl Task<'_> {
         }
         let recipe = args.recipe()?;
         let Quantized { model, passes, samples, ranges } =
-            network.quantize(mode, &recipe, options)?;
+            network.quantize(mode, &recipe, options, ui)?;
         let Network { name, file, float, preprocessing, classes: known, .. } = network;
         let fused = float.fuse()?;
         let float_layers = model.float_layers().into_iter().map(FloatLayer::from).collect();

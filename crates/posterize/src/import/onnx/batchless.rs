@@ -7,6 +7,7 @@
 
 mod products;
 mod rewrite;
+mod shapes;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use super::operators;
 use super::problem::{Outcome, unsupported};
 use super::view::View;
 use rewrite::Rewrite;
+use shapes::{own, reshaped};
 
 /// Imports a node of a file without a batch axis.
 pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Vec<Value<'a>>> {
@@ -35,7 +37,7 @@ pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
             let size = Constant { shape: Vec::new(), data: Data::Int(vec![size.into()]) };
             return Ok(vec![size.into()]);
         }
-        "Gemm" => return products::gemm(importer, call),
+        "Gemm" => return products::gemm(importer, call, import),
         "MatMul" => return products::matmul(importer, call),
 
         "Softmax" | "LogSoftmax" => node.axis(if call.opset < 13 { 1 } else { -1 })?,
@@ -81,16 +83,6 @@ pub(super) fn import<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
         other => other,
     });
     Ok(values.collect())
-}
-
-/// Returns the shape of a value in the file.
-fn own(view: &View) -> Vec<usize> {
-    view.shape().split_off(1)
-}
-
-/// Returns a value in another shape of the file.
-fn reshaped(view: &View, own: impl IntoIterator<Item = usize>) -> View {
-    view.clone().reshape(std::iter::once(1).chain(own).collect(), Some(0))
 }
 
 /// Imports an operator of pictures, whose first axis has to be one picture. It is the batch then.

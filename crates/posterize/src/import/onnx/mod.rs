@@ -23,6 +23,7 @@ mod batchless;
 mod constant;
 mod draft;
 mod external;
+mod file;
 mod fold;
 mod functions;
 mod given;

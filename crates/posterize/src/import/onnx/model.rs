@@ -115,7 +115,7 @@ impl OnnxModel {
     /// has the type uint8, or the graph begins with a normalization of such pixels
     /// ([`FloatModel::input_normalization`]), as a division by 255.
     pub fn takes_pixels(&self) -> bool {
-        pictures::takes_pixels(&self.0)
+        pictures::takes_pixels(&self.0.model, &self.0.inputs)
     }
 
     /// Returns what is notable about the file, such as weights that are not finite, as sentences.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::attributes::Attributes;
+use super::file::File;
 use super::importer::{Call, Importer, Value};
 use super::names::NodeNames;
 use super::options::BatchAxis;
 use super::problem::{Outcome, Problem, unsupported};
 use super::proto::{GraphProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
-use super::read::File;
 use super::{batchless, operators};
 use crate::error::{Result, UnsupportedNode, printable};
 

@@ -1,7 +1,8 @@
 //! What a file says about the pictures that its network takes.
 
-use super::read::Imported;
+use super::graph_inputs::OnnxInput;
 use crate::data::Preprocessing;
+use crate::model::FloatModel;
 
 /// The key of the preprocessing in a file's metadata.
 const KEY: &str = "preprocessing";
@@ -31,10 +32,10 @@ pub(super) fn preprocessing(
 }
 
 /// Returns whether a network takes pixels of 0 to 255, as far as its file shows.
-pub(super) fn takes_pixels(imported: &Imported) -> bool {
-    let [input] = imported.inputs.as_slice() else { return false };
+pub(super) fn takes_pixels(model: &FloatModel, inputs: &[OnnxInput]) -> bool {
+    let [input] = inputs else { return false };
     let of_bytes = || {
-        let found = imported.model.input_normalization()?;
+        let found = model.input_normalization()?;
         Some(found.mean.iter().chain(&found.std).any(|&value| value > SMALLEST_OF_BYTES))
     };
     input.is_uint8() || of_bytes().unwrap_or(false)

@@ -7,6 +7,7 @@ use prost::Message as _;
 
 use super::attributes::Attributes;
 use super::external::External;
+use super::file::File;
 use super::given;
 use super::graph_inputs::{self, OnnxInput};
 use super::importer::Value;
@@ -14,7 +15,7 @@ use super::names::clean;
 use super::nodes::Nodes;
 use super::options::OnnxOptions;
 use super::problem::Problem;
-use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use super::proto::{ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use super::{functions, pictures, wire};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result, UnsupportedNode, UnsupportedNodes, printable};
@@ -142,21 +143,7 @@ fn used<'a>(node: &'a NodeProto, names: &mut HashSet<&'a str>) {
     }
 }
 
-/// A file that is imported.
-pub(super) struct File<'a> {
-    pub(super) path: &'a Path,
-    pub(super) model: &'a ModelProto,
-    graph: &'a GraphProto,
-    pub(super) opset: i64,
-    pub(super) external: External,
-    pub(super) options: &'a OnnxOptions,
-}
-
 impl File<'_> {
-    pub(super) fn corrupt(&self, problem: impl Into<String>) -> Error {
-        Error::Format { path: self.path.to_path_buf(), problem: problem.into() }
-    }
-
     fn import(&self, kind: &str) -> Result<(FloatModel, Vec<OnnxInput>)> {
         let graph = self.graph;
         if graph.node.len() > MAX_NODES {

@@ -6,7 +6,7 @@ use super::super::importer::{Call, Importer, Value};
 use super::super::problem::Outcome;
 use super::super::view::View;
 use super::rewrite::Rewrite;
-use super::{import, own, reshaped};
+use super::shapes::{own, reshaped};
 use crate::ops::Tile;
 
 /// Returns a value with axes of one element in front of its own.
@@ -67,8 +67,15 @@ pub(super) fn matmul<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Ve
     Ok(values.collect())
 }
 
-/// `Gemm` as the nodes that it stands for.
-pub(super) fn gemm<'a>(importer: &mut Importer, call: &Call<'a>) -> Outcome<Vec<Value<'a>>> {
+/// Imports a node.
+type Import<'a> = fn(&mut Importer, &Call<'a>) -> Outcome<Vec<Value<'a>>>;
+
+/// `Gemm` as the nodes that it stands for, which `import` imports.
+pub(super) fn gemm<'a>(
+    importer: &mut Importer,
+    call: &Call<'a>,
+    import: Import<'a>,
+) -> Outcome<Vec<Value<'a>>> {
     let attributes = &call.attributes;
     let mut compute = |op_type, inputs: &[&Value<'a>]| -> Outcome<Value<'a>> {
         let call = Call {

@@ -8,7 +8,7 @@ use super::super::operators;
 use super::super::problem::Outcome;
 use super::super::proto::AttributeProto;
 use super::super::proto::attribute_proto::AttributeType;
-use super::{own, reshaped};
+use super::shapes::{own, reshaped};
 
 /// A node that is rewritten to have an axis in front of those of the file.
 pub(super) struct Rewrite<'c, 'a> {
