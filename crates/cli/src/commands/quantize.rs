@@ -96,7 +96,7 @@ JSON output with --dynamic, --weight-only, --no-pictures or --calibrate-arrays, 
   float_bytes, int8_bytes  Bytes of the weights, scales and biases in float, and as written
   int8_layers, int8_weights  Numbers of layers that compute in int8, and of those with int8 weights
                       and float values
-  passes, ranges      With --no-pictures or --calibrate-arrays, as above; without arrays, the ranges are
+  passes, ranges      With --no-pictures or --calibrate-arrays, as above; those of --no-pictures are
                       estimates";
 
 /// The options that a recipe replaces.
