@@ -116,7 +116,7 @@ impl Draft {
     pub(super) fn finish(
         mut self,
         kind: &str,
-        outputs: Vec<(String, NodeId)>,
+        mut outputs: Vec<(String, NodeId)>,
     ) -> crate::error::Result<FloatModel> {
         let mut needed = vec![false; self.nodes.len()];
         for (_, node) in &outputs {
@@ -130,6 +130,7 @@ impl Draft {
                 }
             }
         }
+        self.merge_affines(&mut needed, &mut outputs);
         self.convolve_lone_norms(&needed, &outputs);
         let mut names = Names::default();
         let mut ids = vec![NodeId(0); self.nodes.len()];
@@ -154,20 +155,88 @@ impl Draft {
 }
 
 impl Draft {
+    /// Returns how often the value of each node is used, by needed nodes and as an output.
+    fn users(&self, needed: &[bool], outputs: &[(String, NodeId)]) -> Vec<usize> {
+        let mut users = vec![0; self.nodes.len()];
+        for (_, node) in outputs {
+            users[node.0] += 1;
+        }
+        for (node, _) in self.nodes.iter().zip(needed).filter(|(_, needed)| **needed) {
+            node.inputs.iter().for_each(|input| users[input.0] += 1);
+        }
+        users
+    }
+
+    /// Merges products and sums with constants into the batch norm before them, or into the product or
+    /// sum before them, which is a batch norm of mean 0 and variance 1. So `fuse` folds a scale and a
+    /// shift that are two nodes into one convolution.
+    fn merge_affines(&mut self, needed: &mut [bool], outputs: &mut [(String, NodeId)]) {
+        let users = self.users(needed, outputs);
+        let mut moved: Vec<NodeId> = (0..self.nodes.len()).map(NodeId).collect();
+        // The last node that was merged into each, or that itself: it has the users of the value.
+        let mut last: Vec<usize> = (0..self.nodes.len()).collect();
+        for index in 0..self.nodes.len() {
+            for input in &mut self.nodes[index].inputs {
+                *input = moved[input.0];
+            }
+            if !needed[index] {
+                continue;
+            }
+            let (Op::BatchNorm(outer), &[input]) =
+                (&self.nodes[index].op, self.nodes[index].inputs.as_slice())
+            else {
+                continue;
+            };
+            let Op::BatchNorm(inner) = &self.nodes[input.0].op else { continue };
+            let same =
+                (inner.num_features, inner.dimensions) == (outer.num_features, outer.dimensions);
+            if !same || users[last[input.0]] != 1 {
+                continue;
+            }
+            let Some((scale, shift)) = self.affine(NodeId(index)) else { continue };
+            let parameter =
+                |role| self.parameters.get(&(input, role)).map(|tensor| tensor.data().to_vec());
+            let (Some(mut gamma), Some(mut beta)) =
+                (parameter(Role::Weight), parameter(Role::Bias))
+            else {
+                continue;
+            };
+            for (channel, (scale, shift)) in scale.iter().zip(&shift).enumerate() {
+                gamma[channel] *= scale;
+                beta[channel] = beta[channel] * scale + shift;
+            }
+            for (role, values) in [(Role::Weight, gamma), (Role::Bias, beta)] {
+                let shape = [values.len()];
+                if let Ok(tensor) = Tensor::new(shape, values) {
+                    self.parameters.insert((input, role), Arc::new(tensor));
+                }
+            }
+            moved[index] = input;
+            last[input.0] = index;
+            needed[index] = false;
+        }
+        for (_, output) in outputs {
+            *output = moved[output.0];
+        }
+    }
+
+    /// Returns the factors and summands of a product or sum with constants; `None` for a batch norm with
+    /// statistics.
+    fn affine(&self, id: NodeId) -> Option<(Vec<f32>, Vec<f32>)> {
+        let Op::BatchNorm(norm) = &self.nodes[id.0].op else { return None };
+        let of = |role| self.parameters.get(&(id, role)).map(|tensor| tensor.data());
+        let plain = norm.eps == 0.0
+            && of(Role::RunningMean)?.iter().all(|&mean| mean == 0.0)
+            && of(Role::RunningVar)?.iter().all(|&variance| variance == 1.0);
+        plain.then_some((of(Role::Weight)?.to_vec(), of(Role::Bias)?.to_vec()))
+    }
+
     /// Replaces the batch norms that cannot be folded into the layer before them by convolutions of one
     /// channel each, which are computed in int8 too. Those at the network's beginning stay: there, a layer
     /// in float costs less than another rounding of the pixels, and the preprocessing of pictures takes
     /// them in.
     fn convolve_lone_norms(&mut self, needed: &[bool], outputs: &[(String, NodeId)]) {
-        let mut users = vec![0; self.nodes.len()];
-        for (_, node) in outputs {
-            users[node.0] += 1;
-        }
-        for node in
-            self.nodes.iter().zip(needed).filter_map(|(node, &needed)| needed.then_some(node))
-        {
-            node.inputs.iter().for_each(|input| users[input.0] += 1);
-        }
+        let users = self.users(needed, outputs);
         // The inputs, and the batch norms between them and other layers.
         let mut beginning = vec![false; self.nodes.len()];
         for index in 0..self.nodes.len() {
@@ -258,6 +327,34 @@ mod tests {
         assert_ne!(relu(a), a);
         let linear = |draft: &mut Draft| draft.push("linear", Linear::new(4, 2), &[x]).unwrap();
         assert_ne!(linear(&mut draft), linear(&mut draft));
+    }
+
+    #[test]
+    fn products_and_sums_are_merged_into_the_norm_before_them() {
+        let mut draft = Draft::default();
+        let norm = |draft: &mut Draft, name: &str, x, values: [f32; 4], eps| {
+            let node = draft.push(name, BatchNorm::two_d(1).eps(eps), &[x]).unwrap();
+            let roles = [Role::Weight, Role::Bias, Role::RunningMean, Role::RunningVar];
+            for (role, value) in roles.into_iter().zip(values) {
+                draft.set(node, role, Tensor::new([1], vec![value]).unwrap()).unwrap();
+            }
+            node
+        };
+        let x = draft.input("x", vec![1, 1, 2, 2]);
+        let conv = draft.push("conv", Conv2d::new(1, 1, 1).bias(false), &[x]).unwrap();
+        draft.set(conv, Role::Weight, Tensor::new([1, 1, 1, 1], vec![1.0]).unwrap()).unwrap();
+        let bn = norm(&mut draft, "bn", conv, [2.0, 1.0, 0.5, 3.0], 1.0);
+        let product = norm(&mut draft, "product", bn, [3.0, 0.0, 0.0, 1.0], 0.0);
+        let sum = norm(&mut draft, "sum", product, [1.0, -4.0, 0.0, 1.0], 0.0);
+        // Used twice, so it stays.
+        let left = norm(&mut draft, "left", sum, [0.5, 0.0, 0.0, 1.0], 0.0);
+        let outputs = vec![("left".into(), left), ("sum".into(), sum)];
+        let model = draft.finish("Net", outputs).unwrap();
+        let names: Vec<_> = model.graph().nodes().iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["x", "conv", "bn", "left"]);
+        let values = |name: &str| model.parameter_named(name).unwrap().data()[0];
+        assert_eq!((values("bn.weight"), values("bn.bias")), (6.0, -1.0));
+        assert_eq!((values("bn.running_mean"), values("bn.running_var")), (0.5, 3.0));
     }
 
     #[test]
