@@ -15,13 +15,12 @@ pub(crate) struct CalibrationPictures<'a> {
     ui: &'a Ui,
     /// The number of pictures that were skipped, which is the same in every pass over all of them.
     skipped: usize,
-    /// The progress bar of a pass that works on layers.
-    layers: Option<ProgressBar>,
+    layers: LayersBar,
 }
 
 impl<'a> CalibrationPictures<'a> {
     pub(crate) fn new(loader: &'a Loader, ui: &'a Ui) -> Self {
-        Self { loader, ui, skipped: 0, layers: None }
+        Self { loader, ui, skipped: 0, layers: LayersBar::default() }
     }
 
     /// Returns the number of pictures that could not be decoded.
@@ -34,11 +33,27 @@ impl<'a> CalibrationPictures<'a> {
 }
 
 /// A bar that is cleared when the pass that it is for ends, whether or not that has read all pictures.
-struct PassBar(ProgressBar);
+pub(crate) struct PassBar(pub(crate) ProgressBar);
 
 impl Drop for PassBar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// The bar of a pass that works on layers, while there is one.
+#[derive(Default)]
+pub(crate) struct LayersBar(Option<ProgressBar>);
+
+impl LayersBar {
+    /// Shows how many of its steps a pass has done.
+    pub(crate) fn set(&mut self, ui: &Ui, pass: &str, steps: usize, total: usize) {
+        let bar = self.0.get_or_insert_with(|| ui.steps_bar(pass, total as u64));
+        bar.set_position(steps as u64);
+        if steps == total {
+            bar.finish_and_clear();
+            self.0 = None;
+        }
     }
 }
 
@@ -74,11 +89,6 @@ impl CalibrationData for CalibrationPictures<'_> {
     }
 
     fn progress(&mut self, pass: &str, steps: usize, total: usize) {
-        let bar = self.layers.get_or_insert_with(|| self.ui.steps_bar(pass, total as u64));
-        bar.set_position(steps as u64);
-        if steps == total {
-            bar.finish_and_clear();
-            self.layers = None;
-        }
+        self.layers.set(self.ui, pass, steps, total);
     }
 }

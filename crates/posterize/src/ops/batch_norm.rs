@@ -63,6 +63,21 @@ impl BatchNorm {
         self.momentum = momentum;
         self
     }
+
+    /// Returns the factors and summands of the channels in evaluation mode: `weight / sqrt(running_var +
+    /// eps)`, and `bias - running_mean * factor`.
+    pub(crate) fn scale_and_shift(
+        &self,
+        gamma: &[f32],
+        beta: &[f32],
+        mean: &[f32],
+        var: &[f32],
+    ) -> [Vec<f32>; 2] {
+        let scale: Vec<f32> =
+            gamma.iter().zip(var).map(|(g, v)| g / (v + self.eps).sqrt()).collect();
+        let shift = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        [scale, shift]
+    }
 }
 
 impl Operator for BatchNorm {
@@ -144,12 +159,9 @@ impl Compute for BatchNorm {
     fn float(&self, cx: &FloatContext<'_>, _: &Shapes) -> Made<f32> {
         let var = cx.required(Role::RunningVar)?;
         let gamma = cx.required(Role::Weight)?;
-        let scale: Vec<f32> =
-            gamma.iter().zip(var).map(|(g, v)| g / (v + self.eps).sqrt()).collect();
         let mean = cx.required(Role::RunningMean)?;
         let beta = cx.required(Role::Bias)?;
-        let shift: Vec<f32> =
-            beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        let [scale, shift] = self.scale_and_shift(gamma, beta, mean, var);
         function("scale_shift", move |Call { isa, pool, .. }, input, output| {
             let (channels, x) = (scale.len(), input(0));
             f32::scale_shift(isa, pool, channels, &scale, &shift, Clamp::NONE, x, output);

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::graph::{NodeId, Rewriter};
 use crate::model::{FloatModel, Parameters};
 use crate::ops::{BatchNorm, Op, Role};
+use crate::tensor::Tensor;
 
 /// The normalization `(x - mean) / std` of a network's own input, for each channel.
 ///
@@ -136,16 +137,12 @@ impl FloatModel {
 
     /// Returns the factors and summands of a batch norm of three channels whose factors are positive.
     fn scale_and_shift(&self, id: NodeId, norm: &BatchNorm) -> Option<([f64; 3], [f64; 3])> {
-        let of = |role| -> Option<[f64; 3]> {
-            let values: &[f32; 3] = self.parameter(id, role)?.data().try_into().ok()?;
-            Some(values.map(f64::from))
-        };
+        let of = |role| self.parameter(id, role).map(Tensor::data);
         let (gamma, beta) = (of(Role::Weight)?, of(Role::Bias)?);
         let (mean, var) = (of(Role::RunningMean)?, of(Role::RunningVar)?);
-        let scale: [f64; 3] = std::array::from_fn(|channel| {
-            gamma[channel] / (var[channel] + f64::from(norm.eps)).sqrt()
-        });
-        let shift = std::array::from_fn(|channel| beta[channel] - mean[channel] * scale[channel]);
+        let three = |values: Vec<f32>| Some(<[f32; 3]>::try_from(values).ok()?.map(f64::from));
+        let [scale, shift] = norm.scale_and_shift(gamma, beta, mean, var);
+        let (scale, shift) = (three(scale)?, three(shift)?);
         scale.iter().all(|&scale| scale > 0.0).then_some((scale, shift))
     }
 }
@@ -157,7 +154,6 @@ mod tests {
     use crate::model::Architecture;
     use crate::nn::Sequential;
     use crate::ops::{Activation, Conv2d, Padding};
-    use crate::tensor::Tensor;
 
     /// Returns a network whose first layers are batch norms with these factors and summands.
     fn network(norms: &[([f32; 3], [f32; 3])]) -> FloatModel {

@@ -29,14 +29,10 @@ use crate::{
 };
 
 /// The options that make sense only with calibration pictures.
-const CALIBRATION_OPTIONS: [&str; 12] = [
+const PICTURE_OPTIONS: [&str; 8] = [
     "calibrate",
     "batches",
-    "batch_size",
     "augment",
-    "equalize",
-    "rounding",
-    "seed",
     "max_drop",
     "recipe",
     "save_recipe",
@@ -44,18 +40,8 @@ const CALIBRATION_OPTIONS: [&str; 12] = [
     "save_ranges",
 ];
 
-/// The options that make sense only with calibration pictures, and not with arrays.
-const PICTURE_OPTIONS: [&str; 9] = [
-    "calibrate",
-    "batches",
-    "augment",
-    "max_drop",
-    "recipe",
-    "save_recipe",
-    "ranges",
-    "save_ranges",
-    "no_pictures",
-];
+/// The options that make sense only with calibration pictures or arrays.
+const CALIBRATION_OPTIONS: [&str; 4] = ["batch_size", "equalize", "rounding", "seed"];
 
 /// The options that do not matter where activations are not quantized with fixed ranges.
 const RANGE_OPTIONS: [&str; 4] = ["observer", "percentile", "bias_correction", "reduce_range"];
@@ -65,23 +51,23 @@ const RANGE_OPTIONS: [&str; 4] = ["observer", "percentile", "bias_correction", "
 pub(super) struct ModeArgs {
     /// Quantize only linear layers, dynamically: their weights are int8 in the file, and each row of
     /// their input is quantized when it runs; needs no pictures
-    #[arg(long, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = RANGE_OPTIONS)]
+    #[arg(long, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = RANGE_OPTIONS)]
     dynamic: bool,
 
     /// Quantize only weights: the file has about a quarter of the size, and the model runs in float, at
     /// the speed of float; needs no pictures
-    #[arg(long, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = RANGE_OPTIONS, conflicts_with = "dynamic")]
+    #[arg(long, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = RANGE_OPTIONS, conflicts_with = "dynamic")]
     weight_only: bool,
 
     /// Quantize everything with ranges that are not observed but estimated from the statistics of the batch
     /// norms; a classifier is quantized dynamically
-    #[arg(long, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = ["dynamic", "weight_only", "observer", "percentile"])]
+    #[arg(long, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = CALIBRATION_OPTIONS, conflicts_with_all = ["dynamic", "weight_only", "observer", "percentile"])]
     no_pictures: bool,
 
     /// Calibrate with arrays as --input of `posterize run` takes them, for networks whose inputs are no
     /// pictures of three channels: .npy for one input, .npz with one array for each of several. The
     /// first axis is that of the samples. The file then has no preprocessing, unless the model has one
-    #[arg(long, value_name = "X.npy", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = ["dynamic", "weight_only"])]
+    #[arg(long, value_name = "X.npy", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with_all = PICTURE_OPTIONS, conflicts_with_all = ["dynamic", "weight_only", "no_pictures"])]
     calibrate_arrays: Vec<String>,
 }
 

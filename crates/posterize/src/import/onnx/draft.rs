@@ -258,10 +258,8 @@ impl Draft {
                 continue;
             };
             let channels = norm.num_features;
-            let scale: Vec<f32> =
-                gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + norm.eps).sqrt()).collect();
-            let shift = beta.iter().zip(mean).zip(&scale).map(|((beta, mean), s)| beta - mean * s);
-            let shift = Tensor::new([channels], shift.collect());
+            let [scale, shift] = norm.scale_and_shift(gamma, beta, mean, var);
+            let shift = Tensor::new([channels], shift);
             let scale = Tensor::new([channels, 1, 1, 1], scale);
             let (Ok(scale), Ok(shift)) = (scale, shift) else { continue };
             self.nodes[index].op = Conv2d::new(channels, channels, 1).groups(channels).into();
